@@ -1,0 +1,33 @@
+/* quant - the quantised block formats of GGUF: values, groups, and making new blocks.
+ *
+ * Every supported type can be seen as groups of codes: value = scale * code + min, code in 0..255. That
+ * is what the kernels pack; the dequantised value itself follows each format's own order of operations, so
+ * that it equals the `gguf` package bit for bit.
+ *
+ * source  GGUF specification (ggml); `gguf` Python package for the values
+ */
+#ifndef FC_BASE_QUANT_H
+#define FC_BASE_QUANT_H
+
+#include "engine/base/dtype.h"
+
+/* y[n] = the values of a row of type t (any float or quantised type). n is a multiple of the block. */
+fc_status fc_dequant_row(fc_dtype t, const void *src, float *y, size_t n);
+
+/* A row of n floats to type t: F32, F16, BF16, Q8_0, Q4_0; others FC_ERR_UNSUPPORTED. Same rounding as the
+ * `gguf` package. A value that is not finite is FC_ERR_FORMAT. */
+fc_status fc_quant_row(fc_dtype t, const float *x, void *dst, size_t n);
+
+bool fc_dtype_is_float(fc_dtype t); /* F32, F16, BF16 */
+bool fc_dtype_is_quant(fc_dtype t); /* the block types */
+
+/* For a quantised type: elements that share one scale (32; 16 for Q6_K) and bits of a code (4 or 8; 5- and
+ * 6-bit codes count as 8). */
+int fc_quant_group(fc_dtype t);
+int fc_quant_bits(fc_dtype t);
+
+/* A row of n quantised elements as codes: codes [n] (0..255, 0..15 for 4-bit types), scale and min
+ * [n / group]. */
+fc_status fc_quant_codes(fc_dtype t, const void *src, size_t n, uint8_t *codes, float *scale, float *min);
+
+#endif

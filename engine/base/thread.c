@@ -1,0 +1,142 @@
+#define _GNU_SOURCE
+#include "engine/base/thread.h"
+
+#include "engine/base/mem.h"
+#include "engine/base/os.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { SPIN_NS = 50000 };
+
+/* One cache line each: the words that several threads write must not share one. */
+typedef struct {
+    _Alignas(64) atomic_uint v;
+} line;
+
+struct fc_pool {
+    line epoch;    /* counts jobs; a worker waits for it to move */
+    line next;     /* next unit of the current job */
+    line left;     /* workers still inside the current job */
+    line sleepers; /* threads asleep on epoch or left: no wake-up call when 0 */
+    _Alignas(64) fc_job job;
+    void *arg;
+    unsigned units;
+    int threads, started;
+    atomic_bool stop;
+    struct worker {
+        fc_pool *pool;
+        pthread_t id;
+        int index;
+    } *workers;
+};
+
+static void pause_cpu(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+/* Returns when *word != old. */
+static void wait_change(fc_pool *p, atomic_uint *word, unsigned old) {
+    uint64_t until = 0;
+    for (unsigned i = 0;; i++) {
+        if (atomic_load_explicit(word, memory_order_acquire) != old) return;
+        pause_cpu();
+        if (i % 64 == 63) {
+            uint64_t now = fc_clock_ns();
+            if (!until) until = now + SPIN_NS;
+            else if (now > until) break;
+        }
+    }
+    atomic_fetch_add(&p->sleepers.v, 1);
+    while (atomic_load(word) == old) syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, old, NULL, NULL, 0);
+    atomic_fetch_sub(&p->sleepers.v, 1);
+}
+
+static void wake(fc_pool *p, atomic_uint *word) {
+    if (atomic_load(&p->sleepers.v)) syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1 << 20, NULL, NULL, 0);
+}
+
+static void take_units(fc_pool *p, int thread) {
+    for (;;) {
+        unsigned u = atomic_fetch_add_explicit(&p->next.v, 1, memory_order_relaxed);
+        if (u >= p->units) return;
+        p->job(p->arg, (int)u, thread);
+    }
+}
+
+static void *worker_main(void *arg) {
+    struct worker *w = arg;
+    fc_pool *p = w->pool;
+    unsigned epoch = 0;
+    for (;;) {
+        wait_change(p, &p->epoch.v, epoch);
+        epoch++;
+        if (atomic_load(&p->stop)) return NULL;
+        take_units(p, w->index);
+        if (atomic_fetch_sub(&p->left.v, 1) == 1) wake(p, &p->left.v);
+    }
+}
+
+fc_status fc_pool_open(int threads, fc_pool **out) {
+    void *mem;
+    fc_pool *p;
+    if (threads < 1 || threads > 1024) return FC_FAIL(FC_ERR_ARG, "threads: %d; 1 to 1024 are possible", threads);
+    FC_TRY(fc_alloc(1, sizeof *p, "thread pool", &mem));
+    p = mem;
+    p->threads = threads;
+    p->started = 1;
+    if (fc_alloc((size_t)threads, sizeof *p->workers, "thread pool", &mem)) {
+        fc_free(p);
+        return FC_ERR_MEM;
+    }
+    p->workers = mem;
+    for (int i = 1; i < threads; i++) {
+        int e;
+        p->workers[i] = (struct worker){.pool = p, .index = i};
+        e = pthread_create(&p->workers[i].id, NULL, worker_main, &p->workers[i]);
+        if (e) {
+            fc_pool_close(p);
+            return FC_FAIL(FC_ERR_MEM, "thread pool: thread %d of %d: %s", i, threads, strerror(e));
+        }
+        p->started = i + 1;
+    }
+    *out = p;
+    return FC_OK;
+}
+
+void fc_pool_close(fc_pool *p) {
+    if (!p) return;
+    atomic_store(&p->stop, true);
+    atomic_fetch_add(&p->epoch.v, 1);
+    syscall(SYS_futex, &p->epoch.v, FUTEX_WAKE_PRIVATE, 1 << 20, NULL, NULL, 0);
+    for (int i = 1; i < p->started; i++) pthread_join(p->workers[i].id, NULL);
+    fc_free(p->workers);
+    fc_free(p);
+}
+
+int fc_pool_threads(const fc_pool *p) { return p->threads; }
+
+void fc_pool_run(fc_pool *p, int units, fc_job job, void *arg) {
+    unsigned left;
+    if (units <= 0) return;
+    if (p->threads == 1 || units == 1) {
+        for (int u = 0; u < units; u++) job(arg, u, 0);
+        return;
+    }
+    p->job = job;
+    p->arg = arg;
+    p->units = (unsigned)units;
+    atomic_store_explicit(&p->next.v, 0, memory_order_relaxed);
+    atomic_store_explicit(&p->left.v, (unsigned)p->threads - 1, memory_order_relaxed);
+    atomic_fetch_add(&p->epoch.v, 1);
+    wake(p, &p->epoch.v);
+    take_units(p, 0);
+    while ((left = atomic_load_explicit(&p->left.v, memory_order_acquire)) != 0) wait_change(p, &p->left.v, left);
+}

@@ -1,0 +1,338 @@
+/* forkcast - best-of-n exploration: a novelty model samples n candidates for one prompt, an alignment model scores each
+ * distinct one, the best k come back with every score and a confidence record.
+ *
+ * This is the whole public interface of libforkcast.so (C99).
+ *
+ * Threads: one engine thread owns models, KV memory, random streams and plans. Every function here may be called
+ * from any thread; submit and cancel go through one bounded queue. fc_poll may be called by one thread at a time.
+ * Errors: fc_status, 0 = OK; fc_last_error() is the calling thread's sentence. Out-parameters are written on FC_OK only.
+ * Options: a zeroed struct means every default.
+ * Reproducibility: candidate i of (model, prompt, seed) is the same tokens for every n, batch, thread count and page size.
+ */
+#ifndef FORKCAST_H
+#define FORKCAST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define FC_API __attribute__((visibility("default")))
+#else
+#define FC_API
+#endif
+
+#define FC_VERSION "0.1.0"
+
+#ifndef FC_STATUS_DEFINED
+#define FC_STATUS_DEFINED
+typedef enum {
+    FC_OK = 0,
+    FC_ERR_ARG,         /* the caller's argument or request is wrong          */
+    FC_ERR_FORMAT,      /* a file or text does not follow its format          */
+    FC_ERR_IO,          /* the operating system refused                       */
+    FC_ERR_MEM,         /* host or device memory is not to be had             */
+    FC_ERR_FULL,        /* a bounded resource is used up; may succeed later   */
+    FC_ERR_UNSUPPORTED, /* understood, but this build or model cannot do it   */
+    FC_ERR_CANCELLED,   /* the request was cancelled                          */
+    FC_ERR_TIMEOUT,     /* nothing arrived in the time given                  */
+    FC_ERR_INTERNAL     /* our own bug, reported instead of a crash           */
+} fc_status;
+#endif
+
+FC_API const char *fc_version(void);
+FC_API const char *fc_last_error(void);                 /* this thread's last sentence, "" if none */
+FC_API const char *fc_status_string(fc_status st);      /* "FC_ERR_ARG" */
+
+/* ---- engine ---------------------------------------------------------------------------------------------- */
+
+typedef struct fc_engine fc_engine;
+
+typedef enum { FC_NOVELTY = 0, FC_ALIGNMENT = 1 } fc_role;
+
+typedef struct {
+    const char *novelty;   /* model: a GGUF file, a safetensors file or a folder. Required */
+    const char *alignment; /* NULL: no scoring; the same path as novelty: loaded once */
+    const char *kv_type;   /* "f32", "bf16", "int8"; NULL: f32 for f32 models, else bf16 */
+    const char *cpu;       /* "auto", "avx512", "avx2", "portable" */
+    const char *backend;   /* "auto", "cpu" */
+    int threads;           /* 0: all cores */
+    int ctx;               /* positions a request may use; 0: the model's own, at most 8192 */
+    int page_slots;        /* token slots a KV page: 8, 16, 32, 64; 0: 16 */
+    int max_rows;          /* rows of one batch; 0: 512 */
+    int max_branches;      /* KV timelines at once, over all requests; 0: 1024 */
+    int max_requests;      /* queue bound: waiting and running; 0: 256 */
+    uint64_t kv_pool;      /* bytes of KV memory a model; 0: room for 2 x ctx, at least 256 MiB, at most a quarter of RAM */
+} fc_engine_options;
+
+FC_API fc_status fc_engine_open(const fc_engine_options *o, fc_engine **out);
+FC_API void fc_engine_close(fc_engine *e); /* cancels what runs; NULL is fine */
+
+typedef struct {
+    char name[128], arch[32], path[512];
+    int vocab, layers, ctx;
+    uint64_t weight_bytes;   /* held in memory, packed; 0 for a model that is the other one */
+    uint64_t kv_page_bytes;  /* one page, all layers */
+    int kv_pages, page_slots;
+    char kv_type[8];
+    bool reward_head;
+} fc_model_info;
+
+typedef struct {
+    bool has_alignment, same_tokenizer, shared_model;
+    fc_model_info novelty, alignment;
+    char backend[16], cpu[16];
+    int threads;
+    double load_ms;
+} fc_engine_info;
+
+FC_API void fc_engine_describe(const fc_engine *e, fc_engine_info *out);
+/* Pages in use right now, both models: 0 when nothing runs. */
+FC_API int fc_engine_pages_used(const fc_engine *e);
+
+/* ---- request --------------------------------------------------------------------------------------------- */
+
+/* A prompt is pieces in a row. In a piece with special = true the names of special tokens become those tokens: templates
+ * by the operator. Everything else is data and never does. */
+typedef struct {
+    const char *text;
+    size_t size;
+    bool special;
+} fc_piece;
+
+/* Either pieces, or ids (ids != NULL) used as they are. BOS is put in front of pieces as the tokenizer's rule says,
+ * unless the first piece already begins with it. */
+typedef struct {
+    const fc_piece *pieces;
+    size_t n_pieces;
+    const int32_t *ids;
+    size_t n_ids;
+} fc_prompt;
+
+typedef struct {
+    float temperature;    /* 0: greedy */
+    int top_k;            /* 0: off */
+    float top_p;          /* 1: off */
+    float min_p;          /* 0: off */
+    float typical_p;      /* 1: off */
+    float repetition_penalty; /* 1: off; prompt and output */
+    float presence_penalty, frequency_penalty; /* 0: off; output only */
+    const int32_t *bias_ids;  /* logit bias; -INFINITY forbids an id */
+    const float *bias_values;
+    size_t n_bias;
+    const int32_t *stop_ids;  /* end a candidate, besides the model's own end tokens */
+    size_t n_stop_ids;
+    const char *const *stop;  /* stop strings, cut off the text */
+    size_t n_stop;
+    int min_tokens, max_tokens;
+    bool ignore_eos;     /* the model's end tokens are drawn as any other and do not end a candidate */
+    int top_logprobs;    /* 0..128 alternatives a token in the result */
+} fc_sampling;
+
+/* temperature 1, no filters, no penalties, max_tokens 16: the values that flags and recipes start from. */
+FC_API void fc_sampling_init(fc_sampling *s);
+
+typedef enum { FC_SCORE_LOGLIK_MEAN = 0, FC_SCORE_LOGLIK_SUM, FC_SCORE_REWARD, FC_SCORE_JUDGE } fc_score_mode;
+FC_API const char *fc_score_mode_name(fc_score_mode m);
+FC_API fc_status fc_score_mode_parse(const char *name, fc_score_mode *out);
+
+/* A candidate that is given instead of drawn: text, or ids. */
+typedef struct {
+    const char *text;
+    size_t size;
+    const int32_t *ids;
+    size_t n_ids;
+} fc_given;
+
+typedef struct {
+    fc_prompt prompt;           /* the novelty model's */
+    fc_prompt alignment_prompt; /* empty: the same as prompt */
+    fc_prompt suffix;           /* alignment ids after the candidate; BOS is never added */
+    const char *const *labels;  /* judge: texts of exactly one token; score = P(labels[0]) among them. Default Yes, No */
+    size_t n_labels;
+    fc_score_mode mode;
+    bool score;                 /* false: alignment none, ranking by log-prob */
+    int n, keep;                /* 1 <= n <= 4096; keep 0: all */
+    uint64_t seed;
+    fc_sampling sampling;
+    const char *end;            /* text of exactly one token that ends a candidate; NULL: the model's first EOS */
+    const char *const *names;   /* valid names of a taxonomy, or NULL; only marks `valid` */
+    size_t n_names;
+    const fc_given *given;      /* score these instead of drawing: n, seed and sampling are not used */
+    size_t n_given;
+    bool events;                /* also send token, candidate and score events; done always comes */
+} fc_request;
+
+FC_API void fc_request_init(fc_request *r); /* n 1, mode loglik-mean, sampling as above */
+
+/* Copies all it needs. FC_ERR_FULL: the queue is at its bound. FC_ERR_ARG: the request can never run; the sentence says
+ * which field and number. */
+FC_API fc_status fc_submit(fc_engine *e, const fc_request *r, uint64_t *id);
+/* Its done event carries FC_ERR_CANCELLED. An unknown or ended id is FC_OK: the race is the caller's right. */
+FC_API fc_status fc_cancel(fc_engine *e, uint64_t id);
+/* Returns when every accepted request has ended; submit fails with FC_ERR_FULL from now on. */
+FC_API fc_status fc_drain(fc_engine *e);
+
+/* ---- answer ---------------------------------------------------------------------------------------------- */
+
+typedef enum { FC_FINISH_NONE = 0, FC_FINISH_STOP, FC_FINISH_LENGTH, FC_FINISH_GIVEN } fc_finish;
+FC_API const char *fc_finish_name(fc_finish f); /* "stop", "length", "given" */
+
+typedef struct {
+    int rank;            /* from 1 among the kept; 0: not kept */
+    int index;           /* the first candidate that drew it */
+    const char *text;    /* stop strings and end tokens left out */
+    size_t text_size;
+    const int32_t *tokens; /* ids drawn, without the end token */
+    size_t n_tokens;
+    double score;        /* NAN when not scored */
+    double logprob;      /* sum over drawn ids, end token included if drawn; model's own distribution; NAN when given */
+    int votes;           /* of the n candidates, how many drew it */
+    int valid;           /* 1, 0; -1 without names */
+    fc_finish finish;
+    const float *logprobs; /* [n_logprobs] per drawn id */
+    size_t n_logprobs;     /* n_tokens, + 1 when an end token was drawn; 0 when given */
+    const int32_t *top_ids;   /* [n_logprobs, top_n] */
+    const float *top_logprobs;
+    int top_n;
+} fc_candidate;
+
+typedef struct {
+    double logprob;    /* of the best candidate */
+    double entropy;    /* nats, of the votes over distinct candidates */
+    double vote_share; /* of the best */
+    int distinct;
+    double margin;     /* best score minus second; NAN with fewer than two scored */
+    double valid_mass; /* NAN here */
+    int n_used;
+} fc_confidence;
+
+typedef struct {
+    int64_t rows_prefill, rows_decode, rows_score, rows_reused;
+    int64_t rows_flat_prefill, rows_flat_decode, rows_flat_score; /* what n separate runs compute */
+    int64_t kv_bytes;                                             /* peak of this request, both models */
+} fc_accounting;
+
+typedef struct {
+    double load, queue, prefill, decode, score, host, total;
+} fc_timings_ms;
+
+typedef struct {
+    int n, n_kept, n_all;
+    const fc_candidate *kept; /* [n_kept] distinct, in rank order */
+    const fc_candidate *all;  /* [n_all] by index, duplicates included */
+    fc_confidence confidence;
+    fc_accounting accounting;
+    fc_timings_ms timings;
+    bool scored;
+    size_t prompt_tokens;
+} fc_result;
+
+typedef enum { FC_EVENT_TOKEN = 1, FC_EVENT_CANDIDATE, FC_EVENT_SCORE, FC_EVENT_DONE } fc_event_type;
+
+typedef struct {
+    fc_event_type type;
+    uint64_t id;       /* request */
+    int candidate;     /* TOKEN, CANDIDATE, SCORE: index */
+    int32_t token;     /* TOKEN */
+    float logprob;     /* TOKEN */
+    const char *text;  /* TOKEN: whole UTF-8 that became certain, may be empty; CANDIDATE: whole text */
+    size_t text_size;
+    fc_finish finish;  /* CANDIDATE */
+    double score;      /* SCORE */
+    fc_status status;  /* DONE */
+    const char *error; /* DONE: the sentence, "" when OK */
+    const fc_result *result; /* DONE and OK */
+    void *memory;      /* freed by fc_event_fini */
+} fc_event;
+
+/* The next event, in order per request. timeout_ms: -1 waits, 0 does not. FC_ERR_TIMEOUT when none came. */
+FC_API fc_status fc_poll(fc_engine *e, int timeout_ms, fc_event *out);
+FC_API void fc_event_fini(fc_event *ev); /* frees what the event points to; zeroed is fine */
+
+/* ---- recipe ---------------------------------------------------------------------------------------------- */
+
+/* One JSON file that says what a best-of-n job is; examples/recipes/README.md has every key. */
+typedef struct fc_recipe fc_recipe;
+
+FC_API fc_status fc_recipe_open(const char *path, fc_recipe **out);
+FC_API fc_status fc_recipe_parse(const char *name, const char *text, size_t size, fc_recipe **out);
+/* "interests": the built-in copy of examples/recipes/interests-loglik.json, taxonomy included. */
+FC_API fc_status fc_recipe_builtin(const char *name, fc_recipe **out);
+FC_API void fc_recipe_close(fc_recipe *r); /* NULL is fine */
+
+/* Reads a taxonomy (TSV: id, name, keywords, optional parent id) into the recipe, in place of its own. */
+FC_API fc_status fc_recipe_set_taxonomy(fc_recipe *r, const char *path);
+FC_API size_t fc_recipe_names(const fc_recipe *r, const char *const **names); /* 0 without a taxonomy */
+
+/* What the recipe says, for flags to override before a request is made. Strings are owned by the recipe. */
+typedef struct {
+    const char *novelty_model, *alignment_model; /* NULL: not said; alignment "none": no scoring */
+    fc_score_mode mode;
+    int n, keep;
+    uint64_t seed;
+    fc_sampling sampling;
+    const char *end;
+} fc_recipe_info;
+FC_API fc_recipe_info *fc_recipe_edit(fc_recipe *r); /* the recipe's own copy: changes count */
+
+/* What fills the holes of the templates: {prompt}, {history}, {keywords}, {history_1}, {keywords_1}, ... */
+typedef struct {
+    const char *prompt;         /* NULL: not given */
+    const char *const *history; /* names of the taxonomy */
+    size_t n_history;
+} fc_holes;
+
+/* Fills *r; everything it points to is owned by the recipe and lives until the next call or close. A hole without a value,
+ * or a value without a hole, is an error that names it; so is a history name that the taxonomy lacks. */
+FC_API fc_status fc_recipe_request(fc_recipe *r, const fc_holes *holes, fc_request *out);
+
+/* ---- tokenizer ------------------------------------------------------------------------------------------- */
+
+typedef struct fc_tokenizer fc_tokenizer;
+FC_API fc_status fc_tokenizer_open(const char *model_path, fc_tokenizer **out); /* no weights are read */
+FC_API void fc_tokenizer_close(fc_tokenizer *t);
+/* *ids [*n] is freed with fc_memory_free. */
+FC_API fc_status fc_tokenizer_encode(const fc_tokenizer *t, const char *text, size_t size, bool add_special,
+                                     bool parse_special, int32_t **ids, size_t *n);
+/* *text [*size], NUL behind, freed with fc_memory_free. */
+FC_API fc_status fc_tokenizer_decode(const fc_tokenizer *t, const int32_t *ids, size_t n, bool special, char **text,
+                                     size_t *size);
+FC_API int32_t fc_tokenizer_vocab(const fc_tokenizer *t);
+
+typedef struct {
+    const char *role, *content; /* system, user, assistant */
+} fc_message;
+/* The chat prompt as pieces for fc_prompt, by the model's own recognised template. *pieces and their text are one
+ * allocation, freed with fc_memory_free. */
+FC_API fc_status fc_tokenizer_chat(const fc_tokenizer *t, const fc_message *messages, size_t n, bool add_generation_prompt,
+                                   fc_piece **pieces, size_t *n_pieces);
+FC_API void fc_memory_free(void *p);
+
+/* ---- machine --------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    char cpu_name[128], cpu_level[16];
+    int cores;
+    uint64_t ram_bytes;
+    double read_gbs_dram, read_gbs_cache;      /* GB/s, all threads; 0 when not measured */
+    double gops_int8, gflops_bf16, gflops_f32; /* peak of the vector units, all threads */
+    char backend[16];       /* that auto would choose */
+    char backend_why[256];
+    int gpus;
+    char gpu_names[8][96];
+    uint64_t gpu_bytes[8];
+} fc_machine;
+
+/* measure: takes about a second; false leaves rates 0. */
+FC_API fc_status fc_machine_inspect(bool measure, int threads, fc_machine *out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

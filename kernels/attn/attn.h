@@ -1,0 +1,61 @@
+/* attn - attention over paged KV: prefill, decode and shared-prefix decode in one operator
+ *
+ * y[t,h,:] = sum_j softmax_j(cap(scale * q[t,h,:] . K[j,h/(H/G),:])) V[j,h/(H/G),:]
+ *            over KV positions j of row t's branch with j <= pos[t], and j > pos[t] - window when window > 0
+ *            cap(x) = soft_cap * tanh(x / soft_cap) when soft_cap > 0, else x
+ *
+ * shapes  q [T,ldq], first H*E of each row; y [T,H*E]; pages: page tables, position p of a table lies in page
+ *         pages[item.pages + p/P], slot p%P
+ * work    an item is a stretch of tiles (64 positions each, counted from position 0) of one page table, and the rows
+ *         that read it. Every row's items cover positions 0..pos[t] without overlap. An item with several tiles begins at
+ *         a run boundary (16 tiles); it covers part of one run, or any number of whole runs, the last one cut anywhere
+ * order   each tile's (o, max, sum) is made from scratch; tiles fold left inside their run, runs fold left. An item that
+ *         is its row's only one (part < 0) writes y; otherwise it leaves one partial state per (row, head) in
+ *         slot part + i, and fold lists a row's slots in order. A slot that stands for one tile within a run that an
+ *         earlier slot of the row began folds into that run; FC_ATTN_NEW_RUN marks a slot that begins a run. An item of
+ *         several runs is allowed only when its row has no other item. So the way of cutting never changes a bit
+ *         An empty state (all masked) is the identity of the fold, exactly
+ * dtype   f32 q and y; KV as kv.shape.type; f32 sums
+ * needs   H % G == 0, E <= 256 and a multiple of 16, P divides 64
+ * error   2e-5 absolute on outputs of unit scale, against attn_ref.c (which folds nothing: one softmax in double)
+ * source  Dao et al., "FlashAttention", 2022 (tiles); Juravsky et al., "Hydragen", 2024 (shared prefix)
+ */
+#ifndef FC_KERNELS_ATTN_H
+#define FC_KERNELS_ATTN_H
+
+#include "kernels/kv/kv_buf.h"
+
+enum { FC_ATTN_TILE = 64, FC_ATTN_RUN = 16 }; /* positions a tile, tiles a run */
+
+typedef struct {
+    int32_t pages;         /* index into pages[] of the entry for position 0 */
+    int32_t tile, n_tiles; /* tiles tile .. tile+n_tiles-1                    */
+    int32_t row, n_rows;   /* rows item_rows[row .. row+n_rows-1]             */
+    int32_t part;          /* first partial slot, or -1: the rows' only item  */
+} fc_attn_item;
+
+#define FC_ATTN_NEW_RUN ((int32_t)1 << 30) /* flag in fold_slot[] */
+
+typedef struct {
+    float *y;                    /* [T,H*E] out */
+    const float *q;              /* [T,ldq]     */
+    const fc_kv_buf *kv;         /* host struct */
+    const int32_t *pos;          /* [T]         */
+    const int32_t *pages;        /* page tables, flattened */
+    const fc_attn_item *items;   /* [n_items]   */
+    const int32_t *item_rows;    /* rows of all items */
+    const int32_t *fold_row;     /* [n_fold] rows with more than one item */
+    const int32_t *fold_off;     /* [n_fold+1] into fold_slot */
+    const int32_t *fold_slot;    /* slots in KV order, | FC_ATTN_NEW_RUN */
+    float *part;                 /* [n_parts,H,E+2] scratch: o, max, sum */
+    int n_items, n_fold;
+    int layer, T, H, ldq, window;
+    float scale, soft_cap;
+} fc_attn_args;
+
+fc_status fc_attn_cpu(fc_stream s, const fc_attn_args *a);
+fc_status fc_attn_ref(fc_stream s, const fc_attn_args *a);
+/* rows_tiles: sum over items of n_rows * n_tiles; tiles: sum of n_tiles. Host numbers from the plan. */
+fc_cost fc_attn_cost(const fc_attn_args *a, double tiles, double rows_tiles);
+
+#endif

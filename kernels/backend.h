@@ -1,0 +1,62 @@
+/* backend - the wall between policy and arithmetic: buffers and a table of operators over them.
+ *
+ * A buffer is a pointer that only operators, upload and download may follow; the engine does address
+ * arithmetic on it and nothing else. Uploads and operators run in the order of the calls; what a download
+ * wrote may be read after sync.
+ */
+#ifndef FC_KERNELS_BACKEND_H
+#define FC_KERNELS_BACKEND_H
+
+#include "kernels/attn/attn.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/draw/draw.h"
+#include "kernels/embed/embed.h"
+#include "kernels/glu/glu.h"
+#include "kernels/kv/kv_buf.h"
+#include "kernels/linear/linear.h"
+#include "kernels/logprob/logprob.h"
+#include "kernels/rmsnorm/rmsnorm.h"
+#include "kernels/rope_kv/rope_kv.h"
+#include "kernels/softcap/softcap.h"
+
+/* The largest shapes that operators will be called with: what open reserves. */
+typedef struct {
+    int rows;  /* T of any operator */
+    int cols;  /* largest K of a linear */
+    int vocab; /* V */
+    int heads, head_dim;
+} fc_op_limits;
+
+typedef struct fc_backend {
+    const char *name; /* "cpu" */
+    void *self;
+    fc_stream stream;
+
+    fc_status (*alloc)(struct fc_backend *be, size_t bytes, const char *what, void **out); /* zeroed */
+    void (*free)(struct fc_backend *be, void *buffer);                                      /* NULL is fine */
+    fc_status (*upload)(struct fc_backend *be, void *dst, const void *host, size_t bytes);   /* host may be reused at return */
+    fc_status (*download)(struct fc_backend *be, void *host, const void *src, size_t bytes);
+    fc_status (*sync)(struct fc_backend *be);
+    fc_status (*weight_pack)(fc_stream s, const fc_weight_part *parts, int n_parts, fc_weight **out);
+    void (*weight_free)(fc_weight *w);
+
+    fc_status (*embed)(fc_stream s, const fc_embed_args *a);
+    fc_status (*rmsnorm)(fc_stream s, const fc_rmsnorm_args *a);
+    fc_status (*linear)(fc_stream s, const fc_linear_args *a);
+    fc_status (*rope_table)(fc_stream s, const fc_rope_table_args *a);
+    fc_status (*rope_kv)(fc_stream s, const fc_rope_kv_args *a);
+    fc_status (*attn)(fc_stream s, const fc_attn_args *a);
+    fc_status (*glu)(fc_stream s, const fc_glu_args *a);
+    fc_status (*softcap)(fc_stream s, const fc_softcap_args *a);
+    fc_status (*kv_copy)(fc_stream s, const fc_kv_copy_args *a);
+    fc_status (*draw)(fc_stream s, const fc_draw_args *a);
+    fc_status (*logprob)(fc_stream s, const fc_logprob_args *a);
+    fc_status (*top_logprobs)(fc_stream s, const fc_top_logprobs_args *a);
+    void (*close)(struct fc_backend *be);
+} fc_backend;
+
+/* threads 0: all cores. Caller closes with fc_backend_close. */
+fc_status fc_backend_open_cpu(fc_cpu_level level, int threads, const fc_op_limits *limits, fc_backend **out);
+void fc_backend_close(fc_backend *be); /* NULL is fine */
+
+#endif

@@ -1,0 +1,37 @@
+/* cpu - the CPU's stream: level of the vector unit, threads, and the memory that operators borrow.
+ *
+ * Everything is reserved when the stream opens; an operator that needs more than was reserved fails with
+ * FC_ERR_MEM and the numbers.
+ */
+#ifndef FC_KERNELS_CPU_H
+#define FC_KERNELS_CPU_H
+
+#include "engine/base/thread.h"
+#include "kernels/kernel.h"
+
+typedef enum { FC_CPU_AUTO = 0, FC_CPU_PORTABLE, FC_CPU_AVX2, FC_CPU_AVX512 } fc_cpu_level;
+
+/* AVX2 means AVX2 + FMA + F16C; AVX512 means F, BW, VL, DQ, VNNI and BF16. */
+fc_cpu_level fc_cpu_best(void);
+const char *fc_cpu_level_name(fc_cpu_level l);                      /* "avx512", "avx2", "portable", "auto" */
+fc_status fc_cpu_level_parse(const char *name, fc_cpu_level *out);
+
+struct fc_stream_s {
+    fc_cpu_level level; /* never AUTO in an open stream */
+    fc_pool *pool;
+    unsigned char *workspace; /* [workspace_bytes], 64-byte aligned: shared by all threads of one operator */
+    size_t workspace_bytes;
+    unsigned char *scratch; /* [threads][scratch_bytes], 64-byte aligned: one piece a thread */
+    size_t scratch_bytes;
+};
+
+/* A level above fc_cpu_best() is FC_ERR_UNSUPPORTED and names both. scratch is per thread. */
+fc_status fc_cpu_stream_open(fc_cpu_level level, int threads, size_t workspace, size_t scratch, fc_stream *out);
+void fc_cpu_stream_close(fc_stream s); /* NULL is fine */
+
+/* The operator's borrowed memory; FC_ERR_MEM when less was reserved. what names the operator. */
+fc_status fc_cpu_workspace(fc_stream s, size_t bytes, const char *what, void **out);
+fc_status fc_cpu_scratch(fc_stream s, size_t bytes, const char *what); /* checks that each thread has it */
+static inline void *fc_cpu_scratch_of(fc_stream s, int thread) { return s->scratch + (size_t)thread * s->scratch_bytes; }
+
+#endif

@@ -1,0 +1,66 @@
+/* draw - one token id per member, drawn from its row of logits with the member's own uniform number
+ *
+ * Per row, in this order:
+ *   1. logit bias:   l[id] += value (-inf forbids an id)
+ *   2. penalties on ids that occurred: repetition r != 1: l > 0 ? l / r : l * r (prompt or output); then
+ *      l -= frequency * count + presence * (count > 0), count = occurrences in the output alone
+ *   3. temperature t > 0: l / t; t == 0: greedy, the largest l, ties to the smaller id; no uniform is used
+ *   4. top-k (k largest, ties to the smaller id; 0 = off)
+ *   5. typical-p: ids by | -log p - H | ascending, ties to the smaller id, the shortest prefix with mass >= p (1 = off)
+ *   6. top-p: ids by p descending, ties to the smaller id, the shortest prefix with mass >= p (1 = off); over what 4-5 kept
+ *   7. min-p: p >= min_p * largest p (0 = off)
+ *   8. draw: weights w = exp(l - max), filtered ids exactly 0. Tile t is ids 256t..256t+255, summed by a fixed pairwise
+ *      tree in f32; tiles fold left in double. target = u * total; the first tile whose running sum exceeds the target
+ *      holds the id; inside, the tree is descended (left when target < left sum). An id of weight 0 is never drawn
+ * logprob of the drawn id: under the softmax of the untouched row (no bias, penalty, temperature or filter), as in
+ * kernels/logprob.
+ *
+ * shapes  logits [R,V] (read only), rows [n_rows], members [M], token, logprob [M]
+ * needs   every row keeps at least one id of finite logit, else FC_ERR_ARG names the row; NaN logits: FC_ERR_ARG
+ * error   ids: exact given the weights; logprob as kernels/logprob. draw_ref.c computes weights in double: it may choose
+ *         a neighbouring id only when u lies within 1e-5 of a boundary of the cumulative distribution
+ * source  Holtzman et al. 2020 (top-p); Meister et al. 2023 (typical); Nguyen et al. 2024 (min-p); Keskar et al. 2019
+ *         (repetition penalty)
+ */
+#ifndef FC_KERNELS_DRAW_H
+#define FC_KERNELS_DRAW_H
+
+#include "kernels/kernel.h"
+
+enum { FC_DRAW_TILE = 256 };
+
+typedef struct {
+    int32_t row;               /* of logits */
+    int32_t member, n_members; /* members[member .. member+n_members-1] draw from this row */
+    int32_t bias, n_bias;      /* into bias_id, bias_value */
+    int32_t seen, n_seen;      /* into seen_id, seen_count: ids that occurred, distinct */
+    int32_t top_k;
+    float temperature, top_p, min_p, typical_p;
+    float repetition, presence, frequency; /* 1, 0, 0 = off */
+} fc_draw_row;
+
+/* The key of a member's uniform number: engine/base/rng.h, fc_rng_uniform. */
+typedef struct {
+    uint64_t seed;
+    uint32_t candidate, attempt, position;
+    uint32_t pad;
+} fc_draw_member;
+
+typedef struct {
+    int32_t *token;                /* [M] out */
+    float *logprob;                /* [M] out */
+    const float *logits;           /* [R,V]   */
+    const fc_draw_row *rows;       /* [n_rows] */
+    const fc_draw_member *members; /* [M]     */
+    const int32_t *bias_id;
+    const float *bias_value;
+    const int32_t *seen_id, *seen_count;
+    int R, V, n_rows, M;
+} fc_draw_args;
+
+fc_status fc_draw_cpu(fc_stream s, const fc_draw_args *a);
+fc_status fc_draw_ref(fc_stream s, const fc_draw_args *a);
+fc_cost fc_draw_cost(const fc_draw_args *a);
+size_t fc_draw_workspace_cpu(int V); /* bytes per thread of stream scratch */
+
+#endif

@@ -1,0 +1,38 @@
+/* kv_buf - the paged KV store of one model as operators see it: page p, layer l, KV head g, slot s.
+ *
+ * dtype   F32, BF16, or I8 with one f32 scale per (slot, head), apart for K and V, fixed when the slot is written:
+ *         scale = max|x| / 127, code = round to nearest even (x / scale); an all-zero vector has scale 0
+ * layout  the backend's own; the engine holds page numbers only. CPU: kernels/kv/kv_cpu.h
+ */
+#ifndef FC_KERNELS_KV_BUF_H
+#define FC_KERNELS_KV_BUF_H
+
+#include "kernels/kernel.h"
+
+typedef struct {
+    fc_dtype type; /* FC_F32, FC_BF16 or FC_I8 */
+    int n_pages, P; /* pages; slots a page: a power of two, 1..64, so that it divides a tile of 64 */
+    int L, G, E;
+} fc_kv_shape;
+
+typedef struct {
+    fc_kv_shape shape;
+    void *base; /* backend buffer of fc_kv_bytes(shape); zeroed at allocation */
+} fc_kv_buf;
+
+/* Bytes of one page (all layers, K and V, scales) and of the whole store; FC_ERR_ARG when a size wraps. */
+fc_status fc_kv_page_bytes(const fc_kv_shape *s, size_t *out);
+fc_status fc_kv_bytes(const fc_kv_shape *s, size_t *out);
+
+/* kv_copy - slots [0,n) of page src to page dst, all layers: the copy before a write to a shared page. */
+typedef struct {
+    const fc_kv_buf *kv;
+    const int32_t *src, *dst, *n; /* [M] each */
+    int M;
+} fc_kv_copy_args;
+
+fc_status fc_kv_copy_cpu(fc_stream s, const fc_kv_copy_args *a);
+fc_status fc_kv_copy_ref(fc_stream s, const fc_kv_copy_args *a);
+fc_cost fc_kv_copy_cost(const fc_kv_copy_args *a);
+
+#endif

@@ -1,0 +1,43 @@
+/* logprob - log-probabilities under the softmax of whole rows of logits (temperature 1, no filter)
+ *
+ * logprob      lp[m] = logits[row[m], id[m]] - lse(row[m])
+ * top_logprobs the n largest of each row, ties by smaller id, ids [R,n], lp [R,n]
+ *
+ * shapes  logits [R,V], row, id, lp [M]
+ * dtype   f32; lse = max + log(sum of exp(l - max)), sums in the draw's tiles of 256 ids (fixed pairwise tree, tiles folded
+ *         left in double), so that draw and score agree on one number
+ * needs   R >= 1, V >= 1, 0 <= id < V, 1 <= n <= FC_TOP_LOGPROBS_MAX and <= V
+ * error   2e-6 + 2e-6 * |lp| against logprob_ref.c
+ */
+#ifndef FC_KERNELS_LOGPROB_H
+#define FC_KERNELS_LOGPROB_H
+
+#include "kernels/kernel.h"
+
+enum { FC_TOP_LOGPROBS_MAX = 128 };
+
+typedef struct {
+    float *lp;            /* [M] out */
+    const float *logits;  /* [R,V]   */
+    const int32_t *row;   /* [M], not decreasing */
+    const int32_t *id;    /* [M]     */
+    int R, V, M;
+} fc_logprob_args;
+
+fc_status fc_logprob_cpu(fc_stream s, const fc_logprob_args *a);
+fc_status fc_logprob_ref(fc_stream s, const fc_logprob_args *a);
+fc_cost fc_logprob_cost(const fc_logprob_args *a);
+
+typedef struct {
+    int32_t *ids;         /* [R,n] out */
+    float *lp;            /* [R,n] out */
+    const float *logits;  /* [.,V]     */
+    const int32_t *rows;  /* [R] rows of logits */
+    int R, V, n;
+} fc_top_logprobs_args;
+
+fc_status fc_top_logprobs_cpu(fc_stream s, const fc_top_logprobs_args *a);
+fc_status fc_top_logprobs_ref(fc_stream s, const fc_top_logprobs_args *a);
+fc_cost fc_top_logprobs_cost(const fc_top_logprobs_args *a);
+
+#endif

@@ -1,0 +1,38 @@
+/* tools - the model tools that programs call: inspect, convert, tiny. A door: engine/app may include this file.
+ *
+ * All print to an fc_str, so that the caller decides where text goes; json = true gives one JSON object.
+ */
+#ifndef FC_WEIGHTS_TOOLS_H
+#define FC_WEIGHTS_TOOLS_H
+
+#include "engine/base/dtype.h"
+#include "engine/base/str.h"
+
+#include <stdint.h>
+
+/* Tensors, types, config, tokenizer, estimated memory (weights as held, KV per 1,000 positions for each KV type). */
+fc_status fc_tools_inspect(const char *path, bool json, fc_str *out);
+
+/* Progress of long work: done of total bytes; may be NULL. */
+typedef void (*fc_progress)(void *arg, uint64_t done, uint64_t total);
+
+/* in (GGUF or safetensors) to a new GGUF at out; matrices in `type` (F16, BF16, Q8_0, Q4_0, also F32), vectors in F32. Rows
+ * that do not fit the type's block stay F16, said in *notes. The file appears whole or not at all (written beside, renamed). */
+fc_status fc_tools_convert(const char *in, const char *out, fc_dtype type, fc_progress progress, void *arg, fc_str *notes);
+
+/* A seeded random model. Zero fields take the preset's or the family's default. */
+typedef struct {
+    const char *arch; /* llama, qwen2, qwen3, gemma2, gemma3; NULL: llama */
+    const char *like; /* a preset of published shapes: smollm2-135m, llama-3.1-8b, qwen3-0.6b, ...; NULL: tiny */
+    int V, D, L, H, G, E, F, ctx, window;
+    float logit_std;  /* spread of the logits; default 2 */
+    bool reward_head; /* adds score.weight */
+    fc_dtype type;    /* of the matrices: F32, F16, BF16, Q8_0, Q4_0 */
+    uint64_t seed;
+} fc_tiny_options;
+
+fc_status fc_tools_tiny(const fc_tiny_options *o, const char *out, fc_progress progress, void *arg);
+/* Names of the presets, in order, NULL at the end. */
+const char *const *fc_tools_tiny_presets(void);
+
+#endif

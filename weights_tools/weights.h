@@ -1,0 +1,73 @@
+/* weights - one view over GGUF and safetensors: named tensors, mapped, checked.
+ *
+ * Names are GGUF's (token_embd.weight, blk.0.attn_q.weight, ...) whatever the file; shapes are [N,K] row-major
+ * (N = outputs = rows). Everything is validated at open: offsets, sizes, overlaps, duplicates, counts; the
+ * data pointers are then safe to read for `bytes` bytes. Errors name file, tensor and number.
+ *
+ * source  GGUF specification v2, v3 (ggml); safetensors format description (Hugging Face)
+ */
+#ifndef FC_WEIGHTS_H
+#define FC_WEIGHTS_H
+
+#include "engine/base/dtype.h"
+#include "weights_tools/config.h"
+
+typedef struct fc_weights fc_weights; /* opaque; owns the mappings */
+
+typedef struct {
+    const char *name;      /* canonical (GGUF) name */
+    const char *file_name; /* name in the file, for errors */
+    fc_dtype dtype;
+    int n_dims;
+    int64_t N, K; /* rows and row length; a vector has N == 1 */
+    const void *data;
+    size_t bytes;
+} fc_tensor;
+
+/* path: a .gguf file, a .safetensors file with config.json beside it, model.safetensors.index.json, or a folder that
+ * holds one of these. */
+fc_status fc_weights_open(const char *path, fc_weights **out);
+void fc_weights_close(fc_weights *w); /* NULL is fine */
+
+const char *fc_weights_path(const fc_weights *w);
+const fc_model_config *fc_weights_config(const fc_weights *w);
+size_t fc_weights_count(const fc_weights *w);
+const fc_tensor *fc_weights_at(const fc_weights *w, size_t i);
+const fc_tensor *fc_weights_find(const fc_weights *w, const char *name); /* NULL when absent */
+/* As find, but absence or another shape is FC_ERR_FORMAT: N rows of K. */
+fc_status fc_weights_need(const fc_weights *w, const char *name, int64_t N, int64_t K, const fc_tensor **out);
+/* 64-bit hash over config and all tensors' names, types, shapes and (sampled) bytes: names a model in caches. */
+uint64_t fc_weights_fingerprint(const fc_weights *w);
+
+/* GGUF metadata, for the tokenizer and for inspect. Strings are [size] bytes, not NUL-terminated. */
+typedef struct {
+    const char *text;
+    size_t size;
+} fc_view_str;
+
+typedef enum { FC_META_NONE = 0, FC_META_INT, FC_META_FLOAT, FC_META_BOOL, FC_META_STRING, FC_META_ARRAY } fc_meta_kind;
+
+typedef struct {
+    fc_meta_kind kind;
+    fc_meta_kind elem; /* of an array */
+    int64_t i;         /* INT, BOOL */
+    double f;          /* FLOAT */
+    fc_view_str s;     /* STRING */
+    size_t count;      /* of an array */
+    const void *array; /* internal; read through fc_weights_meta_at */
+    int array_type;    /* GGUF's own type number of an element */
+} fc_meta;
+
+bool fc_weights_is_gguf(const fc_weights *w);
+size_t fc_weights_meta_count(const fc_weights *w); /* 0 for safetensors */
+const char *fc_weights_meta_key(const fc_weights *w, size_t i, fc_meta *out);
+bool fc_weights_meta(const fc_weights *w, const char *key, fc_meta *out); /* false when absent */
+/* All n strings, ints or floats of an array into out[count]; FC_ERR_FORMAT when the kind differs. */
+fc_status fc_weights_meta_strings(const fc_weights *w, const char *key, fc_view_str *out, size_t count);
+fc_status fc_weights_meta_ints(const fc_weights *w, const char *key, int32_t *out, size_t count);
+fc_status fc_weights_meta_floats(const fc_weights *w, const char *key, float *out, size_t count);
+
+/* tokenizer.json beside a safetensors model (path, or NULL), and GGUF's tokenizer.huggingface.json (text, or empty). */
+const char *fc_weights_tokenizer_json_path(const fc_weights *w);
+
+#endif
