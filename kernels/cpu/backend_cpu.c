@@ -1,0 +1,111 @@
+#include "kernels/backend.h"
+
+#include "engine/base/mem.h"
+#include "engine/base/os.h"
+
+#include <string.h>
+
+/* A buffer is preceded by one page that holds its size: buffers stay page-aligned, and free needs no table. */
+enum { HEAD = 4096 };
+
+static fc_status cpu_alloc(fc_backend *be, size_t bytes, const char *what, void **out) {
+    size_t all;
+    void *p;
+    (void)be;
+    if (!fc_add(bytes, HEAD, &all)) return FC_FAIL(FC_ERR_MEM, "%s: %zu bytes do not fit in the address space", what, bytes);
+    FC_TRY(fc_pages_alloc(all, what, &p));
+    memcpy(p, &all, sizeof all);
+    *out = (unsigned char *)p + HEAD;
+    return FC_OK;
+}
+
+static void cpu_free(fc_backend *be, void *buffer) {
+    size_t all;
+    unsigned char *p;
+    (void)be;
+    if (!buffer) return;
+    p = (unsigned char *)buffer - HEAD;
+    memcpy(&all, p, sizeof all);
+    fc_pages_free(p, all);
+}
+
+/* Operators have finished when their call returns, so a copy in program order is a copy in stream order. */
+static fc_status cpu_upload(fc_backend *be, void *dst, const void *host, size_t bytes) {
+    (void)be;
+    if (bytes) memcpy(dst, host, bytes);
+    return FC_OK;
+}
+
+static fc_status cpu_download(fc_backend *be, void *host, const void *src, size_t bytes) {
+    (void)be;
+    if (bytes) memcpy(host, src, bytes);
+    return FC_OK;
+}
+
+static fc_status cpu_sync(fc_backend *be) {
+    (void)be;
+    return FC_OK;
+}
+
+static void cpu_close(fc_backend *be) {
+    fc_cpu_stream_close(be->stream);
+    fc_free(be);
+}
+
+static fc_status check_limits(const fc_op_limits *l) {
+    const struct {
+        const char *name;
+        int value;
+    } fields[] = {{"rows", l->rows}, {"cols", l->cols}, {"vocab", l->vocab}, {"heads", l->heads}, {"head_dim", l->head_dim}};
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
+        if (fields[i].value < 0) return FC_FAIL(FC_ERR_ARG, "cpu backend: limit %s=%d", fields[i].name, fields[i].value);
+    return FC_OK;
+}
+
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+fc_status fc_backend_open_cpu(fc_cpu_level level, int threads, const fc_op_limits *limits, fc_backend **out) {
+    fc_status st;
+    fc_backend *be;
+    void *p;
+    size_t workspace, scratch;
+    FC_TRY(check_limits(limits));
+    workspace = fc_linear_workspace_cpu(limits->rows, limits->cols);
+    scratch = larger(fc_draw_workspace_cpu(limits->vocab), fc_attn_scratch_cpu(limits->heads, limits->head_dim));
+    FC_TRY(fc_alloc(1, sizeof *be, "cpu backend", &p));
+    be = p;
+    *be = (fc_backend){
+        .name = "cpu",
+        .alloc = cpu_alloc,
+        .free = cpu_free,
+        .upload = cpu_upload,
+        .download = cpu_download,
+        .sync = cpu_sync,
+        .weight_pack = fc_weight_pack_cpu,
+        .weight_free = fc_weight_free_cpu,
+        .embed = fc_embed_cpu,
+        .rmsnorm = fc_rmsnorm_cpu,
+        .linear = fc_linear_cpu,
+        .rope_table = fc_rope_table_cpu,
+        .rope_kv = fc_rope_kv_cpu,
+        .attn = fc_attn_cpu,
+        .glu = fc_glu_cpu,
+        .softcap = fc_softcap_cpu,
+        .kv_copy = fc_kv_copy_cpu,
+        .draw = fc_draw_cpu,
+        .logprob = fc_logprob_cpu,
+        .top_logprobs = fc_top_logprobs_cpu,
+        .close = cpu_close,
+    };
+    st = fc_cpu_stream_open(level, threads, workspace, scratch, &be->stream);
+    if (st) {
+        fc_free(be);
+        return st;
+    }
+    *out = be;
+    return FC_OK;
+}
+
+void fc_backend_close(fc_backend *be) {
+    if (be) be->close(be);
+}
