@@ -1,0 +1,283 @@
+#include "engine/batch.h"
+
+#include "engine/base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Bytes of the staging block for these counts, 64-byte steps; the same sums as stage() below. */
+static size_t round64(size_t n) { return (n + 63) & ~(size_t)63; }
+
+/* Partial states are bounded so that the scratch is; a batch that would need more is planned without sharing. */
+enum { PARTS_PER_ROW = 24 };
+
+fc_status fc_batch_open(fc_backend *be, fc_kv *kv, int max_rows, int max_seqs, int max_len, fc_batch *out) {
+    fc_status st = FC_OK;
+    fc_batch b = {.be = be, .kv = kv, .max_rows = max_rows, .max_seqs = max_seqs, .share = true};
+    int P = fc_kv_store(kv)->shape.P;
+    size_t rows = (size_t)max_rows, seqs = (size_t)max_seqs, pages = (size_t)fc_kv_pages_for(max_len, P);
+    void *p;
+    b.max_parts = max_rows * PARTS_PER_ROW;
+    b.max_items = b.max_parts + max_seqs;
+    b.bytes = 8 * round64(rows * 4) + round64(seqs * pages * 4) + round64((size_t)b.max_items * sizeof(fc_attn_item)) +
+              2 * round64((rows + 1) * 4) + round64((size_t)b.max_parts * 4);
+    FC_TRY_GOTO(st, fc_alloc(rows, 4, "batch tokens", &p), fail);
+    b.tokens = p;
+    FC_TRY_GOTO(st, fc_alloc(rows, 4, "batch positions", &p), fail);
+    b.pos = p;
+    FC_TRY_GOTO(st, fc_alloc(seqs, sizeof *b.seqs, "batch sequences", &p), fail);
+    b.seqs = p;
+    FC_TRY_GOTO(st, fc_alloc(rows, 4, "batch outputs", &p), fail);
+    b.outs = p;
+    FC_TRY_GOTO(st, fc_alloc((size_t)b.max_items, sizeof *b.items, "attention items", &p), fail);
+    b.items = p;
+    FC_TRY_GOTO(st, fc_alloc(seqs, 4, "batch order", &p), fail);
+    b.order = p;
+    FC_TRY_GOTO(st, fc_alloc(rows, 4, "batch rows", &p), fail);
+    b.item_rows = p;
+    FC_TRY_GOTO(st, fc_alloc(rows + 1, 4, "batch folds", &p), fail);
+    b.fold_count = p;
+    FC_TRY_GOTO(st, fc_alloc(b.bytes, 1, "batch plan", &p), fail);
+    b.host = p;
+    FC_TRY_GOTO(st, be->alloc(be, b.bytes, "batch plan", &p), fail);
+    b.device = p;
+    *out = b;
+    return FC_OK;
+fail:
+    fc_batch_close(&b);
+    return st;
+}
+
+void fc_batch_close(fc_batch *b) {
+    if (!b->be) return;
+    b->be->free(b->be, b->device);
+    fc_free(b->host);
+    fc_free(b->fold_count);
+    fc_free(b->item_rows);
+    fc_free(b->order);
+    fc_free(b->items);
+    fc_free(b->outs);
+    fc_free(b->seqs);
+    fc_free(b->pos);
+    fc_free(b->tokens);
+    memset(b, 0, sizeof *b);
+}
+
+void fc_batch_reset(fc_batch *b) { b->T = b->n_seqs = b->n_outs = 0; }
+
+int fc_batch_add(fc_batch *b, int table, const int32_t *ids, int n) {
+    int first = b->T, len = fc_kv_len(b->kv, table);
+    FC_ASSERT(n > 0 && n <= len && b->T + n <= b->max_rows && b->n_seqs < b->max_seqs);
+    b->seqs[b->n_seqs++] = (fc_batch_seq){
+        .table = table,
+        .row = first,
+        .n_rows = n,
+        .n_tiles = (len + FC_ATTN_TILE - 1) / FC_ATTN_TILE,
+    };
+    for (int i = 0; i < n; i++) {
+        b->tokens[first + i] = ids[i];
+        b->pos[first + i] = len - n + i;
+    }
+    b->T += n;
+    return first;
+}
+
+int fc_batch_want(fc_batch *b, int row) {
+    FC_ASSERT(row >= 0 && row < b->T && (b->n_outs == 0 || b->outs[b->n_outs - 1] < row));
+    b->outs[b->n_outs] = row;
+    return b->n_outs++;
+}
+
+/* ---- the plan ---- */
+
+/* Pages that two tables share from the start. */
+static int common_pages(const fc_batch_seq *x, const fc_batch_seq *y) {
+    int n = x->n_pages < y->n_pages ? x->n_pages : y->n_pages, i = 0;
+    while (i < n && x->page[i] == y->page[i]) i++;
+    return i;
+}
+
+/* Order of page lists, shorter first: what shares a prefix becomes neighbours. */
+static bool pages_before(const fc_batch_seq *x, const fc_batch_seq *y) {
+    int i = common_pages(x, y);
+    if (i == x->n_pages || i == y->n_pages) return x->n_pages < y->n_pages;
+    return x->page[i] < y->page[i];
+}
+
+/* Merge sort of b->order, with fold_count as scratch (max_rows + 1 >= sequences: each has a row). Stable. */
+static void sort_order(fc_batch *b, int lo, int hi) {
+    int mid = lo + (hi - lo) / 2, i = lo, j = mid, k = 0;
+    if (hi - lo < 2) return;
+    sort_order(b, lo, mid);
+    sort_order(b, mid, hi);
+    while (i < mid || j < hi) {
+        bool right = i == mid || (j < hi && pages_before(&b->seqs[b->order[j]], &b->seqs[b->order[i]]));
+        b->fold_count[k++] = right ? b->order[j++] : b->order[i++];
+    }
+    memcpy(b->order + lo, b->fold_count, (size_t)k * sizeof *b->order);
+}
+
+static const fc_batch_seq *seq_at(const fc_batch *b, int i) { return &b->seqs[b->order[i]]; }
+
+/* One item over tiles [t0, t1) for the rows of ordered sequences lo..hi-1. first: where their rows stand in item_rows. */
+static bool emit_item(fc_batch *b, int lo, int first, int n_rows, int t0, int t1, bool whole) {
+    if (b->n_items == b->max_items || (!whole && b->n_parts + n_rows > b->max_parts)) return false;
+    b->items[b->n_items++] = (fc_attn_item){
+        .pages = seq_at(b, lo)->pages,
+        .tile = t0,
+        .n_tiles = t1 - t0,
+        .row = first,
+        .n_rows = n_rows,
+        .part = whole ? -1 : b->n_parts,
+    };
+    if (!whole) b->n_parts += n_rows;
+    b->tiles += t1 - t0;
+    b->row_tiles += (double)(t1 - t0) * n_rows;
+    return true;
+}
+
+/* Tiles [t0, t1): run by run where a run begins here, tile by tile inside a run that an ancestor began. */
+static bool emit_stretch(fc_batch *b, int lo, int first, int n_rows, int t0, int t1) {
+    while (t0 < t1) {
+        int end = t0 % FC_ATTN_RUN ? t0 + 1 : t0 + FC_ATTN_RUN;
+        if (end > t1) end = t1;
+        if (!emit_item(b, lo, first, n_rows, t0, end, false)) return false;
+        t0 = end;
+    }
+    return true;
+}
+
+/* Ordered sequences lo..hi-1 share every page of the tiles before t0. */
+static bool emit_group(fc_batch *b, int lo, int hi, int first, int t0) {
+    int per_tile = FC_ATTN_TILE / fc_kv_store(b->kv)->shape.P, n_rows = 0, t1;
+    if (hi - lo == 1) {
+        const fc_batch_seq *s = seq_at(b, lo);
+        if (t0 == 0) return emit_item(b, lo, first, s->n_rows, 0, s->n_tiles, true);
+        return emit_stretch(b, lo, first, s->n_rows, t0, s->n_tiles);
+    }
+    for (int i = lo; i < hi; i++) n_rows += seq_at(b, i)->n_rows;
+    t1 = common_pages(seq_at(b, lo), seq_at(b, hi - 1)) / per_tile; /* sorted: what first and last share, all share */
+    if (t1 > t0 && !emit_stretch(b, lo, first, n_rows, t0, t1)) return false;
+    if (t1 < t0) t1 = t0;
+    while (lo < hi) { /* those that still share tile t1 go on together */
+        int end = lo + 1, rows = seq_at(b, lo)->n_rows;
+        while (end < hi && common_pages(seq_at(b, lo), seq_at(b, end)) >= (t1 + 1) * per_tile) rows += seq_at(b, end++)->n_rows;
+        if (!emit_group(b, lo, end, first, t1)) return false;
+        first += rows;
+        lo = end;
+    }
+    return true;
+}
+
+static void emit_all(fc_batch *b) {
+    int per_tile = FC_ATTN_TILE / fc_kv_store(b->kv)->shape.P, first = 0;
+    bool fits = true;
+    b->n_items = b->n_parts = 0;
+    b->tiles = b->row_tiles = 0;
+    if (b->share) {
+        for (int lo = 0; lo < b->n_seqs && fits;) {
+            int end = lo + 1, rows = seq_at(b, lo)->n_rows;
+            while (end < b->n_seqs && common_pages(seq_at(b, lo), seq_at(b, end)) >= per_tile) rows += seq_at(b, end++)->n_rows;
+            fits = emit_group(b, lo, end, first, 0);
+            first += rows;
+            lo = end;
+        }
+        if (fits) return;
+    }
+    b->n_items = b->n_parts = first = 0;
+    b->tiles = b->row_tiles = 0;
+    for (int i = 0; i < b->n_seqs; i++) {
+        fits = emit_item(b, i, first, seq_at(b, i)->n_rows, 0, seq_at(b, i)->n_tiles, true);
+        FC_ASSERT(fits);
+        first += seq_at(b, i)->n_rows;
+    }
+}
+
+/* Staging: hands out the next piece of the block, on the host and on the backend. */
+static void *stage(fc_batch *b, size_t *used, size_t bytes, const void **dev) {
+    void *host = b->host + *used;
+    *dev = b->device + *used;
+    *used += round64(bytes);
+    FC_ASSERT(*used <= b->bytes);
+    return host;
+}
+
+static void put_list(fc_batch *b, size_t *used, const void *src, size_t bytes, const void **dev) {
+    void *host = stage(b, used, bytes, dev);
+    if (bytes) memcpy(host, src, bytes);
+}
+
+/* Which partial states make up each row, in KV order: items are emitted in that order for every row. */
+static void put_folds(fc_batch *b, size_t *used) {
+    const void *dev;
+    int32_t *row, *off, *slot, *next = b->fold_count;
+    int total = b->n_parts, f = 0, at = 0;
+    memset(next, 0, (size_t)b->max_rows * sizeof *next);
+    for (int i = 0; i < b->n_items; i++)
+        for (int r = 0; b->items[i].part >= 0 && r < b->items[i].n_rows; r++) next[b->items[i].row + r]++;
+    row = stage(b, used, (size_t)b->T * 4, &dev);
+    b->dev.fold_row = dev;
+    off = stage(b, used, ((size_t)b->T + 1) * 4, &dev);
+    b->dev.fold_off = dev;
+    slot = stage(b, used, (size_t)total * 4, &dev);
+    b->dev.fold_slot = dev;
+    for (int i = 0; i < b->T; i++) {
+        int n = next[i];
+        if (n == 0) continue;
+        row[f] = b->item_rows[i];
+        off[f++] = at;
+        next[i] = at;
+        at += n;
+    }
+    off[f] = at;
+    for (int i = 0; i < b->n_items; i++) {
+        const fc_attn_item *it = &b->items[i];
+        int32_t flag = it->tile % FC_ATTN_RUN == 0 ? FC_ATTN_NEW_RUN : 0;
+        for (int r = 0; it->part >= 0 && r < it->n_rows; r++) slot[next[it->row + r]++] = (it->part + r) | flag;
+    }
+    b->n_fold = f;
+    b->n_fold_slots = at;
+}
+
+fc_status fc_batch_plan(fc_batch *b) {
+    int P = fc_kv_store(b->kv)->shape.P, n_pages = 0, k = 0;
+    size_t used = 0, T = (size_t)b->T;
+    int32_t *page, *slot, *pages;
+    const void *dev;
+    put_list(b, &used, b->tokens, T * 4, &dev);
+    b->dev.tokens = dev;
+    put_list(b, &used, b->pos, T * 4, &dev);
+    b->dev.pos = dev;
+    page = stage(b, &used, T * 4, &dev);
+    b->dev.page = dev;
+    slot = stage(b, &used, T * 4, &dev);
+    b->dev.slot = dev;
+    for (int i = 0; i < b->n_seqs; i++) {
+        fc_batch_seq *s = &b->seqs[i];
+        s->page = fc_kv_pages(b->kv, s->table);
+        s->n_pages = fc_kv_pages_for(fc_kv_len(b->kv, s->table), P);
+        s->pages = n_pages;
+        n_pages += s->n_pages;
+        for (int r = s->row; r < s->row + s->n_rows; r++) {
+            page[r] = s->page[b->pos[r] / P];
+            slot[r] = b->pos[r] % P;
+        }
+        b->order[i] = i;
+    }
+    pages = stage(b, &used, (size_t)n_pages * 4, &dev);
+    b->dev.pages = dev;
+    for (int i = 0; i < b->n_seqs; i++)
+        memcpy(pages + b->seqs[i].pages, b->seqs[i].page, (size_t)b->seqs[i].n_pages * 4);
+    if (b->share) sort_order(b, 0, b->n_seqs);
+    for (int i = 0; i < b->n_seqs; i++)
+        for (int r = 0; r < seq_at(b, i)->n_rows; r++) b->item_rows[k++] = seq_at(b, i)->row + r;
+    emit_all(b);
+    put_list(b, &used, b->items, (size_t)b->n_items * sizeof *b->items, &dev);
+    b->dev.items = dev;
+    put_list(b, &used, b->item_rows, T * 4, &dev);
+    b->dev.item_rows = dev;
+    put_list(b, &used, b->outs, (size_t)b->n_outs * 4, &dev);
+    b->dev.outs = dev;
+    put_folds(b, &used);
+    return b->be->upload(b->be, b->device, b->host, used);
+}

@@ -1,0 +1,168 @@
+#include "engine/forward.h"
+
+#include "engine/base/mem.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Logits in memory at once: enough for a large decode batch, little beside the weights. */
+enum { LOGIT_BYTES = 128 << 20 };
+
+static fc_status take(fc_backend *be, size_t rows, size_t cols, const char *what, float **out) {
+    size_t bytes;
+    void *p;
+    if (!fc_mul(rows, cols, &bytes) || !fc_mul(bytes, sizeof(float), &bytes))
+        return FC_FAIL(FC_ERR_MEM, "%s: %zu x %zu floats do not fit in the address space", what, rows, cols);
+    FC_TRY(be->alloc(be, bytes, what, &p));
+    *out = p;
+    return FC_OK;
+}
+
+fc_status fc_work_open(const fc_model *m, int max_rows, int max_parts, fc_work *out) {
+    const fc_model_config *c = &m->cfg;
+    fc_backend *be = m->be;
+    fc_status st = FC_OK;
+    fc_work w = {.be = be, .max_rows = max_rows};
+    size_t T = (size_t)max_rows, D = (size_t)c->D, H = (size_t)c->H, G = (size_t)c->G, E = (size_t)c->E;
+    size_t fit = (size_t)LOGIT_BYTES / ((size_t)c->V * sizeof(float));
+    w.max_logit_rows = fit < 8 ? 8 : fit > T ? (int)T : (int)fit;
+    FC_TRY_GOTO(st, take(be, T, D, "residual stream", &w.h), fail);
+    FC_TRY_GOTO(st, take(be, T, D, "block input", &w.x), fail);
+    FC_TRY_GOTO(st, take(be, T, (H + 2 * G) * E, "queries, keys, values", &w.qkv), fail);
+    FC_TRY_GOTO(st, take(be, T, H * E, "attention output", &w.att), fail);
+    FC_TRY_GOTO(st, take(be, T, 2 * (size_t)c->F, "gate and up", &w.gate_up), fail);
+    FC_TRY_GOTO(st, take(be, T, (size_t)c->F, "hidden", &w.hidden), fail);
+    FC_TRY_GOTO(st, take(be, T, (size_t)c->rope_dim, "rotary table", &w.cs[0]), fail);
+    FC_TRY_GOTO(st, take(be, T, (size_t)c->rope_dim, "rotary table", &w.cs[1]), fail);
+    FC_TRY_GOTO(st, take(be, (size_t)max_parts * H, E + 2, "partial attention states", &w.part), fail);
+    FC_TRY_GOTO(st, take(be, T, D, "final hidden states", &w.out), fail);
+    FC_TRY_GOTO(st, take(be, (size_t)w.max_logit_rows, (size_t)c->V, "logits", &w.logits), fail);
+    *out = w;
+    return FC_OK;
+fail:
+    fc_work_close(&w);
+    return st;
+}
+
+void fc_work_close(fc_work *w) {
+    fc_backend *be = w->be;
+    if (!be) return;
+    be->free(be, w->logits);
+    be->free(be, w->out);
+    be->free(be, w->part);
+    be->free(be, w->cs[1]);
+    be->free(be, w->cs[0]);
+    be->free(be, w->hidden);
+    be->free(be, w->gate_up);
+    be->free(be, w->att);
+    be->free(be, w->qkv);
+    be->free(be, w->x);
+    be->free(be, w->h);
+    memset(w, 0, sizeof *w);
+}
+
+static fc_status attention(const fc_model *m, const fc_batch *b, fc_work *w, int i) {
+    const fc_model_config *c = &m->cfg;
+    const fc_layer *l = &m->layers[i];
+    fc_backend *be = m->be;
+    fc_stream s = be->stream;
+    int T = b->T;
+    FC_TRY(be->linear(s, &(fc_linear_args){.y = w->qkv, .x = w->x, .w = l->qkv, .bias = l->qkv_bias, .T = T}));
+    FC_TRY(be->rope_kv(s, &(fc_rope_kv_args){.qkv = w->qkv,
+                                             .cs = w->cs[l->local],
+                                             .page = b->dev.page,
+                                             .slot = b->dev.slot,
+                                             .q_norm = c->qk_norm ? l->q_norm : NULL,
+                                             .k_norm = c->qk_norm ? l->k_norm : NULL,
+                                             .kv = fc_kv_store(b->kv),
+                                             .layer = i,
+                                             .T = T,
+                                             .H = c->H,
+                                             .G = c->G,
+                                             .E = c->E,
+                                             .R = c->rope_dim,
+                                             .eps = c->norm_eps,
+                                             .interleaved = c->rope_interleaved}));
+    FC_TRY(be->attn(s, &(fc_attn_args){.y = w->att,
+                                       .q = w->qkv,
+                                       .kv = fc_kv_store(b->kv),
+                                       .pos = b->dev.pos,
+                                       .pages = b->dev.pages,
+                                       .items = b->dev.items,
+                                       .item_rows = b->dev.item_rows,
+                                       .fold_row = b->dev.fold_row,
+                                       .fold_off = b->dev.fold_off,
+                                       .fold_slot = b->dev.fold_slot,
+                                       .part = w->part,
+                                       .n_items = b->n_items,
+                                       .n_fold = b->n_fold,
+                                       .layer = i,
+                                       .T = T,
+                                       .H = c->H,
+                                       .ldq = (c->H + 2 * c->G) * c->E,
+                                       .window = l->local ? c->window : 0,
+                                       .scale = c->attn_scale,
+                                       .soft_cap = c->attn_soft_cap}));
+    return be->linear(s, &(fc_linear_args){.y = w->x, .x = w->att, .w = l->o, .bias = l->o_bias, .T = T});
+}
+
+static fc_status feed_forward(const fc_model *m, const fc_batch *b, fc_work *w, int i) {
+    const fc_model_config *c = &m->cfg;
+    const fc_layer *l = &m->layers[i];
+    fc_backend *be = m->be;
+    fc_stream s = be->stream;
+    FC_TRY(be->linear(s, &(fc_linear_args){.y = w->gate_up, .x = w->x, .w = l->gate_up, .T = b->T}));
+    FC_TRY(be->glu(s, &(fc_glu_args){.y = w->hidden,
+                                     .x = w->gate_up,
+                                     .T = b->T,
+                                     .F = c->F,
+                                     .act = c->gelu_tanh ? FC_ACT_GELU_TANH : FC_ACT_SILU}));
+    return be->linear(s, &(fc_linear_args){.y = w->x, .x = w->hidden, .w = l->down, .T = b->T});
+}
+
+/* y = norm(x), or with a residual: res += x first, y = norm(res). */
+static fc_status norm(const fc_model *m, float *y, const float *x, float *res, const float *weight, int T) {
+    return m->be->rmsnorm(m->be->stream, &(fc_rmsnorm_args){.y = y, .x = x, .res = res, .w = weight, .eps = m->cfg.norm_eps, .T = T, .D = m->cfg.D});
+}
+
+fc_status fc_forward(const fc_model *m, const fc_batch *b, fc_work *w) {
+    const fc_model_config *c = &m->cfg;
+    fc_backend *be = m->be;
+    fc_stream s = be->stream;
+    int T = b->T;
+    FC_ASSERT(T >= 1 && T <= w->max_rows);
+    FC_TRY(be->embed(s, &(fc_embed_args){.y = w->h,
+                                         .tokens = b->dev.tokens,
+                                         .w = m->embed,
+                                         .scale = c->embed_scale ? sqrtf((float)c->D) : 1.0f,
+                                         .T = T}));
+    for (int local = 0; local < 2; local++)
+        FC_TRY(be->rope_table(s, &(fc_rope_table_args){.cs = w->cs[local],
+                                                       .pos = b->dev.pos,
+                                                       .inv_freq = m->inv_freq[local],
+                                                       .mscale = m->mscale[local],
+                                                       .T = T,
+                                                       .R = c->rope_dim}));
+    FC_TRY(norm(m, w->x, w->h, NULL, m->layers[0].attn_norm, T));
+    for (int i = 0; i < c->L; i++) {
+        const fc_layer *l = &m->layers[i];
+        FC_TRY(attention(m, b, w, i));
+        if (c->post_norms) FC_TRY(norm(m, w->x, w->x, NULL, l->post_attn_norm, T));
+        FC_TRY(norm(m, w->x, w->x, w->h, l->ffn_norm, T));
+        FC_TRY(feed_forward(m, b, w, i));
+        if (c->post_norms) FC_TRY(norm(m, w->x, w->x, NULL, l->post_ffn_norm, T));
+        if (i + 1 < c->L) FC_TRY(norm(m, w->x, w->x, w->h, m->layers[i + 1].attn_norm, T));
+    }
+    if (b->n_outs == 0) return FC_OK;
+    return be->rmsnorm(s, &(fc_rmsnorm_args){.y = w->out, .x = w->x, .res = w->h, .w = m->out_norm, .rows = b->dev.outs, .eps = c->norm_eps, .T = b->n_outs, .D = c->D});
+}
+
+fc_status fc_forward_logits(const fc_model *m, const float *hidden, int R, int at, fc_work *w) {
+    const fc_model_config *c = &m->cfg;
+    float *y = w->logits + (size_t)at * (size_t)c->V;
+    FC_ASSERT(R >= 1 && at >= 0 && at + R <= w->max_logit_rows);
+    FC_TRY(m->be->linear(m->be->stream, &(fc_linear_args){.y = y, .x = hidden, .w = m->head, .T = R}));
+    if (c->final_soft_cap > 0)
+        FC_TRY(m->be->softcap(m->be->stream, &(fc_softcap_args){.x = y, .n = (size_t)R * (size_t)c->V, .cap = c->final_soft_cap}));
+    return FC_OK;
+}

@@ -1,0 +1,37 @@
+/* forward - one pass of the transformer over a planned batch, and the heads that read its last hidden states.
+ *
+ * The order of calls in forward.c is the transformer; it is written once for every family and backend.
+ * source  Vaswani et al. 2017; Touvron et al. 2023 (Llama); Gemma Team 2024 (post-norms, soft caps)
+ */
+#ifndef FC_ENGINE_FORWARD_H
+#define FC_ENGINE_FORWARD_H
+
+#include "engine/batch.h"
+#include "engine/model.h"
+
+/* Activations of one model, reserved at open. Backend buffers. */
+typedef struct {
+    fc_backend *be;  /* borrowed */
+    int max_rows, max_logit_rows;
+    float *h;      /* [T,D] residual stream      */
+    float *x;      /* [T,D] input of a block, its output */
+    float *qkv;    /* [T,(H+2G)*E]               */
+    float *att;    /* [T,H*E]                    */
+    float *gate_up; /* [T,2F]                    */
+    float *hidden; /* [T,F]                      */
+    float *cs[2];  /* [T,2,R/2] global, local    */
+    float *part;   /* partial attention states   */
+    float *out;    /* [T,D] final hidden states of the wanted rows */
+    float *logits; /* [max_logit_rows,V]         */
+} fc_work;
+
+fc_status fc_work_open(const fc_model *m, int max_rows, int max_parts, fc_work *out);
+void fc_work_close(fc_work *w); /* zeroed and half-built are fine */
+
+/* Runs all layers; w->out [b->n_outs,D] then holds the wanted rows after the final norm. */
+fc_status fc_forward(const fc_model *m, const fc_batch *b, fc_work *w);
+
+/* logits [R,V] of R final hidden states, into w->logits from row `at` on; soft cap applied. at + R <= max_logit_rows */
+fc_status fc_forward_logits(const fc_model *m, const float *hidden, int R, int at, fc_work *w);
+
+#endif
