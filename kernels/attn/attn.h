@@ -55,7 +55,7 @@ typedef struct {
 
 fc_status fc_attn_cpu(fc_stream s, const fc_attn_args *a);
 fc_status fc_attn_ref(fc_stream s, const fc_attn_args *a);
-size_t fc_attn_scratch_cpu(int H, int E); /* bytes per thread of stream scratch that a call needs */
+size_t fc_attn_scratch_cpu(int E); /* bytes per thread of stream scratch that a call needs */
 /* rows_tiles: sum over items of n_rows * n_tiles; tiles: sum of n_tiles. Host numbers from the plan. */
 fc_cost fc_attn_cost(const fc_attn_args *a, double tiles, double rows_tiles);
 

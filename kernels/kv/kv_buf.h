@@ -24,7 +24,8 @@ typedef struct {
 fc_status fc_kv_page_bytes(const fc_kv_shape *s, size_t *out);
 fc_status fc_kv_bytes(const fc_kv_shape *s, size_t *out);
 
-/* kv_copy - slots [0,n) of page src to page dst, all layers: the copy before a write to a shared page. */
+/* kv_copy - slots [0,n) of page src to page dst, all layers: the copy before a write to a shared page. No page is both
+ * a source and a destination of one call. Cost counts whole pages, as n lies in backend memory. */
 typedef struct {
     const fc_kv_buf *kv;
     const int32_t *src, *dst, *n; /* [M] each */
