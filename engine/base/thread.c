@@ -24,7 +24,7 @@ struct fc_pool {
     line next;     /* next unit of the current job */
     line left;     /* workers still inside the current job */
     line sleepers; /* threads asleep on epoch or left: no wake-up call when 0 */
-    _Alignas(64) fc_job job;
+    _Alignas(64) fc_unit_fn job;
     void *arg;
     unsigned units;
     int threads, started;
@@ -123,7 +123,7 @@ void fc_pool_close(fc_pool *p) {
 
 int fc_pool_threads(const fc_pool *p) { return p->threads; }
 
-void fc_pool_run(fc_pool *p, int units, fc_job job, void *arg) {
+void fc_pool_run(fc_pool *p, int units, fc_unit_fn job, void *arg) {
     unsigned left;
     if (units <= 0) return;
     if (p->threads == 1 || units == 1) {

@@ -9,13 +9,13 @@
 #include "engine/base/status.h"
 
 typedef struct fc_pool fc_pool; /* opaque */
-typedef void (*fc_job)(void *arg, int unit, int thread);
+typedef void (*fc_unit_fn)(void *arg, int unit, int thread);
 
 fc_status fc_pool_open(int threads, fc_pool **out); /* 1..1024 */
 void fc_pool_close(fc_pool *p);                     /* NULL is fine */
 int fc_pool_threads(const fc_pool *p);
 
 /* Runs job(arg, u, thread) for u in 0..units-1 and returns when all are done. One caller at a time. */
-void fc_pool_run(fc_pool *p, int units, fc_job job, void *arg);
+void fc_pool_run(fc_pool *p, int units, fc_unit_fn job, void *arg);
 
 #endif
