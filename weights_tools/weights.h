@@ -54,7 +54,7 @@ typedef struct {
     double f;          /* FLOAT */
     fc_view_str s;     /* STRING */
     size_t count;      /* of an array */
-    const void *array; /* internal; read through fc_weights_meta_at */
+    const void *array; /* internal; read through fc_weights_meta_strings, _ints, _floats */
     int array_type;    /* GGUF's own type number of an element */
 } fc_meta;
 

@@ -1,0 +1,22 @@
+/* layout - the tensors that a configuration implies, with their shapes, in a fixed order.
+ *
+ * token_embd, output_norm, output (unless tied), score (reward head), rope_freqs, then layer by layer. What a loader
+ * demands and what a writer of models writes.
+ */
+#ifndef FC_WEIGHTS_LAYOUT_H
+#define FC_WEIGHTS_LAYOUT_H
+
+#include "weights_tools/config.h"
+
+#include <stddef.h>
+
+typedef struct {
+    char name[48];
+    int64_t N, K;
+    bool vector; /* a norm, a bias, rope_freqs: kept in a float type */
+} fc_layout_entry;
+
+size_t fc_layout_count(const fc_model_config *c);
+void fc_layout_at(const fc_model_config *c, size_t i, fc_layout_entry *out); /* i < count */
+
+#endif
