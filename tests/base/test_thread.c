@@ -1,0 +1,102 @@
+#include "tests/util.h"
+
+#include "engine/base/os.h"
+#include "engine/base/thread.h"
+
+#include <stdatomic.h>
+#include <time.h>
+
+enum { MOST_UNITS = 64 };
+
+typedef struct {
+    int ran[MOST_UNITS]; /* not atomic: a unit that runs twice, or late, is a race for the thread sanitizer too */
+    int threads;
+    atomic_int wrong;
+} job_state;
+
+static void count_unit(void *arg, int unit, int thread) {
+    job_state *j = arg;
+    if (thread < 0 || thread >= j->threads || unit < 0 || unit >= MOST_UNITS) atomic_fetch_add(&j->wrong, 1);
+    else j->ran[unit]++;
+}
+
+/* If this fails, a matrix row is computed twice or never. 100,000 tiny jobs in all, so that a job starts while the last
+ * one's threads are anywhere between spinning and sleeping. */
+static void each_unit_runs_exactly_once(void **state) {
+    static const int sizes[] = {1, 2, 3, 7}, jobs[] = {10000, 60000, 20000, 10000};
+    (void)state;
+    for (int k = 0; k < 4; k++) {
+        fc_pool *p;
+        uint64_t seed = 5;
+        assert_ok(fc_pool_open(sizes[k], &p));
+        assert_int_equal(fc_pool_threads(p), sizes[k]);
+        for (int i = 0; i < jobs[k]; i++) {
+            static job_state j;
+            int units = test_below(&seed, 9);
+            if (i % 1000 == 0) units = MOST_UNITS;
+            memset(&j, 0, sizeof j);
+            j.threads = sizes[k];
+            if (i % 500 == 250) nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL); /* all asleep */
+            fc_pool_run(p, units, count_unit, &j);
+            if (atomic_load(&j.wrong)) fail_msg("%d threads, job %d: a unit or thread out of range", sizes[k], i);
+            for (int u = 0; u < MOST_UNITS; u++)
+                if (j.ran[u] != (u < units))
+                    fail_msg("%d threads, job %d: unit %d ran %d times", sizes[k], i, u, j.ran[u]);
+        }
+        fc_pool_close(p);
+    }
+}
+
+typedef struct {
+    atomic_int inside[8];
+    atomic_int used, overlap;
+} lane_state;
+
+/* A thread number is in use by one unit at a time: scratch memory is indexed by it. */
+static void hold_lane(void *arg, int unit, int thread) {
+    lane_state *l = arg;
+    (void)unit;
+    if (atomic_fetch_add(&l->inside[thread], 1)) atomic_fetch_add(&l->overlap, 1);
+    atomic_fetch_or(&l->used, 1 << thread);
+    nanosleep(&(struct timespec){.tv_nsec = 300000}, NULL);
+    atomic_fetch_sub(&l->inside[thread], 1);
+}
+
+static void threads_share_the_work_and_keep_apart(void **state) {
+    lane_state l = {0};
+    fc_pool *p;
+    (void)state;
+    assert_ok(fc_pool_open(4, &p));
+    fc_pool_run(p, 64, hold_lane, &l);
+    assert_int_equal(atomic_load(&l.overlap), 0);
+    assert_int_equal(atomic_load(&l.used), 15); /* 16 sleeps each: nobody can do it alone in time */
+    fc_pool_close(p);
+}
+
+static void odd_pools(void **state) {
+    fc_pool *p = NULL;
+    job_state j = {.threads = 3};
+    (void)state;
+    assert_fails(fc_pool_open(0, &p), FC_ERR_ARG, "threads: 0");
+    assert_fails(fc_pool_open(1025, &p), FC_ERR_ARG, "1025");
+    assert_null(p);
+    for (int i = 0; i < 50; i++) { /* closed before its threads ever ran */
+        assert_ok(fc_pool_open(7, &p));
+        fc_pool_close(p);
+    }
+    assert_ok(fc_pool_open(3, &p));
+    fc_pool_run(p, 0, count_unit, &j);
+    fc_pool_run(p, -1, count_unit, &j);
+    fc_pool_close(p);
+    for (int u = 0; u < MOST_UNITS; u++) assert_int_equal(j.ran[u], 0);
+    fc_pool_close(NULL);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_unit_runs_exactly_once),
+        cmocka_unit_test(threads_share_the_work_and_keep_apart),
+        cmocka_unit_test(odd_pools),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
