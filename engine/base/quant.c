@@ -163,25 +163,22 @@ static fc_status quant_q4_0(const float *x, uint8_t *b, size_t i) {
 fc_status fc_quant_row(fc_dtype t, const float *x, void *dst, size_t n) {
     uint8_t *b = dst;
     FC_TRY(check_row(t, n, "quantise"));
+    if (fc_dtype_is_quant(t) && t != FC_Q8_0 && t != FC_Q4_0)
+        return FC_FAIL(FC_ERR_UNSUPPORTED, "quantise: no blocks of type %s are made", fc_dtype_name(t));
     for (size_t i = 0; i < n; i++)
         if (!isfinite(x[i])) return not_finite(t, i, x[i]);
-    switch (t) {
-    case FC_F32: memcpy(dst, x, n * sizeof *x); return FC_OK;
-    case FC_F16:
-    case FC_BF16:
+    if (t == FC_F32) {
+        memcpy(dst, x, n * sizeof *x);
+    } else if (fc_dtype_is_float(t)) {
         for (size_t i = 0; i < n; i++) {
             uint16_t h = t == FC_F16 ? fc_f32_to_f16(x[i]) : fc_f32_to_bf16(x[i]);
             unsigned inf = t == FC_F16 ? 0x7c00u : 0x7f80u;
             if ((h & inf) == inf) return not_finite(t, i, x[i]);
             put_u16(b + 2 * i, h);
         }
-        return FC_OK;
-    case FC_Q8_0:
-        for (size_t i = 0; i < n; i += BLOCK, b += 34) FC_TRY(quant_q8_0(x + i, b, i));
-        return FC_OK;
-    case FC_Q4_0:
-        for (size_t i = 0; i < n; i += BLOCK, b += 18) FC_TRY(quant_q4_0(x + i, b, i));
-        return FC_OK;
-    default: return FC_FAIL(FC_ERR_UNSUPPORTED, "quantise: no blocks of type %s are made", fc_dtype_name(t));
+    } else {
+        for (size_t i = 0; i < n; i += BLOCK, b += fc_dtype_block_bytes(t))
+            FC_TRY(t == FC_Q8_0 ? quant_q8_0(x + i, b, i) : quant_q4_0(x + i, b, i));
     }
+    return FC_OK;
 }
