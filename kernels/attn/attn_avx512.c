@@ -1,0 +1,37 @@
+#include "kernels/cpu/vmath_avx512.h"
+
+enum { V_LANES = 16 };
+#define V_COLS 4
+
+typedef __m512 vf;
+
+static inline vf v_load(const float *p) { return _mm512_loadu_ps(p); }
+static inline void v_store(float *p, vf x) { _mm512_storeu_ps(p, x); }
+static inline vf v_set1(float x) { return _mm512_set1_ps(x); }
+static inline vf v_add(vf a, vf b) { return _mm512_add_ps(a, b); }
+static inline vf v_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
+static inline vf v_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
+static inline vf v_max(vf a, vf b) { return _mm512_max_ps(a, b); }
+static inline vf v_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+static inline vf v_exp(vf x) { return fc_exp_avx512(x); }
+static inline vf v_tanh(vf x) { return fc_tanh_avx512(x); }
+
+static inline vf v_keep(vf x, int lo, int hi) {
+    const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    __mmask16 in = _mm512_cmpge_epi32_mask(lane, _mm512_set1_epi32(lo)) & _mm512_cmplt_epi32_mask(lane, _mm512_set1_epi32(hi));
+    return _mm512_mask_blend_ps(in, _mm512_set1_ps(-__builtin_inff()), x);
+}
+
+static inline float v_hmax(vf x) { return _mm512_reduce_max_ps(x); } /* a maximum has no order */
+
+/* Halves, quarters, pairs: spelled out, as the compiler's reduction promises no order. */
+static inline float v_hsum(vf x) {
+    __m256 a = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+    __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    b = _mm_add_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
+}
+
+#include "kernels/attn/attn_simd.h"
+
+const fc_attn_code fc_attn_code_avx512 = {attn_block, attn_fold};

@@ -1,0 +1,133 @@
+#include "kernels/attn/attn_block.h"
+
+#include "kernels/cpu/cpu.h"
+#include "kernels/kv/kv_cpu.h"
+
+enum { HEAD = 256, SMALLEST_BLOCK = 12 }; /* bytes in front of a thread's scratch for its fc_attn_scratch */
+_Static_assert(sizeof(fc_attn_scratch) <= HEAD, "fc_attn_scratch outgrew its place");
+
+static size_t scratch_floats(int E) {
+    size_t n = (size_t)E;
+    return 2 * FC_ATTN_TILE * n + FC_ATTN_MICRO * (FC_ATTN_TILE + n) + 2 * FC_ATTN_BLOCK * n + 4 * FC_ATTN_BLOCK;
+}
+
+size_t fc_attn_scratch_cpu(int E) {
+    return HEAD + scratch_floats(E) * sizeof(float) + FC_ATTN_BLOCK * (sizeof(float *) + sizeof(int32_t));
+}
+
+static fc_attn_scratch *scratch_of(fc_stream s, int thread) { return fc_cpu_scratch_of(s, thread); }
+
+/* Pieces in falling order of alignment: all floats are in multiples of 16, E being one. */
+static void scratch_init(fc_attn_scratch *w, int E) {
+    size_t n = (size_t)E;
+    float *f = (float *)(void *)((unsigned char *)w + HEAD);
+    *w = (fc_attn_scratch){0};
+    w->k = f;
+    w->v = w->k + FC_ATTN_TILE * n;
+    w->s = w->v + FC_ATTN_TILE * n;
+    w->o = w->s + FC_ATTN_MICRO * FC_ATTN_TILE;
+    w->run_o = w->o + FC_ATTN_MICRO * n;
+    w->tot_o = w->run_o + FC_ATTN_BLOCK * n;
+    w->run_m = w->tot_o + FC_ATTN_BLOCK * n;
+    w->run_l = w->run_m + FC_ATTN_BLOCK;
+    w->tot_m = w->run_l + FC_ATTN_BLOCK;
+    w->tot_l = w->tot_m + FC_ATTN_BLOCK;
+    w->q = (const float **)(void *)(w->tot_l + FC_ATTN_BLOCK);
+    w->pos = (int32_t *)(void *)(w->q + FC_ATTN_BLOCK);
+}
+
+typedef struct {
+    const fc_attn_args *a;
+    const fc_attn_code *code;
+    fc_stream s;
+    int size; /* query vectors of a block */
+} attn_job;
+
+static int blocks_of(const fc_attn_args *a, const fc_attn_item *item, int size) {
+    return (item->n_rows * (a->H / a->kv->shape.G) + size - 1) / size;
+}
+
+/* Units are numbered item by item. They are handed out in rising order, so each thread walks the list once. */
+static void block_unit(void *arg, int unit, int thread) {
+    const attn_job *j = arg;
+    const fc_attn_args *a = j->a;
+    fc_attn_scratch *w = scratch_of(j->s, thread);
+    const int G = a->kv->shape.G;
+    fc_attn_block b = {.a = a};
+    int n, block, all;
+    for (;;) {
+        n = blocks_of(a, &a->items[w->item], j->size);
+        if (unit < w->first + n * G) break;
+        w->first += n * G;
+        w->item++;
+    }
+    b.item = &a->items[w->item];
+    b.g = (unit - w->first) % G;
+    block = n - 1 - (unit - w->first) / G; /* the last rows see the most tiles: long units first */
+    all = b.item->n_rows * (a->H / G);
+    b.q0 = block * j->size;
+    b.q1 = b.q0 + j->size < all ? b.q0 + j->size : all;
+    j->code->block(&b, w);
+}
+
+static void fold_unit(void *arg, int unit, int thread) {
+    const attn_job *j = arg;
+    j->code->fold(j->a, unit / j->a->H, unit % j->a->H, scratch_of(j->s, thread));
+}
+
+static fc_status check_items(const fc_attn_args *a) {
+    for (int i = 0; i < a->n_items; i++) {
+        const fc_attn_item *it = &a->items[i];
+        int end = it->tile + it->n_tiles;
+        if (it->tile < 0 || it->n_tiles < 1 || it->n_rows < 1 || it->row < 0 || it->pages < 0)
+            return FC_FAIL(FC_ERR_ARG, "attn: item %d: tile=%d n_tiles=%d row=%d n_rows=%d pages=%d", i, it->tile,
+                           it->n_tiles, it->row, it->n_rows, it->pages);
+        if (it->n_tiles > 1 && it->tile % FC_ATTN_RUN)
+            return FC_FAIL(FC_ERR_ARG, "attn: item %d: %d tiles from tile %d, which begins no run", i, it->n_tiles, it->tile);
+        if (it->part >= 0 && it->tile / FC_ATTN_RUN != (end - 1) / FC_ATTN_RUN)
+            return FC_FAIL(FC_ERR_ARG, "attn: item %d: tiles %d to %d are several runs in one partial state", i, it->tile,
+                           end - 1);
+    }
+    return FC_OK;
+}
+
+static fc_status check_args(const fc_attn_args *a) {
+    const fc_kv_shape *k = &a->kv->shape;
+    FC_TRY(fc_kv_check_shape(k));
+    if (a->H < 1 || a->H % k->G)
+        return FC_FAIL(FC_ERR_ARG, "attn: %d query heads are no multiple of %d KV heads", a->H, k->G);
+    if (k->E > 256 || k->E % 16) return FC_FAIL(FC_ERR_ARG, "attn: E=%d; a multiple of 16, at most 256", k->E);
+    if (a->layer < 0 || a->layer >= k->L || a->T < 1 || a->n_items < 0 || a->n_fold < 0)
+        return FC_FAIL(FC_ERR_ARG, "attn: layer=%d of %d T=%d items=%d fold=%d", a->layer, k->L, a->T, a->n_items, a->n_fold);
+    return check_items(a);
+}
+
+static const fc_attn_code *code_of(fc_cpu_level level) {
+    switch (level) {
+    case FC_CPU_AVX512: return &fc_attn_code_avx512;
+    case FC_CPU_AVX2: return &fc_attn_code_avx2;
+    default: return &fc_attn_code_portable;
+    }
+}
+
+fc_status fc_attn_cpu(fc_stream s, const fc_attn_args *a) {
+    attn_job j = {a, code_of(s->level), s, FC_ATTN_BLOCK};
+    int threads = fc_pool_threads(s->pool), units;
+    FC_TRY(check_args(a));
+    FC_TRY(fc_cpu_scratch(s, fc_attn_scratch_cpu(a->kv->shape.E), "attn"));
+    for (;; j.size /= 2) { /* smaller blocks while threads would wait for one another: a tile is then gathered more often */
+        units = 0;
+        for (int i = 0; i < a->n_items; i++) units += blocks_of(a, &a->items[i], j.size) * a->kv->shape.G;
+        if (threads == 1 || units >= 3 * threads || j.size <= SMALLEST_BLOCK) break;
+    }
+    for (int t = 0; t < threads; t++) scratch_init(scratch_of(s, t), a->kv->shape.E);
+    fc_pool_run(s->pool, units, block_unit, &j);
+    fc_pool_run(s->pool, a->n_fold * a->H, fold_unit, &j);
+    return FC_OK;
+}
+
+fc_cost fc_attn_cost(const fc_attn_args *a, double tiles, double rows_tiles) {
+    const fc_kv_shape *k = &a->kv->shape;
+    double tile = (double)FC_ATTN_TILE / k->P * k->G * (double)fc_kv_block_bytes(k);
+    return (fc_cost){.bytes = tiles * tile + 8.0 * a->T * a->H * k->E, .flops = rows_tiles * 4.0 * FC_ATTN_TILE * a->H * k->E};
+}

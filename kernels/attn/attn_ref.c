@@ -1,0 +1,73 @@
+#include "kernels/attn/attn.h"
+
+#include "engine/base/mem.h"
+#include "kernels/kv/kv_cpu.h"
+
+#include <math.h>
+
+static bool has_row(const fc_attn_args *a, const fc_attn_item *item, int t) {
+    for (int i = 0; i < item->n_rows; i++)
+        if (a->item_rows[item->row + i] == t) return true;
+    return false;
+}
+
+/* page[j / P] for every position of row t, from whichever item covers it; -1 where none does. */
+static void row_pages(const fc_attn_args *a, int t, int32_t *page, int n) {
+    int per_tile = FC_ATTN_TILE / a->kv->shape.P;
+    for (int p = 0; p < n; p++) page[p] = -1;
+    for (int i = 0; i < a->n_items; i++) {
+        const fc_attn_item *it = &a->items[i];
+        if (!has_row(a, it, t)) continue;
+        for (int p = it->tile * per_tile; p < (it->tile + it->n_tiles) * per_tile && p < n; p++)
+            page[p] = a->pages[it->pages + p];
+    }
+}
+
+static fc_status one_head(const fc_attn_args *a, int t, int h, const int32_t *page, double *score) {
+    const fc_kv_shape *s = &a->kv->shape;
+    int E = s->E, g = h / (a->H / s->G), pos = a->pos[t];
+    int first = a->window > 0 && pos - a->window + 1 > 0 ? pos - a->window + 1 : 0;
+    const float *q = a->q + (size_t)t * (size_t)a->ldq + (size_t)h * (size_t)E;
+    float *y = a->y + ((size_t)t * (size_t)a->H + (size_t)h) * (size_t)E, k[256], v[256];
+    double max = -INFINITY, sum = 0.0, o[256] = {0};
+    for (int j = first; j <= pos; j++) {
+        double dot = 0.0;
+        if (page[j / s->P] < 0) return FC_FAIL(FC_ERR_ARG, "attn reference: no item covers position %d of row %d", j, t);
+        fc_kv_get_cpu(a->kv, page[j / s->P], j % s->P, a->layer, g, k, v);
+        for (int e = 0; e < E; e++) dot += (double)q[e] * k[e];
+        score[j] = a->soft_cap > 0 ? a->soft_cap * tanh(a->scale * dot / a->soft_cap) : a->scale * dot;
+        if (score[j] > max) max = score[j];
+    }
+    for (int j = first; j <= pos; j++) {
+        double w = exp(score[j] - max);
+        fc_kv_get_cpu(a->kv, page[j / s->P], j % s->P, a->layer, g, k, v);
+        sum += w;
+        for (int e = 0; e < E; e++) o[e] += w * v[e];
+    }
+    for (int e = 0; e < E; e++) y[e] = (float)(o[e] / sum);
+    return FC_OK;
+}
+
+static fc_status one_row(const fc_attn_args *a, int t) {
+    fc_status st = FC_OK;
+    int n = a->pos[t] / a->kv->shape.P + 1;
+    void *page, *score;
+    FC_TRY(fc_alloc((size_t)n, sizeof(int32_t), "attn reference: pages", &page));
+    st = fc_alloc((size_t)a->pos[t] + 1, sizeof(double), "attn reference: scores", &score);
+    if (st) {
+        fc_free(page);
+        return st;
+    }
+    row_pages(a, t, page, n);
+    for (int h = 0; h < a->H && !st; h++) st = one_head(a, t, h, page, score);
+    fc_free(score);
+    fc_free(page);
+    return st;
+}
+
+fc_status fc_attn_ref(fc_stream s, const fc_attn_args *a) {
+    (void)s;
+    if (a->kv->shape.E > 256) return FC_FAIL(FC_ERR_UNSUPPORTED, "attn reference: E=%d; at most 256", a->kv->shape.E);
+    for (int t = 0; t < a->T; t++) FC_TRY(one_row(a, t));
+    return FC_OK;
+}

@@ -1,0 +1,271 @@
+/* attn_simd - attention over one block, written once for every vector unit.
+ *
+ * The file that includes this defines before: V_LANES (a power of two, at most 16), V_COLS (vectors side by side in the
+ * registers), the type vf, and v_load v_store v_set1 v_add v_sub v_mul v_max v_exp v_tanh v_hmax v_hsum, v_fma(a,b,c) =
+ * a*b + c, and v_keep(x, lo, hi), which puts -inf in the lanes outside [lo,hi).
+ *
+ * order   a score is one chain over e; a tile's sum adds its vectors first to last, then the lanes by v_hsum's tree; an
+ *         output element is one chain over the tile's positions. Positions that no row of a micro block sees are left
+ *         out: they would add exactly zero. Nothing else depends on what shares a block
+ */
+#include "kernels/attn/attn_block.h"
+#include "kernels/cpu/vmath.h"
+#include "kernels/kv/kv_cpu.h"
+
+#include <math.h>
+
+#define ALWAYS static inline __attribute__((always_inline))
+
+enum { TILE = FC_ATTN_TILE, MICRO = FC_ATTN_MICRO };
+
+/* out[r,c] = sum_i a[r][i] * b[i,c] for R rows and C vectors. The last addition makes a zero that underflow left
+ * negative positive, so that leaving out exact zeros cannot be told from adding them. */
+ALWAYS void product(const int R, const int C, const float *const *a, int n, const float *b, size_t ldb, float *out,
+                    size_t ldo) {
+    vf acc[MICRO][V_COLS];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 8
+        for (int c = 0; c < C; c++) acc[r][c] = v_set1(0.0f);
+    for (int i = 0; i < n; i++, b += ldb) {
+        vf bv[V_COLS];
+#pragma GCC unroll 8
+        for (int c = 0; c < C; c++) bv[c] = v_load(b + c * V_LANES);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; r++) {
+            vf av = v_set1(a[r][i]);
+#pragma GCC unroll 8
+            for (int c = 0; c < C; c++) acc[r][c] = v_fma(av, bv[c], acc[r][c]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 8
+        for (int c = 0; c < C; c++) v_store(out + (size_t)r * ldo + c * V_LANES, v_add(acc[r][c], v_set1(0.0f)));
+}
+
+typedef void (*product_fn)(const float *const *a, int n, const float *b, size_t ldb, float *out, size_t ldo);
+
+#define PRODUCT(R, C)                                                                                       \
+    static void product_##R##_##C(const float *const *a, int n, const float *b, size_t ldb, float *out, size_t ldo) { \
+        product(R, C, a, n, b, ldb, out, ldo);                                                              \
+    }
+#define PRODUCTS(C) PRODUCT(1, C) PRODUCT(2, C) PRODUCT(3, C) PRODUCT(4, C) PRODUCT(5, C) PRODUCT(6, C)
+#define PRODUCT_NAMES(C) product_1_##C, product_2_##C, product_3_##C, product_4_##C, product_5_##C, product_6_##C
+PRODUCTS(1)
+PRODUCTS(2)
+#if V_COLS == 4
+PRODUCTS(3)
+PRODUCTS(4)
+#endif
+
+static const product_fn products[V_COLS][MICRO] = {
+    {PRODUCT_NAMES(1)},
+    {PRODUCT_NAMES(2)},
+#if V_COLS == 4
+    {PRODUCT_NAMES(3)},
+    {PRODUCT_NAMES(4)},
+#endif
+};
+
+/* The same over cols columns, a multiple of V_LANES. */
+static void product_wide(int R, const float *const *a, int n, const float *b, size_t ldb, float *out, size_t ldo, int cols) {
+    for (int c = 0; c < cols; c += V_COLS * V_LANES) {
+        int vecs = (cols - c) / V_LANES < V_COLS ? (cols - c) / V_LANES : V_COLS;
+        products[vecs - 1][R - 1](a, n, b + c, ldb, out + c, ldo);
+    }
+}
+
+/* K of slots [lo,hi) of one page into k[e*TILE + slot], V into v[slot*E + e]. */
+ALWAYS void gather_page(const fc_dtype type, const int P, const fc_kv_block *b, int E, int lo, int hi, float *restrict k,
+                        float *restrict v) {
+    size_t first = (size_t)lo * (size_t)E, n = (size_t)(hi - lo) * (size_t)E;
+    for (int e = 0; e < E; e++) /* whole pages: lanes beyond hi are masked later */
+        for (int i = 0; i < P; i++) {
+            size_t at = (size_t)e * (size_t)P + (size_t)i;
+            float *to = k + (size_t)e * TILE + i;
+            if (type == FC_F32) *to = ((const float *)(const void *)b->k)[at];
+            else if (type == FC_BF16) *to = fc_bf16_to_f32(((const uint16_t *)(const void *)b->k)[at]);
+            else *to = (float)((const int8_t *)b->k)[at] * b->k_scale[i];
+        }
+    if (type == FC_F32) memcpy(v + first, (const float *)(const void *)b->v + first, n * sizeof(float));
+    else if (type == FC_BF16) {
+        const uint16_t *from = (const uint16_t *)(const void *)b->v;
+        for (size_t i = first; i < first + n; i++) v[i] = fc_bf16_to_f32(from[i]);
+    } else {
+        for (int j = lo; j < hi; j++) {
+            const int8_t *from = (const int8_t *)b->v + (size_t)j * (size_t)E;
+            float scale = b->v_scale[j];
+            for (int e = 0; e < E; e++) v[(size_t)j * (size_t)E + (size_t)e] = (float)from[e] * scale;
+        }
+    }
+}
+
+ALWAYS void gather_type(const fc_dtype type, const fc_kv_block *b, int P, int E, int lo, int hi, float *k, float *v) {
+    switch (P) { /* a known P makes vectors of the inner loop */
+    case 8: gather_page(type, 8, b, E, lo, hi, k, v); break;
+    case 16: gather_page(type, 16, b, E, lo, hi, k, v); break;
+    case 32: gather_page(type, 32, b, E, lo, hi, k, v); break;
+    case 64: gather_page(type, 64, b, E, lo, hi, k, v); break;
+    default: gather_page(type, P, b, E, lo, hi, k, v);
+    }
+}
+
+/* Positions [lo,hi) of a tile; pages that hold none of them are not looked at, nor is V outside. */
+static void gather_tile(const fc_attn_args *a, const int32_t *pages, int g, int lo, int hi, float *k, float *v) {
+    const fc_kv_shape *s = &a->kv->shape;
+    for (int p = lo / s->P; p * s->P < hi; p++) {
+        int begin = p * s->P, from = lo > begin ? lo - begin : 0, to = hi - begin < s->P ? hi - begin : s->P;
+        fc_kv_block b = fc_kv_block_at(a->kv, pages[p], a->layer, g);
+        float *kp = k + begin, *vp = v + (size_t)begin * (size_t)s->E;
+        if (s->type == FC_F32) gather_type(FC_F32, &b, s->P, s->E, from, to, kp, vp);
+        else if (s->type == FC_BF16) gather_type(FC_BF16, &b, s->P, s->E, from, to, kp, vp);
+        else gather_type(FC_I8, &b, s->P, s->E, from, to, kp, vp);
+    }
+}
+
+/* Scores s in vectors v0 .. v1 (lanes, multiples of V_LANES) become weights exp(x - max); the row sees lanes [lo,hi). */
+static void weigh_row(const fc_attn_args *a, float *s, int v0, int v1, int lo, int hi, float *max, float *sum) {
+    const vf scale = v_set1(a->scale), cap = v_set1(a->soft_cap), per_cap = v_set1(a->soft_cap > 0 ? 1.0f / a->soft_cap : 0.0f);
+    vf most = v_set1(-INFINITY), total = v_set1(0.0f), m;
+    for (int i = v0; i < v1; i += V_LANES) {
+        vf x = v_mul(v_load(s + i), scale);
+        if (a->soft_cap > 0) x = v_mul(cap, v_tanh(v_mul(x, per_cap)));
+        if (i < lo || i + V_LANES > hi) x = v_keep(x, lo - i, hi - i);
+        v_store(s + i, x);
+        most = v_max(most, x);
+    }
+    *max = v_hmax(most);
+    *sum = 0.0f;
+    if (*max == -INFINITY) return; /* sees nothing here: fold passes over it */
+    m = v_set1(*max);
+    for (int i = v0; i < v1; i += V_LANES) {
+        vf p = v_exp(v_sub(v_load(s + i), m));
+        v_store(s + i, p);
+        total = v_add(total, p);
+    }
+    *sum = v_hsum(total);
+}
+
+/* State (o,m,l) = itself and then state 2. An empty state (m = -inf) is the identity, exactly. */
+static void fold_state(float *o, float *m, float *l, const float *o2, float m2, float l2, int E) {
+    float d, less, keep, add;
+    if (m2 == -INFINITY) return;
+    if (*m == -INFINITY) {
+        memcpy(o, o2, (size_t)E * sizeof(float));
+        *m = m2;
+        *l = l2;
+        return;
+    }
+    d = m2 - *m;
+    less = fc_expf(d > 0.0f ? -d : d); /* the other factor is exp(0) */
+    keep = d > 0.0f ? less : 1.0f;
+    add = d > 0.0f ? 1.0f : less;
+    for (int e = 0; e < E; e += V_LANES)
+        v_store(o + e, v_fma(v_load(o2 + e), v_set1(add), v_mul(v_load(o + e), v_set1(keep))));
+    *m = d > 0.0f ? m2 : *m;
+    *l = *l * keep + l2 * add;
+}
+
+static void write_row(float *y, const float *o, float m, float l, int E) {
+    const vf per = v_set1(m == -INFINITY ? 0.0f : 1.0f / l);
+    for (int e = 0; e < E; e += V_LANES) v_store(y + e, m == -INFINITY ? per : v_mul(v_load(o + e), per));
+}
+
+/* Tile of positions t0 .. t0+63, lying in w->k and w->v, for query vectors i .. i+R-1 of the block. */
+static void micro_block(const fc_attn_args *a, int i, int R, int t0, const fc_attn_scratch *w) {
+    const float *weights[MICRO];
+    const int E = a->kv->shape.E;
+    const size_t width = (size_t)E;
+    int lo[MICRO], hi[MICRO], first = TILE, end = 0, v0, v1;
+    for (int r = 0; r < R; r++) {
+        int pos = w->pos[i + r], since = a->window > 0 ? pos - a->window + 1 - t0 : 0;
+        lo[r] = since > 0 ? since : 0;
+        hi[r] = pos - t0 + 1 < TILE ? pos - t0 + 1 : TILE;
+        if (lo[r] >= hi[r]) continue;
+        first = lo[r] < first ? lo[r] : first;
+        end = hi[r] > end ? hi[r] : end;
+    }
+    if (first >= end) return;
+    v0 = first & ~(V_LANES - 1);
+    v1 = (end + V_LANES - 1) & ~(V_LANES - 1);
+    product_wide(R, w->q + i, E, w->k + v0, TILE, w->s + v0, TILE, v1 - v0);
+    {
+        float max[MICRO], sum[MICRO];
+        for (int r = 0; r < R; r++) {
+            float *s = w->s + (size_t)r * TILE;
+            weigh_row(a, s, v0, v1, lo[r], hi[r], &max[r], &sum[r]);
+            weights[r] = s + first;
+        }
+        product_wide(R, weights, end - first, w->v + (size_t)first * width, width, w->o, width, E);
+        for (int r = 0; r < R; r++)
+            fold_state(w->run_o + (size_t)(i + r) * width, &w->run_m[i + r], &w->run_l[i + r], w->o + (size_t)r * width,
+                       max[r], sum[r], E);
+    }
+}
+
+static void close_run(int n, int E, const fc_attn_scratch *w) {
+    for (int i = 0; i < n; i++) {
+        size_t at = (size_t)i * (size_t)E;
+        fold_state(w->tot_o + at, &w->tot_m[i], &w->tot_l[i], w->run_o + at, w->run_m[i], w->run_l[i], E);
+        w->run_m[i] = -INFINITY;
+    }
+}
+
+static void block_write(const fc_attn_block *b, int n, const fc_attn_scratch *w) {
+    const fc_attn_args *a = b->a;
+    const int E = a->kv->shape.E, per_group = a->H / a->kv->shape.G;
+    for (int i = 0; i < n; i++) {
+        int row = (b->q0 + i) / per_group, h = b->g * per_group + (b->q0 + i) % per_group;
+        const float *o = w->tot_o + (size_t)i * (size_t)E;
+        if (b->item->part < 0) {
+            size_t t = (size_t)a->item_rows[b->item->row + row];
+            write_row(a->y + (t * (size_t)a->H + (size_t)h) * (size_t)E, o, w->tot_m[i], w->tot_l[i], E);
+        } else {
+            float *p = a->part + ((size_t)(b->item->part + row) * (size_t)a->H + (size_t)h) * (size_t)(E + 2);
+            if (w->tot_m[i] == -INFINITY) memset(p, 0, (size_t)E * sizeof(float));
+            else memcpy(p, o, (size_t)E * sizeof(float));
+            p[E] = w->tot_m[i];
+            p[E + 1] = w->tot_l[i];
+        }
+    }
+}
+
+static void attn_block(const fc_attn_block *b, const fc_attn_scratch *w) {
+    const fc_attn_args *a = b->a;
+    const int P = a->kv->shape.P, E = a->kv->shape.E, n = b->q1 - b->q0, per_group = a->H / a->kv->shape.G;
+    int last = -1, since = INT32_MAX, tile = b->item->tile, end = tile + b->item->n_tiles;
+    for (int i = 0; i < n; i++) {
+        int t = a->item_rows[b->item->row + (b->q0 + i) / per_group], h = b->g * per_group + (b->q0 + i) % per_group;
+        w->q[i] = a->q + (size_t)t * (size_t)a->ldq + (size_t)h * (size_t)E;
+        w->pos[i] = a->pos[t];
+        last = a->pos[t] > last ? a->pos[t] : last;
+        since = a->pos[t] < since ? a->pos[t] : since;
+        w->run_m[i] = w->tot_m[i] = -INFINITY;
+        w->tot_l[i] = 0.0f;
+    }
+    since = a->window > 0 && since - a->window + 1 > 0 ? since - a->window + 1 : 0; /* first position that any row sees */
+    if (tile < since / TILE) tile = since / TILE;
+    for (; tile < end && tile * TILE <= last; tile++) {
+        int t0 = tile * TILE, lo = since > t0 ? since - t0 : 0, hi = last - t0 + 1 < TILE ? last - t0 + 1 : TILE;
+        gather_tile(a, a->pages + b->item->pages + t0 / P, b->g, lo, hi, w->k, w->v);
+        for (int i = 0; i < n; i += MICRO) micro_block(a, i, n - i < MICRO ? n - i : MICRO, t0, w);
+        if (tile % FC_ATTN_RUN == FC_ATTN_RUN - 1) close_run(n, E, w);
+    }
+    close_run(n, E, w);
+    block_write(b, n, w);
+}
+
+static void attn_fold(const fc_attn_args *a, int f, int h, const fc_attn_scratch *w) {
+    const int E = a->kv->shape.E;
+    w->run_m[0] = w->tot_m[0] = -INFINITY;
+    w->tot_l[0] = 0.0f;
+    for (int i = a->fold_off[f]; i < a->fold_off[f + 1]; i++) {
+        int slot = a->fold_slot[i] & ~FC_ATTN_NEW_RUN;
+        const float *p = a->part + ((size_t)slot * (size_t)a->H + (size_t)h) * (size_t)(E + 2);
+        if (a->fold_slot[i] & FC_ATTN_NEW_RUN) close_run(1, E, w);
+        fold_state(w->run_o, &w->run_m[0], &w->run_l[0], p, p[E], p[E + 1], E);
+    }
+    close_run(1, E, w);
+    write_row(a->y + ((size_t)a->fold_row[f] * (size_t)a->H + (size_t)h) * (size_t)E, w->tot_o, w->tot_m[0], w->tot_l[0], E);
+}

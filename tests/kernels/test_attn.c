@@ -1,0 +1,262 @@
+/* Attention: against one softmax in double, and that nothing but the row itself changes its bits. */
+#include "engine/base/mem.h"
+#include "kernels/attn/attn.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/kv/kv_cpu.h"
+#include "tests/kernels/util_attn.h"
+#include "tests/util.h"
+
+static fc_stream open_stream(fc_cpu_level level, int threads, int E) {
+    fc_stream s = NULL;
+    assert_ok(fc_cpu_stream_open(level, threads, 0, fc_attn_scratch_cpu(E), &s));
+    return s;
+}
+
+static float *take_y(const attn_case *c) {
+    void *y;
+    assert_ok(fc_alloc((size_t)c->rows * (size_t)c->H * (size_t)c->E, sizeof(float), "test", &y));
+    return y;
+}
+
+static size_t y_bytes(const attn_case *c) { return (size_t)c->rows * (size_t)c->H * (size_t)c->E * sizeof(float); }
+
+/* The answer of one level, cut and number of threads, in a new y. */
+static float *run_case(const attn_case *c, attn_cut cut, fc_cpu_level level, int threads) {
+    float *y = take_y(c);
+    attn_work w;
+    fc_stream s = open_stream(level, threads, c->E);
+    memset(y, 0xff, y_bytes(c)); /* a row that is forgotten stays NaN */
+    attn_work_open(c, cut, y, &w);
+    assert_ok(fc_attn_cpu(s, &w.args));
+    attn_work_close(&w);
+    fc_cpu_stream_close(s);
+    return y;
+}
+
+/* Rows at these positions of branches 0, 1, ... in turn. */
+static void set_rows(attn_case *c, int branches, int rows, const int *pos) {
+    c->branches = branches;
+    c->rows = rows;
+    for (int t = 0; t < rows; t++) {
+        c->branch[t] = t % branches;
+        c->pos[t] = pos[t];
+    }
+}
+
+static attn_case some_case(uint64_t *seed, int longest) {
+    static const int heads[][2] = {{1, 1}, {2, 6}, {2, 8}, {1, 8}, {3, 9}, {2, 2}}, dims[] = {16, 64, 96, 128, 256, 48};
+    static const int page[] = {1, 2, 4, 8, 16, 32, 64};
+    static const fc_dtype types[] = {FC_F32, FC_BF16, FC_I8};
+    int h = test_below(seed, 6), pos[ATTN_ROWS], rows = 1 + test_below(seed, 9);
+    attn_case c = {.type = types[test_below(seed, 3)], .P = page[test_below(seed, 7)], .G = heads[h][0], .H = heads[h][1],
+                   .E = dims[test_below(seed, 6)], .L = 2, .layer = test_below(seed, 2), .seed = fc_rng_next(seed)};
+    for (int t = 0; t < rows; t++) pos[t] = test_below(seed, longest);
+    set_rows(&c, 1 + test_below(seed, 3), rows, pos);
+    c.prefix = test_below(seed, longest);
+    for (int t = 0; t < rows; t++) /* the shared part is one that every branch has */
+        if (c.prefix > c.pos[t]) c.prefix = c.pos[t];
+    if (test_below(seed, 3) == 0) c.soft_cap = 5.0f;
+    if (test_below(seed, 2) == 0) c.window = 1 + test_below(seed, test_below(seed, 2) ? longest : 70);
+    return c;
+}
+
+static void print_case(const attn_case *c, attn_cut cut, const char *level) {
+    print_message("%s cut=%d %s P=%d H=%d G=%d E=%d rows=%d branches=%d prefix=%d window=%d cap=%g pos[0]=%d seed=%llu\n", level,
+                  (int)cut, fc_dtype_name(c->type), c->P, c->H, c->G, c->E, c->rows, c->branches, c->prefix, c->window,
+                  (double)c->soft_cap, c->pos[0], (unsigned long long)c->seed);
+}
+
+/* Outputs are means of unit normals, so 2e-5 is absolute: attn.h. */
+static void assert_near(const attn_case *c, attn_cut cut, const char *level, const float *y, const float *ref) {
+    size_t n = y_bytes(c) / sizeof(float);
+    for (size_t i = 0; i < n; i++)
+        if (!(fabsf(y[i] - ref[i]) <= 2e-5f)) {
+            print_case(c, cut, level);
+            fail_msg("element %zu: %.9g, reference %.9g", i, (double)y[i], (double)ref[i]);
+        }
+}
+
+static float *run_ref(const attn_case *c) {
+    float *y = take_y(c);
+    attn_work w;
+    attn_work_open(c, CUT_ALONE, y, &w);
+    assert_ok(fc_attn_ref(NULL, &w.args));
+    attn_work_close(&w);
+    return y;
+}
+
+static void matches_the_reference(void **state) {
+    uint64_t seed = 20240611;
+    (void)state;
+    for (int i = 0; i < 60; i++) {
+        attn_case c = some_case(&seed, i % 10 == 9 ? 3000 : i % 2 ? 300 : 90);
+        float *ref = run_ref(&c);
+        for (fc_cpu_level l = FC_CPU_PORTABLE; l <= fc_cpu_best(); l++) {
+            attn_cut cut = (attn_cut)test_below(&seed, CUT_COUNT);
+            float *y = run_case(&c, cut, l, 1 + i % 2);
+            assert_near(&c, cut, fc_cpu_level_name(l), y, ref);
+            fc_free(y);
+        }
+        fc_free(ref);
+    }
+}
+
+static void assert_same_bits(const attn_case *c, attn_cut cut, const char *what, const float *y, const float *base) {
+    if (memcmp(y, base, y_bytes(c)) == 0) return;
+    print_case(c, cut, what);
+    for (size_t i = 0; i < y_bytes(c) / sizeof(float); i++)
+        if (memcmp(&y[i], &base[i], sizeof(float)))
+            fail_msg("element %zu: %.9g, elsewhere %.9g", i, (double)y[i], (double)base[i]);
+}
+
+/* If this fails, an answer depends on who else is served, on the page size or on the number of threads. */
+static void nothing_else_changes_a_bit(void **state) {
+    static const int pages[] = {8, 16, 32, 64, 1};
+    uint64_t seed = 777;
+    (void)state;
+    for (int i = 0; i < 14; i++) {
+        attn_case c = some_case(&seed, i % 7 == 6 ? 2600 : i % 2 ? 1300 : 200);
+        c.P = 16;
+        for (fc_cpu_level l = FC_CPU_PORTABLE; l <= fc_cpu_best(); l++) {
+            float *base = run_case(&c, CUT_ALONE, l, 1), *y;
+            for (attn_cut cut = CUT_WHOLE; cut < CUT_COUNT; cut++) {
+                attn_case other = c;
+                other.P = pages[(i + (int)cut) % 5];
+                other.poison = i % 2;
+                y = run_case(&other, cut, l, 1 + (i + (int)cut) % 3);
+                assert_same_bits(&other, cut, fc_cpu_level_name(l), y, base);
+                fc_free(y);
+            }
+            fc_free(base);
+        }
+    }
+}
+
+/* A row by itself against the same row among fifteen others: decode of n candidates, and a chunk of prefill. */
+static void a_row_is_the_same_in_a_crowd(void **state) {
+    (void)state;
+    for (int prefill = 0; prefill < 2; prefill++)
+        for (fc_cpu_level l = FC_CPU_PORTABLE; l <= fc_cpu_best(); l++) {
+            attn_case crowd = {.type = FC_F32, .P = 16, .G = 3, .H = 9, .E = 64, .L = 1, .prefix = 1100, .seed = 5};
+            float *all;
+            crowd.branches = prefill ? 1 : 16;
+            crowd.rows = prefill ? 40 : 16;
+            for (int t = 0; t < crowd.rows; t++) {
+                crowd.branch[t] = prefill ? 0 : t;
+                crowd.pos[t] = prefill ? 1100 + t : 1110 + 7 * t;
+            }
+            all = run_case(&crowd, CUT_RUNS, l, 2);
+            for (int t = 0; t < crowd.rows; t += 5) {
+                attn_case one = crowd;
+                float *y;
+                if (!prefill && t == 0) one.branches = 1;
+                one.rows = 1;
+                one.branch[0] = crowd.branch[t];
+                one.pos[0] = crowd.pos[t];
+                one.branches = one.branch[0] + 1;
+                y = run_case(&one, CUT_ALONE, l, 1);
+                assert_memory_equal(y, all + (size_t)t * 9 * 64, 9 * 64 * sizeof(float));
+                fc_free(y);
+            }
+            fc_free(all);
+        }
+}
+
+/* Slots that nobody wrote, or that a freed branch left, must not leak into an answer: 0 * NaN is NaN. */
+static void unwritten_slots_are_never_read(void **state) {
+    static const fc_dtype types[] = {FC_F32, FC_BF16, FC_I8};
+    static const int pos[] = {0, 5, 63, 64, 70, 130, 1023, 1024};
+    (void)state;
+    for (int i = 0; i < 3; i++)
+        for (fc_cpu_level l = FC_CPU_PORTABLE; l <= fc_cpu_best(); l++) {
+            attn_case c = {.type = types[i], .P = 32, .G = 1, .H = 2, .E = 32, .L = 1, .seed = 9};
+            float *clean, *poisoned;
+            set_rows(&c, 8, 8, pos);
+            clean = run_case(&c, CUT_WHOLE, l, 1);
+            c.poison = true;
+            poisoned = run_case(&c, CUT_TILES, l, 1);
+            for (size_t k = 0; k < y_bytes(&c) / sizeof(float); k++) assert_true(isfinite(poisoned[k]));
+            assert_same_bits(&c, CUT_TILES, "poison", poisoned, clean);
+            fc_free(clean);
+            fc_free(poisoned);
+        }
+}
+
+/* Position 0 sees itself alone: softmax of one score is 1, so the answer is V, exactly. */
+static void the_first_position_returns_its_value(void **state) {
+    (void)state;
+    for (fc_cpu_level l = FC_CPU_PORTABLE; l <= fc_cpu_best(); l++) {
+        attn_case c = {.type = FC_F32, .P = 16, .G = 2, .H = 4, .E = 48, .L = 1, .seed = 3, .rows = 1, .branches = 1};
+        float *y = take_y(&c), k[48], v[48];
+        attn_work w;
+        fc_stream s = open_stream(l, 1, c.E);
+        attn_work_open(&c, CUT_WHOLE, y, &w);
+        assert_ok(fc_attn_cpu(s, &w.args));
+        for (int h = 0; h < 4; h++) {
+            fc_kv_get_cpu(&w.kv, w.pages[0], 0, 0, h / 2, k, v);
+            assert_memory_equal(y + h * 48, v, sizeof v);
+        }
+        attn_work_close(&w);
+        fc_cpu_stream_close(s);
+        fc_free(y);
+    }
+}
+
+static void refuses_what_it_cannot_do(void **state) {
+    attn_case c = {.type = FC_F32, .P = 16, .G = 2, .H = 4, .E = 32, .L = 1, .seed = 3, .rows = 1, .branches = 1, .pos = {2000}};
+    float *y = take_y(&c);
+    attn_work w;
+    fc_stream s = open_stream(FC_CPU_AUTO, 1, c.E), small = NULL;
+    unsigned long long before;
+    (void)state;
+    attn_work_open(&c, CUT_WHOLE, y, &w);
+    before = fc_alloc_count();
+    assert_ok(fc_attn_cpu(s, &w.args));
+    assert_true(fc_alloc_count() == before); /* memory was reserved at open */
+    w.args.H = 5;
+    assert_fails(fc_attn_cpu(s, &w.args), FC_ERR_ARG, "5 query heads");
+    w.args.H = 4;
+    w.args.layer = 1;
+    assert_fails(fc_attn_cpu(s, &w.args), FC_ERR_ARG, "layer=1");
+    w.args.layer = 0;
+    w.kv.shape.E = 40;
+    assert_fails(fc_attn_cpu(s, &w.args), FC_ERR_ARG, "E=40");
+    w.kv.shape.E = 32;
+    w.kv.shape.P = 24;
+    assert_fails(fc_attn_cpu(s, &w.args), FC_ERR_ARG, "24 slots");
+    w.kv.shape.P = 16;
+    w.items[0].part = 0;
+    assert_fails(fc_attn_cpu(s, &w.args), FC_ERR_ARG, "several runs");
+    w.items[0].part = -1;
+    w.items[0].tile = 3;
+    assert_fails(fc_attn_cpu(s, &w.args), FC_ERR_ARG, "begins no run");
+    w.items[0].tile = 0;
+    assert_ok(fc_cpu_stream_open(FC_CPU_AUTO, 1, 0, 4096, &small));
+    assert_fails(fc_attn_cpu(small, &w.args), FC_ERR_MEM, "attn: needs");
+    fc_cpu_stream_close(small);
+    attn_work_close(&w);
+    fc_cpu_stream_close(s);
+    fc_free(y);
+}
+
+static void cost_counts_what_the_header_says(void **state) {
+    fc_kv_buf kv = {.shape = {.type = FC_BF16, .n_pages = 1, .P = 16, .L = 1, .G = 3, .E = 64}};
+    fc_attn_args a = {.kv = &kv, .T = 16, .H = 9};
+    fc_cost c = fc_attn_cost(&a, 16.0, 256.0);
+    (void)state;
+    assert_true(c.flops == 256.0 * 64 * 9 * 64 * 4);
+    assert_true(c.bytes == 16.0 * 64 * 3 * 64 * 2 * 2 + 16.0 * 9 * 64 * 4 * 2);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(matches_the_reference),
+        cmocka_unit_test(nothing_else_changes_a_bit),
+        cmocka_unit_test(a_row_is_the_same_in_a_crowd),
+        cmocka_unit_test(unwritten_slots_are_never_read),
+        cmocka_unit_test(the_first_position_returns_its_value),
+        cmocka_unit_test(refuses_what_it_cannot_do),
+        cmocka_unit_test(cost_counts_what_the_header_says),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
