@@ -151,14 +151,15 @@ static void depth_is_32(void **state) {
 static void integers_keep_64_bits(void **state) {
     fc_json_doc *d =
         parse("[18446744073709551615, 9007199254740993, -9223372036854775808, 18446744073709551616, 1e3, 2.0,"
-              " 0.5, -0, 1e17, 9223372036854775807, -9007199254740993, 1234567890123456]");
-    const fc_json *n[12];
+              " 0.5, -0, 1e17, 9223372036854775807, -9007199254740993, 1234567890123456,"
+              " -9223372036854775809]");
+    const fc_json *n[13];
     uint64_t u;
     int64_t v;
     int i = 0;
     (void)state;
     for (const fc_json *k = fc_json_first(fc_json_root(d)); k; k = fc_json_next(k)) n[i++] = k;
-    assert_int_equal(i, 12);
+    assert_int_equal(i, 13);
     assert_ok(fc_json_uint64(n[0], &u));
     assert_true(u == UINT64_MAX);
     assert_fails(fc_json_int(n[0], INT64_MIN, INT64_MAX, &v), FC_ERR_FORMAT, "doc: [0] is 1.8446744073709552e+19");
@@ -186,6 +187,7 @@ static void integers_keep_64_bits(void **state) {
     assert_fails(fc_json_int(n[10], -5, 0, &v), FC_ERR_FORMAT, "from -5 to 0");
     assert_ok(fc_json_int(n[11], 0, INT64_MAX, &v));
     assert_true(v == 1234567890123456);
+    assert_fails(fc_json_int(n[12], INT64_MIN, 0, &v), FC_ERR_FORMAT, "[12]");
     fc_json_close(d);
 }
 

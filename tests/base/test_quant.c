@@ -175,6 +175,7 @@ static void tiny_blocks_are_zero(void **state) {
     assert_ok(fc_quant_row(FC_Q8_0, x, b, 32));
     for (int i = 0; i < 34; i++) assert_int_equal(b[i], 0);
     assert_ok(fc_quant_row(FC_Q4_0, x, b, 32));
+    for (int i = 2; i < 18; i++) assert_int_equal(b[i], 0x88);
     assert_ok(fc_dequant_row(FC_Q4_0, b, y, 32));
     for (int i = 0; i < 32; i++) assert_true(y[i] == 0.0f);
 }
