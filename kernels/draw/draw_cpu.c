@@ -1,0 +1,243 @@
+#include "engine/base/rng.h"
+#include "kernels/draw/draw_row.h"
+
+#include <float.h>
+#include <limits.h>
+#include <math.h>
+#include <stdatomic.h>
+
+/* ---- scratch */
+
+static void *cut(unsigned char *base, size_t *used, size_t count, size_t size) {
+    void *p = base ? base + *used : NULL;
+    *used += (count * size + 63) & ~(size_t)63;
+    return p;
+}
+
+size_t fc_draw_scratch_init(fc_draw_scratch *m, void *base, int V) {
+    size_t n = (size_t)V, tiles = (size_t)fc_tile_count(V), used = 0;
+    unsigned char *b = base;
+    *m = (fc_draw_scratch){.run = cut(b, &used, tiles, sizeof *m->run)};
+    m->digits = cut(b, &used, FC_BEST_DIGITS, sizeof *m->digits);
+    m->x = cut(b, &used, n, sizeof *m->x);
+    m->top = cut(b, &used, tiles, sizeof *m->top);
+    m->sum0 = cut(b, &used, tiles, sizeof *m->sum0);
+    m->sum = cut(b, &used, tiles, sizeof *m->sum);
+    m->id = cut(b, &used, n, sizeof *m->id);
+    m->value = cut(b, &used, n, sizeof *m->value);
+    m->w = cut(b, &used, n, sizeof *m->w);
+    m->key = cut(b, &used, n, sizeof *m->key);
+    return used;
+}
+
+size_t fc_draw_workspace_cpu(int V) {
+    fc_draw_scratch m;
+    return V < 1 ? 0 : fc_draw_scratch_init(&m, NULL, V);
+}
+
+/* ---- one row */
+
+static bool has_changes(const fc_draw_row *r) {
+    return r->n_bias > 0 ||
+           (r->n_seen > 0 && (r->repetition != 1.0f || r->presence != 0.0f || r->frequency != 0.0f));
+}
+
+static void change_logits(const fc_draw_args *a, const fc_draw_row *r, const float *from, float *x) {
+    memcpy(x, from, (size_t)a->V * sizeof *x);
+    for (int i = r->bias; i < r->bias + r->n_bias; i++) x[a->bias_id[i]] += a->bias_value[i];
+    for (int i = r->seen; i < r->seen + r->n_seen; i++) {
+        float *l = x + a->seen_id[i], count = (float)a->seen_count[i];
+        if (r->repetition != 1.0f) *l = *l > 0.0f ? *l / r->repetition : *l * r->repetition;
+        *l -= r->frequency * count + (count > 0.0f ? r->presence : 0.0f);
+    }
+}
+
+/* The smaller of the ids that share the largest logit. */
+static int32_t greedy(const fc_draw_dist *d) {
+    int t = 0, i;
+    while (d->top[t] != d->max) t++;
+    for (i = t * FC_TILE; d->x[i] != d->max; i++) {}
+    return i;
+}
+
+/* First place of the list at or past id. */
+static int list_from(const int32_t *id, int n, int from) {
+    int lo = 0;
+    while (n > lo) {
+        int mid = lo + (n - lo) / 2;
+        if (id[mid] < from) lo = mid + 1;
+        else n = mid;
+    }
+    return lo;
+}
+
+/* Tile t of what may be drawn, as 256 values; what is not in the list is -inf. Returns how many of them are meant. */
+static int tile_values(const fc_draw_dist *d, const fc_draw_scratch *m, int t, const float **v, float buf[FC_TILE]) {
+    int from = t * FC_TILE, i;
+    if (d->n < 0) {
+        *v = d->x + from;
+        return d->V - from < FC_TILE ? d->V - from : FC_TILE;
+    }
+    for (i = 0; i < FC_TILE; i++) buf[i] = -INFINITY;
+    for (i = list_from(m->id, d->n, from); i < d->n && m->id[i] < from + FC_TILE; i++) buf[m->id[i] - from] = m->value[i];
+    *v = buf;
+    return FC_TILE;
+}
+
+/* Sums of the tiles that the list touches; all others are 0. */
+static void list_sums(const fc_draw_dist *d, const fc_draw_scratch *m) {
+    float buf[FC_TILE];
+    const float *v;
+    for (int t = 0; t < d->n_tiles; t++) m->sum[t] = 0.0f;
+    for (int i = 0; i < d->n;) {
+        int t = m->id[i] / FC_TILE;
+        int n = tile_values(d, m, t, &v, buf);
+        d->tiler.ops->sum(v, n, 0, 1, d->max, d->scale, m->sum + t);
+        while (i < d->n && m->id[i] / FC_TILE == t) i++;
+    }
+}
+
+/* Inversion of one uniform number on the weights in id order. Whatever rounding does to the target, an id with weight
+ * comes out: a side whose sum is 0 is never taken. */
+static int32_t invert(const fc_draw_dist *d, const fc_draw_scratch *m, double u) {
+    double target = u * m->run[d->n_tiles - 1];
+    float tree[2 * FC_TILE], buf[FC_TILE]; /* node i has the halves 2i and 2i+1; ids are nodes 256 .. 511 */
+    const float *v;
+    int lo = 0, hi = d->n_tiles - 1, node = 1, n;
+    while (lo < hi) { /* first tile whose running sum exceeds the target */
+        int mid = lo + (hi - lo) / 2;
+        if (m->run[mid] > target) hi = mid;
+        else lo = mid + 1;
+    }
+    if (lo > 0) target -= m->run[lo - 1];
+    n = tile_values(d, m, lo, &v, buf);
+    d->tiler.ops->weights(v, n, d->max, d->scale, tree + FC_TILE);
+    for (int i = FC_TILE - 1; i > 0; i--) tree[i] = tree[2 * i] + tree[2 * i + 1];
+    while (node < FC_TILE) {
+        double left = (double)tree[2 * node];
+        node *= 2;
+        if (target < left || tree[node + 1] == 0.0f) continue;
+        target -= left;
+        node++;
+    }
+    return (int32_t)(lo * FC_TILE + node - FC_TILE);
+}
+
+typedef enum { ROW_OK = 0, ROW_BROKEN, ROW_EMPTY, ROW_CHANGED_BROKEN, ROW_CHANGED_EMPTY, ROW_STATES } row_state;
+
+static row_state draw_row(const fc_draw_args *a, const fc_draw_row *r, fc_tiler tiler, fc_draw_scratch *m) {
+    const float *logits = a->logits + (size_t)r->row * (size_t)a->V;
+    fc_draw_dist d = {.tiler = tiler, .r = r, .x = logits, .top = m->top, .V = a->V, .n_tiles = fc_tile_count(a->V), .n = -1};
+    fc_row_lse lse;
+    fc_row_state st = fc_tiles_lse(tiler, logits, a->V, m->top, m->sum0, &lse);
+    bool all = r->top_k == 0 && r->typical_p == 1.0f && r->top_p == 1.0f && r->min_p == 0.0f, changed = has_changes(r);
+    float *sum = m->sum;
+    double run = 0.0;
+    int32_t id = -1;
+    if (st) return st == FC_ROW_BROKEN ? ROW_BROKEN : ROW_EMPTY;
+    d.max = lse.max;
+    if (changed) {
+        change_logits(a, r, logits, m->x);
+        d.x = m->x;
+        if (!fc_tiles_max(tiler, m->x, a->V, m->top, &d.max)) return ROW_CHANGED_BROKEN;
+        if (d.max == -INFINITY) return ROW_CHANGED_EMPTY;
+    }
+    if (r->temperature == 0.0f) {
+        id = greedy(&d);
+    } else {
+        d.scale = 1.0f / r->temperature < FLT_MAX ? 1.0f / r->temperature : FLT_MAX;
+        if (!all) {
+            fc_draw_filter(&d, m);
+            list_sums(&d, m);
+        } else if (changed || d.scale != 1.0f) {
+            fc_tiles_sum(tiler, d.x, a->V, d.max, d.scale, m->sum);
+        } else {
+            sum = m->sum0;
+        }
+        for (int t = 0; t < d.n_tiles; t++) m->run[t] = run += (double)sum[t];
+    }
+    for (int i = r->member; i < r->member + r->n_members; i++) {
+        const fc_draw_member *k = a->members + i;
+        if (r->temperature != 0.0f) id = invert(&d, m, fc_rng_uniform(k->seed, k->candidate, k->attempt, k->position));
+        a->token[i] = id;
+        a->logprob[i] = (float)((double)logits[id] - lse.lse);
+    }
+    return ROW_OK;
+}
+
+/* ---- all rows */
+
+typedef struct {
+    fc_stream s;
+    const fc_draw_args *a;
+    atomic_int worst; /* smallest row * ROW_STATES + state that failed: the same whoever comes first */
+} work;
+
+static void note(work *w, int row, row_state st) {
+    int now = row * (int)ROW_STATES + (int)st, old = atomic_load(&w->worst);
+    if (st == ROW_OK) return;
+    while (now < old && !atomic_compare_exchange_weak(&w->worst, &old, now)) {}
+}
+
+static void run_row(void *arg, int unit, int thread) {
+    work *w = arg;
+    fc_draw_scratch m;
+    fc_tiler tiler = {fc_tile_ops_of(w->s->level), NULL};
+    fc_draw_scratch_init(&m, fc_cpu_scratch_of(w->s, thread), w->a->V);
+    note(w, unit, draw_row(w->a, w->a->rows + unit, tiler, &m));
+}
+
+static fc_status check_ids(const char *what, int row, const int32_t *id, int n, int V) {
+    for (int i = 0; i < n; i++)
+        if (id[i] < 0 || id[i] >= V) return FC_FAIL(FC_ERR_ARG, "draw: row %d: %s id %d; ids are 0 to %d", row, what, id[i], V - 1);
+    return FC_OK;
+}
+
+static bool within(float v, float lo, float hi) { return v >= lo && v <= hi; } /* NaN is not */
+
+static fc_status check_row(const fc_draw_args *a, const fc_draw_row *r) {
+    if (r->row < 0 || r->row >= a->R) return FC_FAIL(FC_ERR_ARG, "draw: row %d of %d", r->row, a->R);
+    if (r->member < 0 || r->n_members < 0 || r->n_members > a->M - r->member)
+        return FC_FAIL(FC_ERR_ARG, "draw: row %d: members %d+%d of %d", r->row, r->member, r->n_members, a->M);
+    if (!within(r->temperature, 0.0f, FLT_MAX) || !within(r->top_p, 0.0f, 1.0f) || !within(r->typical_p, 0.0f, 1.0f) ||
+        !within(r->min_p, 0.0f, 1.0f) || r->top_k < 0)
+        return FC_FAIL(FC_ERR_ARG, "draw: row %d: temperature %g, top-k %d, top-p %g, min-p %g, typical-p %g", r->row,
+                       (double)r->temperature, r->top_k, (double)r->top_p, (double)r->min_p, (double)r->typical_p);
+    if (!within(r->repetition, FLT_MIN, FLT_MAX) || !isfinite(r->presence) || !isfinite(r->frequency))
+        return FC_FAIL(FC_ERR_ARG, "draw: row %d: repetition %g, presence %g, frequency %g", r->row, (double)r->repetition,
+                       (double)r->presence, (double)r->frequency);
+    FC_TRY(check_ids("bias", r->row, a->bias_id + r->bias, r->n_bias, a->V));
+    return check_ids("seen", r->row, a->seen_id + r->seen, r->n_seen, a->V);
+}
+
+fc_status fc_draw_cpu(fc_stream s, const fc_draw_args *a) {
+    static const char *const words[ROW_STATES] = {
+        [ROW_BROKEN] = "a logit is NaN or +inf",
+        [ROW_EMPTY] = "every logit is -inf",
+        [ROW_CHANGED_BROKEN] = "a logit is NaN or +inf after bias and penalties",
+        [ROW_CHANGED_EMPTY] = "bias and penalties leave no id",
+    };
+    work w = {.s = s, .a = a};
+    int worst;
+    if (a->V < 1) return FC_FAIL(FC_ERR_ARG, "draw: V=%d; it must be at least 1", a->V);
+    if (a->n_rows < 0 || a->n_rows >= INT_MAX / (int)ROW_STATES) return FC_FAIL(FC_ERR_ARG, "draw: %d rows", a->n_rows);
+    for (int i = 0; i < a->n_rows; i++) FC_TRY(check_row(a, a->rows + i));
+    FC_TRY(fc_cpu_scratch(s, fc_draw_workspace_cpu(a->V), "draw"));
+    atomic_init(&w.worst, INT_MAX);
+    if (a->n_rows >= fc_pool_threads(s->pool)) {
+        fc_pool_run(s->pool, a->n_rows, run_row, &w);
+    } else { /* few rows: the threads share the tiles of each */
+        fc_draw_scratch m;
+        fc_draw_scratch_init(&m, fc_cpu_scratch_of(s, 0), a->V);
+        for (int i = 0; i < a->n_rows; i++)
+            note(&w, i, draw_row(a, a->rows + i, (fc_tiler){fc_tile_ops_of(s->level), s->pool}, &m));
+    }
+    worst = atomic_load(&w.worst);
+    if (worst == INT_MAX) return FC_OK;
+    return FC_FAIL(FC_ERR_ARG, "draw: row %d: %s", a->rows[worst / (int)ROW_STATES].row, words[worst % (int)ROW_STATES]);
+}
+
+fc_cost fc_draw_cost(const fc_draw_args *a) {
+    double n = (double)a->n_rows * a->V; /* read for the maximum and for the sum; an exponential counts as 16 */
+    return (fc_cost){.bytes = 4 * n + 8.0 * a->M, .flops = 20 * n + 20.0 * FC_TILE * a->M};
+}

@@ -1,0 +1,153 @@
+#include "kernels/logprob/logprob.h"
+
+#include "kernels/logprob/best.h"
+#include "kernels/logprob/tile.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stdatomic.h>
+
+/* A thread's scratch; kernels/draw reserves more than this for the same V. */
+typedef struct {
+    double *digits; /* [FC_BEST_DIGITS] */
+    float *top, *sum; /* [tiles] */
+    int32_t *id;    /* [V] these three for top_logprobs alone */
+    float *value;
+    uint32_t *key;
+} room;
+
+static size_t room_init(room *m, unsigned char *base, int V, bool lists) {
+    size_t tiles = ((size_t)fc_tile_count(V) + 15) & ~(size_t)15, n = ((size_t)V + 15) & ~(size_t)15; /* lines of 64 bytes */
+    size_t fixed = FC_BEST_DIGITS * sizeof(double), used = fixed + 2 * tiles * sizeof(float);
+    if (base) {
+        m->digits = (double *)(void *)base;
+        m->top = (float *)(void *)(base + fixed);
+        m->sum = m->top + tiles;
+        m->id = (int32_t *)(void *)(base + used);
+        m->value = (float *)(void *)(m->id + n);
+        m->key = (uint32_t *)(void *)(m->value + n);
+    }
+    return used + (lists ? n * (sizeof *m->id + sizeof *m->value + sizeof *m->key) : 0);
+}
+
+typedef struct {
+    fc_stream s;
+    const fc_logprob_args *lp;
+    const fc_top_logprobs_args *top;
+    fc_pool *inner;   /* for few rows: the threads share a row's tiles */
+    atomic_int worst; /* smallest logits row * 4 + state that failed: the same whoever comes first */
+} work;
+
+static bool row_lse(work *w, const float *logits, int V, int row, room *m, fc_row_lse *out) {
+    fc_tiler tiler = {fc_tile_ops_of(w->s->level), w->inner};
+    fc_row_state st = fc_tiles_lse(tiler, logits + (size_t)row * (size_t)V, V, m->top, m->sum, out);
+    int now = row * 4 + (int)st, old = atomic_load(&w->worst);
+    if (st == FC_ROW_OK) return true;
+    while (now < old && !atomic_compare_exchange_weak(&w->worst, &old, now)) {}
+    return false;
+}
+
+static fc_status run(work *w, const char *what, int rows, fc_unit_fn job) {
+    int worst;
+    atomic_init(&w->worst, INT_MAX);
+    if (rows >= fc_pool_threads(w->s->pool)) {
+        fc_pool_run(w->s->pool, rows, job, w);
+    } else {
+        w->inner = w->s->pool;
+        for (int r = 0; r < rows; r++) job(w, r, 0);
+    }
+    worst = atomic_load(&w->worst);
+    if (worst == INT_MAX) return FC_OK;
+    return FC_FAIL(FC_ERR_ARG, "%s: row %d: %s", what, worst / 4,
+                   worst % 4 == FC_ROW_BROKEN ? "a logit is NaN or +inf" : "every logit is -inf");
+}
+
+/* ---- logprob */
+
+/* First of the m that belongs to row or a later one. */
+static int first_of(const int32_t *of, int n, int row) {
+    int lo = 0;
+    while (n > lo) {
+        int mid = lo + (n - lo) / 2;
+        if (of[mid] < row) lo = mid + 1;
+        else n = mid;
+    }
+    return lo;
+}
+
+static void logprob_row(void *arg, int row, int thread) {
+    work *w = arg;
+    const fc_logprob_args *a = w->lp;
+    const float *logits = a->logits + (size_t)row * (size_t)a->V;
+    int i = first_of(a->row, a->M, row);
+    fc_row_lse lse;
+    room m;
+    if (i == a->M || a->row[i] != row) return;
+    room_init(&m, fc_cpu_scratch_of(w->s, thread), a->V, false);
+    if (!row_lse(w, a->logits, a->V, row, &m, &lse)) return;
+    for (; i < a->M && a->row[i] == row; i++) a->lp[i] = (float)((double)logits[a->id[i]] - lse.lse);
+}
+
+fc_status fc_logprob_cpu(fc_stream s, const fc_logprob_args *a) {
+    work w = {.s = s, .lp = a};
+    room m;
+    if (a->R < 1 || a->V < 1 || a->M < 0 || a->R > INT_MAX / 4)
+        return FC_FAIL(FC_ERR_ARG, "logprob: R=%d V=%d M=%d; R and V must be at least 1", a->R, a->V, a->M);
+    for (int i = 0; i < a->M; i++) {
+        if (a->row[i] < (i ? a->row[i - 1] : 0) || a->row[i] >= a->R)
+            return FC_FAIL(FC_ERR_ARG, "logprob: row[%d]=%d of %d; rows must not decrease", i, a->row[i], a->R);
+        if (a->id[i] < 0 || a->id[i] >= a->V)
+            return FC_FAIL(FC_ERR_ARG, "logprob: row %d: id %d; ids are 0 to %d", a->row[i], a->id[i], a->V - 1);
+    }
+    FC_TRY(fc_cpu_scratch(s, room_init(&m, NULL, a->V, false), "logprob"));
+    return run(&w, "logprob", a->R, logprob_row);
+}
+
+fc_cost fc_logprob_cost(const fc_logprob_args *a) {
+    double n = (double)a->R * a->V; /* an exponential counts as 16 */
+    return (fc_cost){.bytes = 4 * n + 12.0 * a->M, .flops = 20 * n};
+}
+
+/* ---- top_logprobs */
+
+static void top_row(void *arg, int r, int thread) {
+    work *w = arg;
+    const fc_top_logprobs_args *a = w->top;
+    const float *logits = a->logits + (size_t)a->rows[r] * (size_t)a->V;
+    int32_t *ids = a->ids + (size_t)r * (size_t)a->n;
+    float *lp = a->lp + (size_t)r * (size_t)a->n;
+    fc_row_lse lse;
+    fc_best_cut cut;
+    room m;
+    int n, kept = 0;
+    room_init(&m, fc_cpu_scratch_of(w->s, thread), a->V, true);
+    if (!row_lse(w, a->logits, a->V, a->rows[r], &m, &lse)) return;
+    n = fc_best_collect(logits, a->V, m.top, fc_best_bound(m.top, fc_tile_count(a->V), a->n, m.key, m.digits), m.id, m.value);
+    for (int i = 0; i < n; i++) m.key[i] = fc_best_key(m.value[i]);
+    cut = fc_best_find(m.key, NULL, n, a->n, m.digits);
+    for (int i = 0; i < n; i++) { /* sorted by insertion: at most FC_TOP_LOGPROBS_MAX, ids rise, so ties stay in order */
+        int at = kept;
+        if (!fc_best_keeps(&cut, m.key[i])) continue;
+        for (; at > 0 && logits[ids[at - 1]] < m.value[i]; at--) ids[at] = ids[at - 1];
+        ids[at] = m.id[i];
+        kept++;
+    }
+    for (int i = 0; i < a->n; i++) lp[i] = (float)((double)logits[ids[i]] - lse.lse);
+}
+
+fc_status fc_top_logprobs_cpu(fc_stream s, const fc_top_logprobs_args *a) {
+    work w = {.s = s, .top = a};
+    room m;
+    if (a->R < 1 || a->V < 1 || a->n < 1 || a->n > FC_TOP_LOGPROBS_MAX || a->n > a->V)
+        return FC_FAIL(FC_ERR_ARG, "top_logprobs: R=%d V=%d n=%d; n is 1 to %d and at most V", a->R, a->V, a->n,
+                       (int)FC_TOP_LOGPROBS_MAX);
+    for (int r = 0; r < a->R; r++)
+        if (a->rows[r] < 0 || a->rows[r] > INT_MAX / 4 - 1) return FC_FAIL(FC_ERR_ARG, "top_logprobs: rows[%d]=%d", r, a->rows[r]);
+    FC_TRY(fc_cpu_scratch(s, room_init(&m, NULL, a->V, true), "top_logprobs"));
+    return run(&w, "top_logprobs", a->R, top_row);
+}
+
+fc_cost fc_top_logprobs_cost(const fc_top_logprobs_args *a) {
+    double n = (double)a->R * a->V; /* an exponential counts as 16 */
+    return (fc_cost){.bytes = 4 * n + 8.0 * a->R * a->n, .flops = 20 * n};
+}

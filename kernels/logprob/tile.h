@@ -1,0 +1,55 @@
+/* tile - a row of logits in tiles of 256 ids: largest value, weights, sums. The one order in which weights are added.
+ *
+ * weight = exp((x - max) * scale); an id of -inf weighs exactly 0. A tile's sum is a pairwise tree over its 256 places, ids
+ * past V weighing 0: neighbours first, (0+1) + (2+3), ..., the two halves last, so that every node stands for ids in a row.
+ * Tiles fold left in double. Every level gives the same bits. Inner to kernels/logprob and kernels/draw.
+ */
+#ifndef FC_KERNELS_TILE_H
+#define FC_KERNELS_TILE_H
+
+#include "kernels/cpu/cpu.h"
+
+#include <stdbool.h>
+
+enum { FC_TILE = 256 };
+
+static inline int fc_tile_count(int V) { return (V - 1) / FC_TILE + 1; }
+
+/* One level's code; tiles from .. to-1. */
+typedef struct {
+    void (*max)(const float *x, int V, int from, int to, float *top); /* top[t]: largest of the tile, NaN if it holds one */
+    void (*sum)(const float *x, int V, int from, int to, float max, float scale, float *sum); /* sum[t] */
+    void (*weights)(const float *x, int n, float max, float scale, float *w); /* one tile: w[256], 0 from n on */
+} fc_tile_ops;
+
+extern const fc_tile_ops fc_tile_portable, fc_tile_avx2, fc_tile_avx512;
+const fc_tile_ops *fc_tile_ops_of(fc_cpu_level level);
+
+/* The same over all tiles of a row, cut among the pool's threads when pool is not NULL. */
+typedef struct {
+    const fc_tile_ops *ops;
+    fc_pool *pool;
+} fc_tiler;
+
+/* Largest value of the row; top [tiles]. False: a NaN or +inf is there. */
+bool fc_tiles_max(fc_tiler t, const float *x, int V, float *top, float *max);
+/* sum [tiles]; returns their fold. */
+double fc_tiles_sum(fc_tiler t, const float *x, int V, float max, float scale, float *sum);
+
+typedef enum { FC_ROW_OK = 0, FC_ROW_BROKEN, FC_ROW_EMPTY } fc_row_state; /* NaN or +inf; only -inf */
+
+/* log of the sum of exp(x), as draw and logprob report it. top, sum [tiles]: left filled, the sums with scale 1. */
+typedef struct {
+    float max;
+    double total, lse; /* lse = max + log(total) */
+} fc_row_lse;
+fc_row_state fc_tiles_lse(fc_tiler t, const float *x, int V, float *top, float *sum, fc_row_lse *out);
+
+/* Pairwise sums of the n (a power of two) values of v, in place, to v[0]; the portable form of the tree. */
+static inline float fc_tree_sum(float *v, int n) {
+    for (n /= 2; n > 0; n /= 2)
+        for (int i = 0; i < n; i++) v[i] = v[2 * i] + v[2 * i + 1];
+    return v[0];
+}
+
+#endif
