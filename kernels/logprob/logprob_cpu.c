@@ -16,18 +16,22 @@ typedef struct {
     uint32_t *key;
 } room;
 
-static size_t room_init(room *m, unsigned char *base, int V, bool lists) {
-    size_t tiles = ((size_t)fc_tile_count(V) + 15) & ~(size_t)15, n = ((size_t)V + 15) & ~(size_t)15; /* lines of 64 bytes */
-    size_t fixed = FC_BEST_DIGITS * sizeof(double), used = fixed + 2 * tiles * sizeof(float);
-    if (base) {
-        m->digits = (double *)(void *)base;
-        m->top = (float *)(void *)(base + fixed);
-        m->sum = m->top + tiles;
-        m->id = (int32_t *)(void *)(base + used);
-        m->value = (float *)(void *)(m->id + n);
-        m->key = (uint32_t *)(void *)(m->value + n);
-    }
-    return used + (lists ? n * (sizeof *m->id + sizeof *m->value + sizeof *m->key) : 0);
+static size_t lines(size_t n) { return (n + 15) & ~(size_t)15; } /* of 16 numbers, 64 bytes */
+
+static size_t room_bytes(int V, bool lists) {
+    size_t fixed = FC_BEST_DIGITS * sizeof(double) + 2 * lines((size_t)fc_tile_count(V)) * sizeof(float);
+    return fixed + (lists ? 3 * lines((size_t)V) * sizeof(float) : 0);
+}
+
+static room room_of(fc_stream s, int thread, int V) {
+    size_t tiles = lines((size_t)fc_tile_count(V)), n = lines((size_t)V);
+    room m = {.digits = fc_cpu_scratch_of(s, thread)};
+    m.top = (float *)(m.digits + FC_BEST_DIGITS);
+    m.sum = m.top + tiles;
+    m.id = (int32_t *)(m.sum + tiles);
+    m.value = (float *)(m.id + n);
+    m.key = (uint32_t *)(m.value + n);
+    return m;
 }
 
 typedef struct {
@@ -81,16 +85,14 @@ static void logprob_row(void *arg, int row, int thread) {
     const float *logits = a->logits + (size_t)row * (size_t)a->V;
     int i = first_of(a->row, a->M, row);
     fc_row_lse lse;
-    room m;
+    room m = room_of(w->s, thread, a->V);
     if (i == a->M || a->row[i] != row) return;
-    room_init(&m, fc_cpu_scratch_of(w->s, thread), a->V, false);
     if (!row_lse(w, a->logits, a->V, row, &m, &lse)) return;
     for (; i < a->M && a->row[i] == row; i++) a->lp[i] = (float)((double)logits[a->id[i]] - lse.lse);
 }
 
 fc_status fc_logprob_cpu(fc_stream s, const fc_logprob_args *a) {
     work w = {.s = s, .lp = a};
-    room m;
     if (a->R < 1 || a->V < 1 || a->M < 0 || a->R > INT_MAX / 4)
         return FC_FAIL(FC_ERR_ARG, "logprob: R=%d V=%d M=%d; R and V must be at least 1", a->R, a->V, a->M);
     for (int i = 0; i < a->M; i++) {
@@ -99,7 +101,7 @@ fc_status fc_logprob_cpu(fc_stream s, const fc_logprob_args *a) {
         if (a->id[i] < 0 || a->id[i] >= a->V)
             return FC_FAIL(FC_ERR_ARG, "logprob: row %d: id %d; ids are 0 to %d", a->row[i], a->id[i], a->V - 1);
     }
-    FC_TRY(fc_cpu_scratch(s, room_init(&m, NULL, a->V, false), "logprob"));
+    FC_TRY(fc_cpu_scratch(s, room_bytes(a->V, false), "logprob"));
     return run(&w, "logprob", a->R, logprob_row);
 }
 
@@ -118,9 +120,8 @@ static void top_row(void *arg, int r, int thread) {
     float *lp = a->lp + (size_t)r * (size_t)a->n;
     fc_row_lse lse;
     fc_best_cut cut;
-    room m;
+    room m = room_of(w->s, thread, a->V);
     int n, kept = 0;
-    room_init(&m, fc_cpu_scratch_of(w->s, thread), a->V, true);
     if (!row_lse(w, a->logits, a->V, a->rows[r], &m, &lse)) return;
     n = fc_best_collect(logits, a->V, m.top, fc_best_bound(m.top, fc_tile_count(a->V), a->n, m.key, m.digits), m.id, m.value);
     for (int i = 0; i < n; i++) m.key[i] = fc_best_key(m.value[i]);
@@ -137,13 +138,12 @@ static void top_row(void *arg, int r, int thread) {
 
 fc_status fc_top_logprobs_cpu(fc_stream s, const fc_top_logprobs_args *a) {
     work w = {.s = s, .top = a};
-    room m;
     if (a->R < 1 || a->V < 1 || a->n < 1 || a->n > FC_TOP_LOGPROBS_MAX || a->n > a->V)
         return FC_FAIL(FC_ERR_ARG, "top_logprobs: R=%d V=%d n=%d; n is 1 to %d and at most V", a->R, a->V, a->n,
                        (int)FC_TOP_LOGPROBS_MAX);
     for (int r = 0; r < a->R; r++)
         if (a->rows[r] < 0 || a->rows[r] > INT_MAX / 4 - 1) return FC_FAIL(FC_ERR_ARG, "top_logprobs: rows[%d]=%d", r, a->rows[r]);
-    FC_TRY(fc_cpu_scratch(s, room_init(&m, NULL, a->V, true), "top_logprobs"));
+    FC_TRY(fc_cpu_scratch(s, room_bytes(a->V, true), "top_logprobs"));
     return run(&w, "top_logprobs", a->R, top_row);
 }
 
