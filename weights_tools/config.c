@@ -23,7 +23,8 @@ fc_status fc_config_family(const char *path, const char *arch, fc_model_config *
         c->embed_scale = families[i].embed_scale;
         return FC_OK;
     }
-    return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: architecture \"%s\"; llama, qwen2, qwen3, gemma2 and gemma3 are supported", path, arch);
+    return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: architecture \"%s\"; llama, qwen2, qwen3, gemma2 and gemma3 are supported",
+                   path, arch);
 }
 
 void fc_config_local_pattern(fc_model_config *c, int64_t n) {
@@ -36,12 +37,14 @@ void fc_config_add_eos(fc_model_config *c, int32_t id) {
     if (c->n_eos < (int)(sizeof c->eos / sizeof c->eos[0])) c->eos[c->n_eos++] = id;
 }
 
-double fc_config_yarn_mscale(double factor, double mscale) { return factor <= 1.0 ? 1.0 : 0.1 * mscale * log(factor) + 1.0; }
+double fc_config_yarn_mscale(double factor, double mscale) {
+    return factor <= 1.0 ? 1.0 : 0.1 * mscale * log(factor) + 1.0;
+}
 
 static fc_status whole(const char *path, const char *field, int64_t v, int64_t min, int64_t max) {
     if (v < min || v > max)
-        return FC_FAIL(FC_ERR_FORMAT, "%s: %s is %lld; %lld to %lld are possible", path, field, (long long)v, (long long)min,
-                       (long long)max);
+        return FC_FAIL(FC_ERR_FORMAT, "%s: %s is %lld; %lld to %lld are possible", path, field, (long long)v,
+                       (long long)min, (long long)max);
     return FC_OK;
 }
 
@@ -55,7 +58,8 @@ static fc_status check_rope(const char *path, const fc_model_config *c) {
     FC_TRY(real(path, "the rope base", c->rope_theta, 1.001, 1e12));
     FC_TRY(real(path, "the rope base of local layers", c->rope_theta_local, 1.001, 1e12));
     FC_TRY(whole(path, "the number of rotated dimensions", c->rope_dim, 2, c->E));
-    if (c->rope_dim % 2) return FC_FAIL(FC_ERR_FORMAT, "%s: the number of rotated dimensions is odd: %d", path, c->rope_dim);
+    if (c->rope_dim % 2)
+        return FC_FAIL(FC_ERR_FORMAT, "%s: the number of rotated dimensions is odd: %d", path, c->rope_dim);
     FC_TRY(real(path, "the rope attention factor", c->rope_attn_factor, 1e-3, 1e3));
     if (c->rope_scaling == FC_ROPE_NONE) return FC_OK;
     FC_TRY(real(path, "the rope scaling factor", c->rope_factor, 1e-4, 1e5));

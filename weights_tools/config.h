@@ -39,6 +39,7 @@ typedef struct {
     bool gelu_tanh;                   /* GeGLU; else SwiGLU */
     bool embed_scale;                 /* embeddings times sqrt(D): Gemma */
     bool tied;                        /* the head is the embedding matrix */
+    bool no_lm_head;                  /* a classifier's checkpoint: tied for its shapes only, can score but not speak */
     float attn_scale;                 /* 1/sqrt(E), or 1/sqrt(query_pre_attn_scalar) */
     float attn_soft_cap, final_soft_cap; /* 0 = none */
     int window;                       /* sliding window in positions, 0 = none */

@@ -29,8 +29,8 @@ static fc_status get_int(const source *s, const char *suffix, bool required, int
         FC_TRY(fc_gguf_ints(s->g, key, each, m->count));
         for (size_t i = 1; i < m->count; i++)
             if (each[i] != each[0])
-                return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: %s differs between layers: %d in layer 0, %d in layer %zu", s->g->path,
-                               key, each[0], each[i], i);
+                return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: %s differs between layers: %d in layer 0, %d in layer %zu",
+                               s->g->path, key, each[0], each[i], i);
         v = each[0];
     } else if (m->kind == FC_META_INT) {
         v = m->i;
@@ -60,10 +60,12 @@ static fc_status get_name(const fc_gguf *g, const char *key, char *out, size_t s
     if (!m) return FC_OK;
     if (m->value.kind != FC_META_STRING) return FC_FAIL(FC_ERR_FORMAT, "%s: %s is not a string", g->path, key);
     if (m->value.s.size >= size)
-        return FC_FAIL(FC_ERR_FORMAT, "%s: %s has %zu bytes; at most %zu are read", g->path, key, m->value.s.size, size - 1);
+        return FC_FAIL(FC_ERR_FORMAT, "%s: %s has %zu bytes; at most %zu are read", g->path, key, m->value.s.size,
+                       size - 1);
     for (size_t i = 0; i < m->value.s.size; i++)
         if ((unsigned char)m->value.s.text[i] < 0x20)
-            return FC_FAIL(FC_ERR_FORMAT, "%s: %s contains the byte 0x%02x", g->path, key, (unsigned char)m->value.s.text[i]);
+            return FC_FAIL(FC_ERR_FORMAT, "%s: %s contains the byte 0x%02x", g->path, key,
+                           (unsigned char)m->value.s.text[i]);
     memcpy(out, m->value.s.text, m->value.s.size);
     out[m->value.s.size] = '\0';
     return FC_OK;
@@ -85,14 +87,17 @@ static fc_status read_shape(const source *s, fc_model_config *c) {
     FC_TRY(get_int(s, "attention.head_count_kv", false, &c->G));
     FC_TRY(get_int(s, "context_length", true, &c->ctx));
     FC_TRY(get_int(s, "expert_count", false, &v));
-    if (v > 0) return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: %s.expert_count is %d; mixtures of experts are not supported", s->g->path, s->arch, v);
+    if (v > 0)
+        return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: %s.expert_count is %d; mixtures of experts are not supported",
+                       s->g->path, s->arch, v);
     if (c->H < 1) return FC_FAIL(FC_ERR_FORMAT, "%s: %s.attention.head_count is %d", s->g->path, s->arch, c->H);
     c->E = c->D / c->H;
     FC_TRY(get_int(s, "attention.key_length", false, &c->E));
     v = c->E;
     FC_TRY(get_int(s, "attention.value_length", false, &v));
     if (v != c->E)
-        return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: keys have %d dimensions a head and values %d; they must be equal", s->g->path, c->E, v);
+        return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: keys have %d dimensions a head and values %d; they must be equal",
+                       s->g->path, c->E, v);
     return get_float(s, "attention.layer_norm_rms_epsilon", true, &c->norm_eps);
 }
 
@@ -106,7 +111,8 @@ static fc_status read_yarn(const source *s, fc_model_config *c) {
     FC_TRY(get_float(s, "rope.scaling.yarn_ext_factor", false, &ext));
     FC_TRY(get_float(s, "rope.scaling.yarn_log_multiplier", false, &log_mul));
     if (ext != 1.0f || log_mul != 0.0f)
-        return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: YaRN with yarn_ext_factor %g and yarn_log_multiplier %g; only 1 and 0 are supported",
+        return FC_FAIL(FC_ERR_UNSUPPORTED,
+                       "%s: YaRN with yarn_ext_factor %g and yarn_log_multiplier %g; only 1 and 0 are supported",
                        s->g->path, (double)ext, (double)log_mul);
     FC_TRY(get_float(s, "rope.scaling.yarn_attn_factor", false, &whole));
     FC_TRY(get_float(s, "rope.scaling.attn_factor", false, &part));
@@ -148,7 +154,8 @@ static fc_status read_rope(const source *s, fc_model_config *c) {
         return FC_OK;
     }
     if (strcmp(type, "yarn") != 0)
-        return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: rope scaling \"%s\"; none, linear and yarn are supported in GGUF", s->g->path, type);
+        return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: rope scaling \"%s\"; none, linear and yarn are supported in GGUF",
+                       s->g->path, type);
     c->rope_scaling = FC_ROPE_YARN;
     return read_yarn(s, c);
 }
@@ -193,7 +200,8 @@ static fc_status get_id(const fc_gguf *g, const char *key, int V, int32_t *out) 
     if (m->value.kind != FC_META_INT) return FC_FAIL(FC_ERR_FORMAT, "%s: %s is not a whole number", g->path, key);
     if (m->value.i == -1 || m->value.i == UINT32_MAX) return FC_OK;
     if (m->value.i < 0 || m->value.i >= V)
-        return FC_FAIL(FC_ERR_FORMAT, "%s: %s is %lld, outside the vocabulary of %d", g->path, key, (long long)m->value.i, V);
+        return FC_FAIL(FC_ERR_FORMAT, "%s: %s is %lld, outside the vocabulary of %d", g->path, key,
+                       (long long)m->value.i, V);
     *out = (int32_t)m->value.i;
     return FC_OK;
 }
@@ -225,7 +233,8 @@ out:
 }
 
 static fc_status read_ids(const fc_gguf *g, fc_model_config *c) {
-    static const char *const ends[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
+    static const char *const ends[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                       "tokenizer.ggml.eom_token_id"};
     const fc_gguf_meta *tokens = fc_gguf_find(g, "tokenizer.ggml.tokens");
     static const char *const parallel[] = {"tokenizer.ggml.token_type", "tokenizer.ggml.scores"};
     FC_TRY(get_id(g, "tokenizer.ggml.bos_token_id", c->V, &c->bos));
@@ -238,13 +247,13 @@ static fc_status read_ids(const fc_gguf *g, fc_model_config *c) {
     if (tokens->value.kind != FC_META_ARRAY || tokens->value.elem != FC_META_STRING)
         return FC_FAIL(FC_ERR_FORMAT, "%s: tokenizer.ggml.tokens is not an array of strings", g->path);
     if (tokens->value.count > (size_t)c->V) /* fewer is fine: embeddings may be padded */
-        return FC_FAIL(FC_ERR_FORMAT, "%s: tokenizer.ggml.tokens has %zu tokens, token_embd.weight only %d rows", g->path,
-                       tokens->value.count, c->V);
+        return FC_FAIL(FC_ERR_FORMAT, "%s: tokenizer.ggml.tokens has %zu tokens, token_embd.weight only %d rows",
+                       g->path, tokens->value.count, c->V);
     for (size_t i = 0; i < 2; i++) {
         const fc_gguf_meta *m = fc_gguf_find(g, parallel[i]);
         if (m && (m->value.kind != FC_META_ARRAY || m->value.count != tokens->value.count))
-            return FC_FAIL(FC_ERR_FORMAT, "%s: %s has %zu elements for %zu tokens", g->path, parallel[i], m->value.count,
-                           tokens->value.count);
+            return FC_FAIL(FC_ERR_FORMAT, "%s: %s has %zu elements for %zu tokens", g->path, parallel[i],
+                           m->value.count, tokens->value.count);
     }
     return fc_gguf_find(g, parallel[0]) ? add_markers(g, tokens->value.count, c) : FC_OK;
 }
@@ -290,7 +299,8 @@ fc_status fc_config_gguf(const fc_gguf *g, fc_model_config *out) {
     c.V = (int)embd->N;
     FC_TRY(read_shape(&s, &c));
     if (c.L < 1 || c.L > FC_MAX_LAYERS)
-        return FC_FAIL(FC_ERR_FORMAT, "%s: %s.block_count is %d; 1 to %d are possible", g->path, s.arch, c.L, FC_MAX_LAYERS);
+        return FC_FAIL(FC_ERR_FORMAT, "%s: %s.block_count is %d; 1 to %d are possible", g->path, s.arch, c.L,
+                       FC_MAX_LAYERS);
     FC_TRY(read_rope(&s, &c));
     FC_TRY(read_window(&s, &c));
     FC_TRY(read_attention(&s, &c));

@@ -31,13 +31,15 @@ static uint64_t mix_float(uint64_t h, float f) {
 }
 
 static uint64_t mix_config(uint64_t h, const fc_model_config *c) {
-    const int ints[] = {c->V, c->D, c->L, c->H, c->G, c->E, c->F, c->ctx, c->rope_dim, (int)c->rope_scaling,
-                        c->rope_original_ctx, c->window};
-    const float floats[] = {c->norm_eps, c->rope_theta, c->rope_theta_local, c->rope_factor, c->rope_low_freq,
-                            c->rope_high_freq, c->rope_beta_fast, c->rope_beta_slow, c->rope_attn_factor, c->attn_scale,
-                            c->attn_soft_cap, c->final_soft_cap};
-    const bool flags[] = {c->rope_interleaved, c->rope_freqs_tensor, c->qkv_bias, c->out_bias, c->qk_norm, c->post_norms,
-                          c->norm_plus_one, c->gelu_tanh, c->embed_scale, c->tied, c->reward_head, c->add_bos, c->add_eos};
+    const int ints[] = {
+        c->V,     c->D, c->L, c->H, c->G, c->E, c->F, c->ctx, c->rope_dim, (int)c->rope_scaling, c->rope_original_ctx,
+        c->window};
+    const float floats[] = {c->norm_eps,         c->rope_theta,     c->rope_theta_local, c->rope_factor,
+                            c->rope_low_freq,    c->rope_high_freq, c->rope_beta_fast,   c->rope_beta_slow,
+                            c->rope_attn_factor, c->attn_scale,     c->attn_soft_cap,    c->final_soft_cap};
+    const bool flags[] = {c->rope_interleaved, c->rope_freqs_tensor, c->qkv_bias,  c->out_bias,    c->qk_norm,
+                          c->post_norms,       c->norm_plus_one,     c->gelu_tanh, c->embed_scale, c->tied,
+                          c->no_lm_head,       c->reward_head,       c->add_bos,   c->add_eos};
     h = mix_bytes(h, c->arch, strlen(c->arch));
     for (size_t i = 0; i < sizeof ints / sizeof ints[0]; i++) h = mix(h, (uint64_t)ints[i]);
     for (size_t i = 0; i < sizeof floats / sizeof floats[0]; i++) h = mix_float(h, floats[i]);

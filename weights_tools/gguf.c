@@ -14,7 +14,7 @@ enum { T_U8 = 0, T_I8, T_U16, T_I16, T_U32, T_I32, T_F32, T_BOOL, T_STRING, T_AR
 enum { MAX_META = 1 << 16, MAX_TENSORS = 1 << 16, MAX_NAME = 255, MAX_DIMS = 4 };
 
 static const size_t value_bytes[T_COUNT] = {
-    [T_U8] = 1, [T_I8] = 1, [T_U16] = 2, [T_I16] = 2, [T_U32] = 4, [T_I32] = 4,
+    [T_U8] = 1,  [T_I8] = 1,   [T_U16] = 2, [T_I16] = 2, [T_U32] = 4, [T_I32] = 4,
     [T_F32] = 4, [T_BOOL] = 1, [T_U64] = 8, [T_I64] = 8, [T_F64] = 8,
 };
 
@@ -22,14 +22,14 @@ static const struct {
     const char *name;
     int dtype; /* fc_dtype, or -1: known, not supported */
 } tensor_types[] = {
-    [0] = {"F32", FC_F32},    [1] = {"F16", FC_F16},    [2] = {"Q4_0", FC_Q4_0},  [3] = {"Q4_1", FC_Q4_1},
-    [6] = {"Q5_0", FC_Q5_0},  [7] = {"Q5_1", FC_Q5_1},  [8] = {"Q8_0", FC_Q8_0},  [9] = {"Q8_1", -1},
-    [10] = {"Q2_K", -1},      [11] = {"Q3_K", -1},      [12] = {"Q4_K", FC_Q4_K}, [13] = {"Q5_K", FC_Q5_K},
-    [14] = {"Q6_K", FC_Q6_K}, [15] = {"Q8_K", -1},      [16] = {"IQ2_XXS", -1},   [17] = {"IQ2_XS", -1},
-    [18] = {"IQ3_XXS", -1},   [19] = {"IQ1_S", -1},     [20] = {"IQ4_NL", -1},    [21] = {"IQ3_S", -1},
-    [22] = {"IQ2_S", -1},     [23] = {"IQ4_XS", -1},    [24] = {"I8", FC_I8},     [25] = {"I16", -1},
-    [26] = {"I32", FC_I32},   [27] = {"I64", -1},       [28] = {"F64", -1},       [29] = {"IQ1_M", -1},
-    [30] = {"BF16", FC_BF16}, [34] = {"TQ1_0", -1},     [35] = {"TQ2_0", -1},     [39] = {"MXFP4", -1},
+    [0] = {"F32", FC_F32},    [1] = {"F16", FC_F16},   [2] = {"Q4_0", FC_Q4_0},  [3] = {"Q4_1", FC_Q4_1},
+    [6] = {"Q5_0", FC_Q5_0},  [7] = {"Q5_1", FC_Q5_1}, [8] = {"Q8_0", FC_Q8_0},  [9] = {"Q8_1", -1},
+    [10] = {"Q2_K", -1},      [11] = {"Q3_K", -1},     [12] = {"Q4_K", FC_Q4_K}, [13] = {"Q5_K", FC_Q5_K},
+    [14] = {"Q6_K", FC_Q6_K}, [15] = {"Q8_K", -1},     [16] = {"IQ2_XXS", -1},   [17] = {"IQ2_XS", -1},
+    [18] = {"IQ3_XXS", -1},   [19] = {"IQ1_S", -1},    [20] = {"IQ4_NL", -1},    [21] = {"IQ3_S", -1},
+    [22] = {"IQ2_S", -1},     [23] = {"IQ4_XS", -1},   [24] = {"I8", FC_I8},     [25] = {"I16", -1},
+    [26] = {"I32", FC_I32},   [27] = {"I64", -1},      [28] = {"F64", -1},       [29] = {"IQ1_M", -1},
+    [30] = {"BF16", FC_BF16}, [34] = {"TQ1_0", -1},    [35] = {"TQ2_0", -1},     [39] = {"MXFP4", -1},
 };
 
 /* The unread rest of the header. */
@@ -43,8 +43,8 @@ static size_t rest(const cursor *c) { return c->size - c->at; }
 
 static fc_status take(cursor *c, size_t n, const char *what, const unsigned char **out) {
     if (n > rest(c))
-        return FC_FAIL(FC_ERR_FORMAT, "%s: %s needs %zu bytes at offset %zu, and the file ends at %zu", c->path, what, n,
-                       c->at, c->size);
+        return FC_FAIL(FC_ERR_FORMAT, "%s: %s needs %zu bytes at offset %zu, and the file ends at %zu", c->path, what,
+                       n, c->at, c->size);
     *out = c->data + c->at;
     c->at += n;
     return FC_OK;
@@ -81,8 +81,8 @@ static fc_status take_name(cursor *c, const char *what, size_t i, fc_arena *aren
     void *p;
     FC_TRY(take_string(c, what, &s));
     if (s.size == 0 || s.size > MAX_NAME)
-        return FC_FAIL(FC_ERR_FORMAT, "%s: %s %zu at offset %zu has %zu bytes; 1 to %d are possible", c->path, what, i, at,
-                       s.size, MAX_NAME);
+        return FC_FAIL(FC_ERR_FORMAT, "%s: %s %zu at offset %zu has %zu bytes; 1 to %d are possible", c->path, what, i,
+                       at, s.size, MAX_NAME);
     for (size_t k = 0; k < s.size; k++) {
         unsigned char b = (unsigned char)s.text[k];
         if (b < 0x20 || b == 0x7f)
@@ -142,8 +142,7 @@ static void read_scalar(uint32_t type, const unsigned char *p, fc_meta *out) {
 
 static fc_status check_bools(const cursor *c, const char *key, const unsigned char *p, size_t n) {
     for (size_t i = 0; i < n; i++)
-        if (p[i] > 1)
-            return FC_FAIL(FC_ERR_FORMAT, "%s: %s: element %zu is a bool of value %d", c->path, key, i, p[i]);
+        if (p[i] > 1) return FC_FAIL(FC_ERR_FORMAT, "%s: %s: element %zu is a bool of value %d", c->path, key, i, p[i]);
     return FC_OK;
 }
 
@@ -162,7 +161,8 @@ static fc_status take_array(cursor *c, const char *key, fc_meta *out) {
     out->array = c->data + c->at;
     if (type == T_STRING) {
         if (n > rest(c) / 8)
-            return FC_FAIL(FC_ERR_FORMAT, "%s: %s: %llu strings in %zu bytes", c->path, key, (unsigned long long)n, rest(c));
+            return FC_FAIL(FC_ERR_FORMAT, "%s: %s: %llu strings in %zu bytes", c->path, key, (unsigned long long)n,
+                           rest(c));
         for (uint64_t i = 0; i < n; i++) {
             fc_view_str s;
             FC_TRY(take_string(c, key, &s));
@@ -201,8 +201,8 @@ static int by_key_order(const void *a, const void *b) {
 static fc_status read_meta(cursor *c, fc_gguf *g, uint64_t n) {
     void *p;
     if (n > MAX_META || n > rest(c) / 14) /* length, one byte of key, type, one byte of value */
-        return FC_FAIL(FC_ERR_FORMAT, "%s: %llu metadata keys in a header of at most %zu bytes (the limit is %d)", c->path,
-                       (unsigned long long)n, rest(c), MAX_META);
+        return FC_FAIL(FC_ERR_FORMAT, "%s: %llu metadata keys in a header of at most %zu bytes (the limit is %d)",
+                       c->path, (unsigned long long)n, rest(c), MAX_META);
     FC_TRY(fc_arena_alloc(&g->arena, (size_t)n, sizeof *g->meta, &p));
     g->meta = p;
     FC_TRY(fc_arena_alloc(&g->arena, (size_t)n, sizeof *g->by_key, &p));
@@ -226,8 +226,8 @@ static fc_status read_alignment(fc_gguf *g) {
     if (!m) return FC_OK;
     /* at least 8, so that every element can be read where it lies */
     if (m->value.kind != FC_META_INT || m->value.i < 8 || m->value.i > 1 << 20 || (m->value.i & (m->value.i - 1)))
-        return FC_FAIL(FC_ERR_FORMAT, "%s: general.alignment is %lld; a power of two from 8 to 1048576 is possible", g->path,
-                       m->value.kind == FC_META_INT ? (long long)m->value.i : -1LL);
+        return FC_FAIL(FC_ERR_FORMAT, "%s: general.alignment is %lld; a power of two from 8 to 1048576 is possible",
+                       g->path, m->value.kind == FC_META_INT ? (long long)m->value.i : -1LL);
     g->alignment = (size_t)m->value.i;
     return FC_OK;
 }
@@ -251,16 +251,19 @@ static fc_status read_tensor(cursor *c, fc_gguf *g, size_t i, fc_tensor *t, uint
     t->file_name = t->name;
     FC_TRY(take_u32(c, t->name, &n_dims));
     if (n_dims < 1 || n_dims > MAX_DIMS)
-        return FC_FAIL(FC_ERR_FORMAT, "%s: tensor %s has %u dimensions; 1 to %d are possible", c->path, t->name, n_dims, MAX_DIMS);
+        return FC_FAIL(FC_ERR_FORMAT, "%s: tensor %s has %u dimensions; 1 to %d are possible", c->path, t->name, n_dims,
+                       MAX_DIMS);
     t->n_dims = (int)n_dims;
     for (uint32_t d = 0; d < n_dims; d++) {
         uint64_t v;
         FC_TRY(take_u64(c, t->name, &v));
         if (v < 1 || v > INT64_MAX)
-            return FC_FAIL(FC_ERR_FORMAT, "%s: tensor %s: dimension %u is %llu", c->path, t->name, d, (unsigned long long)v);
+            return FC_FAIL(FC_ERR_FORMAT, "%s: tensor %s: dimension %u is %llu", c->path, t->name, d,
+                           (unsigned long long)v);
         if (d == 0) t->K = (int64_t)v;
         else if (!fc_mul(rows, (size_t)v, &rows) || rows > INT64_MAX)
-            return FC_FAIL(FC_ERR_FORMAT, "%s: tensor %s: its dimensions do not fit in the address space", c->path, t->name);
+            return FC_FAIL(FC_ERR_FORMAT, "%s: tensor %s: its dimensions do not fit in the address space", c->path,
+                           t->name);
     }
     t->N = (int64_t)rows;
     FC_TRY(take_u32(c, t->name, &type));
@@ -269,8 +272,8 @@ static fc_status read_tensor(cursor *c, fc_gguf *g, size_t i, fc_tensor *t, uint
     if (fc_dtype_row_bytes(t->dtype, (size_t)t->K, &row_bytes))
         return FC_FAIL(FC_ERR_FORMAT, "%s: tensor %s: %s", c->path, t->name, fc_status_text());
     if (!fc_mul(rows, row_bytes, &t->bytes))
-        return FC_FAIL(FC_ERR_FORMAT, "%s: tensor %s: %zu rows of %zu bytes do not fit in the address space", c->path, t->name,
-                       rows, row_bytes);
+        return FC_FAIL(FC_ERR_FORMAT, "%s: tensor %s: %zu rows of %zu bytes do not fit in the address space", c->path,
+                       t->name, rows, row_bytes);
     return FC_OK;
 }
 
@@ -292,12 +295,14 @@ static fc_status read_tensors(cursor *c, fc_gguf *g, uint64_t n) {
         fc_tensor *t = &g->tensors[i];
         size_t begin, end;
         if (offsets[i] % g->alignment) {
-            st = FC_FAIL(FC_ERR_FORMAT, "%s: tensor %s: offset %llu is no multiple of the alignment %zu", c->path, t->name,
-                         (unsigned long long)offsets[i], g->alignment);
+            st = FC_FAIL(FC_ERR_FORMAT, "%s: tensor %s: offset %llu is no multiple of the alignment %zu", c->path,
+                         t->name, (unsigned long long)offsets[i], g->alignment);
             goto out;
         }
         if (!fc_add(g->data_offset, (size_t)offsets[i], &begin) || !fc_add(begin, t->bytes, &end) || end > c->size) {
-            st = FC_FAIL(FC_ERR_FORMAT, "%s: tensor %s: %zu bytes at offset %llu of the data (which begins at %zu) end behind the file's %zu bytes",
+            st = FC_FAIL(FC_ERR_FORMAT,
+                         "%s: tensor %s: %zu bytes at offset %llu of the data (which begins at %zu) end behind the "
+                         "file's %zu bytes",
                          c->path, t->name, t->bytes, (unsigned long long)offsets[i], g->data_offset, c->size);
             goto out;
         }
@@ -328,8 +333,8 @@ static fc_status parse(cursor *c, fc_gguf *g) {
     const fc_gguf_meta *split;
     FC_TRY(take(c, 4, "the magic", &magic));
     if (memcmp(magic, "GGUF", 4) != 0)
-        return FC_FAIL(FC_ERR_FORMAT, "%s: begins with %02x %02x %02x %02x, not with \"GGUF\"", c->path, magic[0], magic[1],
-                       magic[2], magic[3]);
+        return FC_FAIL(FC_ERR_FORMAT, "%s: begins with %02x %02x %02x %02x, not with \"GGUF\"", c->path, magic[0],
+                       magic[1], magic[2], magic[3]);
     FC_TRY(take_u32(c, "the version", &version));
     if (version && (version & 0xffffu) == 0)
         return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: a big-endian GGUF file; only little-endian ones are read", c->path);
@@ -340,7 +345,8 @@ static fc_status parse(cursor *c, fc_gguf *g) {
     FC_TRY(read_meta(c, g, n_meta));
     split = fc_gguf_find(g, "split.count");
     if (split && (split->value.kind != FC_META_INT || split->value.i > 1))
-        return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: one of %lld parts of a split GGUF (split.count); merge the parts into one file first",
+        return FC_FAIL(FC_ERR_UNSUPPORTED,
+                       "%s: one of %lld parts of a split GGUF (split.count); merge the parts into one file first",
                        c->path, (long long)split->value.i);
     FC_TRY(read_alignment(g));
     FC_TRY(read_tensors(c, g, n_tensors));

@@ -31,8 +31,9 @@ fc_status fc_tensors_apart(const char *path, const fc_tensor *tensors, size_t n,
     for (size_t i = 1; i < n; i++) {
         const fc_tensor *a = by_data[i - 1], *b = by_data[i];
         if ((uintptr_t)b->data - (uintptr_t)a->data < a->bytes)
-            return FC_FAIL(FC_ERR_FORMAT, "%s: tensors %s and %s overlap: %s holds %zu bytes, %s begins %zu bytes behind it",
-                           path, a->file_name, b->file_name, a->file_name, a->bytes, b->file_name,
+            return FC_FAIL(FC_ERR_FORMAT,
+                           "%s: tensors %s and %s overlap: %s holds %zu bytes, %s begins %zu bytes behind it", path,
+                           a->file_name, b->file_name, a->file_name, a->bytes, b->file_name,
                            (size_t)((uintptr_t)b->data - (uintptr_t)a->data));
     }
     return FC_OK;

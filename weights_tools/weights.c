@@ -128,6 +128,15 @@ static fc_status open_safetensors(fc_weights *w) {
     return FC_OK;
 }
 
+/* What config.json cannot say of the tensors: a head that scores, and a head that speaks. */
+static void look_for_heads(fc_weights *w) {
+    w->config.reward_head = fc_weights_find(w, "score.weight") != NULL;
+    if (w->config.reward_head && !w->config.tied && !fc_weights_find(w, "output.weight")) {
+        w->config.tied = true;
+        w->config.no_lm_head = true;
+    }
+}
+
 /* A part of a layer that this configuration does not compute would be a silent mistake; tensors outside the layers
  * (and layers behind the last) are nobody's business. */
 static fc_status refuse_unused(const fc_weights *w, const bool *used) {
@@ -139,8 +148,8 @@ static fc_status refuse_unused(const fc_weights *w, const bool *used) {
         if (strncmp(t->name, "blk.", 4) != 0 && strncmp(t->name, "output", 6) != 0) continue;
         for (size_t k = 0; k < sizeof parts / sizeof parts[0]; k++)
             if (ends_with(t->name, parts[k]))
-                return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: tensor %s: architecture %s as configured does not use it", w->path,
-                               t->file_name, w->config.arch);
+                return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: tensor %s: architecture %s as configured does not use it",
+                               w->path, t->file_name, w->config.arch);
     }
     return FC_OK;
 }
@@ -187,11 +196,13 @@ static fc_status open_into(fc_weights *w, const char *path) {
         fc_map_close(&w->map); /* the reader maps it again, with its shards */
         FC_TRY(open_safetensors(w));
     } else {
-        return FC_FAIL(FC_ERR_FORMAT, "%s: neither GGUF (begins with \"GGUF\") nor .safetensors nor an index .json", w->path);
+        return FC_FAIL(FC_ERR_FORMAT, "%s: neither GGUF (begins with \"GGUF\") nor .safetensors nor an index .json",
+                       w->path);
     }
     FC_TRY(fc_alloc(w->n, sizeof *w->by_name, "tensor names", &p));
     w->by_name = p;
     FC_TRY(fc_tensors_sort(w->path, w->tensors, w->n, w->by_name));
+    if (!w->is_gguf) look_for_heads(w);
     return check_layout(w);
 }
 
@@ -226,14 +237,16 @@ const fc_model_config *fc_weights_config(const fc_weights *w) { return &w->confi
 size_t fc_weights_count(const fc_weights *w) { return w->n; }
 const fc_tensor *fc_weights_at(const fc_weights *w, size_t i) { return i < w->n ? &w->tensors[i] : NULL; }
 
-const fc_tensor *fc_weights_find(const fc_weights *w, const char *name) { return fc_tensors_find(w->by_name, w->n, name); }
+const fc_tensor *fc_weights_find(const fc_weights *w, const char *name) {
+    return fc_tensors_find(w->by_name, w->n, name);
+}
 
 fc_status fc_weights_need(const fc_weights *w, const char *name, int64_t N, int64_t K, const fc_tensor **out) {
     const fc_tensor *t = fc_weights_find(w, name);
     if (!t) return FC_FAIL(FC_ERR_FORMAT, "%s: tensor %s is missing", w->path, name);
     if (t->N != N || t->K != K)
-        return FC_FAIL(FC_ERR_FORMAT, "%s: tensor %s has %lld rows of %lld, not %lld rows of %lld", w->path, t->file_name,
-                       (long long)t->N, (long long)t->K, (long long)N, (long long)K);
+        return FC_FAIL(FC_ERR_FORMAT, "%s: tensor %s has %lld rows of %lld, not %lld rows of %lld", w->path,
+                       t->file_name, (long long)t->N, (long long)t->K, (long long)N, (long long)K);
     *out = t;
     return FC_OK;
 }
@@ -257,7 +270,8 @@ bool fc_weights_meta(const fc_weights *w, const char *key, fc_meta *out) {
 
 /* Of safetensors there is no metadata; the sentence names the file all the same. */
 static fc_status need_gguf(const fc_weights *w, const char *key) {
-    return w->is_gguf ? FC_OK : FC_FAIL(FC_ERR_FORMAT, "%s: %s is asked for, but this is not a GGUF file", w->path, key);
+    return w->is_gguf ? FC_OK
+                      : FC_FAIL(FC_ERR_FORMAT, "%s: %s is asked for, but this is not a GGUF file", w->path, key);
 }
 
 fc_status fc_weights_meta_strings(const fc_weights *w, const char *key, fc_view_str *out, size_t count) {
