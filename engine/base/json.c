@@ -9,6 +9,7 @@
 
 #include <cjson/cJSON.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -212,6 +213,16 @@ const fc_json *fc_json_get(const fc_json *object, const char *key) {
     for (const fc_json *k = fc_json_first(object); k; k = k->next)
         if (strcmp(k->c->string, key) == 0) return k;
     return NULL;
+}
+
+fc_status fc_json_fail(const fc_json *n, fc_status st, const char *fmt, ...) {
+    path p = path_of(n);
+    char text[768];
+    va_list ap;
+    va_start(ap, fmt);
+    if (vsnprintf(text, sizeof text, fmt, ap) < 0) text[0] = '\0';
+    va_end(ap);
+    return FC_FAIL(st, "%s: %s: %s", n->doc->name, p.text, text);
 }
 
 static fc_status expect(const fc_json *n, fc_json_type t) {

@@ -33,6 +33,9 @@ const fc_json *fc_json_next(const fc_json *n);                      /* sibling, 
 size_t fc_json_count(const fc_json *n);                             /* children */
 const char *fc_json_key(const fc_json *n);                          /* key inside its object, "" in an array */
 
+/* Fails with "document: path of the node: sentence"; for rules that a reader of the document adds. */
+fc_status fc_json_fail(const fc_json *n, fc_status st, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
 /* The value of a node, by type; FC_ERR_FORMAT names document and key otherwise. */
 fc_status fc_json_string(const fc_json *n, const char **out);
 fc_status fc_json_bool(const fc_json *n, bool *out);

@@ -208,6 +208,8 @@ static void a_wrong_type_names_document_and_key(void **state) {
     assert_fails(fc_json_bool(s, &b), FC_ERR_FORMAT, "object; boolean");
     assert_fails(fc_json_int(fc_json_root(d), 0, 1, &i), FC_ERR_FORMAT, "the document is of type object");
     assert_fails(fc_json_string(fc_json_next(fc_json_get(s, "temperature")), &text), FC_ERR_FORMAT, "sampling.bad?key");
+    assert_fails(fc_json_fail(fc_json_get(s, "stop"), FC_ERR_UNSUPPORTED, "%d of %s", 3, "them"), FC_ERR_UNSUPPORTED,
+                 "doc: sampling.stop: 3 of them");
     fc_json_close(d);
 }
 
