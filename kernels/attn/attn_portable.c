@@ -1,3 +1,4 @@
+#include "engine/base/dtype.h"
 #include "kernels/cpu/vmath.h"
 
 #include <string.h>
@@ -13,6 +14,10 @@ static inline vf v_load(const float *p) {
     memcpy(&x, p, sizeof x);
     return x;
 }
+static inline vf v_load_bf16(const uint16_t *p) {
+    return (vf){fc_bf16_to_f32(p[0]), fc_bf16_to_f32(p[1]), fc_bf16_to_f32(p[2]), fc_bf16_to_f32(p[3])};
+}
+static inline vf v_load_i8(const int8_t *p) { return (vf){(float)p[0], (float)p[1], (float)p[2], (float)p[3]}; }
 static inline void v_store(float *p, vf x) { memcpy(p, &x, sizeof x); }
 static inline vf v_set1(float x) { return (vf){x, x, x, x}; }
 static inline vf v_add(vf a, vf b) { return a + b; }

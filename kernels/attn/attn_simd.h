@@ -1,8 +1,8 @@
 /* attn_simd - attention over one block, written once for every vector unit.
  *
  * The file that includes this defines before: V_LANES (a power of two, at most 16), V_COLS (vectors side by side in the
- * registers), the type vf, and v_load v_store v_set1 v_add v_sub v_mul v_max v_exp v_tanh v_hmax v_hsum, v_fma(a,b,c) =
- * a*b + c, and v_keep(x, lo, hi), which puts -inf in the lanes outside [lo,hi).
+ * registers), the type vf, and v_load v_load_bf16 v_load_i8 v_store v_set1 v_add v_sub v_mul v_max v_exp v_tanh v_hmax
+ * v_hsum, v_fma(a,b,c) = a*b + c, and v_keep(x, lo, hi), which puts -inf in the lanes outside [lo,hi).
  *
  * order   a score is one chain over e; a tile's sum adds its vectors first to last, then the lanes by v_hsum's tree; an
  *         output element is one chain over the tile's positions. Positions that no row of a micro block sees are left
@@ -76,27 +76,37 @@ static void product_wide(int R, const float *const *a, int n, const float *b, si
     }
 }
 
-/* K of slots [lo,hi) of one page into k[e*TILE + slot], V into v[slot*E + e]. */
-ALWAYS void gather_page(const fc_dtype type, const int P, const fc_kv_block *b, int E, int lo, int hi, float *restrict k,
-                        float *restrict v) {
-    size_t first = (size_t)lo * (size_t)E, n = (size_t)(hi - lo) * (size_t)E;
-    for (int e = 0; e < E; e++) /* whole pages: lanes beyond hi are masked later */
-        for (int i = 0; i < P; i++) {
-            size_t at = (size_t)e * (size_t)P + (size_t)i;
-            float *to = k + (size_t)e * TILE + i;
-            if (type == FC_F32) *to = ((const float *)(const void *)b->k)[at];
-            else if (type == FC_BF16) *to = fc_bf16_to_f32(((const uint16_t *)(const void *)b->k)[at]);
-            else *to = (float)((const int8_t *)b->k)[at] * b->k_scale[i];
+ALWAYS vf load_as(const fc_dtype type, const unsigned char *p, size_t i) {
+    if (type == FC_F32) return v_load((const float *)(const void *)p + i);
+    if (type == FC_BF16) return v_load_bf16((const uint16_t *)(const void *)p + i);
+    return v_load_i8((const int8_t *)p + i);
+}
+
+ALWAYS float load_one(const fc_dtype type, const unsigned char *p, size_t i) {
+    if (type == FC_F32) return ((const float *)(const void *)p)[i];
+    if (type == FC_BF16) return fc_bf16_to_f32(((const uint16_t *)(const void *)p)[i]);
+    return (float)((const int8_t *)p)[i];
+}
+
+/* Slots [lo,hi) of one page: K into k[e*TILE + slot], V into v[slot*E + e]. K goes as whole pages, as lanes beyond hi are
+ * masked later. A product with a scale is rounded by itself, so vectors and single elements agree. */
+ALWAYS void gather_page(const fc_dtype type, const int P, const fc_kv_block *b, int E, int lo, int hi, float *k, float *v) {
+    for (int i = 0; i + V_LANES <= P; i += V_LANES) {
+        vf scale = type == FC_I8 ? v_load(b->k_scale + i) : v_set1(1.0f);
+        for (int e = 0; e < E; e++) {
+            vf x = load_as(type, b->k, (size_t)(e * P + i));
+            v_store(k + e * TILE + i, type == FC_I8 ? v_mul(x, scale) : x);
         }
-    if (type == FC_F32) memcpy(v + first, (const float *)(const void *)b->v + first, n * sizeof(float));
-    else if (type == FC_BF16) {
-        const uint16_t *from = (const uint16_t *)(const void *)b->v;
-        for (size_t i = first; i < first + n; i++) v[i] = fc_bf16_to_f32(from[i]);
-    } else {
-        for (int j = lo; j < hi; j++) {
-            const int8_t *from = (const int8_t *)b->v + (size_t)j * (size_t)E;
-            float scale = b->v_scale[j];
-            for (int e = 0; e < E; e++) v[(size_t)j * (size_t)E + (size_t)e] = (float)from[e] * scale;
+    }
+    for (int i = 0; P < V_LANES && i < P; i++) {
+        float scale = type == FC_I8 ? b->k_scale[i] : 1.0f;
+        for (int e = 0; e < E; e++) k[e * TILE + i] = load_one(type, b->k, (size_t)(e * P + i)) * scale;
+    }
+    for (int j = lo; j < hi; j++) {
+        vf scale = v_set1(type == FC_I8 ? b->v_scale[j] : 1.0f);
+        for (int e = 0; e < E; e += V_LANES) {
+            vf x = load_as(type, b->v, (size_t)(j * E + e));
+            v_store(v + j * E + e, type == FC_I8 ? v_mul(x, scale) : x);
         }
     }
 }

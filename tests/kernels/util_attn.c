@@ -22,8 +22,8 @@ static void fill_slot(const attn_case *c, const fc_kv_buf *kv, int page, int bra
     uint64_t owner = j < c->prefix ? 0 : (uint64_t)branch + 1;
     for (int g = 0; g < c->G; g++) {
         uint64_t s = c->seed + owner * 1000003u + (uint64_t)j * 7919u + (uint64_t)g * 104729u;
-        for (int e = 0; e < c->E; e++) k[e] = test_normal(&s);
-        for (int e = 0; e < c->E; e++) v[e] = test_normal(&s);
+        for (int e = 0; e < c->E; e++) k[e] = 1.7320508f * test_uniform(&s); /* unit variance */
+        for (int e = 0; e < c->E; e++) v[e] = 1.7320508f * test_uniform(&s);
         fc_kv_put_cpu(kv, page, j % c->P, c->layer, g, k, v);
     }
 }
