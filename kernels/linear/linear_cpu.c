@@ -1,0 +1,165 @@
+#include "kernels/cpu/cpu.h"
+#include "kernels/linear/levels.h"
+
+enum {
+    CHUNK_ROWS = 256,     /* rows that are prepared at once: more would fall out of the second cache */
+    UNITS_A_THREAD = 8,   /* so that threads end together */
+    UNIT_PANELS = 16,
+    SERIAL_GROUPS = 256,  /* fewer groups of x than this are prepared faster than a second thread wakes */
+};
+
+typedef enum { X_AS_IS, X_BF16, X_CODES } x_form;
+
+/* Consecutive parts that read x in one and the same form. */
+typedef struct {
+    const fc_linear_part *parts;
+    int n_parts, panels;
+    x_form form;
+    int zero;
+    bool halves;
+} pass;
+
+typedef struct {
+    const fc_linear_args *a;
+    const fc_linear_level *level;
+    const pass *p;
+    unsigned char *prepared;
+    int first, rows, tiles; /* this chunk of rows, cut into tiles that differ by at most one row */
+    int unit_panels, unit_tiles, tile_units;
+} work;
+
+static x_form x_form_of(fc_form f) { return f == FC_FORM_BF16 ? X_BF16 : fc_form_is_float(f) ? X_AS_IS : X_CODES; }
+
+static size_t prepared_row_bytes(x_form f, int K) {
+    if (f == X_AS_IS) return 0;
+    return f == X_BF16 ? ((size_t)K + 1) / 2 * 4 : (size_t)K / FC_XGROUP * sizeof(fc_linear_x);
+}
+
+static bool joins(pass *p, const fc_linear_part *part) {
+    bool fixed = x_form_of(part->form) == X_CODES && !fc_form_has_min(part->form), halves = fc_form_group(part->form) == 16;
+    if (p->n_parts == 0) p->form = x_form_of(part->form);
+    if (p->form != x_form_of(part->form)) return false;
+    if (fixed && p->zero && (p->zero != part->zero || p->halves != halves)) return false;
+    if (fixed) {
+        p->zero = part->zero;
+        p->halves = halves;
+    }
+    p->n_parts++;
+    p->panels += part->n_panels;
+    return true;
+}
+
+static int tile_start(const work *w, int i) {
+    int base = w->rows / w->tiles, extra = w->rows % w->tiles;
+    return i * base + (i < extra ? i : extra);
+}
+
+static void prepare_unit(void *arg, int unit, int thread) {
+    const work *w = arg;
+    int at = tile_start(w, unit), K = w->a->w->K;
+    fc_linear_prepare p = {.x = w->a->x + (size_t)(w->first + at) * (size_t)K,
+                           .stride = (size_t)K,
+                           .rows = tile_start(w, unit + 1) - at,
+                           .K = K,
+                           .zero = w->p->zero,
+                           .halves = w->p->halves,
+                           .out = w->prepared + (size_t)at * prepared_row_bytes(w->p->form, K)};
+    (void)thread;
+    if (w->p->form == X_BF16) w->level->prepare_bf16(&p);
+    else w->level->prepare_codes(&p);
+}
+
+static void multiply_panel(const work *w, const fc_linear_part *part, int panel, int tile0, int tile1) {
+    const fc_linear_args *a = w->a;
+    int K = a->w->K, column = part->first + panel * FC_LANES;
+    fc_linear_multiply m = {.panel = part->panels + (size_t)panel * part->panel_bytes,
+                            .form = part->form,
+                            .K = K,
+                            .lanes = part->N - panel * FC_LANES < FC_LANES ? part->N - panel * FC_LANES : FC_LANES,
+                            .stride = (size_t)K,
+                            .y_stride = (size_t)a->w->N,
+                            .bias = a->bias ? a->bias + column : NULL};
+    for (int i = tile0; i < tile1; i++) {
+        int at = tile_start(w, i);
+        size_t row = (size_t)(w->first + at);
+        m.rows = tile_start(w, i + 1) - at;
+        m.x = w->p->form == X_AS_IS ? (const void *)(a->x + row * (size_t)K)
+                                    : w->prepared + (size_t)at * prepared_row_bytes(w->p->form, K);
+        m.y = a->y + row * m.y_stride + column;
+        w->level->multiply(&m);
+    }
+}
+
+/* A unit is some panels times some tiles; a panel passes all of them while it is in the first cache. */
+static void multiply_unit(void *arg, int unit, int thread) {
+    const work *w = arg;
+    const fc_linear_part *part = w->p->parts;
+    int tile0 = unit % w->tile_units * w->unit_tiles, panel = unit / w->tile_units * w->unit_panels;
+    int tile1 = tile0 + w->unit_tiles < w->tiles ? tile0 + w->unit_tiles : w->tiles;
+    int end = panel + w->unit_panels < w->p->panels ? panel + w->unit_panels : w->p->panels, before = 0;
+    (void)thread;
+    for (; panel < end; panel++) {
+        while (panel - before >= part->n_panels) before += part++->n_panels;
+        multiply_panel(w, part, panel - before, tile0, tile1);
+    }
+}
+
+static void run_pass(fc_stream s, work *w) {
+    int wanted = fc_pool_threads(s->pool) * UNITS_A_THREAD, panel_units;
+    if (w->p->form != X_AS_IS) {
+        if ((long long)w->rows * w->a->w->K < (long long)SERIAL_GROUPS * FC_XGROUP)
+            for (int i = 0; i < w->tiles; i++) prepare_unit(w, i, 0);
+        else fc_pool_run(s->pool, w->tiles, prepare_unit, w);
+    }
+    w->unit_panels = w->p->panels / wanted;
+    w->unit_panels = w->unit_panels < 1 ? 1 : w->unit_panels > UNIT_PANELS ? UNIT_PANELS : w->unit_panels;
+    panel_units = (w->p->panels - 1) / w->unit_panels + 1;
+    w->tile_units = (wanted - 1) / panel_units + 1; /* few panels and many threads: tiles are shared out too */
+    if (w->tile_units > w->tiles) w->tile_units = w->tiles;
+    w->unit_tiles = (w->tiles - 1) / w->tile_units + 1;
+    w->tile_units = (w->tiles - 1) / w->unit_tiles + 1;
+    fc_pool_run(s->pool, panel_units * w->tile_units, multiply_unit, w);
+}
+
+/* Rows that can be prepared at once in what the stream has reserved. */
+static fc_status chunk_rows(fc_stream s, x_form f, int K, int *out) {
+    size_t row = prepared_row_bytes(f, K), rows = CHUNK_ROWS;
+    void *unused;
+    if (row) {
+        FC_TRY(fc_cpu_workspace(s, row, "linear", &unused));
+        if (s->workspace_bytes / row < rows) rows = s->workspace_bytes / row;
+    }
+    *out = (int)rows;
+    return FC_OK;
+}
+
+fc_status fc_linear_cpu(fc_stream s, const fc_linear_args *a) {
+    static const fc_linear_level *const levels[] = {NULL, &fc_linear_portable, &fc_linear_avx2, &fc_linear_avx512};
+    const fc_linear_part *part = a->w->parts, *end = part + a->w->n_parts;
+    work w = {.a = a, .level = levels[s->level], .prepared = s->workspace};
+    if (a->T < 1) return FC_FAIL(FC_ERR_ARG, "linear: T=%d; it must be at least 1", a->T);
+    while (part < end) {
+        pass p = {.parts = part};
+        int rows;
+        while (part < end && joins(&p, part)) part++;
+        FC_TRY(chunk_rows(s, p.form, a->w->K, &rows));
+        w.p = &p;
+        for (w.first = 0; w.first < a->T; w.first += w.rows) {
+            w.rows = a->T - w.first < rows ? a->T - w.first : rows;
+            w.tiles = (w.rows - 1) / FC_TILE_ROWS + 1;
+            run_pass(s, &w);
+        }
+    }
+    return FC_OK;
+}
+
+size_t fc_linear_workspace_cpu(int T, int K) {
+    size_t rows = T < CHUNK_ROWS ? (size_t)(T > 0 ? T : 0) : CHUNK_ROWS, k = (size_t)(K > 0 ? K : 0);
+    size_t codes = (k + FC_XGROUP - 1) / FC_XGROUP * sizeof(fc_linear_x), pairs = prepared_row_bytes(X_BF16, (int)k);
+    return rows * (codes > pairs ? codes : pairs);
+}
+
+fc_cost fc_linear_cost(const fc_linear_args *a) {
+    double T = a->T, N = a->w->N, K = a->w->K;
+    return (fc_cost){.bytes = (double)a->w->bytes + 4 * T * (K + N) + (a->bias ? 4 * N : 0), .flops = 2 * T * N * K};
+}

@@ -1,0 +1,51 @@
+#include "engine/base/mem.h"
+#include "kernels/linear/levels.h"
+
+#include <math.h>
+
+/* What the fast kernels make of a row of x: bf16 for a bf16 matrix, for quantised ones whole multiples of
+ * (largest magnitude of 32) / 127, as it stands otherwise. */
+static void round_row(fc_form f, const float *x, int K, double *out) {
+    for (int k = 0; k < K; k++) out[k] = f == FC_FORM_BF16 ? (double)fc_bf16_to_f32(fc_f32_to_bf16(x[k])) : (double)x[k];
+    if (fc_form_is_float(f)) return;
+    for (int g = 0; g < K; g += FC_XGROUP) {
+        float most = 0.0f;
+        for (int k = g; k < g + FC_XGROUP; k++) {
+            most = fabsf(x[k]) > most ? fabsf(x[k]) : most;
+            if (!isfinite(x[k])) most = NAN;
+            if (isnan(most)) break;
+        }
+        for (int k = g; k < g + FC_XGROUP; k++) {
+            double code = most > 0x1p-100f ? nearbyint((double)(x[k] * (127.0f / most))) : 0.0;
+            out[k] = isnan(most) ? NAN : code * (double)(most / 127.0f);
+        }
+    }
+}
+
+static const fc_linear_part *part_of(const fc_weight *w, int n) {
+    const fc_linear_part *p = w->parts;
+    while (n >= p->first + p->N) p++;
+    return p;
+}
+
+fc_status fc_linear_ref(fc_stream s, const fc_linear_args *a) {
+    size_t K = (size_t)a->w->K, N = (size_t)a->w->N;
+    void *p;
+    double *x; /* [K] */
+    float *row; /* [K] */
+    (void)s; /* the CPU has one queue: program order */
+    FC_TRY(fc_alloc(K, sizeof *x + sizeof *row, "linear reference", &p));
+    x = p;
+    row = (float *)(x + K);
+    for (int n = 0; n < a->w->N; n++) {
+        fc_weight_row_cpu(a->w, n, row);
+        for (int t = 0; t < a->T; t++) {
+            double sum = 0.0;
+            round_row(part_of(a->w, n)->form, a->x + (size_t)t * K, a->w->K, x);
+            for (size_t k = 0; k < K; k++) sum += (double)row[k] * x[k];
+            a->y[(size_t)t * N + (size_t)n] = (float)(sum + (a->bias ? (double)a->bias[n] : 0.0));
+        }
+    }
+    fc_free(p);
+    return FC_OK;
+}
