@@ -1,0 +1,363 @@
+/* engine - open and close, the queue in front of the engine thread, and the thread itself. */
+#include "engine/forkcast.h"
+
+#include "engine/answer.h"
+#include "engine/base/os.h"
+#include "engine/events.h"
+#include "engine/model_tok.h"
+#include "engine/sched.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+_Static_assert(FC_ERR_INTERNAL == 9, "engine/base/status.h and engine/forkcast.h publish the same numbers");
+
+/* One model file with everything made of it. */
+typedef struct {
+    fc_weights *weights;
+    fc_tok *tok;
+    fc_model *model;
+    fc_lane lane;
+} loaded;
+
+struct fc_engine {
+    loaded models[2]; /* by role; the second empty without an alignment model, or when it is the first */
+    bool has_alignment, shared;
+    fc_backend *be;
+    fc_sched sched;
+    fc_job_rules rules;
+    fc_engine_info info;
+
+    pthread_t thread;
+    bool thread_runs;
+    pthread_mutex_t lock; /* guards the queue below */
+    pthread_cond_t work, idle;
+    fc_job *inbox, **inbox_tail;
+    uint64_t *cancels;
+    size_t n_cancels, cap_cancels;
+    uint64_t next_id;
+    int unfinished, max_requests; /* accepted and not yet ended */
+    bool stop, draining;
+    fc_events events;
+    atomic_int pages_used;
+};
+
+/* ---- the engine thread ---- */
+
+static void on_token(void *arg, fc_job *j, int candidate, int32_t id, float logprob, const char *text, size_t size) {
+    fc_engine *e = arg;
+    fc_events_put(&e->events, &(fc_event){.type = FC_EVENT_TOKEN, .id = j->id, .candidate = candidate, .token = id, .logprob = logprob, .text = text, .text_size = size}, true);
+}
+
+static void on_candidate(void *arg, fc_job *j, int candidate, const fc_path *p) {
+    fc_engine *e = arg;
+    fc_events_put(&e->events, &(fc_event){.type = FC_EVENT_CANDIDATE, .id = j->id, .candidate = candidate, .text = fc_str_text(&p->text), .text_size = p->text.size, .finish = p->finish}, true);
+}
+
+static void on_score(void *arg, fc_job *j, int candidate, double score) {
+    fc_engine *e = arg;
+    fc_events_put(&e->events, &(fc_event){.type = FC_EVENT_SCORE, .id = j->id, .candidate = candidate, .score = score, .text = ""}, true);
+}
+
+static void on_done(void *arg, fc_job *j) {
+    fc_engine *e = arg;
+    fc_event ev = {.type = FC_EVENT_DONE, .id = j->id, .text = "", .memory = j};
+    if (!j->failed) {
+        fc_status st = fc_answer_make(j, e->info.load_ms, &ev.result);
+        if (st) fc_job_fail(j, st);
+    }
+    ev.status = j->failed ? j->status : FC_OK;
+    ev.error = j->error;
+    if (j->failed) ev.result = NULL;
+    fc_events_put(&e->events, &ev, false);
+    pthread_mutex_lock(&e->lock);
+    e->unfinished--;
+    pthread_cond_broadcast(&e->idle);
+    pthread_mutex_unlock(&e->lock);
+}
+
+/* Moves what callers left into the scheduler. The lock is held. */
+static void take_inbox(fc_engine *e) {
+    while (e->inbox) {
+        fc_job *j = e->inbox;
+        e->inbox = j->next;
+        fc_sched_submit(&e->sched, j);
+    }
+    e->inbox_tail = &e->inbox;
+    for (size_t i = 0; i < e->n_cancels; i++) fc_sched_cancel(&e->sched, e->cancels[i]);
+    e->n_cancels = 0;
+}
+
+static void count_used_pages(fc_engine *e) {
+    int used = 0;
+    for (int i = 0; i < (e->has_alignment && !e->shared ? 2 : 1); i++) {
+        const fc_kv *kv = e->sched.lane[i]->kv;
+        used += fc_kv_pages_total(kv) - fc_kv_pages_free(kv);
+    }
+    atomic_store(&e->pages_used, used);
+}
+
+static void *engine_main(void *arg) {
+    fc_engine *e = arg;
+    for (;;) {
+        pthread_mutex_lock(&e->lock);
+        while (!e->stop && !e->inbox && !e->n_cancels && !fc_sched_busy(&e->sched)) pthread_cond_wait(&e->work, &e->lock);
+        take_inbox(e);
+        if (e->stop) {
+            pthread_mutex_unlock(&e->lock);
+            return NULL;
+        }
+        pthread_mutex_unlock(&e->lock);
+        fc_sched_step(&e->sched);
+        count_used_pages(e);
+    }
+}
+
+/* ---- open ---- */
+
+static void describe_model(const loaded *m, fc_model_info *out) {
+    const fc_model_config *c = &m->model->cfg;
+    const fc_kv_shape *s = &fc_kv_store(m->lane.kv)->shape;
+    *out = (fc_model_info){.vocab = c->V, .layers = c->L, .ctx = m->lane.ctx, .weight_bytes = m->model->bytes, .kv_page_bytes = fc_kv_bytes_per_page(m->lane.kv), .kv_pages = s->n_pages, .page_slots = s->P, .reward_head = m->model->reward != NULL};
+    snprintf(out->name, sizeof out->name, "%s", c->name);
+    snprintf(out->arch, sizeof out->arch, "%s", c->arch);
+    snprintf(out->path, sizeof out->path, "%s", fc_weights_path(m->weights));
+    snprintf(out->kv_type, sizeof out->kv_type, "%s", fc_kv_type_name(s->type));
+}
+
+/* Pages of the pool: what kv_pool says, or room for two full contexts within sane bounds. */
+static fc_status pool_pages(const fc_engine_options *o, const fc_model_config *c, const fc_lane_options *l, int *out) {
+    fc_kv_shape shape = {.type = l->kv_type, .n_pages = 1, .P = l->page_slots, .L = c->L, .G = c->G, .E = c->E};
+    uint64_t want = o->kv_pool, least;
+    size_t page;
+    FC_TRY(fc_kv_page_bytes(&shape, &page));
+    least = (uint64_t)fc_kv_pages_for(l->ctx, l->page_slots) * page;
+    if (!want) {
+        const uint64_t floor_bytes = (uint64_t)256 << 20, most = fc_ram_bytes() / 4;
+        want = 2 * least > floor_bytes ? 2 * least : floor_bytes;
+        if (most && want > most) want = most;
+        if (want < least)
+            return FC_FAIL(FC_ERR_MEM, "kv_pool: a context of %d positions takes %llu bytes of KV; a quarter of this machine's "
+                                       "memory is %llu. Lower ctx, or set kv_pool", l->ctx, (unsigned long long)least, (unsigned long long)most);
+    }
+    if (want < page) return FC_FAIL(FC_ERR_ARG, "kv_pool: %llu bytes; one page takes %zu", (unsigned long long)want, page);
+    *out = want / page > 1 << 24 ? 1 << 24 : (int)(want / page);
+    return FC_OK;
+}
+
+static fc_status lane_options(const fc_engine_options *o, const fc_model_config *c, fc_dtype embed, int max_jobs, fc_lane_options *out) {
+    const char *kv = o->kv_type ? o->kv_type : embed == FC_F32 ? "f32" : "bf16";
+    *out = (fc_lane_options){
+        .ctx = o->ctx ? o->ctx : c->ctx < 8192 ? c->ctx : 8192,
+        .page_slots = o->page_slots ? o->page_slots : 16,
+        .max_rows = o->max_rows ? o->max_rows : 512,
+        .max_branches = o->max_branches ? o->max_branches : 1024,
+        .max_jobs = max_jobs,
+    };
+    FC_TRY(fc_kv_type_parse(kv, &out->kv_type));
+    if (out->ctx > c->ctx) out->ctx = c->ctx;
+    if (out->page_slots != 8 && out->page_slots != 16 && out->page_slots != 32 && out->page_slots != 64)
+        return FC_FAIL(FC_ERR_ARG, "page_slots = %d; 8, 16, 32 and 64 are possible", out->page_slots);
+    return pool_pages(o, c, out, &out->kv_pages);
+}
+
+static fc_status check_options(const fc_engine_options *o) {
+    const struct {
+        const char *name;
+        int64_t v, max;
+    } fields[] = {{"threads", o->threads, 1024},         {"ctx", o->ctx, 1 << 24},
+                  {"page_slots", o->page_slots, 64},     {"max_rows", o->max_rows, 65536},
+                  {"max_branches", o->max_branches, 65536}, {"max_requests", o->max_requests, 65536}};
+    if (!o->novelty) return FC_FAIL(FC_ERR_ARG, "novelty: a model is needed");
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+        if (fields[i].v < 0 || fields[i].v > fields[i].max)
+            return FC_FAIL(FC_ERR_ARG, "%s = %lld; 0 (default) to %lld are possible", fields[i].name, (long long)fields[i].v, (long long)fields[i].max);
+    if (o->backend && strcmp(o->backend, "auto") != 0 && strcmp(o->backend, "cpu") != 0)
+        return FC_FAIL(FC_ERR_UNSUPPORTED, "backend \"%s\"; this version has auto and cpu", o->backend);
+    return FC_OK;
+}
+
+static fc_status load_files(fc_engine *e, const fc_engine_options *o) {
+    const char *paths[2] = {o->novelty, o->alignment};
+    e->has_alignment = o->alignment != NULL;
+    e->shared = o->alignment && strcmp(o->novelty, o->alignment) == 0;
+    for (int i = 0; i < (e->has_alignment && !e->shared ? 2 : 1); i++) {
+        FC_TRY(fc_weights_open(paths[i], &e->models[i].weights));
+        FC_TRY(fc_model_tok_open(e->models[i].weights, &e->models[i].tok));
+    }
+    return FC_OK;
+}
+
+static fc_status load_models(fc_engine *e, const fc_engine_options *o) {
+    int n = e->has_alignment && !e->shared ? 2 : 1;
+    int threads = o->threads ? o->threads : fc_cpu_count();
+    fc_op_limits limits = {0};
+    fc_lane_options lane[2];
+    fc_cpu_level level;
+    e->max_requests = o->max_requests ? o->max_requests : 256;
+    for (int i = 0; i < n; i++) {
+        const fc_tensor *t = fc_weights_find(e->models[i].weights, "blk.0.attn_q.weight");
+        FC_TRY(lane_options(o, fc_weights_config(e->models[i].weights), t ? t->dtype : FC_F32, e->max_requests, &lane[i]));
+        fc_model_limits(fc_weights_config(e->models[i].weights), lane[i].max_rows, &limits);
+    }
+    FC_TRY(fc_cpu_level_parse(o->cpu ? o->cpu : "auto", &level));
+    FC_TRY(fc_backend_open_cpu(level, threads, &limits, &e->be));
+    for (int i = 0; i < n; i++) {
+        FC_TRY(fc_model_open(e->models[i].weights, e->be, NULL, NULL, &e->models[i].model));
+        FC_TRY(fc_lane_open(e->models[i].model, &lane[i], &e->models[i].lane));
+    }
+    e->info.threads = threads;
+    snprintf(e->info.backend, sizeof e->info.backend, "%s", e->be->name);
+    snprintf(e->info.cpu, sizeof e->info.cpu, "%s", fc_cpu_level_name(e->be->stream->level));
+    return FC_OK;
+}
+
+static fc_status start(fc_engine *e) {
+    loaded *a = e->has_alignment ? &e->models[e->shared ? 0 : 1] : NULL;
+    const fc_tok *const tok[2] = {e->models[0].tok, a ? a->tok : NULL};
+    const fc_sink sink = {.arg = e, .token = on_token, .candidate = on_candidate, .score = on_score, .done = on_done};
+    fc_lane *lanes[2] = {&e->models[0].lane, a ? &a->lane : NULL};
+    int max_branches = fc_kv_tables_free(lanes[0]->kv), err;
+    bool same = a && (e->shared || fc_tok_same(tok[0], tok[1]));
+    FC_TRY(fc_sched_open(lanes[0], lanes[1], tok, same, max_branches, e->max_requests, &sink, &e->sched));
+    e->rules = (fc_job_rules){.tok = {tok[0], tok[1]}, .same_tokenizer = same, .reward_head = a && a->model->reward, .max_branches = max_branches};
+    for (int i = 0; i < 2; i++)
+        if (lanes[i]) {
+            e->rules.cfg[i] = &lanes[i]->model->cfg;
+            e->rules.ctx[i] = lanes[i]->ctx;
+        }
+    describe_model(&e->models[0], &e->info.novelty);
+    if (a) describe_model(a, &e->info.alignment);
+    if (e->shared) e->info.alignment.weight_bytes = 0;
+    e->info.has_alignment = a != NULL;
+    e->info.same_tokenizer = same;
+    e->info.shared_model = e->shared;
+    err = pthread_create(&e->thread, NULL, engine_main, e);
+    if (err) return FC_FAIL(FC_ERR_MEM, "engine thread: %s", strerror(err));
+    e->thread_runs = true;
+    return FC_OK;
+}
+
+fc_status fc_engine_open(const fc_engine_options *o, fc_engine **out) {
+    uint64_t begin = fc_clock_ns();
+    fc_status st = FC_OK;
+    fc_engine *e;
+    void *p;
+    FC_TRY(check_options(o));
+    FC_TRY(fc_alloc(1, sizeof *e, "engine", &p));
+    e = p;
+    e->inbox_tail = &e->inbox;
+    e->next_id = 1;
+    pthread_mutex_init(&e->lock, NULL);
+    pthread_cond_init(&e->work, NULL);
+    pthread_cond_init(&e->idle, NULL);
+    FC_TRY_GOTO(st, fc_events_open(&e->events), fail);
+    FC_TRY_GOTO(st, load_files(e, o), fail);
+    FC_TRY_GOTO(st, load_models(e, o), fail);
+    e->info.load_ms = (double)(fc_clock_ns() - begin) * 1e-6;
+    FC_TRY_GOTO(st, start(e), fail);
+    *out = e;
+    return FC_OK;
+fail:
+    fc_engine_close(e);
+    return st;
+}
+
+void fc_engine_close(fc_engine *e) {
+    if (!e) return;
+    if (e->thread_runs) {
+        pthread_mutex_lock(&e->lock);
+        e->stop = true;
+        pthread_cond_broadcast(&e->work);
+        pthread_mutex_unlock(&e->lock);
+        pthread_join(e->thread, NULL);
+    }
+    if (e->sched.lane[0]) fc_sched_close(&e->sched);
+    for (int i = 2; i-- > 0;) {
+        fc_lane_close(&e->models[i].lane);
+        fc_model_close(e->models[i].model);
+        fc_tok_close(e->models[i].tok);
+        fc_weights_close(e->models[i].weights);
+    }
+    fc_backend_close(e->be);
+    fc_events_close(&e->events);
+    fc_free(e->cancels);
+    pthread_cond_destroy(&e->idle);
+    pthread_cond_destroy(&e->work);
+    pthread_mutex_destroy(&e->lock);
+    fc_free(e);
+}
+
+/* ---- calls from any thread ---- */
+
+fc_status fc_submit(fc_engine *e, const fc_request *r, uint64_t *id) {
+    fc_job *j;
+    fc_status st;
+    FC_TRY(fc_job_open(&e->rules, r, &j));
+    st = fc_sched_can_run(&e->sched, j);
+    if (st) {
+        fc_job_close(j);
+        return st;
+    }
+    pthread_mutex_lock(&e->lock);
+    if (e->draining || e->unfinished >= e->max_requests) {
+        bool draining = e->draining;
+        pthread_mutex_unlock(&e->lock);
+        fc_job_close(j);
+        return draining ? FC_FAIL(FC_ERR_FULL, "submit: the engine is draining")
+                        : FC_FAIL(FC_ERR_FULL, "submit: %d requests are waiting or running; max_requests is %d", e->max_requests, e->max_requests);
+    }
+    j->id = e->next_id++;
+    *id = j->id; /* before the engine thread can send its first event */
+    *e->inbox_tail = j;
+    e->inbox_tail = &j->next;
+    e->unfinished++;
+    pthread_cond_broadcast(&e->work);
+    pthread_mutex_unlock(&e->lock);
+    return FC_OK;
+}
+
+fc_status fc_cancel(fc_engine *e, uint64_t id) {
+    void *list;
+    fc_status st;
+    pthread_mutex_lock(&e->lock);
+    list = e->cancels;
+    st = fc_grow(&list, &e->cap_cancels, e->n_cancels + 1, sizeof *e->cancels, "cancel");
+    if (!st) {
+        e->cancels = list;
+        e->cancels[e->n_cancels++] = id;
+        pthread_cond_broadcast(&e->work);
+    }
+    pthread_mutex_unlock(&e->lock);
+    return st;
+}
+
+fc_status fc_drain(fc_engine *e) {
+    pthread_mutex_lock(&e->lock);
+    e->draining = true;
+    while (e->unfinished > 0) pthread_cond_wait(&e->idle, &e->lock);
+    pthread_mutex_unlock(&e->lock);
+    return FC_OK;
+}
+
+fc_status fc_poll(fc_engine *e, int timeout_ms, fc_event *out) { return fc_events_poll(&e->events, timeout_ms, out); }
+
+void fc_engine_describe(const fc_engine *e, fc_engine_info *out) { *out = e->info; }
+int fc_engine_pages_used(const fc_engine *e) { return atomic_load(&e->pages_used); }
+
+const char *fc_version(void) { return FC_VERSION; }
+const char *fc_last_error(void) { return fc_status_text(); }
+const char *fc_status_string(fc_status st) { return fc_status_name(st); }
+
+const char *fc_finish_name(fc_finish f) {
+    switch (f) {
+    case FC_FINISH_NONE: return "none";
+    case FC_FINISH_STOP: return "stop";
+    case FC_FINISH_LENGTH: return "length";
+    case FC_FINISH_GIVEN: return "given";
+    }
+    return "none";
+}

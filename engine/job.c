@@ -1,0 +1,353 @@
+#include "engine/job.h"
+
+#include "engine/base/os.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static fc_status keep(fc_job *j, const void *src, size_t n, size_t size, void *out_ptr) {
+    void *p;
+    FC_TRY(fc_arena_alloc(&j->arena, n ? n : 1, size, &p));
+    if (n) memcpy(p, src, n * size);
+    memcpy(out_ptr, &p, sizeof p); /* the place holds a typed pointer */
+    return FC_OK;
+}
+
+static fc_status in_range(const char *field, double v, double min, double max) {
+    if (!(v >= min && v <= max)) return FC_FAIL(FC_ERR_ARG, "%s = %g; it must lie in %g to %g", field, v, min, max);
+    return FC_OK;
+}
+
+/* ---- checks ---- */
+
+static fc_status check_sampling(const fc_sampling *s, int V) {
+    const float big = 1e9f;
+    FC_TRY(in_range("temperature", (double)s->temperature, 0, 100));
+    FC_TRY(in_range("top_k", s->top_k, 0, INT_MAX));
+    FC_TRY(in_range("top_p", (double)s->top_p, 1e-9, 1));
+    FC_TRY(in_range("min_p", (double)s->min_p, 0, 1));
+    FC_TRY(in_range("typical_p", (double)s->typical_p, 1e-9, 1));
+    FC_TRY(in_range("repetition_penalty", (double)s->repetition_penalty, 1e-3, 1e3));
+    FC_TRY(in_range("presence_penalty", (double)s->presence_penalty, -100, 100));
+    FC_TRY(in_range("frequency_penalty", (double)s->frequency_penalty, -100, 100));
+    FC_TRY(in_range("max_tokens", s->max_tokens, 1, 1 << 24));
+    FC_TRY(in_range("min_tokens", s->min_tokens, 0, s->max_tokens));
+    FC_TRY(in_range("top_logprobs", s->top_logprobs, 0, FC_TOP_LOGPROBS_MAX < V ? FC_TOP_LOGPROBS_MAX : V));
+    if (s->n_bias > (size_t)V) return FC_FAIL(FC_ERR_ARG, "logit_bias: %zu ids; the vocabulary has %d", s->n_bias, V);
+    for (size_t i = 0; i < s->n_bias; i++) {
+        if (s->bias_ids[i] < 0 || s->bias_ids[i] >= V)
+            return FC_FAIL(FC_ERR_ARG, "logit_bias: id %d; the vocabulary has %d ids", s->bias_ids[i], V);
+        if (!(s->bias_values[i] <= big && (s->bias_values[i] >= -big || s->bias_values[i] == -INFINITY)))
+            return FC_FAIL(FC_ERR_ARG, "logit_bias: id %d has value %g", s->bias_ids[i], (double)s->bias_values[i]);
+    }
+    for (size_t i = 0; i < s->n_stop_ids; i++)
+        if (s->stop_ids[i] < 0 || s->stop_ids[i] >= V)
+            return FC_FAIL(FC_ERR_ARG, "stop_token_ids: id %d; the vocabulary has %d ids", s->stop_ids[i], V);
+    for (size_t i = 0; i < s->n_stop; i++)
+        if (!s->stop[i] || !s->stop[i][0]) return FC_FAIL(FC_ERR_ARG, "stop: string %zu is empty", i);
+    return FC_OK;
+}
+
+static fc_status check_request(const fc_job_rules *rules, const fc_request *r) {
+    if (r->n_given == 0) {
+        FC_TRY(in_range("n", r->n, 1, FC_MAX_CANDIDATES));
+        if (r->n > rules->max_branches)
+            return FC_FAIL(FC_ERR_ARG, "n = %d; max_branches is %d", r->n, rules->max_branches);
+        FC_TRY(check_sampling(&r->sampling, rules->cfg[FC_NOVELTY]->V));
+    } else {
+        if (r->n_given > FC_MAX_CANDIDATES)
+            return FC_FAIL(FC_ERR_ARG, "given: %zu candidates; at most %d", r->n_given, FC_MAX_CANDIDATES);
+        if (!r->score) return FC_FAIL(FC_ERR_ARG, "given: candidates can only be scored, and score is off");
+    }
+    FC_TRY(in_range("keep", r->keep, 0, FC_MAX_CANDIDATES));
+    if (!r->score) return FC_OK;
+    if (!rules->tok[FC_ALIGNMENT]) return FC_FAIL(FC_ERR_ARG, "score: the engine has no alignment model");
+    FC_TRY(in_range("mode", r->mode, FC_SCORE_LOGLIK_MEAN, FC_SCORE_JUDGE));
+    if (r->mode == FC_SCORE_REWARD && !rules->reward_head)
+        return FC_FAIL(FC_ERR_ARG, "mode reward: the alignment model has no reward head (tensor score.weight)");
+    if (r->mode < FC_SCORE_REWARD && (r->suffix.n_pieces || r->suffix.n_ids))
+        return FC_FAIL(FC_ERR_ARG, "suffix: it follows the candidate, so it cannot change a log-likelihood; leave it out");
+    if (r->mode != FC_SCORE_JUDGE && r->n_labels)
+        return FC_FAIL(FC_ERR_ARG, "labels: only mode judge reads them, and the mode is %s", fc_score_mode_name(r->mode));
+    if (r->n_labels == 1 || r->n_labels > FC_MAX_LABELS)
+        return FC_FAIL(FC_ERR_ARG, "labels: %zu; a judge compares 2 to %d", r->n_labels, FC_MAX_LABELS);
+    return FC_OK;
+}
+
+/* ---- copies ---- */
+
+static fc_status one_token(const fc_tok *tok, const char *text, const char *what, int32_t *out) {
+    int32_t *ids = NULL;
+    size_t n = 0, cap = 0;
+    fc_status st = fc_tok_encode(tok, text, strlen(text), FC_TOK_PARSE_SPECIAL, &ids, &n, &cap);
+    if (!st && n != 1) st = FC_FAIL(FC_ERR_ARG, "%s: \"%.80s\" is %zu tokens; it must be exactly one", what, text, n);
+    if (!st) *out = ids[0];
+    fc_free(ids);
+    return st;
+}
+
+static fc_status copy_ids(fc_job *j, const fc_tok *tok, int V, const fc_prompt *p, bool bos, const char *what, int32_t **out,
+                          int *n_out) {
+    int32_t *ids;
+    size_t n;
+    fc_status st;
+    FC_TRY(fc_prompt_encode(tok, V, p, bos, what, &ids, &n));
+    st = keep(j, ids, n, sizeof *ids, out);
+    fc_free(ids);
+    if (st) return st;
+    *n_out = (int)n;
+    return FC_OK;
+}
+
+static fc_status add_end(fc_job *j, int32_t id) {
+    if (!fc_job_is_end(j, id)) j->ends[j->n_ends++] = id;
+    return FC_OK;
+}
+
+static fc_status copy_ends(fc_job *j, const fc_job_rules *rules, const fc_request *r) {
+    const fc_model_config *c = rules->cfg[FC_NOVELTY];
+    void *p;
+    FC_TRY(fc_arena_alloc(&j->arena, (size_t)c->n_eos + r->sampling.n_stop_ids + 1, sizeof *j->ends, &p));
+    j->ends = p;
+    if (!r->sampling.ignore_eos)
+        for (int i = 0; i < c->n_eos; i++) FC_TRY(add_end(j, c->eos[i]));
+    for (size_t i = 0; i < r->sampling.n_stop_ids; i++) FC_TRY(add_end(j, r->sampling.stop_ids[i]));
+    if (r->end) {
+        int32_t id;
+        FC_TRY(one_token(rules->tok[FC_NOVELTY], r->end, "end", &id));
+        FC_TRY(add_end(j, id));
+    }
+    return FC_OK;
+}
+
+static fc_status copy_sampling(fc_job *j, const fc_sampling *s) {
+    char **stop;
+    void *p;
+    j->sampling = *s;
+    FC_TRY(keep(j, s->bias_ids, s->n_bias, sizeof *s->bias_ids, &j->sampling.bias_ids));
+    FC_TRY(keep(j, s->bias_values, s->n_bias, sizeof *s->bias_values, &j->sampling.bias_values));
+    j->sampling.stop_ids = NULL; /* among j->ends now */
+    j->sampling.n_stop_ids = 0;
+    FC_TRY(keep(j, s->stop, s->n_stop, sizeof *stop, &stop));
+    FC_TRY(fc_arena_alloc(&j->arena, s->n_stop + 1, sizeof *j->stop_sizes, &p));
+    j->stop_sizes = p;
+    for (size_t i = 0; i < s->n_stop; i++) {
+        j->stop_sizes[i] = strlen(s->stop[i]);
+        if (j->stop_sizes[i] > j->longest_stop) j->longest_stop = j->stop_sizes[i];
+        FC_TRY(keep(j, s->stop[i], j->stop_sizes[i] + 1, 1, &stop[i]));
+    }
+    j->sampling.stop = (const char *const *)stop;
+    return FC_OK;
+}
+
+static fc_status copy_names(fc_job *j, const fc_request *r) {
+    void *p;
+    FC_TRY(fc_arena_alloc(&j->arena, r->n_names + 1, sizeof *j->names, &p));
+    j->names = p;
+    FC_TRY(fc_arena_alloc(&j->arena, r->n_names + 1, sizeof *j->name_sizes, &p));
+    j->name_sizes = p;
+    for (size_t i = 0; i < r->n_names; i++) {
+        j->name_sizes[i] = strlen(r->names[i]);
+        FC_TRY(keep(j, r->names[i], j->name_sizes[i] + 1, 1, &j->names[i]));
+    }
+    j->n_names = r->n_names;
+    return FC_OK;
+}
+
+static fc_status copy_labels(fc_job *j, const fc_job_rules *rules, const fc_request *r) {
+    static const char *const yes_no[] = {"Yes", "No"};
+    const char *const *labels = r->n_labels ? r->labels : yes_no;
+    j->n_labels = r->n_labels ? (int)r->n_labels : 2;
+    for (int i = 0; i < j->n_labels; i++) {
+        FC_TRY(one_token(rules->tok[FC_ALIGNMENT], labels[i], "labels", &j->labels[i]));
+        for (int k = 0; k < i; k++)
+            if (j->labels[k] == j->labels[i])
+                return FC_FAIL(FC_ERR_ARG, "labels: \"%.80s\" and \"%.80s\" are the same token", labels[k], labels[i]);
+    }
+    return FC_OK;
+}
+
+static fc_status copy_scoring(fc_job *j, const fc_job_rules *rules, const fc_request *r) {
+    const fc_prompt *p = r->alignment_prompt.n_pieces || r->alignment_prompt.ids ? &r->alignment_prompt : &r->prompt;
+    const fc_tok *tok = rules->tok[FC_ALIGNMENT];
+    int V = rules->cfg[FC_ALIGNMENT]->V;
+    if (p == &r->prompt && r->prompt.ids && !rules->same_tokenizer)
+        return FC_FAIL(FC_ERR_ARG, "alignment prompt: the prompt is given as ids of the novelty model, whose tokenizer differs; "
+                                   "give the alignment model its own");
+    FC_TRY(copy_ids(j, tok, V, p, true, "alignment prompt", &j->align, &j->n_align));
+    if (j->n_align == 0) return FC_FAIL(FC_ERR_ARG, "alignment prompt: it is empty");
+    FC_TRY(copy_ids(j, tok, V, &r->suffix, false, "suffix", &j->suffix, &j->n_suffix));
+    if (r->mode == FC_SCORE_JUDGE) FC_TRY(copy_labels(j, rules, r));
+    return FC_OK;
+}
+
+static void sort_ids(int32_t *a, int n) { /* heap sort: no recursion, no allocation */
+    for (int end = n, start = n / 2; end > 1;) {
+        int root;
+        int32_t v;
+        if (start > 0) v = a[--start];
+        else {
+            v = a[--end];
+            a[end] = a[0];
+        }
+        for (root = start; 2 * root + 1 < end;) {
+            int child = 2 * root + 1;
+            if (child + 1 < end && a[child] < a[child + 1]) child++;
+            if (a[child] <= v) break;
+            a[root] = a[child];
+            root = child;
+        }
+        a[root] = v;
+    }
+}
+
+static fc_status distinct_prompt(fc_job *j) {
+    int n = 0;
+    FC_TRY(keep(j, j->prompt, (size_t)j->n_prompt, sizeof *j->prompt, &j->prompt_seen));
+    sort_ids(j->prompt_seen, j->n_prompt);
+    for (int i = 0; i < j->n_prompt; i++)
+        if (i == 0 || j->prompt_seen[i] != j->prompt_seen[i - 1]) j->prompt_seen[n++] = j->prompt_seen[i];
+    j->n_prompt_seen = n;
+    return FC_OK;
+}
+
+/* ---- paths ---- */
+
+static fc_status make_paths(fc_job *j, const fc_tok *tok) {
+    size_t n = (size_t)j->n, len = (size_t)j->max_tokens, tops = len * (size_t)j->sampling.top_logprobs;
+    void *p;
+    FC_TRY(fc_arena_alloc(&j->arena, n, sizeof *j->paths, &p));
+    j->paths = p;
+    FC_TRY(fc_arena_alloc(&j->arena, n, sizeof *j->members, &p));
+    j->members = p;
+    FC_TRY(fc_arena_alloc(&j->arena, n, sizeof *j->finished, &p));
+    j->finished = p;
+    for (int i = 0; i < j->n; i++) {
+        fc_path *path = &j->paths[i];
+        path->score = NAN;
+        j->members[i] = i + 1 < j->n ? i + 1 : -1;
+        if (len == 0) continue; /* given: ids come from the caller */
+        FC_TRY(fc_arena_alloc(&j->arena, len, sizeof *path->ids, &p));
+        path->ids = p;
+        FC_TRY(fc_arena_alloc(&j->arena, len, sizeof *path->logprobs, &p));
+        path->logprobs = p;
+        FC_TRY(fc_arena_alloc(&j->arena, tops, sizeof *path->top_ids, &p));
+        path->top_ids = p;
+        FC_TRY(fc_arena_alloc(&j->arena, tops, sizeof *path->top_logprobs, &p));
+        path->top_logprobs = p;
+        fc_tok_stream_init(&path->stream, tok);
+    }
+    return FC_OK;
+}
+
+/* Candidates to be scored as they are: duplicates share the first one's path. */
+static fc_status take_given(fc_job *j, const fc_job_rules *rules, const fc_request *r) {
+    const fc_tok *tok = rules->tok[FC_ALIGNMENT];
+    for (int i = 0; i < j->n; i++) {
+        const fc_given *g = &r->given[i];
+        fc_path *p = &j->paths[i];
+        const fc_prompt as_prompt = {.ids = g->ids, .n_ids = g->n_ids, .pieces = &(fc_piece){g->text, g->size, false}, .n_pieces = 1};
+        char what[48];
+        int same = -1;
+        snprintf(what, sizeof what, "given: candidate %d", i);
+        FC_TRY(copy_ids(j, tok, rules->cfg[FC_ALIGNMENT]->V, &as_prompt, false, what, &p->ids, &p->n));
+        p->n_text = p->n;
+        p->finish = FC_FINISH_GIVEN;
+        p->score_ids = p->ids;
+        p->n_score_ids = p->n;
+        if (g->ids) FC_TRY(fc_tok_decode(tok, p->ids, (size_t)p->n, false, &p->text));
+        else FC_TRY(fc_str_put(&p->text, g->text, g->size));
+        for (int k = 0; k < j->n_finished && same < 0; k++) {
+            const fc_path *q = &j->paths[j->finished[k]];
+            if (q->n == p->n && memcmp(q->ids, p->ids, (size_t)p->n * sizeof *p->ids) == 0) same = j->finished[k];
+        }
+        j->members[i] = same < 0 ? i : same; /* given: members[] names the path that stands for it */
+        if (same < 0) j->finished[j->n_finished++] = i;
+        j->paths[j->members[i]].votes++;
+    }
+    return FC_OK;
+}
+
+/* ---- lengths ---- */
+
+static fc_status check_lengths(const fc_job *j, const fc_job_rules *rules) {
+    if (j->max_tokens && j->n_prompt > rules->ctx[FC_NOVELTY] - j->max_tokens)
+        return FC_FAIL(FC_ERR_ARG, "prompt: %d tokens and max_tokens %d do not fit the context of %d", j->n_prompt,
+                       j->max_tokens, rules->ctx[FC_NOVELTY]);
+    if (j->score) {
+        int longest = j->max_tokens;
+        for (int i = 0; j->max_tokens == 0 && i < j->n; i++)
+            if (j->paths[i].n > longest) longest = j->paths[i].n;
+        if ((int64_t)j->n_align + longest + j->n_suffix > rules->ctx[FC_ALIGNMENT])
+            return FC_FAIL(FC_ERR_ARG, "alignment prompt: %d tokens, candidates of up to %d and a suffix of %d do not fit the "
+                                       "alignment context of %d", j->n_align, longest, j->n_suffix, rules->ctx[FC_ALIGNMENT]);
+    }
+    return FC_OK;
+}
+
+fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **out) {
+    fc_status st = FC_OK;
+    fc_job *j;
+    void *p;
+    FC_TRY(check_request(rules, r));
+    FC_TRY(fc_alloc(1, sizeof *j, "request", &p));
+    j = p;
+    fc_arena_init(&j->arena);
+    j->clock.submit_ns = fc_clock_ns();
+    j->n = r->n_given ? (int)r->n_given : r->n;
+    j->keep = r->keep && r->keep < j->n ? r->keep : j->n;
+    j->seed = r->seed;
+    j->score = r->score;
+    j->mode = r->mode;
+    j->events = r->events;
+    j->slot = j->align_table = -1;
+    if (r->n_given == 0) {
+        j->max_tokens = r->sampling.max_tokens;
+        FC_TRY_GOTO(st, copy_sampling(j, &r->sampling), fail);
+        FC_TRY_GOTO(st, copy_ends(j, rules, r), fail);
+        FC_TRY_GOTO(st, copy_ids(j, rules->tok[FC_NOVELTY], rules->cfg[FC_NOVELTY]->V, &r->prompt, true, "prompt", &j->prompt, &j->n_prompt), fail);
+        if (j->n_prompt == 0) {
+            st = FC_FAIL(FC_ERR_ARG, "prompt: it is empty");
+            goto fail;
+        }
+        FC_TRY_GOTO(st, distinct_prompt(j), fail);
+    }
+    FC_TRY_GOTO(st, copy_names(j, r), fail);
+    if (r->score) FC_TRY_GOTO(st, copy_scoring(j, rules, r), fail);
+    if (r->n_given == 0) FC_TRY_GOTO(st, check_lengths(j, rules), fail); /* before max_tokens sizes anything */
+    FC_TRY_GOTO(st, make_paths(j, rules->tok[FC_NOVELTY]), fail);
+    if (r->n_given) {
+        FC_TRY_GOTO(st, take_given(j, rules, r), fail);
+        FC_TRY_GOTO(st, check_lengths(j, rules), fail);
+    }
+    *out = j;
+    return FC_OK;
+fail:
+    fc_job_close(j);
+    return st;
+}
+
+void fc_job_close(fc_job *j) {
+    if (!j) return;
+    for (int i = 0; j->paths && i < j->n; i++) {
+        fc_str_fini(&j->paths[i].text);
+        if (j->paths[i].stream.tok) fc_tok_stream_fini(&j->paths[i].stream);
+    }
+    fc_arena_fini(&j->arena);
+    fc_free(j);
+}
+
+bool fc_job_is_end(const fc_job *j, int32_t id) {
+    for (int i = 0; i < j->n_ends; i++)
+        if (j->ends[i] == id) return true;
+    return false;
+}
+
+void fc_job_fail(fc_job *j, fc_status st) {
+    if (j->failed) return;
+    j->failed = true;
+    j->status = st;
+    snprintf(j->error, sizeof j->error, "%s", fc_status_text());
+}
