@@ -97,26 +97,38 @@ static void list_sums(const fc_draw_dist *d, const fc_draw_scratch *m) {
     }
 }
 
+/* The tile that the last draw fell into: on a sure model the next one falls there too. Node i of the tree has the halves 2i
+ * and 2i+1; ids are nodes 256 .. 511. */
+typedef struct {
+    int tile; /* -1: none yet */
+    float tree[2 * FC_TILE];
+} last_tile;
+
+static void build_tree(const fc_draw_dist *d, const fc_draw_scratch *m, last_tile *last, int t) {
+    float buf[FC_TILE];
+    const float *v;
+    int n = tile_values(d, m, t, &v, buf);
+    d->tiler.ops->weights(v, n, d->max, d->scale, last->tree + FC_TILE);
+    for (int i = FC_TILE - 1; i > 0; i--) last->tree[i] = last->tree[2 * i] + last->tree[2 * i + 1];
+    last->tile = t;
+}
+
 /* Inversion of one uniform number on the weights in id order. Whatever rounding does to the target, an id with weight
  * comes out: a side whose sum is 0 is never taken. */
-static int32_t invert(const fc_draw_dist *d, const fc_draw_scratch *m, double u) {
+static int32_t invert(const fc_draw_dist *d, const fc_draw_scratch *m, double u, last_tile *last) {
     double target = u * m->run[d->n_tiles - 1];
-    float tree[2 * FC_TILE], buf[FC_TILE]; /* node i has the halves 2i and 2i+1; ids are nodes 256 .. 511 */
-    const float *v;
-    int lo = 0, hi = d->n_tiles - 1, node = 1, n;
+    int lo = 0, hi = d->n_tiles - 1, node = 1;
     while (lo < hi) { /* first tile whose running sum exceeds the target */
         int mid = lo + (hi - lo) / 2;
         if (m->run[mid] > target) hi = mid;
         else lo = mid + 1;
     }
     if (lo > 0) target -= m->run[lo - 1];
-    n = tile_values(d, m, lo, &v, buf);
-    d->tiler.ops->weights(v, n, d->max, d->scale, tree + FC_TILE);
-    for (int i = FC_TILE - 1; i > 0; i--) tree[i] = tree[2 * i] + tree[2 * i + 1];
+    if (last->tile != lo) build_tree(d, m, last, lo);
     while (node < FC_TILE) {
-        double left = (double)tree[2 * node];
+        double left = (double)last->tree[2 * node];
         node *= 2;
-        if (target < left || tree[node + 1] == 0.0f) continue;
+        if (target < left || last->tree[node + 1] == 0.0f) continue;
         target -= left;
         node++;
     }
@@ -131,6 +143,7 @@ static row_state draw_row(const fc_draw_args *a, const fc_draw_row *r, fc_tiler 
     fc_row_lse lse;
     fc_row_state st = fc_tiles_lse(tiler, logits, a->V, m->top, m->sum0, &lse);
     bool all = r->top_k == 0 && r->typical_p == 1.0f && r->top_p == 1.0f && r->min_p == 0.0f, changed = has_changes(r);
+    last_tile last;
     float *sum = m->sum;
     double run = 0.0;
     int32_t id = -1;
@@ -156,9 +169,10 @@ static row_state draw_row(const fc_draw_args *a, const fc_draw_row *r, fc_tiler 
         }
         for (int t = 0; t < d.n_tiles; t++) m->run[t] = run += (double)sum[t];
     }
+    last.tile = -1;
     for (int i = r->member; i < r->member + r->n_members; i++) {
         const fc_draw_member *k = a->members + i;
-        if (r->temperature != 0.0f) id = invert(&d, m, fc_rng_uniform(k->seed, k->candidate, k->attempt, k->position));
+        if (r->temperature != 0.0f) id = invert(&d, m, fc_rng_uniform(k->seed, k->candidate, k->attempt, k->position), &last);
         a->token[i] = id;
         a->logprob[i] = (float)((double)logits[id] - lse.lse);
     }
