@@ -36,11 +36,11 @@ typedef struct {
 } path;
 
 static void path_add(path *out, const char *text, size_t most) {
-    size_t n = strlen(text), have = strlen(out->text), room = sizeof out->text - 1 - have;
+    size_t n = strlen(text), at = strlen(out->text);
     if (n > most) n = fc_utf8_complete(text, most);
-    if (n > room) n = fc_utf8_complete(text, room);
-    for (size_t i = 0; i < n; i++) out->text[have + i] = (unsigned char)text[i] < 32 ? '?' : text[i];
-    out->text[have + n] = '\0';
+    if (n > sizeof out->text - 1 - at) n = fc_utf8_complete(text, sizeof out->text - 1 - at);
+    for (size_t i = 0; i < n && at + 1 < sizeof out->text; i++, at++) out->text[at] = (unsigned char)text[i] < 32 ? '?' : text[i];
+    out->text[at] = '\0';
 }
 
 static path path_of(const fc_json *n) {

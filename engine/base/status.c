@@ -24,14 +24,13 @@ const char *fc_status_name(fc_status st) {
 
 const char *fc_status_text(void) { return last_text; }
 
-fc_status fc_status_fail(fc_status st, const char *fmt, ...) {
+void fc_status_record(const char *fmt, ...) {
     char text[sizeof last_text]; /* apart: an argument may be fc_status_text() itself */
     va_list ap;
     va_start(ap, fmt);
     if (vsnprintf(text, sizeof text, fmt, ap) < 0) text[0] = '\0';
     va_end(ap);
     snprintf(last_text, sizeof last_text, "%s", text);
-    return st;
 }
 
 void fc_assert_failed(const char *file, int line, const char *cond) {

@@ -29,10 +29,11 @@ const char *fc_status_name(fc_status st); /* "FC_ERR_ARG"; static storage */
 /* The sentence of this thread's last failure, "" if none; borrowed until the next failure. */
 const char *fc_status_text(void);
 
-/* Records the sentence (printf rules, cut at 1023 bytes) and returns st. */
-fc_status fc_status_fail(fc_status st, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Records the sentence (printf rules, cut at 1023 bytes). */
+void fc_status_record(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-#define FC_FAIL(st, ...) fc_status_fail((st), __VA_ARGS__)
+/* The value is st itself, so that the compiler sees a failure where one is. */
+#define FC_FAIL(st, ...) (fc_status_record(__VA_ARGS__), (st))
 
 #define FC_TRY(call)                         \
     do {                                     \
