@@ -1,0 +1,16 @@
+# embed_text.cmake - writes OUT, the C file behind engine/recipe_builtin.h, from the example files of the tree ROOT.
+cmake_minimum_required(VERSION 3.24)
+set(code "/* Made by engine/embed_text.cmake. */\n#include \"engine/recipe_builtin.h\"\n")
+foreach(pair "recipe=examples/recipes/interests-loglik.json" "taxonomy=examples/interests.tsv")
+  string(REGEX MATCH "^([a-z]+)=(.*)$" unused "${pair}")
+  set(name "${CMAKE_MATCH_1}")
+  file(READ ${ROOT}/${CMAKE_MATCH_2} hex HEX)
+  if(hex STREQUAL "")
+    message(FATAL_ERROR "${CMAKE_MATCH_2} is empty")
+  endif()
+  string(REGEX REPLACE "(..)" "0x\\1," bytes "${hex}")
+  string(REGEX REPLACE "(0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,)" "\\1\n" bytes "${bytes}")
+  string(APPEND code "const unsigned char fc_builtin_${name}[] = {\n${bytes}};\n"
+                     "const size_t fc_builtin_${name}_size = sizeof fc_builtin_${name};\n")
+endforeach()
+file(WRITE ${OUT} "${code}")
