@@ -41,6 +41,8 @@ typedef struct {
     size_t n_merges;
     int32_t bos, eos, unk, pad; /* -1 = none */
     bool add_bos, add_eos, add_space_prefix, remove_extra_spaces;
+    const char *charsmap; /* [charsmap_size] SentencePiece's compiled normalisation rules, or NULL */
+    size_t charsmap_size;
 } fc_tok_spec;
 
 fc_status fc_tok_open(const fc_tok_spec *spec, fc_tok **out);
@@ -68,7 +70,8 @@ fc_status fc_tok_decode(const fc_tok *t, const int32_t *ids, size_t n, bool spec
 typedef struct {
     const fc_tok *tok;
     fc_str held;
-    bool first; /* SentencePiece strips one leading space of a text */
+    bool first; /* no piece has come yet: Metaspace drops the blanks of the first one */
+    int strip;  /* leading blanks of the text that are still to be taken off: SentencePiece's one */
 } fc_tok_stream;
 void fc_tok_stream_init(fc_tok_stream *s, const fc_tok *t);
 void fc_tok_stream_fini(fc_tok_stream *s);
