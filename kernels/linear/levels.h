@@ -1,8 +1,8 @@
 /* levels - the two inner loops of linear, by vector unit. Inner to kernels/linear.
  *
  * prepare  writes a tile of rows of x in the form that `multiply` reads
- * multiply one panel (16 outputs) times one tile of rows: each output is one chain over K, first to last, so its bits do
- *          not depend on how many rows share the tile
+ * multiply one or two panels times one tile of rows: each output is one chain over K, first to last, so its bits do not
+ *          depend on how many rows and panels share the call
  *
  * A tile of R rows, in the workspace:
  *   codes  [K/32][R] fc_linear_x
@@ -14,7 +14,9 @@
 
 #include "kernels/linear/panel.h"
 
-enum { FC_TILE_ROWS = 8 }; /* most rows of a tile */
+#include <math.h>
+
+enum { FC_TILE_ROWS = 6, FC_TILE_PANELS = 2 }; /* most of a call: 12 integer and 12 float sums fill AVX-512's registers */
 
 /* One group of 32 of a row: x = scale * code, codes in -127..127. A group with a NaN or an infinity has codes 0 and scale
  * NaN, so that all outputs of its row are NaN; one without any magnitude above 2^-100 is zero. */
@@ -36,9 +38,11 @@ typedef struct {
 } fc_linear_prepare;
 
 typedef struct {
-    const unsigned char *panel;
+    const unsigned char *panel; /* [panels][panel_bytes] */
+    size_t panel_bytes;
     fc_form form;
-    int rows, K, lanes; /* 1..FC_TILE_ROWS, inputs, outputs that exist: 1..16 */
+    int panels, rows, K; /* 1..FC_TILE_PANELS, 1..FC_TILE_ROWS, inputs */
+    int lanes;           /* outputs that exist: 1..16 * panels, the last panel may be short */
     const void *x;      /* prepared tile; f32 [rows, stride] for F32 and F16 */
     size_t stride;
     float *y;        /* [rows, y_stride] at the panel's first column */
@@ -54,9 +58,11 @@ typedef struct {
 
 extern const fc_linear_level fc_linear_portable, fc_linear_avx2, fc_linear_avx512;
 
-/* Shared by the levels: one group of one row, and its bf16 pair; plain C. */
-void fc_linear_group(const float *x, int zero, bool halves, fc_linear_x *out);
-void fc_linear_prepare_bf16(const fc_linear_prepare *p);
-void fc_linear_prepare_codes(const fc_linear_prepare *p);
+/* A group whose largest magnitude is not above this is zero: 127 / it would leave f32. */
+#define FC_X_TINY 0x1p-100f
+
+void fc_linear_group(const float *x, int zero, bool halves, fc_linear_x *out); /* one group of one row, plain C */
+void fc_linear_prepare_codes_avx2(const fc_linear_prepare *p);
+void fc_linear_prepare_bf16_avx2(const fc_linear_prepare *p);
 
 #endif

@@ -2,4 +2,4 @@
 
 static void multiply(const fc_linear_multiply *m) { fc_linear_portable.multiply(m); }
 
-const fc_linear_level fc_linear_avx2 = {fc_linear_prepare_codes, fc_linear_prepare_bf16, multiply};
+const fc_linear_level fc_linear_avx2 = {fc_linear_prepare_codes_avx2, fc_linear_prepare_bf16_avx2, multiply};

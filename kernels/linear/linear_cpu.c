@@ -69,13 +69,17 @@ static void prepare_unit(void *arg, int unit, int thread) {
     else w->level->prepare_codes(&p);
 }
 
-static void multiply_panel(const work *w, const fc_linear_part *part, int panel, int tile0, int tile1) {
+static int least(int a, int b) { return a < b ? a : b; }
+
+static void multiply_panels(const work *w, const fc_linear_part *part, int panel, int panels, int tile0, int tile1) {
     const fc_linear_args *a = w->a;
     int K = a->w->K, column = part->first + panel * FC_LANES;
     fc_linear_multiply m = {.panel = part->panels + (size_t)panel * part->panel_bytes,
+                            .panel_bytes = part->panel_bytes,
                             .form = part->form,
+                            .panels = panels,
                             .K = K,
-                            .lanes = part->N - panel * FC_LANES < FC_LANES ? part->N - panel * FC_LANES : FC_LANES,
+                            .lanes = least(part->N - panel * FC_LANES, panels * FC_LANES),
                             .stride = (size_t)K,
                             .y_stride = (size_t)a->w->N,
                             .bias = a->bias ? a->bias + column : NULL};
@@ -90,17 +94,17 @@ static void multiply_panel(const work *w, const fc_linear_part *part, int panel,
     }
 }
 
-/* A unit is some panels times some tiles; a panel passes all of them while it is in the first cache. */
+/* A unit is some panels times some tiles; a pair of panels passes all of them while it is near. */
 static void multiply_unit(void *arg, int unit, int thread) {
     const work *w = arg;
     const fc_linear_part *part = w->p->parts;
     int tile0 = unit % w->tile_units * w->unit_tiles, panel = unit / w->tile_units * w->unit_panels;
-    int tile1 = tile0 + w->unit_tiles < w->tiles ? tile0 + w->unit_tiles : w->tiles;
-    int end = panel + w->unit_panels < w->p->panels ? panel + w->unit_panels : w->p->panels, before = 0;
+    int tile1 = least(tile0 + w->unit_tiles, w->tiles), end = least(panel + w->unit_panels, w->p->panels), before = 0, n;
     (void)thread;
-    for (; panel < end; panel++) {
+    for (; panel < end; panel += n) {
         while (panel - before >= part->n_panels) before += part++->n_panels;
-        multiply_panel(w, part, panel - before, tile0, tile1);
+        n = least(FC_TILE_PANELS, least(end - panel, before + part->n_panels - panel));
+        multiply_panels(w, part, panel - before, n, tile0, tile1);
     }
 }
 
@@ -111,8 +115,8 @@ static void run_pass(fc_stream s, work *w) {
             for (int i = 0; i < w->tiles; i++) prepare_unit(w, i, 0);
         else fc_pool_run(s->pool, w->tiles, prepare_unit, w);
     }
-    w->unit_panels = w->p->panels / wanted;
-    w->unit_panels = w->unit_panels < 1 ? 1 : w->unit_panels > UNIT_PANELS ? UNIT_PANELS : w->unit_panels;
+    w->unit_panels = least(w->p->panels / wanted, UNIT_PANELS) / FC_TILE_PANELS * FC_TILE_PANELS;
+    if (w->unit_panels < FC_TILE_PANELS) w->unit_panels = FC_TILE_PANELS;
     panel_units = (w->p->panels - 1) / w->unit_panels + 1;
     w->tile_units = (wanted - 1) / panel_units + 1; /* few panels and many threads: tiles are shared out too */
     if (w->tile_units > w->tiles) w->tile_units = w->tiles;

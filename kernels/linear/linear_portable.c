@@ -1,8 +1,5 @@
 #include "kernels/linear/levels.h"
 
-#include <math.h>
-
-#define TINY  0x1p-100f     /* 127 / TINY is finite */
 #define MAGIC 12582912.0f   /* 1.5 * 2^23: adding it rounds to a whole number, ties to even */
 enum { BYTES = 64 };        /* one quad of k of 16 lanes */
 
@@ -17,7 +14,7 @@ void fc_linear_group(const float *x, int zero, bool halves, fc_linear_x *out) {
         most = bits > most ? bits : most;
     }
     memcpy(&m, &most, sizeof m);
-    if (!(m > TINY && m < INFINITY)) { /* NaN too */
+    if (!(m > FC_X_TINY && m < INFINITY)) { /* NaN too */
         memset(out, 0, sizeof *out);
         if (most >= 0x7f800000u) out->scale = out->sum = NAN;
         return;
@@ -37,14 +34,14 @@ void fc_linear_group(const float *x, int zero, bool halves, fc_linear_x *out) {
     out->start[1] = halves ? -zero * sum[1] : 16 * out->start[0];
 }
 
-void fc_linear_prepare_codes(const fc_linear_prepare *p) {
+static void prepare_codes(const fc_linear_prepare *p) {
     fc_linear_x *out = p->out;
     for (int g = 0; g < p->K / FC_XGROUP; g++)
         for (int r = 0; r < p->rows; r++)
             fc_linear_group(p->x + (size_t)r * p->stride + (size_t)g * FC_XGROUP, p->zero, p->halves, out++);
 }
 
-void fc_linear_prepare_bf16(const fc_linear_prepare *p) {
+static void prepare_bf16(const fc_linear_prepare *p) {
     uint16_t *out = p->out;
     for (int k = 0; k < p->K; k += 2)
         for (int r = 0; r < p->rows; r++) {
@@ -163,10 +160,17 @@ static void multiply_codes(const fc_linear_multiply *m) {
     for (int r = 0; r < m->rows; r++) store(m, r, acc[r]);
 }
 
-static void multiply(const fc_linear_multiply *m) {
-    if (m->form == FC_FORM_BF16) multiply_bf16(m);
-    else if (fc_form_is_float(m->form)) multiply_float(m);
-    else multiply_codes(m);
+static void multiply(const fc_linear_multiply *all) {
+    for (int i = 0; i < all->panels; i++) {
+        fc_linear_multiply m = *all;
+        m.panel += (size_t)i * m.panel_bytes;
+        m.y += i * FC_LANES;
+        m.bias = m.bias ? m.bias + i * FC_LANES : NULL;
+        m.lanes = m.lanes - i * FC_LANES < FC_LANES ? m.lanes - i * FC_LANES : FC_LANES;
+        if (m.form == FC_FORM_BF16) multiply_bf16(&m);
+        else if (fc_form_is_float(m.form)) multiply_float(&m);
+        else multiply_codes(&m);
+    }
 }
 
-const fc_linear_level fc_linear_portable = {fc_linear_prepare_codes, fc_linear_prepare_bf16, multiply};
+const fc_linear_level fc_linear_portable = {prepare_codes, prepare_bf16, multiply};

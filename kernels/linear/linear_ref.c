@@ -16,7 +16,7 @@ static void round_row(fc_form f, const float *x, int K, double *out) {
             if (isnan(most)) break;
         }
         for (int k = g; k < g + FC_XGROUP; k++) {
-            double code = most > 0x1p-100f ? nearbyint((double)(x[k] * (127.0f / most))) : 0.0;
+            double code = most > FC_X_TINY ? nearbyint((double)(x[k] * (127.0f / most))) : 0.0;
             out[k] = isnan(most) ? NAN : code * (double)(most / 127.0f);
         }
     }

@@ -1,0 +1,94 @@
+/* bench_linear - operations and bytes per second of kernels/linear, by type, level and number of rows.
+ *
+ *   bench_linear [level [type [threads]]]     default: best level, Q4_1 and Q8_0, all cores
+ *
+ * Shapes: the five matrices of a SmolLM2-135M layer and its head. GB/s counts the packed matrix once a call.
+ */
+#include "engine/base/mem.h"
+#include "engine/base/os.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/linear/linear.h"
+
+#include "engine/base/rng.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const struct {
+    int K, N;
+} shapes[] = {{576, 960}, {576, 576}, {576, 3072}, {1536, 576}, {576, 49152}};
+static const int rows[] = {1, 4, 16, 64, 512};
+enum { N_SHAPES = sizeof shapes / sizeof shapes[0], N_ROWS = sizeof rows / sizeof rows[0], COPIES = 12 };
+
+static double seconds(void) { return (double)fc_clock_ns() * 1e-9; }
+
+static int fail(void) {
+    fprintf(stderr, "bench_linear: %s\n", fc_status_text());
+    return 1;
+}
+
+/* Random bytes are weights of any type, but for exponents: halves of about 1e-3. */
+static void fill(unsigned char *p, size_t n) {
+    uint64_t seed = 1;
+    for (size_t i = 0; i < n; i++) p[i] = (unsigned char)(fc_rng_next(&seed) & 0x17u);
+}
+
+/* One shape at one row count: copies of the matrix are walked so that it comes from memory as in a model. */
+static int measure(fc_stream s, fc_dtype t, int K, int N, int T, fc_weight *const *w, int copies, const float *x, float *y) {
+    double best = 1e9, start = seconds(), flops = 0, bytes = 0;
+    for (int round = 0; round < 3 || (seconds() - start < 0.15 && round < 1000); round++) {
+        double t0 = seconds(), took;
+        for (int c = 0; c < copies; c++)
+            if (fc_linear_cpu(s, &(fc_linear_args){.y = y, .x = x, .w = w[c], .T = T})) return fail();
+        took = (seconds() - t0) / copies;
+        best = took < best ? took : best;
+        flops = 2.0 * T * N * K;
+        bytes = (double)fc_weight_bytes(w[0]);
+    }
+    printf("%-8s %-5s %5d -> %-6d T=%-4d %9.1f us %8.1f GOP/s %7.1f GB/s\n", fc_cpu_level_name(s->level), fc_dtype_name(t), K, N, T,
+           best * 1e6, flops / best * 1e-9, bytes / best * 1e-9);
+    return 0;
+}
+
+static int run(fc_stream s, fc_dtype t) {
+    void *data, *x, *y;
+    size_t row;
+    for (int i = 0; i < N_SHAPES; i++) {
+        int K = shapes[i].K, N = shapes[i].N, copies = N > 10000 ? 2 : COPIES;
+        fc_weight *w[COPIES];
+        fc_weight_part part;
+        if (K % (int)fc_dtype_block(t)) continue;
+        if (fc_dtype_row_bytes(t, (size_t)K, &row) || fc_alloc((size_t)N, row, "weights", &data) ||
+            fc_alloc((size_t)512 * (size_t)K, 4, "x", &x) || fc_alloc((size_t)512 * (size_t)N, 4, "y", &y))
+            return fail();
+        fill(data, (size_t)N * row);
+        for (size_t k = 0; k < (size_t)512 * (size_t)K; k++) ((float *)x)[k] = (float)(k % 97) - 48.0f;
+        part = (fc_weight_part){.name = "w", .data = data, .dtype = t, .N = N, .K = K};
+        for (int c = 0; c < copies; c++)
+            if (fc_weight_pack_cpu(s, &part, 1, &w[c])) return fail();
+        for (int r = 0; r < N_ROWS; r++)
+            if (measure(s, t, K, N, rows[r], w, copies, x, y)) return 1;
+        for (int c = 0; c < copies; c++) fc_weight_free_cpu(w[c]);
+        fc_free(data);
+        fc_free(x);
+        fc_free(y);
+    }
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    fc_cpu_level level = FC_CPU_AUTO;
+    fc_dtype t = FC_Q4_1;
+    fc_stream s;
+    int bad;
+    if (argc > 1 && fc_cpu_level_parse(argv[1], &level)) return fail();
+    if (argc > 2 && !fc_dtype_parse(argv[2], &t)) {
+        fprintf(stderr, "bench_linear: no type %s\n", argv[2]);
+        return 1;
+    }
+    if (fc_cpu_stream_open(level, argc > 3 ? atoi(argv[3]) : 0, fc_linear_workspace_cpu(512, 4096), 64, &s)) return fail();
+    bad = run(s, t);
+    if (!bad && argc <= 2) bad = run(s, FC_Q8_0);
+    fc_cpu_stream_close(s);
+    return bad;
+}
