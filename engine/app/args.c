@@ -1,0 +1,162 @@
+#define _GNU_SOURCE
+#include "engine/app/args.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LONG_BASE = 1000, MAX_ARGS = 96 };
+
+static fc_status parse_int(const char *name, const char *text, long long min, long long max, long long *out) {
+    char *end;
+    long long v;
+    errno = 0;
+    v = strtoll(text, &end, 10);
+    if (errno || end == text || *end || v < min || v > max)
+        return FC_FAIL(FC_ERR_ARG, "--%s: \"%s\" is not a whole number from %lld to %lld", name, text, min, max);
+    *out = v;
+    return FC_OK;
+}
+
+static fc_status parse_u64(const char *name, const char *text, uint64_t *out) {
+    char *end;
+    unsigned long long v;
+    errno = 0;
+    v = strtoull(text, &end, 10);
+    if (errno || end == text || *end || strchr(text, '-'))
+        return FC_FAIL(FC_ERR_ARG, "--%s: \"%s\" is not a whole number from 0 to %llu", name, text, ULLONG_MAX);
+    *out = v;
+    return FC_OK;
+}
+
+static fc_status parse_bytes(const char *name, const char *text, uint64_t *out) {
+    char *end;
+    double v;
+    errno = 0;
+    v = strtod(text, &end);
+    if (errno == 0 && end != text) {
+        const char *units = "KMG", *u = *end ? strchr(units, *end) : NULL;
+        if (u) {
+            for (const char *k = units; k <= u; k++) v *= 1024;
+            end++;
+        }
+        if (!*end && v >= 1 && v < 1e18) {
+            *out = (uint64_t)v;
+            return FC_OK;
+        }
+    }
+    return FC_FAIL(FC_ERR_ARG, "--%s: \"%s\" is not a number of bytes, such as 512M or 2G", name, text);
+}
+
+static fc_status parse_float(const char *name, const char *text, float *out) {
+    char *end;
+    double v = strtod(text, &end);
+    if (end == text || *end || !isfinite(v)) return FC_FAIL(FC_ERR_ARG, "--%s: \"%s\" is not a finite number", name, text);
+    *out = (float)v;
+    return FC_OK;
+}
+
+static fc_status take(arg *a, const char *text) {
+    arg_list *list = a->out;
+    long long v;
+    a->given = true;
+    switch (a->kind) {
+    case ARG_FLAG: *(bool *)a->out = true; return FC_OK;
+    case ARG_INT:
+        FC_TRY(parse_int(a->name, text, INT_MIN, INT_MAX, &v));
+        *(int *)a->out = (int)v;
+        return FC_OK;
+    case ARG_U64: return parse_u64(a->name, text, a->out);
+    case ARG_FLOAT: return parse_float(a->name, text, a->out);
+    case ARG_BYTES: return parse_bytes(a->name, text, a->out);
+    case ARG_TEXT: *(const char **)a->out = text; return FC_OK;
+    case ARG_LIST:
+        if (list->n == ARG_LIST_MAX) return FC_FAIL(FC_ERR_ARG, "--%s: given more than %d times", a->name, ARG_LIST_MAX);
+        list->items[list->n++] = text;
+        return FC_OK;
+    case ARG_HEADING: break;
+    }
+    return FC_FAIL(FC_ERR_INTERNAL, "--%s: not an option", a->name);
+}
+
+fc_status args_parse(command *c, int argc, char **argv, int *rest, bool *help) {
+    struct option longs[MAX_ARGS];
+    char shorts[2 * MAX_ARGS + 4] = ":h";
+    size_t n = 0, at = 2;
+    int o;
+    *help = false;
+    FC_ASSERT(c->n_args + 2 < MAX_ARGS);
+    for (size_t i = 0; i < c->n_args; i++) {
+        const arg *a = &c->args[i];
+        if (a->kind == ARG_HEADING) continue;
+        longs[n++] = (struct option){a->name, a->kind == ARG_FLAG ? no_argument : required_argument, NULL, LONG_BASE + (int)i};
+        if (!a->letter) continue;
+        shorts[at++] = a->letter;
+        if (a->kind != ARG_FLAG) shorts[at++] = ':';
+    }
+    longs[n++] = (struct option){"help", no_argument, NULL, 'h'};
+    longs[n] = (struct option){0};
+    shorts[at] = '\0';
+    optind = 1;
+    opterr = 0;
+    while ((o = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
+        arg *a = NULL;
+        if (o == 'h') {
+            args_help(c);
+            *help = true;
+            return FC_OK;
+        }
+        if (o == ':') return FC_FAIL(FC_ERR_ARG, "%s: a value is missing", argv[optind - 1]);
+        if (o == '?') {
+            if (optopt && optopt < LONG_BASE) return FC_FAIL(FC_ERR_ARG, "unknown option -%c; see --help", optopt);
+            return FC_FAIL(FC_ERR_ARG, "unknown option %s, or a value where none is taken; see --help", argv[optind - 1]);
+        }
+        if (o >= LONG_BASE) a = &c->args[o - LONG_BASE];
+        for (size_t i = 0; !a && i < c->n_args; i++)
+            if (c->args[i].letter == o) a = &c->args[i];
+        FC_TRY(take(a, optarg));
+    }
+    *rest = optind;
+    if (!c->positional && optind < argc) return FC_FAIL(FC_ERR_ARG, "\"%s\": no such argument is taken; see --help", argv[optind]);
+    return FC_OK;
+}
+
+static const arg *find(const command *c, const char *name) {
+    for (size_t i = 0; i < c->n_args; i++)
+        if (strcmp(c->args[i].name, name) == 0) return &c->args[i];
+    return NULL;
+}
+
+bool args_known(const command *c, const char *name) { return find(c, name) != NULL; }
+
+bool args_given(const command *c, const char *name) {
+    const arg *a = find(c, name);
+    FC_ASSERT(a);
+    return a->given;
+}
+
+void args_help(const command *c) {
+    printf("%s\n\nusage: forkcast %s\n", c->about, c->usage);
+    for (size_t i = 0; i < c->n_args; i++) {
+        const arg *a = &c->args[i];
+        char left[64];
+        if (a->kind == ARG_HEADING) {
+            printf("\n%s\n", a->name);
+            continue;
+        }
+        if (a->letter) snprintf(left, sizeof left, "-%c, --%s %s", a->letter, a->name, a->value ? a->value : "");
+        else snprintf(left, sizeof left, "    --%s %s", a->name, a->value ? a->value : "");
+        printf("  %-30s %s\n", left, a->help);
+    }
+    printf("  %-30s %s\n", "-h, --help", "this text");
+}
+
+int args_exit(const char *name, fc_status st) {
+    if (st == FC_OK) return 0;
+    fprintf(stderr, "forkcast %s: %s\n", name, fc_status_text());
+    return st == FC_ERR_ARG ? 2 : 1;
+}

@@ -1,0 +1,49 @@
+/* args - command-line options from one table per command: parsing by getopt_long, checked numbers, and the help text. */
+#ifndef FC_APP_ARGS_H
+#define FC_APP_ARGS_H
+
+#include "engine/base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { ARG_LIST_MAX = 256 };
+
+typedef struct {
+    const char *items[ARG_LIST_MAX];
+    size_t n;
+} arg_list;
+
+typedef enum { ARG_FLAG, ARG_INT, ARG_U64, ARG_FLOAT, ARG_TEXT, ARG_LIST, ARG_BYTES, ARG_HEADING } arg_kind;
+
+/* One option. out points to bool, int, uint64_t, float, const char *, arg_list, uint64_t (with K, M, G). */
+typedef struct {
+    const char *name; /* long name without the dashes; of ARG_HEADING: the heading */
+    char letter;      /* short name, or 0 */
+    arg_kind kind;
+    void *out;
+    const char *value; /* what the help calls the value */
+    const char *help;
+    bool given; /* set by args_parse */
+} arg;
+
+/* A command. usage and about are for people. */
+typedef struct {
+    const char *name, *usage, *about;
+    arg *args;
+    size_t n_args;
+    const char *positional; /* NULL: none are taken */
+} command;
+
+/* Fills the table's outs; *rest is the first positional argument. FC_ERR_ARG names the option and the value. *help: --help
+ * was asked and printed. */
+fc_status args_parse(command *c, int argc, char **argv, int *rest, bool *help);
+bool args_given(const command *c, const char *name); /* the table must have the option */
+bool args_known(const command *c, const char *name); /* the table has it */
+void args_help(const command *c);
+
+/* 0 on OK; 2 for an argument that was wrong, 1 for everything else; prints "forkcast NAME: sentence" then. */
+int args_exit(const char *name, fc_status st);
+
+#endif

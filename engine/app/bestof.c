@@ -1,0 +1,91 @@
+/* bestof - the main job from the command line. */
+#include "engine/app/commands.h"
+#include "engine/app/print.h"
+#include "engine/app/request_args.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct {
+    int n, drawn, scored;
+} progress;
+
+/* One line on a terminal, rewritten as candidates finish. */
+static void show_progress(void *self, const fc_event *ev) {
+    progress *p = self;
+    p->drawn += ev->type == FC_EVENT_CANDIDATE;
+    p->scored += ev->type == FC_EVENT_SCORE;
+    if (ev->type != FC_EVENT_TOKEN) fprintf(stderr, "\r%d of %d candidates drawn, %d scored ", p->drawn, p->n, p->scored);
+}
+
+static fc_status write_out(const fc_str *s) {
+    if (fwrite(fc_str_text(s), 1, s->size, stdout) != s->size || fflush(stdout) != 0)
+        return FC_FAIL(FC_ERR_IO, "standard output: cannot write");
+    return FC_OK;
+}
+
+static fc_status job(request_args *a, command *c, bool all) {
+    fc_engine *e = NULL;
+    fc_event done = {0};
+    fc_str out = {0};
+    fc_request r;
+    uint64_t id;
+    bool watched = !a->json && isatty(STDERR_FILENO);
+    progress p;
+    fc_status st = request_args_open(a, c, true, &e, &r);
+    r.events = watched;
+    p = (progress){.n = r.n};
+    if (!st) st = fc_submit(e, &r, &id);
+    if (!st) st = request_wait(e, id, watched ? show_progress : NULL, &p, &done);
+    if (watched) fprintf(stderr, "\r%60s\r", "");
+    if (!st && a->json) st = print_json(done.result, &(print_options){.prompt = fc_str_text(&a->shown), .prompt_size = a->shown.size, .all = all}, &out);
+    else if (!st) st = print_table(done.result, &out);
+    if (!st) st = write_out(&out);
+    fc_str_fini(&out);
+    fc_event_fini(&done);
+    fc_engine_close(e);
+    return st;
+}
+
+int cmd_bestof(int argc, char **argv) {
+    request_args a;
+    bool all = false, help;
+    int rest;
+    size_t n = 0;
+    arg args[64];
+    command c = {
+        .name = "bestof",
+        .usage = "bestof [--recipe R] --novelty MODEL --alignment MODEL|none --prompt TEXT [options]",
+        .about = "Samples n candidates for one prompt, scores each distinct one with the alignment model, prints the best k.\n"
+                 "A model is a GGUF file, a safetensors file, or a folder with one of them. Flags override the recipe.",
+        .args = args,
+    };
+    fc_status st;
+    request_args_init(&a);
+    args[n++] = (arg){.kind = ARG_HEADING, .name = "Job:"};
+    args[n++] = (arg){.name = "recipe", .kind = ARG_TEXT, .out = &a.recipe, .value = "FILE", .help = "JSON that says the whole job; examples/recipes/README.md"};
+    args[n++] = (arg){.name = "novelty", .kind = ARG_TEXT, .out = &a.novelty, .value = "MODEL", .help = "the model that proposes"};
+    args[n++] = (arg){.name = "alignment", .kind = ARG_TEXT, .out = &a.alignment, .value = "MODEL", .help = "the model that scores; none ranks by log-prob"};
+    args[n++] = (arg){.name = "prompt", .kind = ARG_TEXT, .out = &a.prompt, .value = "TEXT", .help = "used as it stands, or for {prompt} of a recipe"};
+    args[n++] = (arg){.name = "prompt-file", .kind = ARG_TEXT, .out = &a.prompt_file, .value = "FILE", .help = "the same from a file; - is standard input"};
+    args[n++] = (arg){.name = "prompt-ids", .kind = ARG_TEXT, .out = &a.prompt_ids, .value = "FILE", .help = "decimal token ids separated by blanks; - is standard input"};
+    args[n++] = (arg){.name = "history", .kind = ARG_LIST, .out = &a.history, .value = "NAME", .help = "a name of the taxonomy, oldest first; repeatable; the interests recipe"};
+    args[n++] = (arg){.name = "taxonomy", .kind = ARG_TEXT, .out = &a.taxonomy, .value = "FILE", .help = "TSV: id, name, keywords, parent; marks valid candidates"};
+    args[n++] = (arg){.name = "n", .letter = 'n', .kind = ARG_INT, .out = &a.n, .value = "N", .help = "candidates to sample; default 16, or the recipe's"};
+    args[n++] = (arg){.name = "keep", .letter = 'k', .kind = ARG_INT, .out = &a.keep, .value = "K", .help = "distinct candidates to print; default 4, or the recipe's; 0 is all"};
+    args[n++] = (arg){.name = "mode", .kind = ARG_TEXT, .out = &a.mode, .value = "MODE", .help = "loglik-mean (default), loglik-sum, reward or judge"};
+    args[n++] = (arg){.name = "suffix", .kind = ARG_TEXT, .out = &a.suffix, .value = "TEXT", .help = "what the alignment model reads after the candidate"};
+    args[n++] = (arg){.name = "label", .kind = ARG_LIST, .out = &a.labels, .value = "TEXT", .help = "judge: one token each; the first one's probability is the score"};
+    request_args_sampling(&a, args, &n);
+    request_args_engine(&a, args, &n);
+    args[n++] = (arg){.kind = ARG_HEADING, .name = "Output:"};
+    args[n++] = (arg){.name = "json", .kind = ARG_FLAG, .out = &a.json, .help = "one JSON object instead of the table"};
+    args[n++] = (arg){.name = "all", .kind = ARG_FLAG, .out = &all, .help = "with --json: also all_candidates, n entries by index"};
+    c.n_args = n;
+    st = args_parse(&c, argc, argv, &rest, &help);
+    if (!st && !help && all && !a.json) st = FC_FAIL(FC_ERR_ARG, "--all: it adds to the JSON; give --json too");
+    if (!st && !help) st = job(&a, &c, all);
+    request_args_fini(&a);
+    return args_exit("bestof", st);
+}

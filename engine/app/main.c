@@ -1,0 +1,49 @@
+/* forkcast - the program: one binary, a subcommand each. */
+#include "engine/app/commands.h"
+#include "engine/forkcast.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *about;
+} commands[] = {
+    {"bestof", cmd_bestof, "sample n candidates for one prompt, score them, print the best k"},
+    {"run", cmd_run, "complete one prompt, streamed to the terminal"},
+    {"score", cmd_score, "score given candidates for one prompt in one pass"},
+    {"tokenize", cmd_tokenize, "text to token ids, and back"},
+    {"inspect", cmd_inspect, "what a model file holds and how much memory it takes"},
+    {"convert", cmd_convert, "safetensors or GGUF to GGUF in another type"},
+    {"tiny", cmd_tiny, "make a seeded random model of any family and size"},
+    {"doctor", cmd_doctor, "what this machine has, which backend is used and why"},
+};
+
+static void usage(FILE *out) {
+    fprintf(out, "forkcast %s: a novelty model proposes n candidates, an alignment model scores them, the best k come back.\n\n"
+                 "usage: forkcast COMMAND [options]      forkcast COMMAND --help says more\n\n", fc_version());
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].about);
+    fprintf(out, "\nexit codes: 0 done, 1 failed, 2 wrong arguments\n");
+}
+
+int main(int argc, char **argv) {
+    signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of write, not a death */
+    if (argc < 2) {
+        usage(stderr);
+        return 2;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        usage(stdout);
+        return 0;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("forkcast %s\n", fc_version());
+        return 0;
+    }
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (strcmp(argv[1], commands[i].name) == 0) return commands[i].run(argc - 1, argv + 1);
+    fprintf(stderr, "forkcast: unknown command \"%s\"; forkcast --help lists them\n", argv[1]);
+    return 2;
+}

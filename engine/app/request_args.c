@@ -1,0 +1,304 @@
+#include "engine/app/request_args.h"
+
+#include "engine/base/mem.h"
+#include "engine/base/os.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_TEXT = 64 << 20 };
+
+void request_args_init(request_args *a) {
+    memset(a, 0, sizeof *a);
+    fc_sampling_init(&a->sampling);
+    a->n = 16;
+    a->keep = 4;
+    a->seed = 1;
+}
+
+void request_args_fini(request_args *a) {
+    fc_str_fini(&a->shown);
+    fc_free(a->bias_values);
+    fc_free(a->bias_ids);
+    fc_free(a->stop_id_list);
+    fc_free(a->ids);
+    fc_free(a->prompt_text);
+    fc_recipe_close(a->opened);
+}
+
+static void put(arg *args, size_t *n, arg a) { args[(*n)++] = a; }
+
+void request_args_engine(request_args *a, arg *args, size_t *n) {
+    put(args, n, (arg){.kind = ARG_HEADING, .name = "Engine:"});
+    put(args, n, (arg){.name = "threads", .kind = ARG_INT, .out = &a->threads, .value = "T", .help = "threads; default all cores"});
+    put(args, n, (arg){.name = "cpu", .kind = ARG_TEXT, .out = &a->cpu, .value = "LEVEL", .help = "auto, avx512, avx2 or portable"});
+    put(args, n, (arg){.name = "kv-type", .kind = ARG_TEXT, .out = &a->kv_type, .value = "TYPE", .help = "KV cache: f32, bf16 or int8; default f32 for f32 models, else bf16"});
+    put(args, n, (arg){.name = "kv-pool", .kind = ARG_BYTES, .out = &a->kv_pool, .value = "BYTES", .help = "KV memory of each model, such as 512M"});
+    put(args, n, (arg){.name = "ctx", .kind = ARG_INT, .out = &a->ctx, .value = "N", .help = "positions a request may use; default the model's, at most 8192"});
+    put(args, n, (arg){.name = "max-rows", .kind = ARG_INT, .out = &a->max_rows, .value = "N", .help = "rows of one batch; default 512"});
+    put(args, n, (arg){.name = "max-branches", .kind = ARG_INT, .out = &a->max_branches, .value = "N", .help = "KV timelines at once; default 1024"});
+    put(args, n, (arg){.name = "page-slots", .kind = ARG_INT, .out = &a->page_slots, .value = "P", .help = "token slots of a KV page: 8, 16, 32 or 64; default 16"});
+}
+
+void request_args_sampling(request_args *a, arg *args, size_t *n) {
+    fc_sampling *s = &a->sampling;
+    put(args, n, (arg){.kind = ARG_HEADING, .name = "Sampling:"});
+    put(args, n, (arg){.name = "seed", .kind = ARG_U64, .out = &a->seed, .value = "S", .help = "candidate i of a seed is the same for every n; default 1"});
+    put(args, n, (arg){.name = "max-tokens", .kind = ARG_INT, .out = &s->max_tokens, .value = "N", .help = "tokens a candidate; default 16"});
+    put(args, n, (arg){.name = "min-tokens", .kind = ARG_INT, .out = &s->min_tokens, .value = "N", .help = "no end before so many tokens"});
+    put(args, n, (arg){.name = "temperature", .kind = ARG_FLOAT, .out = &s->temperature, .value = "T", .help = "0 is greedy; default 1"});
+    put(args, n, (arg){.name = "top-k", .kind = ARG_INT, .out = &s->top_k, .value = "K", .help = "draw from the K most probable; 0 is off"});
+    put(args, n, (arg){.name = "top-p", .kind = ARG_FLOAT, .out = &s->top_p, .value = "P", .help = "draw from the most probable that reach mass P; 1 is off"});
+    put(args, n, (arg){.name = "min-p", .kind = ARG_FLOAT, .out = &s->min_p, .value = "P", .help = "drop what is under P times the most probable; 0 is off"});
+    put(args, n, (arg){.name = "typical-p", .kind = ARG_FLOAT, .out = &s->typical_p, .value = "P", .help = "draw from the most typical that reach mass P; 1 is off"});
+    put(args, n, (arg){.name = "repetition-penalty", .kind = ARG_FLOAT, .out = &s->repetition_penalty, .value = "R", .help = "over prompt and output; 1 is off"});
+    put(args, n, (arg){.name = "presence-penalty", .kind = ARG_FLOAT, .out = &s->presence_penalty, .value = "R", .help = "over the output; 0 is off"});
+    put(args, n, (arg){.name = "frequency-penalty", .kind = ARG_FLOAT, .out = &s->frequency_penalty, .value = "R", .help = "over the output, by count; 0 is off"});
+    put(args, n, (arg){.name = "logit-bias", .kind = ARG_LIST, .out = &a->bias, .value = "ID=VALUE", .help = "add VALUE to a token's logit; -inf forbids it; repeatable"});
+    put(args, n, (arg){.name = "stop", .kind = ARG_LIST, .out = &a->stop, .value = "TEXT", .help = "end a candidate before TEXT; repeatable"});
+    put(args, n, (arg){.name = "stop-token-id", .kind = ARG_LIST, .out = &a->stop_ids, .value = "ID", .help = "end a candidate at a token; repeatable"});
+    put(args, n, (arg){.name = "end", .kind = ARG_TEXT, .out = &a->end, .value = "TEXT", .help = "text of one token that ends a candidate"});
+    put(args, n, (arg){.name = "ignore-eos", .kind = ARG_FLAG, .out = &s->ignore_eos, .help = "the model's end tokens do not end a candidate"});
+    put(args, n, (arg){.name = "top-logprobs", .kind = ARG_INT, .out = &s->top_logprobs, .value = "N", .help = "alternatives of each token, in the JSON"});
+}
+
+fc_status read_text(const char *path, char **text, size_t *size) {
+    fc_str s = {0};
+    char buffer[65536];
+    size_t n;
+    fc_status st = FC_OK;
+    if (strcmp(path, "-") != 0) return fc_file_read(path, MAX_TEXT, text, size);
+    while (!st && (n = fread(buffer, 1, sizeof buffer, stdin)) > 0) {
+        st = fc_str_put(&s, buffer, n);
+        if (!st && s.size > MAX_TEXT) st = FC_FAIL(FC_ERR_FORMAT, "standard input: more than %d bytes", MAX_TEXT);
+    }
+    if (!st && ferror(stdin)) st = FC_FAIL(FC_ERR_IO, "standard input: %s", strerror(errno));
+    if (!st) st = fc_copy_bytes(fc_str_text(&s), s.size, "standard input", text);
+    if (!st) *size = s.size;
+    fc_str_fini(&s);
+    return st;
+}
+
+/* ---- prompts ---- */
+
+static fc_status parse_ids(const char *path, int32_t **out, size_t *n_out) {
+    char *text, *p;
+    size_t size, n = 0, cap = 0;
+    void *ids = NULL;
+    fc_status st;
+    FC_TRY(read_text(path, &text, &size));
+    st = strlen(text) == size ? FC_OK : FC_FAIL(FC_ERR_FORMAT, "%s: a NUL byte among the ids", path);
+    for (p = text; !st;) {
+        char *end;
+        long v;
+        p += strspn(p, " \t\r\n");
+        if (!*p) break;
+        errno = 0;
+        v = strtol(p, &end, 10);
+        if (errno || end == p || v < 0 || v > INT32_MAX || (*end && !strchr(" \t\r\n", *end)))
+            st = FC_FAIL(FC_ERR_FORMAT, "%s: id %zu: \"%.20s\" is not a decimal token id", path, n, p);
+        else st = fc_grow(&ids, &cap, n + 1, sizeof(int32_t), "prompt ids");
+        if (!st) ((int32_t *)ids)[n++] = (int32_t)v;
+        p = end;
+    }
+    if (!st && n == 0) st = FC_FAIL(FC_ERR_ARG, "%s: no ids", path);
+    fc_free(text);
+    if (st) {
+        fc_free(ids);
+        return st;
+    }
+    *out = ids;
+    *n_out = n;
+    return FC_OK;
+}
+
+static fc_status read_prompt(request_args *a, fc_request *r) {
+    int given = (a->prompt != NULL) + (a->prompt_file != NULL) + (a->prompt_ids != NULL);
+    if (given != 1) return FC_FAIL(FC_ERR_ARG, "give the prompt once: --prompt, --prompt-file or --prompt-ids%s", given ? "; more than one is given" : "");
+    if (a->prompt_ids) {
+        fc_tokenizer *t;
+        char *text;
+        size_t size;
+        fc_status st;
+        FC_TRY(parse_ids(a->prompt_ids, &a->ids, &a->n_ids));
+        r->prompt = (fc_prompt){.ids = a->ids, .n_ids = a->n_ids};
+        FC_TRY(fc_tokenizer_open(a->novelty, &t));
+        st = fc_tokenizer_decode(t, a->ids, a->n_ids, true, &text, &size);
+        if (!st) st = fc_str_put(&a->shown, text, size);
+        if (!st) fc_memory_free(text);
+        fc_tokenizer_close(t);
+        return st;
+    }
+    if (a->prompt_file) FC_TRY(read_text(a->prompt_file, &a->prompt_text, &a->prompt_size));
+    else a->prompt_size = strlen(a->prompt);
+    a->piece = (fc_piece){.text = a->prompt_file ? a->prompt_text : a->prompt, .size = a->prompt_size};
+    r->prompt = (fc_prompt){.pieces = &a->piece, .n_pieces = 1};
+    return fc_str_put(&a->shown, a->piece.text, a->piece.size);
+}
+
+/* ---- flags over the recipe ---- */
+
+static fc_status parse_biases(request_args *a, fc_sampling *s) {
+    void *p;
+    FC_TRY(fc_alloc(a->bias.n, sizeof *a->bias_ids, "logit bias", &p));
+    a->bias_ids = p;
+    FC_TRY(fc_alloc(a->bias.n, sizeof *a->bias_values, "logit bias", &p));
+    a->bias_values = p;
+    for (size_t i = 0; i < a->bias.n; i++) {
+        char *end, *end2;
+        long id = strtol(a->bias.items[i], &end, 10);
+        float v = *end == '=' ? strtof(end + 1, &end2) : NAN;
+        if (end == a->bias.items[i] || *end != '=' || end2 == end + 1 || *end2 || isnan(v) || id < 0 || id > INT32_MAX)
+            return FC_FAIL(FC_ERR_ARG, "--logit-bias: \"%s\" is not ID=VALUE", a->bias.items[i]);
+        a->bias_ids[i] = (int32_t)id;
+        a->bias_values[i] = v;
+    }
+    s->bias_ids = a->bias_ids;
+    s->bias_values = a->bias_values;
+    s->n_bias = a->bias.n;
+    return FC_OK;
+}
+
+static fc_status parse_stop_ids(request_args *a, fc_sampling *s) {
+    void *p;
+    FC_TRY(fc_alloc(a->stop_ids.n, sizeof *a->stop_id_list, "stop ids", &p));
+    a->stop_id_list = p;
+    for (size_t i = 0; i < a->stop_ids.n; i++) {
+        char *end;
+        long id = strtol(a->stop_ids.items[i], &end, 10);
+        if (end == a->stop_ids.items[i] || *end || id < 0 || id > INT32_MAX)
+            return FC_FAIL(FC_ERR_ARG, "--stop-token-id: \"%s\" is not a token id", a->stop_ids.items[i]);
+        a->stop_id_list[i] = (int32_t)id;
+    }
+    s->stop_ids = a->stop_id_list;
+    s->n_stop_ids = a->stop_ids.n;
+    return FC_OK;
+}
+
+/* score has no sampling options: given candidates are not drawn. */
+static fc_status override_sampling(request_args *a, const command *c, fc_sampling *s) {
+    const fc_sampling *f = &a->sampling;
+    if (!args_known(c, "max-tokens")) return FC_OK;
+    if (!a->recipe && !a->history.n) s->max_tokens = f->max_tokens; /* the command's own default */
+    if (args_given(c, "max-tokens")) s->max_tokens = f->max_tokens;
+    if (args_given(c, "min-tokens")) s->min_tokens = f->min_tokens;
+    if (args_given(c, "temperature")) s->temperature = f->temperature;
+    if (args_given(c, "top-k")) s->top_k = f->top_k;
+    if (args_given(c, "top-p")) s->top_p = f->top_p;
+    if (args_given(c, "min-p")) s->min_p = f->min_p;
+    if (args_given(c, "typical-p")) s->typical_p = f->typical_p;
+    if (args_given(c, "repetition-penalty")) s->repetition_penalty = f->repetition_penalty;
+    if (args_given(c, "presence-penalty")) s->presence_penalty = f->presence_penalty;
+    if (args_given(c, "frequency-penalty")) s->frequency_penalty = f->frequency_penalty;
+    if (args_given(c, "ignore-eos")) s->ignore_eos = f->ignore_eos;
+    if (args_given(c, "top-logprobs")) s->top_logprobs = f->top_logprobs;
+    if (a->stop.n) {
+        s->stop = a->stop.items;
+        s->n_stop = a->stop.n;
+    }
+    if (a->stop_ids.n) FC_TRY(parse_stop_ids(a, s));
+    return a->bias.n ? parse_biases(a, s) : FC_OK;
+}
+
+static fc_status override_scoring(request_args *a, fc_request *r) {
+    if (a->mode) {
+        FC_TRY(fc_score_mode_parse(a->mode, &r->mode));
+        if (r->mode != FC_SCORE_JUDGE) r->n_labels = 0; /* the recipe's, for another mode */
+        if (r->mode < FC_SCORE_REWARD) r->suffix = (fc_prompt){0};
+    }
+    if (a->suffix) {
+        a->suffix_piece = (fc_piece){.text = a->suffix, .size = strlen(a->suffix), .special = true};
+        r->suffix = (fc_prompt){.pieces = &a->suffix_piece, .n_pieces = 1};
+    }
+    if (a->labels.n) {
+        r->labels = a->labels.items;
+        r->n_labels = a->labels.n;
+    }
+    return FC_OK;
+}
+
+static fc_status show_pieces(request_args *a, const fc_prompt *p) {
+    for (size_t i = 0; i < p->n_pieces; i++) FC_TRY(fc_str_put(&a->shown, p->pieces[i].text, p->pieces[i].size));
+    return FC_OK;
+}
+
+/* The recipe file, or the built-in one for --history; what it says fills in what flags do not. */
+static fc_status use_recipe(request_args *a, const command *c, fc_request *r) {
+    const fc_holes holes = {.prompt = a->prompt, .history = a->history.items, .n_history = a->history.n};
+    fc_recipe_info *info;
+    if (a->recipe) FC_TRY(fc_recipe_open(a->recipe, &a->opened));
+    else FC_TRY(fc_recipe_builtin("interests", &a->opened));
+    if (a->prompt_ids || a->prompt_file)
+        return FC_FAIL(FC_ERR_ARG, "--%s: a recipe's template takes --prompt or --history", a->prompt_ids ? "prompt-ids" : "prompt-file");
+    if (a->taxonomy) FC_TRY(fc_recipe_set_taxonomy(a->opened, a->taxonomy));
+    info = fc_recipe_edit(a->opened);
+    if (args_given(c, "n")) info->n = a->n;
+    if (args_given(c, "keep")) info->keep = a->keep;
+    if (args_given(c, "seed")) info->seed = a->seed;
+    if (a->end) info->end = a->end;
+    if (!a->novelty) a->novelty = info->novelty_model;
+    if (!a->alignment) a->alignment = info->alignment_model;
+    FC_TRY(fc_recipe_request(a->opened, &holes, r));
+    return show_pieces(a, &r->prompt);
+}
+
+/* Without a recipe, --taxonomy only marks valid names. */
+static fc_status use_flags(request_args *a, fc_request *r) {
+    static const char empty[] = "{\"novelty\":{\"template\":\"{prompt}\"}}";
+    if (!a->novelty) return FC_FAIL(FC_ERR_ARG, "--novelty: a model is needed");
+    r->n = a->n;
+    r->keep = a->keep;
+    r->seed = a->seed;
+    r->end = a->end;
+    FC_TRY(read_prompt(a, r));
+    if (!a->taxonomy) return FC_OK;
+    FC_TRY(fc_recipe_parse("--taxonomy", empty, sizeof empty - 1, &a->opened));
+    FC_TRY(fc_recipe_set_taxonomy(a->opened, a->taxonomy));
+    r->n_names = fc_recipe_names(a->opened, &r->names);
+    return FC_OK;
+}
+
+fc_status request_args_open(request_args *a, const command *c, bool needs_alignment, fc_engine **engine, fc_request *r) {
+    fc_engine_options o;
+    fc_request_init(r);
+    if (a->recipe || a->history.n) FC_TRY(use_recipe(a, c, r));
+    else FC_TRY(use_flags(a, r));
+    FC_TRY(override_sampling(a, c, &r->sampling));
+    FC_TRY(override_scoring(a, r));
+    if (!a->novelty) return FC_FAIL(FC_ERR_ARG, "--novelty: a model is needed, and the recipe names none");
+    if (!a->alignment && needs_alignment)
+        return FC_FAIL(FC_ERR_ARG, "--alignment: a model is needed, or none to rank by log-prob");
+    r->score = a->alignment && strcmp(a->alignment, "none") != 0;
+    if (!r->score && (a->mode || a->suffix || a->labels.n))
+        return FC_FAIL(FC_ERR_ARG, "--mode, --suffix and --label need an alignment model");
+    o = (fc_engine_options){
+        .novelty = a->novelty,
+        .alignment = r->score ? a->alignment : NULL,
+        .kv_type = a->kv_type,
+        .cpu = a->cpu,
+        .threads = a->threads,
+        .ctx = a->ctx,
+        .page_slots = a->page_slots,
+        .max_rows = a->max_rows,
+        .max_branches = a->max_branches,
+        .kv_pool = a->kv_pool,
+    };
+    return fc_engine_open(&o, engine);
+}
+
+fc_status request_wait(fc_engine *e, uint64_t id, void (*on_event)(void *self, const fc_event *ev), void *self, fc_event *done) {
+    for (;;) {
+        fc_event ev;
+        FC_TRY(fc_poll(e, -1, &ev));
+        if (ev.type == FC_EVENT_DONE && ev.id == id) {
+            *done = ev;
+            return ev.status ? FC_FAIL(ev.status, "%s", ev.error) : FC_OK;
+        }
+        if (on_event) on_event(self, &ev);
+        fc_event_fini(&ev);
+    }
+}

@@ -1,0 +1,46 @@
+/* request_args - the options that bestof, run and score share: models, engine, sampling; and how they become a request. */
+#ifndef FC_APP_REQUEST_ARGS_H
+#define FC_APP_REQUEST_ARGS_H
+
+#include "engine/app/args.h"
+#include "engine/base/str.h"
+#include "engine/forkcast.h"
+
+/* Where option values land. Zeroed, then request_args_init. */
+typedef struct {
+    const char *recipe, *novelty, *alignment, *taxonomy;
+    const char *prompt, *prompt_file, *prompt_ids, *mode, *suffix, *end, *kv_type, *cpu;
+    arg_list history, labels, stop, bias, stop_ids;
+    fc_sampling sampling;
+    int n, keep, threads, ctx, max_rows, max_branches, page_slots;
+    uint64_t seed, kv_pool;
+    bool json;
+
+    /* owned */
+    fc_recipe *opened;
+    char *prompt_text;
+    size_t prompt_size;
+    fc_piece piece, suffix_piece;
+    int32_t *ids, *bias_ids, *stop_id_list;
+    float *bias_values;
+    size_t n_ids;
+    fc_str shown; /* the prompt as text, for the JSON */
+} request_args;
+
+void request_args_init(request_args *a);
+void request_args_fini(request_args *a);
+
+/* Rows of the option table; each appends to args[*n]. */
+void request_args_engine(request_args *a, arg *args, size_t *n);
+void request_args_sampling(request_args *a, arg *args, size_t *n);
+
+/* Reads recipe, prompt and files; opens the engine. The request points into *a. c: the parsed command, for what was given. */
+fc_status request_args_open(request_args *a, const command *c, bool needs_alignment, fc_engine **engine, fc_request *r);
+
+/* Waits for the done event of id; other events go to on_event (may be NULL). Caller: fc_event_fini. */
+fc_status request_wait(fc_engine *e, uint64_t id, void (*on_event)(void *self, const fc_event *ev), void *self, fc_event *done);
+
+/* A whole file, or standard input for "-": text with NUL behind, freed with fc_free. */
+fc_status read_text(const char *path, char **text, size_t *size);
+
+#endif

@@ -1,0 +1,99 @@
+/* run - one plain completion, streamed to the terminal. */
+#include "engine/app/commands.h"
+#include "engine/app/print.h"
+#include "engine/app/request_args.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void stream(void *self, const fc_event *ev) {
+    (void)self;
+    if (ev->type != FC_EVENT_TOKEN || ev->text_size == 0) return;
+    fwrite(ev->text, 1, ev->text_size, stdout);
+    fflush(stdout);
+}
+
+/* The prompt as the user's turn of the model's own chat template. */
+static fc_status as_chat(request_args *a, const char *system, fc_request *r, fc_piece **pieces) {
+    fc_tokenizer *t;
+    fc_message m[2];
+    size_t n = 0, n_pieces;
+    fc_status st;
+    if (a->prompt_ids) return FC_FAIL(FC_ERR_ARG, "--chat: the template takes text, not --prompt-ids");
+    if (system) m[n++] = (fc_message){"system", system};
+    m[n++] = (fc_message){"user", r->prompt.pieces[0].text};
+    FC_TRY(fc_tokenizer_open(a->novelty, &t));
+    st = fc_tokenizer_chat(t, m, n, true, pieces, &n_pieces);
+    fc_tokenizer_close(t);
+    if (!st) r->prompt = (fc_prompt){.pieces = *pieces, .n_pieces = n_pieces};
+    return st;
+}
+
+static fc_status job(request_args *a, command *c, bool chat, const char *system) {
+    fc_engine *e = NULL;
+    fc_event done = {0};
+    fc_str out = {0};
+    fc_piece *pieces = NULL;
+    fc_request r;
+    uint64_t id;
+    fc_status st = request_args_open(a, c, false, &e, &r);
+    if (!st && chat) st = as_chat(a, system, &r, &pieces);
+    r.events = !a->json;
+    if (!st) st = fc_submit(e, &r, &id);
+    if (!st) st = request_wait(e, id, a->json ? NULL : stream, NULL, &done);
+    if (!st && a->json) {
+        st = print_json(done.result, &(print_options){.prompt = fc_str_text(&a->shown), .prompt_size = a->shown.size}, &out);
+        if (!st && fputs(fc_str_text(&out), stdout) < 0) st = FC_FAIL(FC_ERR_IO, "standard output: cannot write");
+    } else if (!st) {
+        const fc_timings_ms *t = &done.result->timings;
+        size_t tokens = done.result->all[0].n_logprobs;
+        printf("\n");
+        if (fflush(stdout) != 0) st = FC_FAIL(FC_ERR_IO, "standard output: cannot write");
+        fprintf(stderr, "%zu prompt and %zu new tokens; load %.0f ms, prefill %.0f ms, decode %.0f ms (%.1f tokens/s)\n",
+                done.result->prompt_tokens, tokens, t->load, t->prefill, t->decode,
+                t->decode > 0 ? 1000.0 * (double)(tokens - 1) / t->decode : 0.0);
+    }
+    fc_str_fini(&out);
+    fc_event_fini(&done);
+    fc_engine_close(e);
+    fc_memory_free(pieces);
+    return st;
+}
+
+int cmd_run(int argc, char **argv) {
+    request_args a;
+    bool chat = false, help;
+    const char *system = NULL;
+    int rest;
+    size_t n = 0;
+    arg args[64];
+    command c = {
+        .name = "run",
+        .usage = "run --model MODEL --prompt TEXT [options]",
+        .about = "Completes one prompt and streams the text to standard output.",
+        .args = args,
+    };
+    fc_status st;
+    request_args_init(&a);
+    a.n = 1;
+    a.alignment = "none";
+    a.sampling.max_tokens = 128;
+    args[n++] = (arg){.kind = ARG_HEADING, .name = "Job:"};
+    args[n++] = (arg){.name = "model", .kind = ARG_TEXT, .out = &a.novelty, .value = "MODEL", .help = "GGUF, safetensors or a folder"};
+    args[n++] = (arg){.name = "prompt", .kind = ARG_TEXT, .out = &a.prompt, .value = "TEXT", .help = "used as it stands, or as the user's turn with --chat"};
+    args[n++] = (arg){.name = "prompt-file", .kind = ARG_TEXT, .out = &a.prompt_file, .value = "FILE", .help = "the same from a file; - is standard input"};
+    args[n++] = (arg){.name = "prompt-ids", .kind = ARG_TEXT, .out = &a.prompt_ids, .value = "FILE", .help = "decimal token ids; - is standard input"};
+    args[n++] = (arg){.name = "chat", .kind = ARG_FLAG, .out = &chat, .help = "apply the model's chat template"};
+    args[n++] = (arg){.name = "system", .kind = ARG_TEXT, .out = &system, .value = "TEXT", .help = "with --chat: the system message"};
+    request_args_sampling(&a, args, &n);
+    request_args_engine(&a, args, &n);
+    args[n++] = (arg){.kind = ARG_HEADING, .name = "Output:"};
+    args[n++] = (arg){.name = "json", .kind = ARG_FLAG, .out = &a.json, .help = "one JSON object at the end instead of the stream"};
+    c.n_args = n;
+    st = args_parse(&c, argc, argv, &rest, &help);
+    if (!st && !help && system && !chat) st = FC_FAIL(FC_ERR_ARG, "--system: only --chat has a system message");
+    if (!st && !help && !a.novelty) st = FC_FAIL(FC_ERR_ARG, "--model: a model is needed");
+    if (!st && !help) st = job(&a, &c, chat, system);
+    request_args_fini(&a);
+    return args_exit("run", st);
+}

@@ -1,0 +1,116 @@
+/* score - a prompt and candidates from a file, scored in one pass. */
+#include "engine/app/commands.h"
+#include "engine/app/print.h"
+#include "engine/app/request_args.h"
+#include "engine/base/json.h"
+#include "engine/base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Lines of text; "\n" and "\\" inside a line are written \n and \\. */
+static fc_status split_lines(const char *path, char *text, size_t size, fc_given **out, size_t *n_out) {
+    void *given = NULL;
+    size_t n = 0, cap = 0;
+    for (char *p = text, *end = text + size; p < end;) {
+        char *eol = memchr(p, '\n', (size_t)(end - p)), *next = eol ? eol + 1 : end, *w = p, *line = p;
+        fc_status st;
+        if (!eol) eol = end;
+        if (eol > p && eol[-1] == '\r') eol--;
+        for (; p < eol; p++) {
+            if (*p == '\\' && p + 1 < eol && (p[1] == 'n' || p[1] == '\\')) *w++ = *++p == 'n' ? '\n' : '\\';
+            else *w++ = *p;
+        }
+        st = fc_grow(&given, &cap, n + 1, sizeof(fc_given), path);
+        if (st) {
+            fc_free(given);
+            return st;
+        }
+        ((fc_given *)given)[n++] = (fc_given){.text = line, .size = (size_t)(w - line)};
+        p = next;
+    }
+    if (n == 0) return FC_FAIL(FC_ERR_ARG, "%s: no candidates", path);
+    *out = given;
+    *n_out = n;
+    return FC_OK;
+}
+
+static fc_status put_tsv(const fc_result *r, fc_str *out) {
+    FC_TRY(fc_str_puts(out, "index\trank\tscore\ttext\n"));
+    for (int i = 0; i < r->n_all; i++) {
+        const fc_candidate *c = &r->all[i];
+        FC_TRY(fc_str_printf(out, "%d\t%d\t%.9g\t", c->index, c->rank, c->score));
+        FC_TRY(print_escaped(c->text, c->text_size, 0, out));
+        FC_TRY(fc_str_puts(out, "\n"));
+    }
+    return FC_OK;
+}
+
+static fc_status job(request_args *a, command *c, const char *path) {
+    fc_engine *e = NULL;
+    fc_event done = {0};
+    fc_str out = {0};
+    fc_given *given = NULL;
+    char *text = NULL;
+    size_t size, n = 0;
+    fc_request r;
+    uint64_t id;
+    fc_status st = read_text(path, &text, &size);
+    if (!st) st = split_lines(path, text, size, &given, &n);
+    if (!st) st = request_args_open(a, c, true, &e, &r);
+    if (!st) {
+        r.given = given;
+        r.n_given = n;
+        r.keep = 0;
+        st = fc_submit(e, &r, &id);
+    }
+    if (!st) st = request_wait(e, id, NULL, NULL, &done);
+    if (!st && a->json) st = print_json(done.result, &(print_options){.prompt = fc_str_text(&a->shown), .prompt_size = a->shown.size, .all = true}, &out);
+    else if (!st) st = put_tsv(done.result, &out);
+    if (!st && (fwrite(fc_str_text(&out), 1, out.size, stdout) != out.size || fflush(stdout) != 0))
+        st = FC_FAIL(FC_ERR_IO, "standard output: cannot write");
+    fc_str_fini(&out);
+    fc_event_fini(&done);
+    fc_engine_close(e);
+    fc_free(given);
+    fc_free(text);
+    return st;
+}
+
+int cmd_score(int argc, char **argv) {
+    request_args a;
+    const char *candidates = NULL;
+    bool help;
+    int rest;
+    size_t n = 0;
+    arg args[64];
+    command c = {
+        .name = "score",
+        .usage = "score --model MODEL --prompt TEXT --candidates FILE [options]",
+        .about = "Scores given candidates for one prompt: the prompt is computed once, each distinct candidate once.\n"
+                 "Prints TSV in the order of the file: index, rank, score, text.",
+        .args = args,
+    };
+    fc_status st;
+    request_args_init(&a);
+    args[n++] = (arg){.kind = ARG_HEADING, .name = "Job:"};
+    args[n++] = (arg){.name = "model", .kind = ARG_TEXT, .out = &a.novelty, .value = "MODEL", .help = "the model that scores: GGUF, safetensors or a folder"};
+    args[n++] = (arg){.name = "prompt", .kind = ARG_TEXT, .out = &a.prompt, .value = "TEXT", .help = "what stands before each candidate"};
+    args[n++] = (arg){.name = "prompt-file", .kind = ARG_TEXT, .out = &a.prompt_file, .value = "FILE", .help = "the same from a file; - is standard input"};
+    args[n++] = (arg){.name = "prompt-ids", .kind = ARG_TEXT, .out = &a.prompt_ids, .value = "FILE", .help = "decimal token ids; - is standard input"};
+    args[n++] = (arg){.name = "candidates", .kind = ARG_TEXT, .out = &candidates, .value = "FILE", .help = "one a line, \\n for a line break; - is standard input"};
+    args[n++] = (arg){.name = "mode", .kind = ARG_TEXT, .out = &a.mode, .value = "MODE", .help = "loglik-mean (default), loglik-sum, reward or judge"};
+    args[n++] = (arg){.name = "suffix", .kind = ARG_TEXT, .out = &a.suffix, .value = "TEXT", .help = "what the model reads after the candidate"};
+    args[n++] = (arg){.name = "label", .kind = ARG_LIST, .out = &a.labels, .value = "TEXT", .help = "judge: one token each; the first one's probability is the score"};
+    request_args_engine(&a, args, &n);
+    args[n++] = (arg){.kind = ARG_HEADING, .name = "Output:"};
+    args[n++] = (arg){.name = "json", .kind = ARG_FLAG, .out = &a.json, .help = "one JSON object instead of TSV"};
+    c.n_args = n;
+    st = args_parse(&c, argc, argv, &rest, &help);
+    if (!st && !help && !a.novelty) st = FC_FAIL(FC_ERR_ARG, "--model: a model is needed");
+    if (!st && !help && !candidates) st = FC_FAIL(FC_ERR_ARG, "--candidates: a file is needed");
+    a.alignment = a.novelty; /* one model is both: loaded once */
+    if (!st && !help) st = job(&a, &c, candidates);
+    request_args_fini(&a);
+    return args_exit("score", st);
+}

@@ -1,0 +1,144 @@
+/* tokenize - text to token ids, and back. */
+#include "engine/app/commands.h"
+#include "engine/app/print.h"
+#include "engine/app/request_args.h"
+#include "engine/base/json.h"
+#include "engine/base/mem.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    const char *model, *text, *file;
+    bool decode, add_special, special, json;
+} options;
+
+static fc_status put_ids(const fc_tokenizer *t, const options *o, const int32_t *ids, size_t n, fc_str *out) {
+    json_object j = {.out = out};
+    if (!o->json) {
+        for (size_t i = 0; i < n; i++) FC_TRY(fc_str_printf(out, "%s%d", i ? " " : "", ids[i]));
+        return fc_str_puts(out, "\n");
+    }
+    FC_TRY(fc_str_puts(out, "{"));
+    FC_TRY(json_int(&j, "count", (int64_t)n));
+    FC_TRY(json_ids(&j, "tokens", ids, n));
+    FC_TRY(json_key(&j, "token_strs"));
+    FC_TRY(fc_str_puts(out, "["));
+    for (size_t i = 0; i < n; i++) {
+        char *text;
+        size_t size;
+        fc_status st;
+        FC_TRY(fc_tokenizer_decode(t, &ids[i], 1, true, &text, &size));
+        st = i ? fc_str_puts(out, ",") : FC_OK;
+        if (!st) st = fc_json_put_string(out, text, size);
+        fc_memory_free(text);
+        FC_TRY(st);
+    }
+    return fc_str_puts(out, "]}\n");
+}
+
+static fc_status parse_list(const char *text, int32_t **out, size_t *n_out) {
+    void *ids = NULL;
+    size_t n = 0, cap = 0;
+    fc_status st = FC_OK;
+    for (const char *p = text; !st;) {
+        char *end;
+        long v;
+        p += strspn(p, " \t\r\n,");
+        if (!*p) break;
+        errno = 0;
+        v = strtol(p, &end, 10);
+        if (errno || end == p || v < 0 || v > INT32_MAX) st = FC_FAIL(FC_ERR_ARG, "\"%.20s\" is not a decimal token id", p);
+        else st = fc_grow(&ids, &cap, n + 1, sizeof(int32_t), "token ids");
+        if (!st) ((int32_t *)ids)[n++] = (int32_t)v;
+        p = end;
+    }
+    if (st) {
+        fc_free(ids);
+        return st;
+    }
+    *out = ids;
+    *n_out = n;
+    return FC_OK;
+}
+
+static fc_status work(const options *o, const char *text, size_t size, fc_str *out) {
+    fc_tokenizer *t;
+    int32_t *ids = NULL;
+    size_t n = 0;
+    fc_status st;
+    FC_TRY(fc_tokenizer_open(o->model, &t));
+    if (o->decode) {
+        char *decoded = NULL;
+        size_t decoded_size;
+        json_object j = {.out = out};
+        st = parse_list(text, &ids, &n);
+        if (!st) st = fc_tokenizer_decode(t, ids, n, o->special, &decoded, &decoded_size);
+        if (!st && o->json) {
+            st = fc_str_puts(out, "{");
+            if (!st) st = json_text(&j, "text", decoded, decoded_size);
+            if (!st) st = fc_str_puts(out, "}\n");
+        } else if (!st) {
+            st = fc_str_put(out, decoded, decoded_size);
+        }
+        if (decoded) fc_memory_free(decoded);
+        fc_free(ids);
+    } else {
+        st = fc_tokenizer_encode(t, text, size, o->add_special, o->special, &ids, &n);
+        if (!st) st = put_ids(t, o, ids, n, out);
+        if (ids) fc_memory_free(ids);
+    }
+    fc_tokenizer_close(t);
+    return st;
+}
+
+static fc_status job(const options *o, const char *positional) {
+    const char *text = o->text ? o->text : positional;
+    char *read = NULL;
+    size_t size;
+    fc_str out = {0};
+    fc_status st = FC_OK;
+    if (!o->model) return FC_FAIL(FC_ERR_ARG, "--model: a model is needed");
+    if (o->decode && o->add_special) return FC_FAIL(FC_ERR_ARG, "--add-special: it is for text to ids, not for --decode");
+    if (text && o->file) return FC_FAIL(FC_ERR_ARG, "give a text or --file, not both");
+    if (text) size = strlen(text);
+    else {
+        FC_TRY(read_text(o->file ? o->file : "-", &read, &size));
+        text = read;
+    }
+    st = work(o, text, size, &out);
+    if (!st && (fwrite(fc_str_text(&out), 1, out.size, stdout) != out.size || fflush(stdout) != 0))
+        st = FC_FAIL(FC_ERR_IO, "standard output: cannot write");
+    fc_str_fini(&out);
+    fc_free(read);
+    return st;
+}
+
+int cmd_tokenize(int argc, char **argv) {
+    options o = {0};
+    bool help;
+    int rest = argc;
+    arg args[] = {
+        {.name = "model", .kind = ARG_TEXT, .out = &o.model, .value = "MODEL", .help = "GGUF, safetensors or a folder; no weights are read"},
+        {.name = "text", .kind = ARG_TEXT, .out = &o.text, .value = "TEXT", .help = "the text, or ids with --decode; else the argument, --file, or standard input"},
+        {.name = "file", .kind = ARG_TEXT, .out = &o.file, .value = "FILE", .help = "read the text from a file; - is standard input"},
+        {.name = "decode", .kind = ARG_FLAG, .out = &o.decode, .help = "ids to text instead"},
+        {.name = "add-special", .kind = ARG_FLAG, .out = &o.add_special, .help = "add BOS and EOS as the tokenizer's rule says"},
+        {.name = "special", .kind = ARG_FLAG, .out = &o.special, .help = "names of special tokens in the text become those tokens; shown by --decode"},
+        {.name = "json", .kind = ARG_FLAG, .out = &o.json, .help = "count, tokens and token_strs as JSON"},
+    };
+    command c = {
+        .name = "tokenize",
+        .usage = "tokenize --model MODEL [TEXT]",
+        .about = "Prints the token ids of a text, or the text of ids.",
+        .args = args,
+        .n_args = sizeof args / sizeof *args,
+        .positional = "TEXT",
+    };
+    fc_status st = args_parse(&c, argc, argv, &rest, &help);
+    if (!st && !help && argc - rest > 1) st = FC_FAIL(FC_ERR_ARG, "one text is taken, %d are given; quote it", argc - rest);
+    if (!st && !help) st = job(&o, rest < argc ? argv[rest] : NULL);
+    return args_exit("tokenize", st);
+}
