@@ -146,29 +146,23 @@ static fc_status unknown_name(const fc_recipe *r, const char *name) {
     return FC_FAIL(FC_ERR_ARG, "%s: history: the taxonomy has no name \"%.80s\"", r->name, name);
 }
 
-/* Copies what fills the holes into the request's arena and finds the keywords of each name. */
+/* Finds the keywords of each name. Texts are borrowed: filling a template copies them. */
 static fc_status take_values(fc_recipe *r, const fc_holes *h, fc_template_values *out) {
-    const char **history, **keywords;
+    const char **keywords;
     void *p;
-    *out = (fc_template_values){.n_history = h->n_history};
+    *out = (fc_template_values){.prompt = h->prompt, .history = h->history, .n_history = h->n_history};
     if (h->prompt && !h->prompt[0]) return FC_FAIL(FC_ERR_ARG, "%s: prompt: it is empty", r->name);
-    if (h->prompt) FC_TRY(copy(&r->request, h->prompt, strlen(h->prompt), &out->prompt));
-    FC_TRY(fc_arena_alloc(&r->request, h->n_history, sizeof *history, &p));
-    history = p;
     FC_TRY(fc_arena_alloc(&r->request, h->n_history, sizeof *keywords, &p));
     keywords = p;
     for (size_t i = 0; i < h->n_history; i++) {
         const char *name = h->history[i];
         int at;
         if (!name || !name[0]) return FC_FAIL(FC_ERR_ARG, "%s: history: name %zu is empty", r->name, i + 1);
-        FC_TRY(copy(&r->request, name, strlen(name), &history[i]));
         if (!r->taxonomy) continue;
         at = fc_taxonomy_find(r->taxonomy, name);
         if (at < 0) return unknown_name(r, name);
-        FC_TRY(copy(&r->request, r->taxonomy->entries[at].keywords, strlen(r->taxonomy->entries[at].keywords),
-                    &keywords[i]));
+        keywords[i] = r->taxonomy->entries[at].keywords;
     }
-    out->history = history;
     if (r->taxonomy) out->keywords = keywords;
     return FC_OK;
 }
