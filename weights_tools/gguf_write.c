@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 /* GGUF's numbers. */
-enum { T_U32 = 4, T_I32 = 5, T_F32 = 6, T_BOOL = 7, T_STRING = 8, T_ARRAY = 9 };
+enum { T_U8 = 0, T_U32 = 4, T_I32 = 5, T_F32 = 6, T_BOOL = 7, T_STRING = 8, T_ARRAY = 9 };
 enum { VERSION = 3, ALIGNMENT = 32, BUFFER = 1 << 20 };
 
 static const int type_numbers[FC_DTYPE_COUNT] = {
@@ -36,6 +36,9 @@ struct fc_gguf_write {
     unsigned char *buffer;             /* [BUFFER] */
     size_t used;
     uint64_t written;
+    fc_progress progress; /* NULL before start */
+    void *arg;
+    uint64_t done, reported; /* tensor bytes given, and when progress last heard of them */
 };
 
 static fc_status system_failed(const fc_gguf_write *w, const char *what) {
@@ -149,6 +152,11 @@ fc_status fc_gguf_write_strings(fc_gguf_write *w, const char *key, const fc_view
     return FC_OK;
 }
 
+fc_status fc_gguf_write_u8s(fc_gguf_write *w, const char *key, const uint8_t *v, size_t n) {
+    FC_TRY(put_array(w, key, T_U8, n));
+    return put(&w->meta, v, n);
+}
+
 fc_status fc_gguf_write_i32s(fc_gguf_write *w, const char *key, const int32_t *v, size_t n) {
     FC_TRY(put_array(w, key, T_I32, n));
     return put(&w->meta, v, n * sizeof *v);
@@ -231,7 +239,7 @@ static fc_status emit_padding(fc_gguf_write *w, uint64_t behind) {
     return emit(w, zeros, (size_t)(padded(behind) - behind));
 }
 
-fc_status fc_gguf_write_start(fc_gguf_write *w, uint64_t *data_bytes) {
+fc_status fc_gguf_write_start(fc_gguf_write *w, fc_progress progress, void *arg) {
     fc_str head = {0};
     uint64_t size;
     fc_status st = fc_str_puts(&head, "GGUF");
@@ -254,7 +262,8 @@ fc_status fc_gguf_write_start(fc_gguf_write *w, uint64_t *data_bytes) {
     FC_TRY(emit(w, w->meta.data, w->meta.size));
     FC_TRY(emit(w, w->table.data, w->table.size));
     FC_TRY(emit_padding(w, size));
-    if (data_bytes) *data_bytes = w->data_bytes;
+    w->progress = progress;
+    w->arg = arg;
     return FC_OK;
 }
 
@@ -268,10 +277,15 @@ fc_status fc_gguf_write_data(fc_gguf_write *w, const void *bytes, size_t size) {
         p += k;
         size -= k;
         w->tensor_left -= k;
+        w->done += k;
         if (w->tensor_left) continue;
         FC_TRY(emit_padding(w, w->sizes[w->tensor]));
         w->tensor++;
         w->tensor_left = w->tensor < w->n_tensors ? w->sizes[w->tensor] : 0;
+    }
+    if (w->progress && (w->done - w->reported >= BUFFER || w->done == w->data_bytes)) {
+        w->progress(w->arg, w->done, w->data_bytes);
+        w->reported = w->done;
     }
     return FC_OK;
 }

@@ -11,6 +11,7 @@
 #ifndef FC_WEIGHTS_GGUF_WRITE_H
 #define FC_WEIGHTS_GGUF_WRITE_H
 
+#include "weights_tools/tools.h"
 #include "weights_tools/weights.h"
 
 typedef struct fc_gguf_write fc_gguf_write; /* opaque; owns the partial file */
@@ -24,6 +25,7 @@ fc_status fc_gguf_write_f32(fc_gguf_write *w, const char *key, float v);
 fc_status fc_gguf_write_bool(fc_gguf_write *w, const char *key, bool v);
 fc_status fc_gguf_write_string(fc_gguf_write *w, const char *key, const char *text, size_t size);
 fc_status fc_gguf_write_strings(fc_gguf_write *w, const char *key, const fc_view_str *v, size_t n);
+fc_status fc_gguf_write_u8s(fc_gguf_write *w, const char *key, const uint8_t *v, size_t n);
 fc_status fc_gguf_write_i32s(fc_gguf_write *w, const char *key, const int32_t *v, size_t n);
 fc_status fc_gguf_write_f32s(fc_gguf_write *w, const char *key, const float *v, size_t n);
 fc_status fc_gguf_write_bools(fc_gguf_write *w, const char *key, const bool *v, size_t n);
@@ -33,9 +35,9 @@ fc_status fc_gguf_write_entry(fc_gguf_write *w, const void *entry, size_t size);
 /* N rows of K elements; n_dims is 1 (then N is 1) or 2. */
 fc_status fc_gguf_write_tensor(fc_gguf_write *w, const char *name, fc_dtype type, int n_dims, int64_t N, int64_t K);
 
-/* Writes the header and asks the file system for the whole size, so that a full disk shows now. *data_bytes: what data will
- * be given, padding apart; NULL is fine. */
-fc_status fc_gguf_write_start(fc_gguf_write *w, uint64_t *data_bytes);
+/* Writes the header and asks the file system for the whole size, so that a full disk shows now. progress (NULL is fine)
+ * hears of tensor bytes from here on, about once a MiB and at the end. */
+fc_status fc_gguf_write_start(fc_gguf_write *w, fc_progress progress, void *arg);
 /* The next bytes of the tensors, row after row; padding between tensors is added here. */
 fc_status fc_gguf_write_data(fc_gguf_write *w, const void *bytes, size_t size);
 fc_status fc_gguf_write_finish(fc_gguf_write *w);

@@ -20,8 +20,6 @@
 #include <math.h>
 #include <string.h>
 
-enum { STEP = 1 << 20 }; /* bytes between two reports of progress */
-
 /* attention scores of this spread choose between positions, and neither evenly nor one alone */
 static const double query_gain = 1.3;
 /* averaging over positions and silu(g)*u make an output smaller than what enters; measured, not exact */
@@ -145,7 +143,6 @@ typedef struct {
     fc_gguf_write *w;
     fc_progress progress;
     void *arg;
-    uint64_t done, total, reported;
 } job;
 
 static fc_status write_tensor(job *j, const fc_layout_entry *e, float *row, void *packed) {
@@ -160,11 +157,6 @@ static fc_status write_tensor(job *j, const fc_layout_entry *e, float *row, void
         else draw(&state, v, row, (size_t)e->K);
         FC_TRY(fc_quant_row(type, row, packed, (size_t)e->K));
         FC_TRY(fc_gguf_write_data(j->w, packed, bytes));
-        j->done += bytes;
-        if (j->progress && (j->done - j->reported >= STEP || j->done == j->total)) {
-            j->progress(j->arg, j->done, j->total);
-            j->reported = j->done;
-        }
     }
     return FC_OK;
 }
@@ -182,7 +174,7 @@ static fc_status write_model(job *j) {
         FC_TRY(fc_gguf_write_tensor(j->w, e.name, fc_config_tensor_type(j->o->type, e.name, e.vector, e.K),
                                     e.vector ? 1 : 2, e.N, e.K));
     }
-    FC_TRY(fc_gguf_write_start(j->w, &j->total));
+    FC_TRY(fc_gguf_write_start(j->w, j->progress, j->arg));
     FC_TRY_GOTO(st, fc_alloc(longest, sizeof(float), "row", &row), out);
     FC_TRY_GOTO(st, fc_alloc(longest, sizeof(float), "row", &packed), out); /* no type is wider than a float */
     for (size_t i = 0; i < n; i++) {
