@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# test - everything that can be tested on this machine: a gcc build with all tests, then the unit tests under ASan + UBSan.
+# The last line is "N passed, N failed, N skipped". --long adds what is too slow for every run.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+long=OFF
+for a in "$@"; do
+    case "$a" in
+    --long) long=ON ;;
+    *) printf 'test: unknown option %s; --long is the only one\n' "$a" >&2; exit 2 ;;
+    esac
+done
+
+packages=(libcmocka-dev g++ clang libclang-rt-14-dev python3-venv)
+missing=()
+for p in "${packages[@]}"; do
+    dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || missing+=("$p")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+    sudo=()
+    [ "$(id -u)" -eq 0 ] || sudo=(sudo)
+    "${sudo[@]}" apt-get update -qq
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+fi
+./quickstart.sh --no-run # the program, its packages and the model
+
+passed=0 failed=0 skipped=0
+# Runs ctest in a build folder, adds its counts, prints seconds per label.
+run_tests() {
+    local dir=$1 name=$2 log=$1/ctest.log
+    shift 2
+    printf '\n== %s\n' "$name"
+    set +e
+    ctest --test-dir "$dir" --output-on-failure -j "$(nproc)" "$@" 2>&1 | tee "$log"
+    local rc=${PIPESTATUS[0]}
+    set -e
+    local p f s
+    p=$(grep -cE '^ *[0-9]+/[0-9]+ Test +#[0-9]+: .* +Passed ' "$log" || true)
+    s=$(grep -cE '^ *[0-9]+/[0-9]+ Test +#[0-9]+: .*\*\*\*Skipped ' "$log" || true)
+    f=$(grep -cE '^ *[0-9]+/[0-9]+ Test +#[0-9]+: .*\*\*\*(Failed|Timeout|Exception|Not Run)' "$log" || true)
+    [ "$rc" -eq 0 ] || [ "$f" -gt 0 ] || f=1 # ctest itself failed
+    [ $((p + f)) -gt 0 ] || f=1             # a run without tests is a failure
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+}
+
+finish() { # whatever happened, the counts come last
+    printf '\n%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+}
+# Builds everything in build/NAME with a compiler; a warning counts as a failure.
+build() {
+    local name=$1 compiler=$2 log
+    shift 2
+    mkdir -p "build/$name"
+    log=build/$name/build.log
+    if ! { CC=$compiler cmake -S . -B "build/$name" -G Ninja "$@" && ninja -C "build/$name"; } >"$log" 2>&1; then
+        tail -60 "$log"
+        failed=$((failed + 1))
+        finish
+        exit 1
+    fi
+    if grep -q 'warning:' "$log"; then
+        grep -A4 'warning:' "$log" | head -40
+        printf 'test: %s warns\n' "$compiler"
+        failed=$((failed + 1))
+    fi
+}
+
+build test gcc -DCMAKE_BUILD_TYPE=Release -DFORKCAST_TEST_LONG=$long
+run_tests build/test "all tests, gcc, Release"
+build clang clang -DCMAKE_BUILD_TYPE=Debug -DFORKCAST_CUDA=OFF
+build sanitize gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo -DFORKCAST_CUDA=OFF -DFORKCAST_SANITIZE=address,undefined
+run_tests build/sanitize "unit tests, ASan + UBSan" -L unit
+
+finish
+[ "$failed" -eq 0 ]
