@@ -182,6 +182,58 @@ static void unwritten_slots_are_never_read(void **state) {
         }
 }
 
+/* If this fails, one request's broken numbers reach the next request through a thread's scratch. */
+static void a_nan_does_not_outlive_its_call(void **state) {
+    static const int pos[] = {1100, 90, 3};
+    (void)state;
+    for (fc_cpu_level l = FC_CPU_PORTABLE; l <= fc_cpu_best(); l++) {
+        attn_case c = {.type = FC_F32, .P = 16, .G = 1, .H = 3, .E = 32, .L = 1, .seed = 21};
+        float *first, *again, *broken;
+        attn_work w;
+        fc_stream s = open_stream(l, 1, c.E);
+        set_rows(&c, 1, 3, pos);
+        first = run_case(&c, CUT_TILES, l, 1);
+        again = take_y(&c), broken = take_y(&c);
+        for (int round = 0; round < 2; round++) {
+            attn_work_open(&c, CUT_TILES, round ? again : broken, &w);
+            if (round == 0) w.q[0] = w.q[w.args.ldq] = w.q[2 * w.args.ldq] = NAN;
+            assert_ok(fc_attn_cpu(s, &w.args));
+            attn_work_close(&w);
+        }
+        assert_true(isnan(broken[0]) && isfinite(broken[c.E])); /* head 0 alone is broken */
+        assert_same_bits(&c, CUT_TILES, "after NaN", again, first);
+        fc_cpu_stream_close(s);
+        fc_free(first), fc_free(again), fc_free(broken);
+    }
+}
+
+/* -1e-45 times a weight of e^-60 underflows to -0; a masked position then adds +0, or is left out. Both are +0 at the end. */
+static void a_zero_has_one_sign(void **state) {
+    static const int pos[] = {1, 40};
+    (void)state;
+    for (fc_cpu_level l = FC_CPU_PORTABLE; l <= fc_cpu_best(); l++) {
+        float *y[2];
+        for (int crowd = 0; crowd < 2; crowd++) {
+            attn_case c = {.type = FC_F32, .P = 16, .G = 1, .H = 1, .E = 16, .L = 1, .seed = 1};
+            const float high[16] = {240.0f}, none[16] = {0.0f}, tiny[16] = {-0x1p-149f, -0x1p-149f};
+            attn_work w;
+            fc_stream s = open_stream(l, 1, c.E);
+            set_rows(&c, 1, 1 + crowd, pos);
+            y[crowd] = take_y(&c);
+            attn_work_open(&c, CUT_WHOLE, y[crowd], &w);
+            w.q[0] = 1.0f;
+            fc_kv_put_cpu(&w.kv, w.pages[0], 0, 0, 0, high, none);
+            fc_kv_put_cpu(&w.kv, w.pages[0], 1, 0, 0, none, tiny);
+            assert_ok(fc_attn_cpu(s, &w.args));
+            attn_work_close(&w);
+            fc_cpu_stream_close(s);
+        }
+        assert_memory_equal(y[0], y[1], 16 * sizeof(float));
+        assert_true(y[0][0] == 0.0f);
+        fc_free(y[0]), fc_free(y[1]);
+    }
+}
+
 /* Position 0 sees itself alone: softmax of one score is 1, so the answer is V, exactly. */
 static void the_first_position_returns_its_value(void **state) {
     (void)state;
@@ -254,6 +306,8 @@ int main(void) {
         cmocka_unit_test(nothing_else_changes_a_bit),
         cmocka_unit_test(a_row_is_the_same_in_a_crowd),
         cmocka_unit_test(unwritten_slots_are_never_read),
+        cmocka_unit_test(a_nan_does_not_outlive_its_call),
+        cmocka_unit_test(a_zero_has_one_sign),
         cmocka_unit_test(the_first_position_returns_its_value),
         cmocka_unit_test(refuses_what_it_cannot_do),
         cmocka_unit_test(cost_counts_what_the_header_says),

@@ -45,7 +45,7 @@ static void case_open(rope_case *c, fc_dtype type, int T, int H, int G, int E, i
     assert_ok(fc_rope_table_ref(NULL, &table));
     c->a = (fc_rope_kv_args){.qkv = c->qkv, .cs = c->cs, .page = c->page, .slot = c->slot, .q_norm = norm ? c->q_norm : NULL,
                              .k_norm = norm ? c->k_norm : NULL, .kv = &c->kv, .layer = 1, .T = T, .H = H, .G = G, .E = E,
-                             .R = R, .eps = 1e-6f, .interleaved = interleaved};
+                             .R = R, .eps = 0.25f, .interleaved = interleaved};
 }
 
 static void case_close(rope_case *c) {
