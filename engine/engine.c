@@ -62,6 +62,16 @@ static void on_score(void *arg, fc_job *j, int candidate, double score) {
     fc_events_put(&e->events, &(fc_event){.type = FC_EVENT_SCORE, .id = j->id, .candidate = candidate, .score = score, .text = ""}, true);
 }
 
+/* For fc_engine_pages_used: before a done event is sent, so that whoever got it sees its pages gone. */
+static void count_used_pages(fc_engine *e) {
+    int used = 0;
+    for (int i = 0; i < (e->has_alignment && !e->shared ? 2 : 1); i++) {
+        const fc_kv *kv = e->sched.lane[i]->kv;
+        used += fc_kv_pages_total(kv) - fc_kv_pages_free(kv);
+    }
+    atomic_store(&e->pages_used, used);
+}
+
 static void on_done(void *arg, fc_job *j) {
     fc_engine *e = arg;
     fc_event ev = {.type = FC_EVENT_DONE, .id = j->id, .text = "", .memory = j};
@@ -72,6 +82,7 @@ static void on_done(void *arg, fc_job *j) {
     ev.status = j->failed ? j->status : FC_OK;
     ev.error = j->error;
     if (j->failed) ev.result = NULL;
+    count_used_pages(e);
     fc_events_put(&e->events, &ev, false);
     pthread_mutex_lock(&e->lock);
     e->unfinished--;
@@ -89,15 +100,6 @@ static void take_inbox(fc_engine *e) {
     e->inbox_tail = &e->inbox;
     for (size_t i = 0; i < e->n_cancels; i++) fc_sched_cancel(&e->sched, e->cancels[i]);
     e->n_cancels = 0;
-}
-
-static void count_used_pages(fc_engine *e) {
-    int used = 0;
-    for (int i = 0; i < (e->has_alignment && !e->shared ? 2 : 1); i++) {
-        const fc_kv *kv = e->sched.lane[i]->kv;
-        used += fc_kv_pages_total(kv) - fc_kv_pages_free(kv);
-    }
-    atomic_store(&e->pages_used, used);
 }
 
 static void *engine_main(void *arg) {

@@ -1,0 +1,160 @@
+/* Exactness: candidate i of (model, prompt, seed) is the same, bit for bit, whatever stands around it. */
+#include "tests/engine/util_engine.h"
+
+static const char prompt[] = "The quick brown fox jumps over the lazy dog, and the rain in Spain falls mainly on the plain. "
+                             "Once more: the quick brown fox jumps over the lazy dog.";
+
+/* All n candidates of one engine configuration against the reference run, which has more of them. */
+static void compare(const char *what, const fc_engine_options *o, int n, const fc_result *want) {
+    fc_engine *e = open_engine(o);
+    fc_request r = text_request(prompt, n, 12);
+    fc_event ev;
+    r.score = o->alignment != NULL;
+    ev = run_request(e, &r);
+    assert_int_equal(ev.result->n_all, n);
+    for (int i = 0; i < n; i++) assert_same_candidate(what, &ev.result->all[i], &want->all[i]);
+    fc_event_fini(&ev);
+    assert_int_equal(fc_engine_pages_used(e), 0);
+    fc_engine_close(e);
+}
+
+static void vary(const char *novelty, const char *alignment, const char *kv, const char *cpu) {
+    fc_engine_options o = {.novelty = novelty, .alignment = alignment, .threads = 2, .kv_type = kv, .cpu = cpu, .ctx = 256};
+    fc_engine *e = open_engine(&o);
+    fc_request r = text_request(prompt, 64, 12);
+    fc_event ref;
+    r.score = true;
+    ref = run_request(e, &r);
+    fc_engine_close(e);
+    compare("the same again", &o, 64, ref.result);
+    compare("n = 4", &o, 4, ref.result);
+    compare("n = 1", &o, 1, ref.result);
+    o.threads = 1;
+    compare("1 thread", &o, 64, ref.result);
+    o.threads = 3;
+    o.page_slots = 8;
+    compare("3 threads, pages of 8", &o, 64, ref.result);
+    o.page_slots = 64;
+    compare("pages of 64", &o, 64, ref.result);
+    o.page_slots = 16;
+    o.max_rows = 7; /* prompt in chunks of 7, decode rows over several batches */
+    compare("batches of 7 rows", &o, 64, ref.result);
+    fc_event_fini(&ref);
+}
+
+/* If this fails, an answer depends on n, threads, page size or how rows are cut into batches. */
+static void same_for_every_shape(void **state) {
+    (void)state;
+    vary(tiny_model("llama", 1, false), tiny_model("llama", 2, false), NULL, NULL);
+}
+
+static void same_with_one_model_for_both(void **state) {
+    (void)state;
+    vary(tiny_model("llama", 1, false), tiny_model("llama", 1, false), "bf16", NULL);
+}
+
+static void same_with_windows_and_int8(void **state) {
+    (void)state;
+    vary(tiny_model("gemma2", 3, false), tiny_model("gemma3", 4, false), "int8", NULL);
+}
+
+static void same_on_portable(void **state) {
+    (void)state;
+    vary(tiny_model("qwen3", 5, false), tiny_model("qwen2", 6, false), "bf16", "portable");
+}
+
+/* If this fails, requests in one batch disturb one another. */
+static void same_in_a_crowd(void **state) {
+    const char *const prompts[] = {prompt, "The quick brown fox jumps over the lazy dog, and the rain in Spain", "Hello", prompt};
+    fc_engine_options o = {.novelty = tiny_model("llama", 1, false), .alignment = tiny_model("llama", 2, false), .threads = 2, .ctx = 256};
+    fc_engine *e = open_engine(&o);
+    fc_event alone[4], crowd;
+    uint64_t ids[4];
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        fc_request r = text_request(prompts[i], 8 + i, 10);
+        r.score = true;
+        r.seed = (uint64_t)i;
+        alone[i] = run_request(e, &r);
+    }
+    for (int i = 0; i < 4; i++) {
+        fc_request r = text_request(prompts[i], 8 + i, 10);
+        r.score = true;
+        r.seed = (uint64_t)i;
+        assert_ok(fc_submit(e, &r, &ids[i]));
+    }
+    for (int done = 0; done < 4; done++) {
+        int k = 0;
+        assert_ok(fc_poll(e, 60000, &crowd));
+        if (crowd.status) fail_msg("%s", crowd.error);
+        while (ids[k] != crowd.id) k++;
+        for (int i = 0; i < crowd.result->n_all; i++) assert_same_candidate("in a crowd", &crowd.result->all[i], &alone[k].result->all[i]);
+        fc_event_fini(&crowd);
+    }
+    for (int i = 0; i < 4; i++) fc_event_fini(&alone[i]);
+    fc_engine_close(e);
+}
+
+/* Coalesced: temperature 0 draws one path for all members, and computes it once. */
+static void greedy_members_share_rows(void **state) {
+    fc_engine_options o = {.novelty = tiny_model("llama", 1, false), .threads = 2, .ctx = 256};
+    fc_engine *e = open_engine(&o);
+    fc_request r = text_request(prompt, 16, 10);
+    fc_event ev;
+    (void)state;
+    r.sampling.temperature = 0;
+    r.sampling.ignore_eos = true;
+    ev = run_request(e, &r);
+    assert_int_equal(ev.result->n_kept, 1);
+    assert_int_equal(ev.result->kept[0].votes, 16);
+    assert_int_equal(ev.result->accounting.rows_decode, 9);
+    assert_int_equal(ev.result->accounting.rows_flat_decode, 16 * 9);
+    assert_true(ev.result->confidence.entropy == 0.0);
+    fc_event_fini(&ev);
+    fc_engine_close(e);
+}
+
+/* The accounting against the arithmetic: prompt once, distinct prefixes once, distinct tails once. */
+static void rows_are_what_the_tree_needs(void **state) {
+    fc_engine_options o = {.novelty = tiny_model("llama", 1, false), .alignment = tiny_model("llama", 2, false), .threads = 2, .ctx = 256};
+    fc_engine *e = open_engine(&o);
+    fc_request r = text_request("abc abc", 64, 6);
+    fc_event ev;
+    int64_t decode = 0, tails = 0, flat = 0;
+    const fc_result *res;
+    (void)state;
+    r.score = true;
+    r.sampling.temperature = 0.7f;
+    ev = run_request(e, &r);
+    res = ev.result;
+    for (int i = 0; i < res->n_all; i++) { /* a decode row per distinct proper prefix of what was drawn */
+        const fc_candidate *c = &res->all[i];
+        flat += (int64_t)c->n_logprobs - 1;
+        for (size_t len = 1; len < c->n_logprobs; len++) {
+            bool seen = false;
+            for (int k = 0; k < i && !seen; k++)
+                seen = res->all[k].n_logprobs > len && memcmp(res->all[k].tokens, c->tokens, len * sizeof *c->tokens) == 0;
+            decode += !seen;
+        }
+    }
+    for (int i = 0; i < res->confidence.distinct && i < res->n_kept; i++)
+        tails += res->kept[i].n_tokens ? (int64_t)res->kept[i].n_tokens - 1 : 0;
+    assert_int_equal(res->n_kept, res->confidence.distinct);
+    assert_int_equal(res->accounting.rows_prefill, (int64_t)res->prompt_tokens);
+    assert_int_equal(res->accounting.rows_decode, decode);
+    assert_int_equal(res->accounting.rows_flat_decode, flat);
+    assert_int_equal(res->accounting.rows_score, (int64_t)res->prompt_tokens + tails);
+    assert_true(decode < flat);
+    fc_event_fini(&ev);
+    fc_engine_close(e);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(same_for_every_shape),      cmocka_unit_test(same_with_one_model_for_both),
+        cmocka_unit_test(same_with_windows_and_int8), cmocka_unit_test(same_on_portable),
+        cmocka_unit_test(same_in_a_crowd),           cmocka_unit_test(greedy_members_share_rows),
+        cmocka_unit_test(rows_are_what_the_tree_needs),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

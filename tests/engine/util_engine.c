@@ -1,0 +1,76 @@
+#include "tests/engine/util_engine.h"
+
+#include "weights_tools/tools.h"
+
+#include <unistd.h>
+
+enum { MAX_MADE = 32 };
+
+static char folder[64], made[MAX_MADE][128];
+static int n_made;
+
+static void remove_all(void) {
+    for (int i = 0; i < n_made; i++) unlink(made[i]);
+    rmdir(folder);
+}
+
+const char *tiny_model(const char *arch, uint64_t seed, bool reward) {
+    char path[128];
+    fc_tiny_options o = {.arch = arch, .seed = seed, .reward_head = reward};
+    if (!folder[0]) {
+        snprintf(folder, sizeof folder, "/tmp/forkcast-test-XXXXXX");
+        assert_non_null(mkdtemp(folder));
+        atexit(remove_all);
+    }
+    snprintf(path, sizeof path, "%s/%s-%llu%s.gguf", folder, arch, (unsigned long long)seed, reward ? "-reward" : "");
+    for (int i = 0; i < n_made; i++)
+        if (strcmp(made[i], path) == 0) return made[i];
+    assert_true(n_made < MAX_MADE);
+    snprintf(made[n_made], sizeof made[n_made], "%s", path);
+    assert_ok(fc_tools_tiny(&o, path, NULL, NULL));
+    return made[n_made++];
+}
+
+fc_engine *open_engine(const fc_engine_options *o) {
+    fc_engine *e = NULL;
+    assert_ok(fc_engine_open(o, &e));
+    return e;
+}
+
+fc_event run_request(fc_engine *e, const fc_request *r) {
+    fc_event ev;
+    uint64_t id;
+    assert_ok(fc_submit(e, r, &id));
+    for (;;) {
+        assert_ok(fc_poll(e, 60000, &ev));
+        if (ev.type == FC_EVENT_DONE && ev.id == id) break;
+        fc_event_fini(&ev);
+    }
+    if (ev.status) fail_msg("request: %s", ev.error);
+    return ev;
+}
+
+fc_request text_request(const char *prompt, int n, int max_tokens) {
+    static fc_piece pieces[64]; /* borrowed by the request: enough for the requests of one test */
+    static int at;
+    fc_request r;
+    fc_request_init(&r);
+    pieces[at] = (fc_piece){.text = prompt, .size = strlen(prompt)};
+    r.prompt = (fc_prompt){.pieces = &pieces[at], .n_pieces = 1};
+    at = (at + 1) % 64;
+    r.n = n;
+    r.seed = 7;
+    r.sampling.max_tokens = max_tokens;
+    return r;
+}
+
+void assert_same_candidate(const char *what, const fc_candidate *a, const fc_candidate *b) {
+    bool same = a->n_tokens == b->n_tokens && a->n_logprobs == b->n_logprobs && a->finish == b->finish &&
+                memcmp(a->tokens, b->tokens, a->n_tokens * sizeof *a->tokens) == 0 &&
+                (a->n_logprobs == 0 || memcmp(a->logprobs, b->logprobs, a->n_logprobs * sizeof *a->logprobs) == 0) &&
+                memcmp(&a->score, &b->score, sizeof a->score) == 0;
+    if (!same)
+        fail_msg("%s: candidate %d: \"%.*s\" (%zu tokens, log-prob %.9g, score %.9g) is not \"%.*s\" (%zu, %.9g, %.9g)", what,
+                 a->index, (int)a->text_size, a->text, a->n_tokens, a->logprob, a->score, (int)b->text_size, b->text,
+                 b->n_tokens, b->logprob, b->score);
+}

@@ -1,0 +1,23 @@
+/* util_engine - engines on small models for tests: tiny GGUF files made once a process, requests with one line each. */
+#ifndef FC_TESTS_ENGINE_UTIL_ENGINE_H
+#define FC_TESTS_ENGINE_UTIL_ENGINE_H
+
+#include "engine/forkcast.h"
+#include "tests/util.h"
+
+/* Path of a tiny model of a family, made in a temporary folder that is removed at exit. reward: with a reward head. */
+const char *tiny_model(const char *arch, uint64_t seed, bool reward);
+
+/* Opens, or fails the test. */
+fc_engine *open_engine(const fc_engine_options *o);
+
+/* Submits and waits; fails the test on an error. The event is to be finished by the caller. */
+fc_event run_request(fc_engine *e, const fc_request *r);
+
+/* A request of n candidates of a text prompt, to be changed by the caller. The prompt is borrowed. */
+fc_request text_request(const char *prompt, int n, int max_tokens);
+
+/* Same tokens and the same bits of log-probs and scores. what is printed when they differ. */
+void assert_same_candidate(const char *what, const fc_candidate *a, const fc_candidate *b);
+
+#endif
