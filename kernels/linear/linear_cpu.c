@@ -8,13 +8,11 @@ enum {
     SERIAL_GROUPS = 256,  /* fewer groups of x than this are prepared faster than a second thread wakes */
 };
 
-typedef enum { X_AS_IS, X_BF16, X_CODES } x_form;
-
 /* Consecutive parts that read x in one and the same form. */
 typedef struct {
     const fc_linear_part *parts;
     int n_parts, panels;
-    x_form form;
+    bool codes; /* x as codes, else as it stands */
     int zero;
     bool halves;
 } pass;
@@ -28,17 +26,13 @@ typedef struct {
     int unit_panels, unit_tiles, tile_units;
 } work;
 
-static x_form x_form_of(fc_form f) { return f == FC_FORM_BF16 ? X_BF16 : fc_form_is_float(f) ? X_AS_IS : X_CODES; }
-
-static size_t prepared_row_bytes(x_form f, int K) {
-    if (f == X_AS_IS) return 0;
-    return f == X_BF16 ? ((size_t)K + 1) / 2 * 4 : (size_t)K / FC_XGROUP * sizeof(fc_linear_x);
-}
+static size_t prepared_row_bytes(const fc_linear_level *l, int K) { return (size_t)K / FC_XGROUP * l->x_bytes; }
 
 static bool joins(pass *p, const fc_linear_part *part) {
-    bool fixed = x_form_of(part->form) == X_CODES && !fc_form_has_min(part->form), halves = fc_form_group(part->form) == 16;
-    if (p->n_parts == 0) p->form = x_form_of(part->form);
-    if (p->form != x_form_of(part->form)) return false;
+    bool codes = !fc_form_is_float(part->form), halves = fc_form_group(part->form) == 16;
+    bool fixed = codes && !fc_form_has_min(part->form);
+    if (p->n_parts == 0) p->codes = codes;
+    if (p->codes != codes) return false;
     if (fixed && p->zero && (p->zero != part->zero || p->halves != halves)) return false;
     if (fixed) {
         p->zero = part->zero;
@@ -63,10 +57,9 @@ static void prepare_unit(void *arg, int unit, int thread) {
                            .K = K,
                            .zero = w->p->zero,
                            .halves = w->p->halves,
-                           .out = w->prepared + (size_t)at * prepared_row_bytes(w->p->form, K)};
+                           .out = w->prepared + (size_t)at * prepared_row_bytes(w->level, K)};
     (void)thread;
-    if (w->p->form == X_BF16) w->level->prepare_bf16(&p);
-    else w->level->prepare_codes(&p);
+    w->level->prepare(&p);
 }
 
 static int least(int a, int b) { return a < b ? a : b; }
@@ -87,8 +80,7 @@ static void multiply_panels(const work *w, const fc_linear_part *part, int panel
         int at = tile_start(w, i);
         size_t row = (size_t)(w->first + at);
         m.rows = tile_start(w, i + 1) - at;
-        m.x = w->p->form == X_AS_IS ? (const void *)(a->x + row * (size_t)K)
-                                    : w->prepared + (size_t)at * prepared_row_bytes(w->p->form, K);
+        m.x = w->p->codes ? (const void *)(w->prepared + (size_t)at * prepared_row_bytes(w->level, K)) : a->x + row * (size_t)K;
         m.y = a->y + row * m.y_stride + column;
         w->level->multiply(&m);
     }
@@ -110,7 +102,7 @@ static void multiply_unit(void *arg, int unit, int thread) {
 
 static void run_pass(fc_stream s, work *w) {
     int wanted = fc_pool_threads(s->pool) * UNITS_A_THREAD, panel_units;
-    if (w->p->form != X_AS_IS) {
+    if (w->p->codes) {
         if ((long long)w->rows * w->a->w->K < (long long)SERIAL_GROUPS * FC_XGROUP)
             for (int i = 0; i < w->tiles; i++) prepare_unit(w, i, 0);
         else fc_pool_run(s->pool, w->tiles, prepare_unit, w);
@@ -126,10 +118,10 @@ static void run_pass(fc_stream s, work *w) {
 }
 
 /* Rows that can be prepared at once in what the stream has reserved. */
-static fc_status chunk_rows(fc_stream s, x_form f, int K, int *out) {
-    size_t row = prepared_row_bytes(f, K), rows = CHUNK_ROWS;
+static fc_status chunk_rows(fc_stream s, const work *w, int *out) {
+    size_t row = prepared_row_bytes(w->level, w->a->w->K), rows = CHUNK_ROWS;
     void *unused;
-    if (row) {
+    if (w->p->codes) {
         FC_TRY(fc_cpu_workspace(s, row, "linear", &unused));
         if (s->workspace_bytes / row < rows) rows = s->workspace_bytes / row;
     }
@@ -146,8 +138,8 @@ fc_status fc_linear_cpu(fc_stream s, const fc_linear_args *a) {
         pass p = {.parts = part};
         int rows;
         while (part < end && joins(&p, part)) part++;
-        FC_TRY(chunk_rows(s, p.form, a->w->K, &rows));
         w.p = &p;
+        FC_TRY(chunk_rows(s, &w, &rows));
         for (w.first = 0; w.first < a->T; w.first += w.rows) {
             w.rows = a->T - w.first < rows ? a->T - w.first : rows;
             w.tiles = (w.rows - 1) / FC_TILE_ROWS + 1;
@@ -159,8 +151,7 @@ fc_status fc_linear_cpu(fc_stream s, const fc_linear_args *a) {
 
 size_t fc_linear_workspace_cpu(int T, int K) {
     size_t rows = T < CHUNK_ROWS ? (size_t)(T > 0 ? T : 0) : CHUNK_ROWS, k = (size_t)(K > 0 ? K : 0);
-    size_t codes = (k + FC_XGROUP - 1) / FC_XGROUP * sizeof(fc_linear_x), pairs = prepared_row_bytes(X_BF16, (int)k);
-    return rows * (codes > pairs ? codes : pairs);
+    return rows * ((k + FC_XGROUP - 1) / FC_XGROUP) * sizeof(fc_linear_x_wide); /* the widest of all levels */
 }
 
 fc_cost fc_linear_cost(const fc_linear_args *a) {

@@ -34,21 +34,11 @@ void fc_linear_group(const float *x, int zero, bool halves, fc_linear_x *out) {
     out->start[1] = halves ? -zero * sum[1] : 16 * out->start[0];
 }
 
-static void prepare_codes(const fc_linear_prepare *p) {
+static void prepare(const fc_linear_prepare *p) {
     fc_linear_x *out = p->out;
     for (int g = 0; g < p->K / FC_XGROUP; g++)
         for (int r = 0; r < p->rows; r++)
             fc_linear_group(p->x + (size_t)r * p->stride + (size_t)g * FC_XGROUP, p->zero, p->halves, out++);
-}
-
-static void prepare_bf16(const fc_linear_prepare *p) {
-    uint16_t *out = p->out;
-    for (int k = 0; k < p->K; k += 2)
-        for (int r = 0; r < p->rows; r++) {
-            const float *x = p->x + (size_t)r * p->stride + k;
-            *out++ = fc_f32_to_bf16(x[0]);
-            *out++ = k + 1 < p->K ? fc_f32_to_bf16(x[1]) : 0;
-        }
 }
 
 static float half_to_float(uint16_t v) { /* branch-free, so that it vectorises; the same values as fc_f16_to_f32 */
@@ -95,19 +85,15 @@ static void multiply_float(const fc_linear_multiply *m) {
 
 static void multiply_bf16(const fc_linear_multiply *m) {
     float acc[FC_TILE_ROWS][FC_LANES] = {{0}};
-    const uint16_t *x = m->x;
-    for (int k = 0; k < m->K; k += 2, x += 2 * m->rows) {
-        uint32_t pair[FC_LANES];
-        float w[2][FC_LANES];
-        memcpy(pair, m->panel + (size_t)k * FC_LANES * 2, sizeof pair);
-        for (int i = 0; i < FC_LANES; i++) pair[i] <<= 16;
-        memcpy(w[0], pair, sizeof pair);
-        memcpy(pair, m->panel + (size_t)k * FC_LANES * 2, sizeof pair);
-        for (int i = 0; i < FC_LANES; i++) pair[i] &= 0xffff0000u;
-        memcpy(w[1], pair, sizeof pair);
+    for (int k = 0; k < m->K; k++) {
+        uint32_t w[FC_LANES]; /* pairs of k: the even one is the low half */
+        float v[FC_LANES];
+        memcpy(w, m->panel + (size_t)(k / 2) * sizeof w, sizeof w);
+        for (int i = 0; i < FC_LANES; i++) w[i] = k % 2 ? w[i] & 0xffff0000u : w[i] << 16;
+        memcpy(v, w, sizeof w);
         for (int r = 0; r < m->rows; r++) {
-            float x0 = fc_bf16_to_f32(x[2 * r]), x1 = fc_bf16_to_f32(x[2 * r + 1]);
-            for (int i = 0; i < FC_LANES; i++) acc[r][i] = (acc[r][i] + w[0][i] * x0) + w[1][i] * x1;
+            float x = ((const float *)m->x)[(size_t)r * m->stride + (size_t)k];
+            for (int i = 0; i < FC_LANES; i++) acc[r][i] += v[i] * x;
         }
     }
     for (int r = 0; r < m->rows; r++) store(m, r, acc[r]);
@@ -162,15 +148,11 @@ static void multiply_codes(const fc_linear_multiply *m) {
 
 static void multiply(const fc_linear_multiply *all) {
     for (int i = 0; i < all->panels; i++) {
-        fc_linear_multiply m = *all;
-        m.panel += (size_t)i * m.panel_bytes;
-        m.y += i * FC_LANES;
-        m.bias = m.bias ? m.bias + i * FC_LANES : NULL;
-        m.lanes = m.lanes - i * FC_LANES < FC_LANES ? m.lanes - i * FC_LANES : FC_LANES;
+        fc_linear_multiply m = fc_linear_one_panel(all, i);
         if (m.form == FC_FORM_BF16) multiply_bf16(&m);
         else if (fc_form_is_float(m.form)) multiply_float(&m);
         else multiply_codes(&m);
     }
 }
 
-const fc_linear_level fc_linear_portable = {prepare_codes, prepare_bf16, multiply};
+const fc_linear_level fc_linear_portable = {sizeof(fc_linear_x), prepare, multiply};

@@ -3,10 +3,10 @@
 
 #include <math.h>
 
-/* What the fast kernels make of a row of x: bf16 for a bf16 matrix, for quantised ones whole multiples of
- * (largest magnitude of 32) / 127, as it stands otherwise. */
+/* What the fast kernels make of a row of x: for quantised matrices whole multiples of (largest magnitude of 32) / 127, as it
+ * stands otherwise. */
 static void round_row(fc_form f, const float *x, int K, double *out) {
-    for (int k = 0; k < K; k++) out[k] = f == FC_FORM_BF16 ? (double)fc_bf16_to_f32(fc_f32_to_bf16(x[k])) : (double)x[k];
+    for (int k = 0; k < K; k++) out[k] = (double)x[k];
     if (fc_form_is_float(f)) return;
     for (int g = 0; g < K; g += FC_XGROUP) {
         float most = 0.0f;
