@@ -201,8 +201,8 @@ static void run_row(void *arg, int unit, int thread) {
     note(w, unit, draw_row(w->a, w->a->rows + unit, tiler, &m));
 }
 
-static fc_status check_ids(const char *what, int row, const int32_t *id, int n, int V) {
-    for (int i = 0; i < n; i++)
+static fc_status check_ids(const char *what, int row, const int32_t *id, int from, int n, int V) {
+    for (int i = from; i < from + n; i++)
         if (id[i] < 0 || id[i] >= V) return FC_FAIL(FC_ERR_ARG, "draw: row %d: %s id %d; ids are 0 to %d", row, what, id[i], V - 1);
     return FC_OK;
 }
@@ -220,8 +220,8 @@ static fc_status check_row(const fc_draw_args *a, const fc_draw_row *r) {
     if (!within(r->repetition, FLT_MIN, FLT_MAX) || !isfinite(r->presence) || !isfinite(r->frequency))
         return FC_FAIL(FC_ERR_ARG, "draw: row %d: repetition %g, presence %g, frequency %g", r->row, (double)r->repetition,
                        (double)r->presence, (double)r->frequency);
-    FC_TRY(check_ids("bias", r->row, a->bias_id + r->bias, r->n_bias, a->V));
-    return check_ids("seen", r->row, a->seen_id + r->seen, r->n_seen, a->V);
+    FC_TRY(check_ids("bias", r->row, a->bias_id, r->bias, r->n_bias, a->V));
+    return check_ids("seen", r->row, a->seen_id, r->seen, r->n_seen, a->V);
 }
 
 fc_status fc_draw_cpu(fc_stream s, const fc_draw_args *a) {

@@ -107,6 +107,4 @@ void fc_draw_filter(fc_draw_dist *d, fc_draw_scratch *m) {
         }
         d->n = n;
     }
-    d->max = m->value[0];
-    for (int i = 1; i < d->n; i++) d->max = m->value[i] > d->max ? m->value[i] : d->max;
 }

@@ -33,7 +33,7 @@ typedef struct {
     int n;            /* ids in the list, -1: no filter, all of them */
 } fc_draw_dist;
 
-/* Typical-p, top-k, top-p and min-p: sets n and the list m->id, m->value, and max to the largest value kept. */
+/* Typical-p, top-k, top-p and min-p: sets n and the list m->id, m->value. */
 void fc_draw_filter(fc_draw_dist *d, fc_draw_scratch *m);
 
 #endif

@@ -221,27 +221,16 @@ static void greedy_takes_the_largest_and_of_equals_the_smallest(void **state) {
     }
 }
 
-/* Candidates of seed 1 whose uniform numbers are the smallest and largest of two million. */
-static void extremes(fc_draw_member *low, fc_draw_member *high) {
-    double least = 1.0, most = 0.0;
-    for (uint32_t c = 0; c < 2000000; c++) {
-        double u = fc_rng_uniform(1, c, 0, 0);
-        if (u < least) low->candidate = c;
-        if (u > most) high->candidate = c;
-        least = fmin(least, u);
-        most = fmax(most, u);
-    }
-    low->seed = high->seed = 1;
-    print_message("smallest u %g, largest 1 - %g\n", least, 1.0 - most);
-}
+/* Of four thousand million candidates of seed 1, those whose uniform numbers are the smallest and the largest. */
+static const fc_draw_member ends[2] = {{.seed = 1, .candidate = 91093890}, {.seed = 1, .candidate = 1711450034}};
 
 static void the_ends_of_the_uniform_number_meet_the_ends_of_the_row(void **state) {
     static const int vocabs[] = {1, 2, 100, 255, 256, 257, 511, 513, 1000};
     static float x[1000];
-    fc_draw_member m[2] = {{.seed = 1}, {.seed = 1}};
+    const fc_draw_member *m = ends;
     int32_t token[2];
     (void)state;
-    extremes(m, m + 1);
+    assert_true(fc_rng_uniform(1, ends[0].candidate, 0, 0) < 2e-11 && fc_rng_uniform(1, ends[1].candidate, 0, 0) > 1.0 - 2e-10);
     for (int k = 0; k < 9; k++) {
         int V = vocabs[k];
         fc_draw_row r = plain_row(2);
@@ -274,6 +263,19 @@ static void the_ends_of_the_uniform_number_meet_the_ends_of_the_row(void **state
         draw_one(x, V, plain_row(2), m, token);
         assert_int_equal(token[1], V - 2);
     }
+}
+
+/* The sum of ids 0..3 rounds up, beyond the sum of its parts: a target in that gap must still end on an id with weight. */
+static void rounding_never_leads_to_an_id_without_weight(void **state) {
+    float x[300];
+    int32_t token[2];
+    (void)state;
+    for (int i = 0; i < 300; i++) x[i] = -INFINITY;
+    x[0] = 0.0f;
+    x[2] = logf(9e-8f);
+    draw_one(x, 300, plain_row(2), ends, token);
+    assert_int_equal(token[0], 0);
+    assert_int_equal(token[1], 2);
 }
 
 static void all_mass_in_one_id_is_always_drawn(void **state) {
@@ -415,6 +417,7 @@ int main(void) {
         cmocka_unit_test(members_together_draw_what_each_draws_alone),
         cmocka_unit_test(greedy_takes_the_largest_and_of_equals_the_smallest),
         cmocka_unit_test(the_ends_of_the_uniform_number_meet_the_ends_of_the_row),
+        cmocka_unit_test(rounding_never_leads_to_an_id_without_weight),
         cmocka_unit_test(all_mass_in_one_id_is_always_drawn),
         cmocka_unit_test(a_tiny_temperature_is_nearly_greedy_and_never_breaks),
         cmocka_unit_test(broken_rows_are_named_the_first_of_them),

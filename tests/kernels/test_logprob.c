@@ -6,7 +6,7 @@
 #include "tests/util.h"
 
 enum { ROWS = 5, PER_ROW = 7 };
-static const int vocabs[] = {1, 2, 255, 256, 257, 1000, 49152, 70001};
+static const int vocabs[] = {1, 2, 255, 256, 257, 1000, 32800, 70001};
 enum { N_VOCABS = sizeof vocabs / sizeof vocabs[0] };
 
 static fc_stream open_stream(int level, int threads, int V) {
@@ -32,8 +32,9 @@ static void logprob_meets_the_reference_with_the_same_bits(void **state) {
         int32_t row[ROWS * PER_ROW], id[ROWS * PER_ROW];
         fc_logprob_args a = {.logits = x, .row = row, .id = id, .R = ROWS, .V = V};
         if (V > 2) x[V / 2] = -INFINITY;
+        x[3 * V] = NAN; /* row 3 is asked for nothing, so it is not looked at */
         for (int r = 0; r < ROWS; r++)
-            for (int i = 0; r != 3 && i < PER_ROW; i++) { /* row 3 is asked for nothing */
+            for (int i = 0; r != 3 && i < PER_ROW; i++) {
                 row[M] = r;
                 id[M++] = i == 0 ? V - 1 : test_below(&seed, V);
             }
@@ -107,12 +108,12 @@ static void top_logprobs_meet_the_reference(void **state) {
         for (int c = 0; c < 5; c++) {
             int V = vocabs[k], n = counts[c];
             float *x = logits_of(2, V, 4.0f, 50 + (uint64_t)k);
-            if (n > V) {
+            if (n > V || (size_t)n * (size_t)V > 4300000) { /* the reference passes n times over the row */
                 free(x);
                 continue;
             }
             top_row(x, V, n, "random");
-            for (int i = 0; i < 2 * V; i++) x[i] = (float)(int)x[i]; /* whole numbers: many ties, -0 and +0 among them */
+            for (int i = 0; i < 2 * V; i++) x[i] = truncf(x[i]); /* whole numbers: many ties, -0 and +0 among them */
             top_row(x, V, n, "ties");
             for (int i = 0; i < 2 * V; i++)
                 if (i % V != V / 3) x[i] = -INFINITY; /* fewer finite ids than places */
