@@ -39,7 +39,8 @@ static void path_add(path *out, const char *text, size_t most) {
     size_t n = strlen(text), at = strlen(out->text);
     if (n > most) n = fc_utf8_complete(text, most);
     if (n > sizeof out->text - 1 - at) n = fc_utf8_complete(text, sizeof out->text - 1 - at);
-    for (size_t i = 0; i < n && at + 1 < sizeof out->text; i++, at++) out->text[at] = (unsigned char)text[i] < 32 ? '?' : text[i];
+    for (size_t i = 0; i < n && at + 1 < sizeof out->text; i++, at++)
+        out->text[at] = (unsigned char)text[i] < 32 ? '?' : text[i];
     out->text[at] = '\0';
 }
 

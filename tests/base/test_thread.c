@@ -23,7 +23,7 @@ static void count_unit(void *arg, int unit, int thread) {
 /* If this fails, a matrix row is computed twice or never. 100,000 tiny jobs in all, so that a job starts while the last
  * one's threads are anywhere between spinning and sleeping. */
 static void each_unit_runs_exactly_once(void **state) {
-    static const int sizes[] = {1, 2, 3, 7}, jobs[] = {10000, 60000, 20000, 10000};
+    static const int sizes[] = {1, 2, 3, 7}, jobs[] = {60000, 30000, 8000, 2000};
     (void)state;
     for (int k = 0; k < 4; k++) {
         fc_pool *p;

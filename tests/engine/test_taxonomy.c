@@ -29,12 +29,11 @@ static void refused(const char *text, const char *words) {
 }
 
 static void a_table_is_read_as_written(void **state) {
-    static const char *const texts[] =
-        {
-            "# comment\nc\tChess\tpawns, kings\tg\ng\tGames\t\n\ns\tSea\twaves\t\nb\tBoats\tsails\ts\n",
-            "\xEF\xBB\xBF# comment\r\nc\tChess\tpawns, "
-            "kings\tg\r\ng\tGames\t\r\n\r\ns\tSea\twaves\t\r\nb\tBoats\tsails\ts", /* BOM, CRLF, no end */
-        };
+    static const char *const texts[] = {
+        "# comment\nc\tChess\tpawns, kings\tg\ng\tGames\t\n\ns\tSea\twaves\t\nb\tBoats\tsails\ts\n",
+        "\xEF\xBB\xBF# comment\r\nc\tChess\tpawns, "
+        "kings\tg\r\ng\tGames\t\r\n\r\ns\tSea\twaves\t\r\nb\tBoats\tsails\ts", /* BOM, CRLF, no end */
+    };
     (void)state;
     for (int k = 0; k < 2; k++) {
         fc_taxonomy *t = parse(texts[k]);
