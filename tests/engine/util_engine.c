@@ -51,8 +51,8 @@ fc_event run_request(fc_engine *e, const fc_request *r) {
 }
 
 fc_request text_request(const char *prompt, int n, int max_tokens) {
-    static fc_piece pieces[64]; /* borrowed by the request: enough for the requests of one test */
-    static int at;
+    static _Thread_local fc_piece pieces[64]; /* borrowed by the request: enough for the requests of one test */
+    static _Thread_local int at;
     fc_request r;
     fc_request_init(&r);
     pieces[at] = (fc_piece){.text = prompt, .size = strlen(prompt)};
