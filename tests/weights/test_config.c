@@ -350,7 +350,7 @@ static void the_large_gemmas_scale_by_width(void **state) {
         gg_arch_u32(&g, models[i].arch, "attention.value_length", 16);
         assert_ok(gguf_config(&g, &c));
         assert_int_equal(c.E, 16);
-        assert_float_equal(c.attn_scale, models[i].large ? 1.0f / sqrtf(32.0f / 4.0f) : 0.25f, 1e-7);
+        assert_float_equal(c.attn_scale, (models[i].large ? 1.0f / sqrtf(32.0f / 4.0f) : 0.25f), 1e-7);
         gg_arch_f32(&g, models[i].arch, "attention.scale", 0.125f);
         assert_ok(gguf_config(&g, &c));
         assert_true(c.attn_scale == 0.125f);

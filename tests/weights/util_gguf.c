@@ -150,8 +150,12 @@ static void remove_folder(void) {
 const char *gg_folder(void) {
     const char *tmp = getenv("TMPDIR");
     if (folder[0]) return folder;
-    snprintf(folder, sizeof folder, "%s/fc_weights_XXXXXX", tmp && strlen(tmp) < 200 ? tmp : "/tmp");
-    must(mkdtemp(folder) != NULL, "mkdtemp");
+    /* memory first: thousands of small files rewritten on a disk wait for the disk */
+    snprintf(folder, sizeof folder, "/dev/shm/fc_weights_XXXXXX");
+    if (!mkdtemp(folder)) {
+        snprintf(folder, sizeof folder, "%s/fc_weights_XXXXXX", tmp && strlen(tmp) < 200 ? tmp : "/tmp");
+        must(mkdtemp(folder) != NULL, "mkdtemp");
+    }
     atexit(remove_folder);
     return folder;
 }
