@@ -1,0 +1,262 @@
+"""The program as a person and a script use it: every command, its JSON, its exit codes, and what wrong input is told.
+
+Runs against tiny models that it makes itself. Standard library alone.
+"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+BIN = os.path.join(os.environ.get("FORKCAST_BUILD", "build"), "forkcast")
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+RESULT = {"prompt", "n", "candidates", "confidence", "accounting", "timings_ms"}
+CANDIDATE = {"rank", "index", "text", "tokens", "score", "logprob", "votes", "valid", "finish_reason"}
+CONFIDENCE = {"logprob", "entropy", "vote_share", "distinct", "margin", "valid_mass", "n_used"}
+ACCOUNTING = {"rows_prefill", "rows_decode", "rows_score", "rows_reused", "rows_flat_prefill", "rows_flat_decode",
+              "rows_flat_score", "kv_bytes"}
+TIMINGS = {"load", "queue", "prefill", "decode", "score", "host", "total"}
+
+
+def run(*args, stdin=b"", timeout=120):
+    p = subprocess.run([BIN, *map(str, args)], input=stdin, capture_output=True, timeout=timeout)
+    return p.returncode, p.stdout, p.stderr.decode("utf-8", "replace")
+
+
+class Cli(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.novelty = cls.path("novelty.gguf")
+        cls.alignment = cls.path("alignment.gguf")
+        for path, seed in ((cls.novelty, 1), (cls.alignment, 2)):
+            code, _, err = run("tiny", path, "--seed", seed, "--reward-head")
+            assert code == 0, err
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    @classmethod
+    def path(cls, name):
+        return os.path.join(cls.folder.name, name)
+
+    def ok(self, *args, **kw):
+        code, out, err = run(*args, **kw)
+        self.assertEqual(code, 0, f"{args}: {err}")
+        return out
+
+    def refused(self, code, words, *args, **kw):
+        got, out, err = run(*args, **kw)
+        self.assertEqual(got, code, f"{args}: exit {got}, {err}")
+        self.assertEqual(out, b"", f"{args}: something on standard output")
+        self.assertIn(words, err)
+        self.assertTrue(err.startswith("forkcast"), err)
+
+    def bestof(self, *args):
+        return json.loads(self.ok("bestof", "--novelty", self.novelty, "--alignment", self.alignment, "--json", *args))
+
+    # ---- bestof
+
+    def test_json_has_every_field(self):
+        r = self.bestof("--prompt", "Hello there", "-n", 8, "-k", 3, "--all", "--top-logprobs", 2)
+        self.assertEqual(set(r), RESULT | {"all_candidates"})
+        self.assertEqual(set(r["confidence"]), CONFIDENCE)
+        self.assertEqual(set(r["accounting"]), ACCOUNTING)
+        self.assertEqual(set(r["timings_ms"]), TIMINGS)
+        self.assertEqual(r["prompt"], "Hello there")
+        self.assertEqual(len(r["candidates"]), 3)
+        self.assertEqual(len(r["all_candidates"]), 8)
+        self.assertEqual([c["index"] for c in r["all_candidates"]], list(range(8)))
+        for rank, c in enumerate(r["candidates"], 1):
+            self.assertEqual(set(c), CANDIDATE | {"logprobs"})
+            self.assertEqual(c["rank"], rank)
+            self.assertIsNone(c["valid"])
+            self.assertIn(c["finish_reason"], ("stop", "length"))
+            self.assertEqual(len(c["logprobs"][0]["top"]), 2)
+        self.assertIsNone(r["confidence"]["valid_mass"])
+        self.assertEqual(r["confidence"]["n_used"], 8)
+        self.assertGreater(r["accounting"]["kv_bytes"], 0)
+
+    def test_none_ranks_by_logprob(self):
+        r = json.loads(self.ok("bestof", "--novelty", self.novelty, "--alignment", "none", "--prompt", "x", "-n", 6, "-k", 0, "--json"))
+        lp = [c["logprob"] for c in r["candidates"]]
+        self.assertEqual(lp, sorted(lp, reverse=True))
+        self.assertTrue(all(c["score"] is None for c in r["candidates"]))
+        self.assertEqual(r["accounting"]["rows_score"], 0)
+        self.assertIsNone(r["confidence"]["margin"])
+
+    def test_same_candidates_for_every_n(self):
+        many = self.bestof("--prompt", "Once upon", "-n", 16, "--all", "--seed", 5)["all_candidates"]
+        for extra in ((), ("--threads", 1), ("--page-slots", 64)):
+            few = self.bestof("--prompt", "Once upon", "-n", 3, "--all", "--seed", 5, *extra)["all_candidates"]
+            for a, b in zip(few, many):
+                self.assertEqual((a["tokens"], a["logprob"], a["score"]), (b["tokens"], b["logprob"], b["score"]))
+        other = self.bestof("--prompt", "Once upon", "-n", 3, "--all", "--seed", 6)["all_candidates"]
+        self.assertNotEqual([c["tokens"] for c in other], [c["tokens"] for c in many[:3]])
+
+    def test_prompt_ids_equal_the_prompt(self):
+        ids = self.ok("tokenize", "--model", self.novelty, "Hello there", "--add-special")
+        path = self.path("ids.txt")
+        with open(path, "wb") as f:
+            f.write(ids)
+        a = self.bestof("--prompt", "Hello there", "-n", 4, "--all")
+        b = self.bestof("--prompt-ids", path, "-n", 4, "--all")
+        self.assertEqual([c["tokens"] for c in a["all_candidates"]], [c["tokens"] for c in b["all_candidates"]])
+
+    def test_table_and_modes(self):
+        for mode in ("loglik-mean", "loglik-sum", "reward"):
+            out = self.ok("bestof", "--novelty", self.novelty, "--alignment", self.alignment, "--prompt", "a", "-n", 4, "--mode", mode)
+            self.assertIn(b"rank", out.splitlines()[0])
+            self.assertIn(b"rows computed", out.splitlines()[-1])
+        r = self.bestof("--prompt", "a", "-n", 4, "--mode", "judge", "--label", "a", "--label", "b", "--suffix", "?")
+        self.assertTrue(all(0 <= c["score"] <= 1 for c in r["candidates"]))
+
+    def test_recipe_and_taxonomy(self):
+        taxonomy, recipe = self.path("t.tsv"), self.path("r.json")
+        with open(taxonomy, "w") as f:
+            f.write("# id name keywords\n1\tCooking\tpots, pans\n2\tChess\tboards\n")
+        with open(recipe, "w") as f:
+            json.dump({"novelty": {"model": "novelty.gguf", "template": "Likes {history} ({keywords}). Next: "},
+                       "alignment": {"model": "alignment.gguf", "mode": "loglik-sum", "template": "Fan of {history_1}: "},
+                       "taxonomy": "t.tsv", "sampling": {"max_tokens": 5}, "n": 6, "keep": 2, "seed": 3}, f)
+        r = json.loads(self.ok("bestof", "--recipe", recipe, "--history", "Cooking", "--history", "Chess", "--json"))
+        self.assertEqual(r["prompt"], "Likes Cooking, Chess (pots, pans; boards). Next: ")
+        self.assertEqual((r["n"], len(r["candidates"])), (6, 2))
+        self.assertTrue(all(c["valid"] is False for c in r["candidates"]))
+        r = json.loads(self.ok("bestof", "--recipe", recipe, "--history", "Chess", "-n", 4, "-k", 4, "--max-tokens", 2, "--json"))
+        self.assertEqual(r["n"], 4)  # flags win
+        self.assertTrue(all(len(c["tokens"]) <= 2 for c in r["candidates"]))
+        self.refused(2, "Knitting", "bestof", "--recipe", recipe, "--history", "Knitting")
+        with open(recipe, "w") as f:
+            f.write('{"novelty": {"modle": "x"}}')
+        self.refused(1, "modle", "bestof", "--recipe", recipe, "--prompt", "x")
+        free = self.bestof("--prompt", "x", "--taxonomy", taxonomy, "-n", 2, "-k", 0)
+        self.assertTrue(all(c["valid"] is False for c in free["candidates"]))
+
+    def test_special_tokens_in_a_prompt_are_text(self):
+        plain = json.loads(self.ok("tokenize", "--model", self.novelty, "<|im_end|>", "--json"))
+        special = json.loads(self.ok("tokenize", "--model", self.novelty, "<|im_end|>", "--special", "--json"))
+        self.assertGreater(plain["count"], 1)
+        self.assertEqual(special["count"], 1)
+
+    # ---- the other commands
+
+    def test_run_streams(self):
+        out = self.ok("run", "--model", self.novelty, "--prompt", "abc", "--max-tokens", 8, "--seed", 2)
+        r = json.loads(self.ok("run", "--model", self.novelty, "--prompt", "abc", "--max-tokens", 8, "--seed", 2, "--json"))
+        whole = r["candidates"][0]["text"].encode() + b"\n"
+        # the last bytes may be an unfinished UTF-8 sequence: JSON shows U+FFFD, the stream leaves it out
+        self.assertTrue(whole.startswith(out.rstrip(b"\n")) or "\ufffd" in r["candidates"][0]["text"], (out, whole))
+        self.ok("run", "--model", self.novelty, "--prompt", "hi", "--chat", "--max-tokens", 3)
+        self.refused(2, "--system", "run", "--model", self.novelty, "--prompt", "hi", "--system", "x")
+
+    def test_score(self):
+        path = self.path("candidates.txt")
+        with open(path, "w") as f:
+            f.write("one\ntwo words\none\nline\\nbreak\n")
+        lines = self.ok("score", "--model", self.alignment, "--prompt", "A ", "--candidates", path).decode().splitlines()
+        self.assertEqual(lines[0], "index\trank\tscore\ttext")
+        rows = [line.split("\t") for line in lines[1:]]
+        self.assertEqual([r[0] for r in rows], ["0", "1", "2", "3"])
+        self.assertEqual(rows[0][2], rows[2][2])
+        self.assertEqual(rows[3][3], "line\\nbreak")
+        r = json.loads(self.ok("score", "--model", self.alignment, "--prompt", "A ", "--candidates", "-", "--json", stdin=b"one\ntwo\n"))
+        self.assertEqual(r["candidates"][0]["finish_reason"], "given")
+        self.assertIsNone(r["candidates"][0]["logprob"])
+        self.refused(2, "no candidates", "score", "--model", self.alignment, "--prompt", "A", "--candidates", "-")
+
+    def test_tokenize_both_ways(self):
+        text = "naïve café 😀\tend\n"
+        ids = self.ok("tokenize", "--model", self.novelty, stdin=text.encode())
+        self.assertEqual(self.ok("tokenize", "--model", self.novelty, "--decode", stdin=ids).decode(), text)
+        self.refused(2, "not a decimal", "tokenize", "--model", self.novelty, "--decode", "12 x")
+
+    def test_convert_inspect_and_run_again(self):
+        out = self.path("q8.gguf")
+        self.ok("convert", self.novelty, out, "--type", "Q8_0")
+        info = json.loads(self.ok("inspect", out, "--json"))
+        self.assertTrue(info)
+        self.ok("inspect", out)
+        self.ok("run", "--model", out, "--prompt", "abc", "--max-tokens", 4)
+        self.refused(2, "Q9", "convert", self.novelty, self.path("x.gguf"), "--type", "Q9")
+        self.assertFalse(os.path.exists(self.path("x.gguf")))
+        self.refused(1, "/nowhere", "convert", self.novelty, "/nowhere/x.gguf", "--type", "F16")
+
+    def test_tiny_is_reproducible(self):
+        a, b = self.path("a.gguf"), self.path("b.gguf")
+        for arch in ("llama", "qwen2", "qwen3", "gemma2", "gemma3"):
+            for path in (a, b):
+                self.ok("tiny", path, "--arch", arch, "--type", "Q8_0", "--seed", 9)
+            with open(a, "rb") as fa, open(b, "rb") as fb:
+                self.assertEqual(fa.read(), fb.read())
+            self.ok("run", "--model", a, "--prompt", "abc", "--max-tokens", 3)
+        self.refused(2, "gpt9", "tiny", a, "--arch", "gpt9")
+
+    def test_doctor(self):
+        r = json.loads(self.ok("doctor", "--json"))
+        self.assertEqual(r["backend"], "cpu")
+        for key in ("read_gbs_dram", "read_gbs_cache", "gops_int8", "gflops_bf16", "gflops_f32"):
+            self.assertGreater(r[key], 0, key)
+        self.assertTrue(r["backend_why"])
+        self.assertIn(b"backend", self.ok("doctor"))
+
+    def test_help(self):
+        self.assertIn(b"bestof", self.ok("--help"))
+        for c in ("bestof", "run", "score", "tokenize", "inspect", "convert", "tiny", "doctor"):
+            out = self.ok(c, "--help")
+            self.assertIn(b"usage: forkcast " + c.encode(), out)
+        self.assertIn(b"forkcast", self.ok("--version"))
+
+    # ---- wrong input
+
+    def test_wrong_arguments(self):
+        m = self.novelty
+        b = ("bestof", "--novelty", m, "--alignment", "none", "--prompt", "x")
+        self.refused(2, "unknown command", "fly")
+        self.refused(2, "unknown option --fly", *b, "--fly")
+        self.refused(2, "--novelty", "bestof", "--alignment", "none", "--prompt", "x")
+        self.refused(2, "--alignment", "bestof", "--novelty", m, "--prompt", "x")
+        self.refused(2, "give the prompt once", "bestof", "--novelty", m, "--alignment", "none")
+        self.refused(2, "more than one", *b, "--prompt-file", "-")
+        self.refused(2, "n = 0", *b, "-n", 0)
+        self.refused(2, "--n: \"x\"", *b, "-n", "x")
+        self.refused(2, "--n: \"99999999999\"", *b, "-n", "99999999999")
+        self.refused(2, "--temperature", *b, "--temperature", "nan")
+        self.refused(2, "temperature = -1", *b, "--temperature", "-1")
+        self.refused(2, "--seed", *b, "--seed", "-1")
+        self.refused(2, "max_tokens = 0", *b, "--max-tokens", 0)
+        self.refused(2, "context", *b, "--max-tokens", 100000)
+        self.refused(2, "value is missing", *b, "--seed")
+        self.refused(2, "--mode", *b, "--mode", "judge")
+        self.refused(2, "vibes", "bestof", "--novelty", m, "--alignment", m, "--prompt", "x", "--mode", "vibes")
+        self.refused(2, "--all", *b, "--all")
+        self.refused(2, "it is empty", "bestof", "--novelty", m, "--alignment", "none", "--prompt", "")
+        self.refused(2, "kv_type", *b, "--kv-type", "int3")
+        self.refused(2, "--kv-pool", *b, "--kv-pool", "lots")
+        self.refused(2, "--logit-bias", *b, "--logit-bias", "5")
+
+    def test_wrong_files(self):
+        missing = self.path("missing.gguf")
+        self.refused(1, missing, "run", "--model", missing, "--prompt", "x")
+        self.refused(1, missing, "inspect", missing)
+        bad = self.path("bad.gguf")
+        with open(self.novelty, "rb") as f:
+            data = f.read()
+        for size in (0, 3, 10, 100, 1000, len(data) // 2):
+            with open(bad, "wb") as f:
+                f.write(data[:size])
+            self.refused(1, bad, "run", "--model", bad, "--prompt", "x")
+            self.refused(1, bad, "inspect", bad)
+        ids = self.path("bad-ids.txt")
+        with open(ids, "w") as f:
+            f.write("1 2 fish")
+        self.refused(1, "fish", "bestof", "--novelty", self.novelty, "--alignment", "none", "--prompt-ids", ids)
+
+
+if __name__ == "__main__":
+    if not os.path.exists(BIN):
+        sys.exit(f"{BIN} is not built")
+    os.chdir(ROOT)
+    unittest.main()
