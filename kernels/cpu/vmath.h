@@ -35,11 +35,21 @@
 #define FC_TANH_C3 0.020606173f
 #define FC_TANH_C4 (-0.005666973f)
 
+/* yes ? a : b by masks: gcc makes a branch of the plain form, which keeps loops from being vectorised. */
+static inline float fc_pick(int yes, float a, float b) {
+    uint32_t x, y, mask = 0u - (uint32_t)yes;
+    memcpy(&x, &a, sizeof x);
+    memcpy(&y, &b, sizeof y);
+    x = (x & mask) | (y & ~mask);
+    memcpy(&a, &x, sizeof a);
+    return a;
+}
+
 static inline float fc_expf(float x) {
-    float c = FC_EXP_LOW > x ? FC_EXP_LOW : x; /* this order of operands keeps NaN, as max_ps and min_ps do */
+    float c = fc_pick(FC_EXP_LOW > x, FC_EXP_LOW, x); /* NaN stays, as with max_ps and min_ps */
     float t, n, r, q, scale, y;
     uint32_t bits;
-    c = FC_EXP_HIGH < c ? FC_EXP_HIGH : c;
+    c = fc_pick(FC_EXP_HIGH < c, FC_EXP_HIGH, c);
     t = c * FC_EXP_LOG2E + FC_EXP_MAGIC;
     n = t - FC_EXP_MAGIC;
     r = (c - n * FC_EXP_LN2_HI) - n * FC_EXP_LN2_LO;
@@ -49,7 +59,7 @@ static inline float fc_expf(float x) {
     bits = (bits << 23) + 0x3f800000u; /* 2^n */
     memcpy(&scale, &bits, sizeof scale);
     y = y * scale;
-    return x < FC_EXP_LOW ? 0.0f : y;
+    return fc_pick(x < FC_EXP_LOW, 0.0f, y);
 }
 
 static inline float fc_tanhf(float x) {
@@ -63,7 +73,7 @@ static inline float fc_tanhf(float x) {
     q = (((FC_TANH_C4 * s + FC_TANH_C3) * s + FC_TANH_C2) * s + FC_TANH_C1) * s + FC_TANH_C0;
     small = q * (s * a) + a;
     large = 1.0f - 2.0f / (fc_expf(a + a) + 1.0f);
-    y = a < FC_TANH_SPLIT ? small : large;
+    y = fc_pick(a < FC_TANH_SPLIT, small, large);
     memcpy(&bits, &y, sizeof bits);
     bits |= sign;
     memcpy(&y, &bits, sizeof y);

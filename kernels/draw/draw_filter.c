@@ -29,14 +29,14 @@ static float lower_bound(const fc_draw_dist *d, fc_draw_scratch *m, double *tota
     return r->min_p > 0.0f ? logit_under(d, (double)r->min_p) : bound;
 }
 
-/* The list shortened to what the cut keeps; keys follow only where a caller reads them again. */
+/* The list shortened to what the cut keeps. Written always, counted when kept: no branch to guess. */
 static void keep_cut(fc_draw_dist *d, fc_draw_scratch *m, fc_best_cut cut) {
     int n = 0;
     for (int i = 0; i < d->n; i++) {
-        if (!fc_best_keeps(&cut, m->key[i])) continue;
         m->id[n] = m->id[i];
         m->value[n] = m->value[i];
-        m->w[n++] = m->w[i];
+        m->w[n] = m->w[i];
+        n += fc_best_keeps(&cut, m->key[i]);
     }
     d->n = n;
 }

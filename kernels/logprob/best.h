@@ -39,8 +39,8 @@ fc_best_cut fc_best_find(const uint32_t *key, const float *mass, int n, double t
 
 /* True for an element that the cut keeps; called once per element, in list order. */
 static inline int fc_best_keeps(fc_best_cut *cut, uint32_t key) {
-    if (key != cut->key) return key > cut->key;
-    return cut->ties > 0 ? cut->ties-- > 0 : 0;
+    if (__builtin_expect(key == cut->key, 0)) return cut->ties-- > 0;
+    return key > cut->key;
 }
 
 /* A value that at least k ids of the row reach, from the largest value of each tile; -inf when tiles are too few.

@@ -11,11 +11,21 @@ static int tile_end(int V, int t) { return V - t * FC_TILE < FC_TILE ? V - t * F
 static void max_portable(const float *x, int V, int from, int to, float *top) {
     for (int t = from; t < to; t++) {
         const float *v = x + (size_t)t * FC_TILE;
-        int n = tile_end(V, t), bad = 0;
-        float m = -INFINITY;
-        for (int i = 0; i < n; i++) {
-            m = v[i] > m ? v[i] : m;
-            bad |= v[i] != v[i];
+        float lane[16], m = -INFINITY; /* sixteen at once: the form that compilers vectorise */
+        int n = tile_end(V, t), i = 0, bad = 0, bad_lane[16] = {0};
+        for (int l = 0; l < 16; l++) lane[l] = -INFINITY;
+        for (; i + 16 <= n; i += 16)
+            for (int l = 0; l < 16; l++) {
+                lane[l] = fc_pick(v[i + l] > lane[l], v[i + l], lane[l]);
+                bad_lane[l] |= v[i + l] != v[i + l];
+            }
+        for (int l = 0; i + l < n; l++) {
+            lane[l] = v[i + l] > lane[l] ? v[i + l] : lane[l];
+            bad |= v[i + l] != v[i + l];
+        }
+        for (int l = 0; l < 16; l++) {
+            m = lane[l] > m ? lane[l] : m;
+            bad |= bad_lane[l];
         }
         top[t] = bad ? NAN : m;
     }
