@@ -18,7 +18,6 @@ typedef struct {
     fc_work work;
     float *last;     /* [max_jobs,D] backend: final hidden state of each job's alignment prompt */
     int max_jobs, ctx;
-    int reserved;    /* pages promised to admitted jobs */
 } fc_lane;
 
 fc_status fc_lane_open(fc_model *m, const fc_lane_options *o, fc_lane *out);

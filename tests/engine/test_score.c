@@ -162,7 +162,7 @@ static void given_candidates(void **state) {
 
 static void drawn_with_another_tokenizer(void **state) {
     (void)state;
-    check_modes(tiny_model("llama", 1, false), tiny_model("llama", 2, true), true, false);
+    check_modes(tiny_model("llama", 1, false), tiny_model_vocab("llama", 2, true, 400), true, false);
 }
 
 static void drawn_with_the_same_model(void **state) {

@@ -14,15 +14,17 @@ static void remove_all(void) {
     rmdir(folder);
 }
 
-const char *tiny_model(const char *arch, uint64_t seed, bool reward) {
+const char *tiny_model(const char *arch, uint64_t seed, bool reward) { return tiny_model_vocab(arch, seed, reward, 0); }
+
+const char *tiny_model_vocab(const char *arch, uint64_t seed, bool reward, int V) {
     char path[128];
-    fc_tiny_options o = {.arch = arch, .seed = seed, .reward_head = reward};
+    fc_tiny_options o = {.arch = arch, .seed = seed, .reward_head = reward, .V = V};
     if (!folder[0]) {
         snprintf(folder, sizeof folder, "/tmp/forkcast-test-XXXXXX");
         assert_non_null(mkdtemp(folder));
         atexit(remove_all);
     }
-    snprintf(path, sizeof path, "%s/%s-%llu%s.gguf", folder, arch, (unsigned long long)seed, reward ? "-reward" : "");
+    snprintf(path, sizeof path, "%s/%s-%llu-%d%s.gguf", folder, arch, (unsigned long long)seed, V, reward ? "-reward" : "");
     for (int i = 0; i < n_made; i++)
         if (strcmp(made[i], path) == 0) return made[i];
     assert_true(n_made < MAX_MADE);

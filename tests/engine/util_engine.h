@@ -7,6 +7,8 @@
 
 /* Path of a tiny model of a family, made in a temporary folder that is removed at exit. reward: with a reward head. */
 const char *tiny_model(const char *arch, uint64_t seed, bool reward);
+/* The same with a vocabulary of V, and so with another tokenizer than the default's. */
+const char *tiny_model_vocab(const char *arch, uint64_t seed, bool reward, int V);
 
 /* Opens, or fails the test. */
 fc_engine *open_engine(const fc_engine_options *o);
