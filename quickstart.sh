@@ -57,6 +57,6 @@ install_packages
 build
 get_model
 [ "${1:-}" = --no-run ] && exit 0
-say "best of 16: SmolLM2 proposes, SmolLM2 judges"
+say "best of 16: SmolLM2 names a next interest 16 times, and scores each distinct one"
 set -x
-build/forkcast bestof --recipe examples/recipes/freetext-judge.json --prompt "Suggest a hobby for a rainy weekend." -n 16 -k 4 "$@"
+build/forkcast bestof --recipe examples/recipes/interests-loglik.json --history "Gardening" --history "Photography" -n 16 -k 6 "$@"

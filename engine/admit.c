@@ -36,10 +36,13 @@ fc_need fc_need_of(const fc_sched *s, const fc_job *j) {
 
 static fc_status check_pages(const fc_lane *l, int64_t pages, const fc_job *j, const char *what) {
     if (pages > fc_kv_pages_total(l->kv))
-        return FC_FAIL(FC_ERR_ARG, "request: its %s needs %lld KV pages (prompt %d tokens, n %d, max_tokens %d), the pool has %d of "
-                                   "%zu bytes; raise kv_pool to %lld bytes", what, (long long)pages,
-                       what[0] == 's' ? j->n_align : j->n_prompt, j->n, j->max_tokens, fc_kv_pages_total(l->kv),
-                       fc_kv_bytes_per_page(l->kv), (long long)pages * (long long)fc_kv_bytes_per_page(l->kv));
+        return FC_FAIL(
+            FC_ERR_ARG,
+            "request: its %s needs %lld KV pages (prompt %d tokens, n %d, max_tokens %d), the pool has %d of "
+            "%zu bytes; raise kv_pool to %lld bytes",
+            what, (long long)pages, what[0] == 's' ? j->n_align : j->n_prompt, j->n, j->max_tokens,
+            fc_kv_pages_total(l->kv), fc_kv_bytes_per_page(l->kv),
+            (long long)pages * (long long)fc_kv_bytes_per_page(l->kv));
     return FC_OK;
 }
 
@@ -48,7 +51,8 @@ fc_status fc_sched_can_run(const fc_sched *s, const fc_job *j) {
     bool shared = fc_sched_shared(s);
     int tables = n.draw_tables + (shared && j->score ? 2 : 0);
     if (tables > s->max_branches)
-        return FC_FAIL(FC_ERR_ARG, "request: n = %d needs %d branches; max_branches is %d", j->n, tables, s->max_branches);
+        return FC_FAIL(FC_ERR_ARG, "request: n = %d needs %d branches; max_branches is %d", j->n, tables,
+                       s->max_branches);
     if (shared) return check_pages(s->lane[0], n.draw_pages + n.base_pages + n.tail_pages, j, "drawing and scoring");
     FC_TRY(check_pages(s->lane[FC_NOVELTY], n.draw_pages, j, "drawing"));
     return j->score ? check_pages(s->lane[FC_ALIGNMENT], n.base_pages + n.tail_pages, j, "scoring") : FC_OK;

@@ -62,7 +62,8 @@ static int by_logprob(const void *a, const void *b) {
 }
 
 static fc_confidence confidence_of(const fc_job *j, const fc_candidate *ranked, int distinct) {
-    fc_confidence c = {.logprob = ranked[0].logprob, .distinct = distinct, .n_used = j->n, .margin = NAN, .valid_mass = NAN};
+    fc_confidence c = {
+        .logprob = ranked[0].logprob, .distinct = distinct, .n_used = j->n, .margin = NAN, .valid_mass = NAN};
     for (int i = 0; i < distinct; i++) {
         double share = (double)ranked[i].votes / j->n;
         c.entropy -= share * log(share);
@@ -85,7 +86,8 @@ static fc_accounting account(const fc_job *j) {
             a.rows_flat_decode += (int64_t)p->votes * (p->n - 1);
         }
         if (j->score) {
-            int tail = j->mode < FC_SCORE_REWARD ? (p->n_score_ids > 0 ? p->n_score_ids - 1 : 0) : p->n_score_ids + j->n_suffix;
+            int tail = j->mode < FC_SCORE_REWARD ? (p->n_score_ids > 0 ? p->n_score_ids - 1 : 0)
+                                                 : p->n_score_ids + j->n_suffix;
             a.rows_flat_score += (int64_t)p->votes * ((int64_t)j->n_align + tail);
         }
     }
@@ -96,7 +98,10 @@ static double ms(uint64_t from, uint64_t to) { return to > from ? (double)(to - 
 
 static fc_timings_ms timings(const fc_job *j, double load_ms) {
     const fc_job_clock *c = &j->clock;
-    fc_timings_ms t = {.load = load_ms, .queue = ms(c->submit_ns, c->admit_ns), .host = c->host_ms, .total = ms(c->submit_ns, c->end_ns)};
+    fc_timings_ms t = {.load = load_ms,
+                       .queue = ms(c->submit_ns, c->admit_ns),
+                       .host = c->host_ms,
+                       .total = ms(c->submit_ns, c->end_ns)};
     if (c->first_draw_ns) {
         t.prefill = ms(c->admit_ns, c->first_draw_ns);
         t.decode = ms(c->first_draw_ns, c->last_draw_ns);

@@ -161,7 +161,8 @@ static bool emit_group(fc_batch *b, int lo, int hi, int first, int t0) {
     if (t1 < t0) t1 = t0;
     while (lo < hi) { /* those that still share tile t1 go on together */
         int end = lo + 1, rows = seq_at(b, lo)->n_rows;
-        while (end < hi && common_pages(seq_at(b, lo), seq_at(b, end)) >= (t1 + 1) * per_tile) rows += seq_at(b, end++)->n_rows;
+        while (end < hi && common_pages(seq_at(b, lo), seq_at(b, end)) >= (t1 + 1) * per_tile)
+            rows += seq_at(b, end++)->n_rows;
         if (!emit_group(b, lo, end, first, t1)) return false;
         first += rows;
         lo = end;
@@ -177,7 +178,8 @@ static void emit_all(fc_batch *b) {
     if (b->share) {
         for (int lo = 0; lo < b->n_seqs && fits;) {
             int end = lo + 1, rows = seq_at(b, lo)->n_rows;
-            while (end < b->n_seqs && common_pages(seq_at(b, lo), seq_at(b, end)) >= per_tile) rows += seq_at(b, end++)->n_rows;
+            while (end < b->n_seqs && common_pages(seq_at(b, lo), seq_at(b, end)) >= per_tile)
+                rows += seq_at(b, end++)->n_rows;
             fits = emit_group(b, lo, end, first, 0);
             first += rows;
             lo = end;

@@ -123,12 +123,14 @@ static void send_token(fc_sched *s, fc_job *j, int path, bool final) {
     if (!final) safe -= held_back(j, &p->text);
     if (safe < p->emitted) safe = p->emitted;
     for (int m = path; m >= 0; m = j->members[m])
-        s->sink.token(s->sink.arg, j, m, p->ids[p->n - 1], p->logprobs[p->n - 1], fc_str_text(&p->text) + p->emitted, safe - p->emitted);
+        s->sink.token(s->sink.arg, j, m, p->ids[p->n - 1], p->logprobs[p->n - 1], fc_str_text(&p->text) + p->emitted,
+                      safe - p->emitted);
     p->emitted = safe;
 }
 
 /* Appends the drawn id to the path and says whether that ends it. */
-static fc_status extend(fc_sched *s, fc_job *j, int path, int32_t id, float logprob, const fc_sampler_row *r, bool *over) {
+static fc_status extend(fc_sched *s, fc_job *j, int path, int32_t id, float logprob, const fc_sampler_row *r,
+                        bool *over) {
     const fc_sampler *sm = &s->sampler;
     fc_path *p = &j->paths[path];
     int top = j->sampling.top_logprobs;

@@ -1,5 +1,5 @@
 /* engine - open and close, the queue in front of the engine thread, and the thread itself. */
-#include "engine/forkcast.h"
+#include "engine/engine.h"
 
 #include "engine/answer.h"
 #include "engine/base/os.h"
@@ -49,17 +49,34 @@ struct fc_engine {
 
 static void on_token(void *arg, fc_job *j, int candidate, int32_t id, float logprob, const char *text, size_t size) {
     fc_engine *e = arg;
-    fc_events_put(&e->events, &(fc_event){.type = FC_EVENT_TOKEN, .id = j->id, .candidate = candidate, .token = id, .logprob = logprob, .text = text, .text_size = size}, true);
+    fc_events_put(&e->events,
+                  &(fc_event){.type = FC_EVENT_TOKEN,
+                              .id = j->id,
+                              .candidate = candidate,
+                              .token = id,
+                              .logprob = logprob,
+                              .text = text,
+                              .text_size = size},
+                  true);
 }
 
 static void on_candidate(void *arg, fc_job *j, int candidate, const fc_path *p) {
     fc_engine *e = arg;
-    fc_events_put(&e->events, &(fc_event){.type = FC_EVENT_CANDIDATE, .id = j->id, .candidate = candidate, .text = fc_str_text(&p->text), .text_size = p->text.size, .finish = p->finish}, true);
+    fc_events_put(&e->events,
+                  &(fc_event){.type = FC_EVENT_CANDIDATE,
+                              .id = j->id,
+                              .candidate = candidate,
+                              .text = fc_str_text(&p->text),
+                              .text_size = p->text.size,
+                              .finish = p->finish},
+                  true);
 }
 
 static void on_score(void *arg, fc_job *j, int candidate, double score) {
     fc_engine *e = arg;
-    fc_events_put(&e->events, &(fc_event){.type = FC_EVENT_SCORE, .id = j->id, .candidate = candidate, .score = score, .text = ""}, true);
+    fc_events_put(&e->events,
+                  &(fc_event){.type = FC_EVENT_SCORE, .id = j->id, .candidate = candidate, .score = score, .text = ""},
+                  true);
 }
 
 /* For fc_engine_pages_used: before a done event is sent, so that whoever got it sees its pages gone. */
@@ -106,7 +123,8 @@ static void *engine_main(void *arg) {
     fc_engine *e = arg;
     for (;;) {
         pthread_mutex_lock(&e->lock);
-        while (!e->stop && !e->inbox && !e->n_cancels && !fc_sched_busy(&e->sched)) pthread_cond_wait(&e->work, &e->lock);
+        while (!e->stop && !e->inbox && !e->n_cancels && !fc_sched_busy(&e->sched))
+            pthread_cond_wait(&e->work, &e->lock);
         take_inbox(e);
         if (e->stop) {
             pthread_mutex_unlock(&e->lock);
@@ -123,7 +141,14 @@ static void *engine_main(void *arg) {
 static void describe_model(const loaded *m, fc_model_info *out) {
     const fc_model_config *c = &m->model->cfg;
     const fc_kv_shape *s = &fc_kv_store(m->lane.kv)->shape;
-    *out = (fc_model_info){.vocab = c->V, .layers = c->L, .ctx = m->lane.ctx, .weight_bytes = m->model->bytes, .kv_page_bytes = fc_kv_bytes_per_page(m->lane.kv), .kv_pages = s->n_pages, .page_slots = s->P, .reward_head = m->model->reward != NULL};
+    *out = (fc_model_info){.vocab = c->V,
+                           .layers = c->L,
+                           .ctx = m->lane.ctx,
+                           .weight_bytes = m->model->bytes,
+                           .kv_page_bytes = fc_kv_bytes_per_page(m->lane.kv),
+                           .kv_pages = s->n_pages,
+                           .page_slots = s->P,
+                           .reward_head = m->model->reward != NULL};
     snprintf(out->name, sizeof out->name, "%s", c->name);
     snprintf(out->arch, sizeof out->arch, "%s", c->arch);
     snprintf(out->path, sizeof out->path, "%s", fc_weights_path(m->weights));
@@ -142,18 +167,24 @@ static fc_status pool_pages(const fc_engine_options *o, const fc_model_config *c
         want = 2 * least > floor_bytes ? 2 * least : floor_bytes;
         if (most && want > most) want = most;
         if (want < least)
-            return FC_FAIL(FC_ERR_MEM, "kv_pool: a context of %d positions takes %llu bytes of KV; a quarter of this machine's "
-                                       "memory is %llu. Lower ctx, or set kv_pool", l->ctx, (unsigned long long)least, (unsigned long long)most);
+            return FC_FAIL(FC_ERR_MEM,
+                           "kv_pool: a context of %d positions takes %llu bytes of KV; a quarter of this machine's "
+                           "memory is %llu. Lower ctx, or set kv_pool",
+                           l->ctx, (unsigned long long)least, (unsigned long long)most);
     }
-    if (want < page) return FC_FAIL(FC_ERR_ARG, "kv_pool: %llu bytes; one page takes %zu", (unsigned long long)want, page);
+    if (want < page)
+        return FC_FAIL(FC_ERR_ARG, "kv_pool: %llu bytes; one page takes %zu", (unsigned long long)want, page);
     *out = want / page > 1 << 24 ? 1 << 24 : (int)(want / page);
     return FC_OK;
 }
 
-static fc_status lane_options(const fc_engine_options *o, const fc_model_config *c, fc_dtype embed, int max_jobs, fc_lane_options *out) {
+static fc_status lane_options(const fc_engine_options *o, const fc_model_config *c, fc_dtype embed, int max_jobs,
+                              fc_lane_options *out) {
     const char *kv = o->kv_type ? o->kv_type : embed == FC_F32 ? "f32" : "bf16";
     *out = (fc_lane_options){
-        .ctx = o->ctx ? o->ctx : c->ctx < 8192 ? c->ctx : 8192,
+        .ctx = o->ctx          ? o->ctx
+               : c->ctx < 8192 ? c->ctx
+                               : 8192,
         .page_slots = o->page_slots ? o->page_slots : 16,
         .max_rows = o->max_rows ? o->max_rows : 512,
         .max_branches = o->max_branches ? o->max_branches : 1024,
@@ -170,13 +201,17 @@ static fc_status check_options(const fc_engine_options *o) {
     const struct {
         const char *name;
         int64_t v, max;
-    } fields[] = {{"threads", o->threads, 1024},         {"ctx", o->ctx, 1 << 24},
-                  {"page_slots", o->page_slots, 64},     {"max_rows", o->max_rows, 65536},
-                  {"max_branches", o->max_branches, 65536}, {"max_requests", o->max_requests, 65536}};
+    } fields[] = {{"threads", o->threads, 1024},
+                  {"ctx", o->ctx, 1 << 24},
+                  {"page_slots", o->page_slots, 64},
+                  {"max_rows", o->max_rows, 65536},
+                  {"max_branches", o->max_branches, 65536},
+                  {"max_requests", o->max_requests, 65536}};
     if (!o->novelty) return FC_FAIL(FC_ERR_ARG, "novelty: a model is needed");
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         if (fields[i].v < 0 || fields[i].v > fields[i].max)
-            return FC_FAIL(FC_ERR_ARG, "%s = %lld; 0 (default) to %lld are possible", fields[i].name, (long long)fields[i].v, (long long)fields[i].max);
+            return FC_FAIL(FC_ERR_ARG, "%s = %lld; 0 (default) to %lld are possible", fields[i].name,
+                           (long long)fields[i].v, (long long)fields[i].max);
     if (o->backend && strcmp(o->backend, "auto") != 0 && strcmp(o->backend, "cpu") != 0)
         return FC_FAIL(FC_ERR_UNSUPPORTED, "backend \"%s\"; this version has auto and cpu", o->backend);
     return FC_OK;
@@ -193,7 +228,7 @@ static fc_status load_files(fc_engine *e, const fc_engine_options *o) {
     return FC_OK;
 }
 
-static fc_status load_models(fc_engine *e, const fc_engine_options *o) {
+static fc_status load_models(fc_engine *e, const fc_engine_options *o, fc_backend_opener open_backend) {
     int n = e->has_alignment && !e->shared ? 2 : 1;
     int threads = o->threads ? o->threads : fc_cpu_count();
     fc_op_limits limits = {0};
@@ -202,11 +237,12 @@ static fc_status load_models(fc_engine *e, const fc_engine_options *o) {
     e->max_requests = o->max_requests ? o->max_requests : 256;
     for (int i = 0; i < n; i++) {
         const fc_tensor *t = fc_weights_find(e->models[i].weights, "blk.0.attn_q.weight");
-        FC_TRY(lane_options(o, fc_weights_config(e->models[i].weights), t ? t->dtype : FC_F32, e->max_requests, &lane[i]));
+        FC_TRY(
+            lane_options(o, fc_weights_config(e->models[i].weights), t ? t->dtype : FC_F32, e->max_requests, &lane[i]));
         fc_model_limits(fc_weights_config(e->models[i].weights), lane[i].max_rows, &limits);
     }
     FC_TRY(fc_cpu_level_parse(o->cpu ? o->cpu : "auto", &level));
-    FC_TRY(fc_backend_open_cpu(level, threads, &limits, &e->be));
+    FC_TRY(open_backend(level, threads, &limits, &e->be));
     for (int i = 0; i < n; i++) {
         FC_TRY(fc_model_open(e->models[i].weights, e->be, NULL, NULL, &e->models[i].model));
         FC_TRY(fc_lane_open(e->models[i].model, &lane[i], &e->models[i].lane));
@@ -225,7 +261,10 @@ static fc_status start(fc_engine *e) {
     int max_branches = fc_kv_tables_free(lanes[0]->kv), err;
     bool same = a && (e->shared || fc_tok_same(tok[0], tok[1]));
     FC_TRY(fc_sched_open(lanes[0], lanes[1], tok, same, max_branches, e->max_requests, &sink, &e->sched));
-    e->rules = (fc_job_rules){.tok = {tok[0], tok[1]}, .same_tokenizer = same, .reward_head = a && a->model->reward, .max_branches = max_branches};
+    e->rules = (fc_job_rules){.tok = {tok[0], tok[1]},
+                              .same_tokenizer = same,
+                              .reward_head = a && a->model->reward,
+                              .max_branches = max_branches};
     for (int i = 0; i < 2; i++)
         if (lanes[i]) {
             e->rules.cfg[i] = &lanes[i]->model->cfg;
@@ -244,6 +283,10 @@ static fc_status start(fc_engine *e) {
 }
 
 fc_status fc_engine_open(const fc_engine_options *o, fc_engine **out) {
+    return fc_engine_open_on(o, fc_backend_open_cpu, out);
+}
+
+fc_status fc_engine_open_on(const fc_engine_options *o, fc_backend_opener open_backend, fc_engine **out) {
     uint64_t begin = fc_clock_ns();
     fc_status st = FC_OK;
     fc_engine *e;
@@ -258,7 +301,7 @@ fc_status fc_engine_open(const fc_engine_options *o, fc_engine **out) {
     pthread_cond_init(&e->idle, NULL);
     FC_TRY_GOTO(st, fc_events_open(&e->events), fail);
     FC_TRY_GOTO(st, load_files(e, o), fail);
-    FC_TRY_GOTO(st, load_models(e, o), fail);
+    FC_TRY_GOTO(st, load_models(e, o, open_backend), fail);
     e->info.load_ms = (double)(fc_clock_ns() - begin) * 1e-6;
     FC_TRY_GOTO(st, start(e), fail);
     *out = e;
@@ -310,7 +353,8 @@ fc_status fc_submit(fc_engine *e, const fc_request *r, uint64_t *id) {
         pthread_mutex_unlock(&e->lock);
         fc_job_close(j);
         return draining ? FC_FAIL(FC_ERR_FULL, "submit: the engine is draining")
-                        : FC_FAIL(FC_ERR_FULL, "submit: %d requests are waiting or running; max_requests is %d", e->max_requests, e->max_requests);
+                        : FC_FAIL(FC_ERR_FULL, "submit: %d requests are waiting or running; max_requests is %d",
+                                  e->max_requests, e->max_requests);
     }
     j->id = e->next_id++;
     *id = j->id; /* before the engine thread can send its first event */

@@ -122,7 +122,9 @@ static fc_status feed_forward(const fc_model *m, const fc_batch *b, fc_work *w, 
 
 /* y = norm(x), or with a residual: res += x first, y = norm(res). */
 static fc_status norm(const fc_model *m, float *y, const float *x, float *res, const float *weight, int T) {
-    return m->be->rmsnorm(m->be->stream, &(fc_rmsnorm_args){.y = y, .x = x, .res = res, .w = weight, .eps = m->cfg.norm_eps, .T = T, .D = m->cfg.D});
+    return m->be->rmsnorm(
+        m->be->stream,
+        &(fc_rmsnorm_args){.y = y, .x = x, .res = res, .w = weight, .eps = m->cfg.norm_eps, .T = T, .D = m->cfg.D});
 }
 
 fc_status fc_forward(const fc_model *m, const fc_batch *b, fc_work *w) {
@@ -154,7 +156,14 @@ fc_status fc_forward(const fc_model *m, const fc_batch *b, fc_work *w) {
         if (i + 1 < c->L) FC_TRY(norm(m, w->x, w->x, w->h, m->layers[i + 1].attn_norm, T));
     }
     if (b->n_outs == 0) return FC_OK;
-    return be->rmsnorm(s, &(fc_rmsnorm_args){.y = w->out, .x = w->x, .res = w->h, .w = m->out_norm, .rows = b->dev.outs, .eps = c->norm_eps, .T = b->n_outs, .D = c->D});
+    return be->rmsnorm(s, &(fc_rmsnorm_args){.y = w->out,
+                                             .x = w->x,
+                                             .res = w->h,
+                                             .w = m->out_norm,
+                                             .rows = b->dev.outs,
+                                             .eps = c->norm_eps,
+                                             .T = b->n_outs,
+                                             .D = c->D});
 }
 
 fc_status fc_forward_logits(const fc_model *m, const float *hidden, int R, int at, fc_work *w) {
@@ -163,6 +172,7 @@ fc_status fc_forward_logits(const fc_model *m, const float *hidden, int R, int a
     FC_ASSERT(R >= 1 && at >= 0 && at + R <= w->max_logit_rows);
     FC_TRY(m->be->linear(m->be->stream, &(fc_linear_args){.y = y, .x = hidden, .w = m->head, .T = R}));
     if (c->final_soft_cap > 0)
-        FC_TRY(m->be->softcap(m->be->stream, &(fc_softcap_args){.x = y, .n = (size_t)R * (size_t)c->V, .cap = c->final_soft_cap}));
+        FC_TRY(m->be->softcap(m->be->stream,
+                              &(fc_softcap_args){.x = y, .n = (size_t)R * (size_t)c->V, .cap = c->final_soft_cap}));
     return FC_OK;
 }

@@ -68,9 +68,11 @@ static fc_status check_request(const fc_job_rules *rules, const fc_request *r) {
     if (r->mode == FC_SCORE_REWARD && !rules->reward_head)
         return FC_FAIL(FC_ERR_ARG, "mode reward: the alignment model has no reward head (tensor score.weight)");
     if (r->mode < FC_SCORE_REWARD && (r->suffix.n_pieces || r->suffix.n_ids))
-        return FC_FAIL(FC_ERR_ARG, "suffix: it follows the candidate, so it cannot change a log-likelihood; leave it out");
+        return FC_FAIL(FC_ERR_ARG,
+                       "suffix: it follows the candidate, so it cannot change a log-likelihood; leave it out");
     if (r->mode != FC_SCORE_JUDGE && r->n_labels)
-        return FC_FAIL(FC_ERR_ARG, "labels: only mode judge reads them, and the mode is %s", fc_score_mode_name(r->mode));
+        return FC_FAIL(FC_ERR_ARG, "labels: only mode judge reads them, and the mode is %s",
+                       fc_score_mode_name(r->mode));
     if (r->n_labels == 1 || r->n_labels > FC_MAX_LABELS)
         return FC_FAIL(FC_ERR_ARG, "labels: %zu; a judge compares 2 to %d", r->n_labels, FC_MAX_LABELS);
     return FC_OK;
@@ -88,8 +90,8 @@ static fc_status one_token(const fc_tok *tok, const char *text, const char *what
     return st;
 }
 
-static fc_status copy_ids(fc_job *j, const fc_tok *tok, int V, const fc_prompt *p, bool bos, const char *what, int32_t **out,
-                          int *n_out) {
+static fc_status copy_ids(fc_job *j, const fc_tok *tok, int V, const fc_prompt *p, bool bos, const char *what,
+                          int32_t **out, int *n_out) {
     int32_t *ids;
     size_t n;
     fc_status st;
@@ -174,8 +176,9 @@ static fc_status copy_scoring(fc_job *j, const fc_job_rules *rules, const fc_req
     const fc_tok *tok = rules->tok[FC_ALIGNMENT];
     int V = rules->cfg[FC_ALIGNMENT]->V;
     if (p == &r->prompt && r->prompt.ids && !rules->same_tokenizer)
-        return FC_FAIL(FC_ERR_ARG, "alignment prompt: the prompt is given as ids of the novelty model, whose tokenizer differs; "
-                                   "give the alignment model its own");
+        return FC_FAIL(FC_ERR_ARG,
+                       "alignment prompt: the prompt is given as ids of the novelty model, whose tokenizer differs; "
+                       "give the alignment model its own");
     FC_TRY(copy_ids(j, tok, V, p, true, "alignment prompt", &j->align, &j->n_align));
     if (j->n_align == 0) return FC_FAIL(FC_ERR_ARG, "alignment prompt: it is empty");
     FC_TRY(copy_ids(j, tok, V, &r->suffix, false, "suffix", &j->suffix, &j->n_suffix));
@@ -248,7 +251,8 @@ static fc_status take_given(fc_job *j, const fc_job_rules *rules, const fc_reque
     for (int i = 0; i < j->n; i++) {
         const fc_given *g = &r->given[i];
         fc_path *p = &j->paths[i];
-        const fc_prompt as_prompt = {.ids = g->ids, .n_ids = g->n_ids, .pieces = &(fc_piece){g->text, g->size, false}, .n_pieces = 1};
+        const fc_prompt as_prompt = {
+            .ids = g->ids, .n_ids = g->n_ids, .pieces = &(fc_piece){g->text, g->size, false}, .n_pieces = 1};
         char what[48];
         int same = -1;
         snprintf(what, sizeof what, "given: candidate %d", i);
@@ -281,8 +285,10 @@ static fc_status check_lengths(const fc_job *j, const fc_job_rules *rules) {
         for (int i = 0; j->max_tokens == 0 && i < j->n; i++)
             if (j->paths[i].n > longest) longest = j->paths[i].n;
         if ((int64_t)j->n_align + longest + j->n_suffix > rules->ctx[FC_ALIGNMENT])
-            return FC_FAIL(FC_ERR_ARG, "alignment prompt: %d tokens, candidates of up to %d and a suffix of %d do not fit the "
-                                       "alignment context of %d", j->n_align, longest, j->n_suffix, rules->ctx[FC_ALIGNMENT]);
+            return FC_FAIL(FC_ERR_ARG,
+                           "alignment prompt: %d tokens, candidates of up to %d and a suffix of %d do not fit the "
+                           "alignment context of %d",
+                           j->n_align, longest, j->n_suffix, rules->ctx[FC_ALIGNMENT]);
     }
     return FC_OK;
 }
@@ -307,7 +313,10 @@ fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **o
         j->max_tokens = r->sampling.max_tokens;
         FC_TRY_GOTO(st, copy_sampling(j, &r->sampling), fail);
         FC_TRY_GOTO(st, copy_ends(j, rules, r), fail);
-        FC_TRY_GOTO(st, copy_ids(j, rules->tok[FC_NOVELTY], rules->cfg[FC_NOVELTY]->V, &r->prompt, true, "prompt", &j->prompt, &j->n_prompt), fail);
+        FC_TRY_GOTO(st,
+                    copy_ids(j, rules->tok[FC_NOVELTY], rules->cfg[FC_NOVELTY]->V, &r->prompt, true, "prompt",
+                             &j->prompt, &j->n_prompt),
+                    fail);
         if (j->n_prompt == 0) {
             st = FC_FAIL(FC_ERR_ARG, "prompt: it is empty");
             goto fail;

@@ -181,11 +181,10 @@ fc_status fc_kv_flush(fc_kv *kv) {
     int32_t *d = kv->dev_copies;
     if (kv->n_copies == 0) return FC_OK;
     FC_TRY(be->upload(be, d, kv->copies, 3 * (size_t)kv->max_copies * sizeof *d));
-    FC_TRY(be->kv_copy(be->stream, &(fc_kv_copy_args){.kv = &kv->store,
-                                                      .src = d,
-                                                      .dst = d + kv->max_copies,
-                                                      .n = d + 2 * kv->max_copies,
-                                                      .M = kv->n_copies}));
+    FC_TRY(be->kv_copy(
+        be->stream,
+        &(fc_kv_copy_args){
+            .kv = &kv->store, .src = d, .dst = d + kv->max_copies, .n = d + 2 * kv->max_copies, .M = kv->n_copies}));
     kv->n_copies = 0;
     return FC_OK;
 }
@@ -211,7 +210,8 @@ fc_status fc_kv_check(const fc_kv *kv) {
     for (int i = 0; i < n; i++) {
         used += kv->refs[i] > 0;
         if (seen[i] != kv->refs[i]) {
-            st = FC_FAIL(FC_ERR_INTERNAL, "kv (2): page %d has %d references, %d tables list it", i, kv->refs[i], seen[i]);
+            st = FC_FAIL(FC_ERR_INTERNAL, "kv (2): page %d has %d references, %d tables list it", i, kv->refs[i],
+                         seen[i]);
             goto done;
         }
     }

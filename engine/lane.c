@@ -6,13 +6,15 @@ fc_status fc_lane_open(fc_model *m, const fc_lane_options *o, fc_lane *out) {
     const fc_model_config *c = &m->cfg;
     fc_status st = FC_OK;
     fc_lane l = {.model = m, .be = m->be, .max_jobs = o->max_jobs, .ctx = o->ctx};
-    fc_kv_shape shape = {.type = o->kv_type, .n_pages = o->kv_pages, .P = o->page_slots, .L = c->L, .G = c->G, .E = c->E};
+    fc_kv_shape shape = {
+        .type = o->kv_type, .n_pages = o->kv_pages, .P = o->page_slots, .L = c->L, .G = c->G, .E = c->E};
     int max_seqs = o->max_branches < o->max_rows ? o->max_branches : o->max_rows;
     void *p;
     FC_TRY_GOTO(st, fc_kv_open(m->be, &shape, o->max_branches, o->ctx, &l.kv), fail);
     FC_TRY_GOTO(st, fc_batch_open(m->be, l.kv, o->max_rows, max_seqs, o->ctx, &l.batch), fail);
     FC_TRY_GOTO(st, fc_work_open(m, o->max_rows, l.batch.max_parts, &l.work), fail);
-    FC_TRY_GOTO(st, m->be->alloc(m->be, (size_t)o->max_jobs * (size_t)c->D * sizeof(float), "last hidden states", &p), fail);
+    FC_TRY_GOTO(st, m->be->alloc(m->be, (size_t)o->max_jobs * (size_t)c->D * sizeof(float), "last hidden states", &p),
+                fail);
     l.last = p;
     *out = l;
     return FC_OK;

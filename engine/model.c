@@ -6,7 +6,8 @@
 #include <stdio.h>
 
 /* A vector of n elements as f32 on the backend. n == 0 elements: NULL. */
-static fc_status load_vector(fc_model *m, const fc_weights *w, const char *name, int n, bool plus_one, const float **out) {
+static fc_status load_vector(fc_model *m, const fc_weights *w, const char *name, int n, bool plus_one,
+                             const float **out) {
     const fc_tensor *t;
     float *host, *dev;
     void *p;
@@ -43,7 +44,8 @@ typedef struct {
     int N;
 } stack_part;
 
-static fc_status load_matrix(fc_model *m, const fc_weights *w, int layer, const stack_part *parts, int n, int K, fc_weight **out) {
+static fc_status load_matrix(fc_model *m, const fc_weights *w, int layer, const stack_part *parts, int n, int K,
+                             fc_weight **out) {
     fc_weight_part p[3];
     char names[3][64];
     for (int i = 0; i < n; i++) {
@@ -126,7 +128,8 @@ static fc_status load_rope(fc_model *m, const fc_weights *w) {
     float freq[512], divisors[512];
     bool divided = false;
     if (half < 1 || half > 512)
-        return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: rotary dimension %d; 2 to 1024 are possible", fc_weights_path(w), c->rope_dim);
+        return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: rotary dimension %d; 2 to 1024 are possible", fc_weights_path(w),
+                       c->rope_dim);
     if (c->rope_freqs_tensor) {
         const fc_tensor *t;
         FC_TRY(fc_weights_need(w, "rope_freqs.weight", 1, half, &t));

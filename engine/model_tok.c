@@ -85,7 +85,8 @@ static fc_status read_per_piece(const fc_weights *w, parts *p) {
     size_t n;
     FC_TRY(count_of(w, KEY "token_type", &n));
     if (n != 0 && n != p->spec.V)
-        return FC_FAIL(FC_ERR_FORMAT, "%s: %zu entries of " KEY "token_type for %zu tokens", fc_weights_path(w), n, p->spec.V);
+        return FC_FAIL(FC_ERR_FORMAT, "%s: %zu entries of " KEY "token_type for %zu tokens", fc_weights_path(w), n,
+                       p->spec.V);
     if (n != 0) {
         FC_TRY(fc_alloc(n, sizeof *p->types, "token types", &q));
         p->types = q;
@@ -93,7 +94,8 @@ static fc_status read_per_piece(const fc_weights *w, parts *p) {
     }
     FC_TRY(count_of(w, KEY "scores", &n));
     if (n != 0 && n != p->spec.V)
-        return FC_FAIL(FC_ERR_FORMAT, "%s: %zu entries of " KEY "scores for %zu tokens", fc_weights_path(w), n, p->spec.V);
+        return FC_FAIL(FC_ERR_FORMAT, "%s: %zu entries of " KEY "scores for %zu tokens", fc_weights_path(w), n,
+                       p->spec.V);
     if (n != 0) {
         FC_TRY(fc_alloc(n, sizeof *p->scores, "token scores", &q));
         p->scores = q;
@@ -138,11 +140,12 @@ static fc_status read_rules(const fc_weights *w, parts *p) {
         p->spec.model = FC_TOK_UNIGRAM;
         eos = space = true;
     } else {
-        return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: " KEY "model \"%.*s\"; gpt2, llama and t5 are known", fc_weights_path(w),
-                       m.s.size > 64 ? 64 : (int)m.s.size, m.s.text);
+        return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: " KEY "model \"%.*s\"; gpt2, llama and t5 are known",
+                       fc_weights_path(w), m.s.size > 64 ? 64 : (int)m.s.size, m.s.text);
     }
     if (p->spec.model == FC_TOK_BPE && fc_weights_meta(w, KEY "pre", &m)) {
-        if (m.kind != FC_META_STRING) return FC_FAIL(FC_ERR_FORMAT, "%s: " KEY "pre is not a string", fc_weights_path(w));
+        if (m.kind != FC_META_STRING)
+            return FC_FAIL(FC_ERR_FORMAT, "%s: " KEY "pre is not a string", fc_weights_path(w));
         FC_TRY(fc_copy_bytes(m.s.text, m.s.size, KEY "pre", &p->pre));
         p->spec.pre = p->pre;
         bos = is(&m, "llama-bpe") || is(&m, "llama3") || is(&m, "llama-v3");

@@ -102,9 +102,12 @@ fc_status fc_probe_logits(fc_probe *p, const int32_t *ids, int n, float *logits)
 
 fc_status fc_probe_reward(fc_probe *p, const int32_t *ids, int n, float *score) {
     fc_lane *l = &p->lane;
-    if (!p->model->reward) return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: the model has no reward head (score.weight)", fc_weights_path(p->weights));
+    if (!p->model->reward)
+        return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: the model has no reward head (score.weight)",
+                       fc_weights_path(p->weights));
     FC_TRY(fresh(p, ids, n, NULL));
-    FC_TRY(p->be->linear(p->be->stream, &(fc_linear_args){.y = l->work.logits, .x = l->work.out, .w = p->model->reward, .T = 1}));
+    FC_TRY(p->be->linear(p->be->stream,
+                         &(fc_linear_args){.y = l->work.logits, .x = l->work.out, .w = p->model->reward, .T = 1}));
     FC_TRY(p->be->download(p->be, score, l->work.logits, sizeof *score));
     return p->be->sync(p->be);
 }

@@ -46,7 +46,8 @@ fc_status fc_prompt_encode(const fc_tok *tok, int V, const fc_prompt *p, bool ad
         for (; count < p->n_ids && !st; count++) {
             list[count] = p->ids[count];
             if (p->ids[count] < 0 || p->ids[count] >= V)
-                st = FC_FAIL(FC_ERR_ARG, "%s: id %d at place %zu; the vocabulary has %d ids", what, p->ids[count], count, V);
+                st = FC_FAIL(FC_ERR_ARG, "%s: id %d at place %zu; the vocabulary has %d ids", what, p->ids[count],
+                             count, V);
         }
     } else {
         if (add_bos && fc_tok_adds_bos(tok) && !begins_with_bos(tok, p)) {
@@ -57,7 +58,8 @@ fc_status fc_prompt_encode(const fc_tok *tok, int V, const fc_prompt *p, bool ad
         if (!st) st = encode_pieces(tok, p, &list, &count, &cap);
         for (size_t i = 0; i < count && !st; i++)
             if (list[i] < 0 || list[i] >= V)
-                st = FC_FAIL(FC_ERR_FORMAT, "%s: the tokenizer gave id %d; the model's vocabulary has %d", what, list[i], V);
+                st = FC_FAIL(FC_ERR_FORMAT, "%s: the tokenizer gave id %d; the model's vocabulary has %d", what,
+                             list[i], V);
     }
     if (!st && count > INT_MAX) st = FC_FAIL(FC_ERR_ARG, "%s: %zu ids are too many", what, count);
     if (st) {

@@ -158,7 +158,8 @@ bool fc_sampler_add(fc_sampler *s, fc_job *j, int head, int row) {
     d->n_bias = put_bias(s, j, p->n);
     d->n_seen = put_seen(s, j, p);
     for (int m = head; m >= 0; m = j->members[m])
-        s->members[s->n_members++] = (fc_draw_member){.seed = j->seed, .candidate = (uint32_t)m, .position = (uint32_t)p->n};
+        s->members[s->n_members++] =
+            (fc_draw_member){.seed = j->seed, .candidate = (uint32_t)m, .position = (uint32_t)p->n};
     if (c->top_logprobs) {
         r->top = s->n_top;
         s->top_rows[s->n_top++] = row;
@@ -220,7 +221,13 @@ fc_status fc_sampler_run(fc_sampler *s, const float *logits, int R) {
     FC_TRY(be->download(be, s->logprob, s->dev.logprob, (size_t)s->n_members * 4));
     if (s->n_top) {
         size_t bytes = (size_t)s->n_top * (size_t)s->top_n * 4;
-        FC_TRY(be->top_logprobs(be->stream, &(fc_top_logprobs_args){.ids = s->dev.top_ids, .lp = s->dev.top_logprobs, .logits = logits, .rows = s->dev.top_rows, .R = s->n_top, .V = s->V, .n = s->top_n}));
+        FC_TRY(be->top_logprobs(be->stream, &(fc_top_logprobs_args){.ids = s->dev.top_ids,
+                                                                    .lp = s->dev.top_logprobs,
+                                                                    .logits = logits,
+                                                                    .rows = s->dev.top_rows,
+                                                                    .R = s->n_top,
+                                                                    .V = s->V,
+                                                                    .n = s->top_n}));
         FC_TRY(be->download(be, s->top_ids, s->dev.top_ids, bytes));
         FC_TRY(be->download(be, s->top_logprobs, s->dev.top_logprobs, bytes));
     }

@@ -33,7 +33,10 @@ fc_status fc_sched_open(fc_lane *novelty, fc_lane *alignment, const fc_tok *cons
     s->draw_at = p;
     FC_TRY_GOTO(st, fc_alloc((size_t)max_jobs, sizeof *s->slots, "request slots", &p), fail);
     s->slots = p;
-    FC_TRY_GOTO(st, fc_sampler_open(novelty->be, novelty->model->cfg.V, novelty->ctx, novelty->work.max_logit_rows, max_members, &s->sampler), fail);
+    FC_TRY_GOTO(st,
+                fc_sampler_open(novelty->be, novelty->model->cfg.V, novelty->ctx, novelty->work.max_logit_rows,
+                                max_members, &s->sampler),
+                fail);
     if (alignment) FC_TRY_GOTO(st, fc_scorer_open(alignment, 2 * alignment->batch.max_rows, &s->scorer), fail);
     return FC_OK;
 fail:
@@ -339,12 +342,13 @@ fc_status fc_sched_check(const fc_sched *s) {
     for (int list = 0; list < (fc_sched_shared(s) || !s->lane[1] ? 1 : 2); list++) {
         const fc_kv *kv = s->lane[list]->kv;
         for (int i = 0; i < s->n_branches[list]; i++) open[list] += s->branches[list][i].kind != FC_BRANCH_PROMPT;
-        if (pages[list] != s->reserved_pages[list] || tables[list] != s->reserved_tables[list] || pages[list] > fc_kv_pages_total(kv))
-            return FC_FAIL(FC_ERR_INTERNAL, "sched (1): list %d: %d pages and %d tables promised, %d and %d counted", list,
-                           s->reserved_pages[list], s->reserved_tables[list], pages[list], tables[list]);
+        if (pages[list] != s->reserved_pages[list] || tables[list] != s->reserved_tables[list] ||
+            pages[list] > fc_kv_pages_total(kv))
+            return FC_FAIL(FC_ERR_INTERNAL, "sched (1): list %d: %d pages and %d tables promised, %d and %d counted",
+                           list, s->reserved_pages[list], s->reserved_tables[list], pages[list], tables[list]);
         if (open[list] != s->max_branches - fc_kv_tables_free(kv))
-            return FC_FAIL(FC_ERR_INTERNAL, "sched (2): list %d: %d KV tables belong to branches, %d are open", list, open[list],
-                           s->max_branches - fc_kv_tables_free(kv));
+            return FC_FAIL(FC_ERR_INTERNAL, "sched (2): list %d: %d KV tables belong to branches, %d are open", list,
+                           open[list], s->max_branches - fc_kv_tables_free(kv));
         FC_TRY(fc_kv_check(kv));
     }
     return FC_OK;

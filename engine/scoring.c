@@ -9,7 +9,7 @@
 fc_status fc_scorer_open(fc_lane *lane, int max_reads, fc_scorer *out) {
     fc_backend *be = lane->be;
     fc_scorer s = {.max_reads = max_reads, .max_gather = lane->work.max_logit_rows * FC_MAX_LABELS};
-        fc_status st = FC_OK;
+    fc_status st = FC_OK;
     size_t n;
     void *p;
     if (s.max_gather < max_reads) s.max_gather = max_reads;
@@ -107,11 +107,14 @@ static fc_status start_tail(fc_sched *s, fc_job *j, bool *more) {
     *more = false;
     rows = tail_rows(j, p);
     if ((int64_t)j->n_align + p->n_score_ids + j->n_suffix > l->ctx)
-        return FC_FAIL(FC_ERR_ARG, "candidate %d: %d tokens for the alignment model, its prompt has %d and the suffix %d; the context is %d",
-                       path, p->n_score_ids, j->n_align, j->n_suffix, l->ctx);
+        return FC_FAIL(
+            FC_ERR_ARG,
+            "candidate %d: %d tokens for the alignment model, its prompt has %d and the suffix %d; the context is %d",
+            path, p->n_score_ids, j->n_align, j->n_suffix, l->ctx);
     pages = fc_kv_pages_for(j->n_align % P + rows, P);
     if (pages > j->tail_pages)
-        return FC_FAIL(FC_ERR_FULL, "candidate %d: %d tokens for the alignment model need %d pages; the request has %d for scoring",
+        return FC_FAIL(FC_ERR_FULL,
+                       "candidate %d: %d tokens for the alignment model need %d pages; the request has %d for scoring",
                        path, p->n_score_ids, pages, j->tail_pages);
     if (s->scorer.n_reads >= s->scorer.max_reads - l->batch.max_rows) return FC_OK; /* room for a batch's own reads */
     if (rows > 0) {
@@ -204,7 +207,13 @@ static fc_status read_chunk(fc_sched *s, int first, int *end) {
     FC_TRY(fc_forward_logits(l->model, run_hidden, R - run, run, &l->work));
     FC_TRY(be->upload(be, sc->dev_row, sc->row, (size_t)M * 4));
     FC_TRY(be->upload(be, sc->dev_id, sc->id, (size_t)M * 4));
-    FC_TRY(be->logprob(be->stream, &(fc_logprob_args){.lp = sc->dev_lp, .logits = l->work.logits, .row = sc->dev_row, .id = sc->dev_id, .R = R, .V = l->model->cfg.V, .M = M}));
+    FC_TRY(be->logprob(be->stream, &(fc_logprob_args){.lp = sc->dev_lp,
+                                                      .logits = l->work.logits,
+                                                      .row = sc->dev_row,
+                                                      .id = sc->dev_id,
+                                                      .R = R,
+                                                      .V = l->model->cfg.V,
+                                                      .M = M}));
     FC_TRY(be->download(be, sc->lp, sc->dev_lp, (size_t)M * 4));
     FC_TRY(be->sync(be));
     *end = i;
@@ -217,14 +226,17 @@ static fc_status read_rewards(fc_sched *s) {
     int n = 0;
     for (int i = 0; i < sc->n_reads && n < sc->max_gather; i++) {
         if (sc->reads[i].job->mode != FC_SCORE_REWARD) continue;
-        FC_TRY(l->be->linear(l->be->stream, &(fc_linear_args){.y = sc->dev_lp + n++, .x = hidden_of(s, &sc->reads[i]), .w = l->model->reward, .T = 1}));
+        FC_TRY(l->be->linear(
+            l->be->stream,
+            &(fc_linear_args){.y = sc->dev_lp + n++, .x = hidden_of(s, &sc->reads[i]), .w = l->model->reward, .T = 1}));
     }
     if (n == 0) return FC_OK;
     FC_TRY(l->be->download(l->be, sc->lp, sc->dev_lp, (size_t)n * 4));
     FC_TRY(l->be->sync(l->be));
     n = 0;
     for (int i = 0; i < sc->n_reads; i++)
-        if (sc->reads[i].job->mode == FC_SCORE_REWARD) put_score(s, sc->reads[i].job, sc->reads[i].path, (double)sc->lp[n++]);
+        if (sc->reads[i].job->mode == FC_SCORE_REWARD)
+            put_score(s, sc->reads[i].job, sc->reads[i].path, (double)sc->lp[n++]);
     return FC_OK;
 }
 
@@ -236,7 +248,8 @@ static void collect_reads(fc_sched *s) {
         if (!b->job || b->kind != FC_BRANCH_TAIL || b->n_outs == 0 || b->job->failed) continue;
         for (int k = 0; k < b->n_outs; k++) {
             int done = b->fed - b->n_outs + k; /* this row fed score_ids[done], so it predicts the next one */
-            add_read(s, b->job, b->path, b->out + k, is_loglik(b->job) ? b->job->paths[b->path].score_ids[done + 1] : 0);
+            add_read(s, b->job, b->path, b->out + k,
+                     is_loglik(b->job) ? b->job->paths[b->path].score_ids[done + 1] : 0);
         }
     }
 }

@@ -36,7 +36,9 @@ fc_status fc_tokenizer_open(const char *model_path, fc_tokenizer **out) {
     FC_TRY(fc_alloc(1, sizeof *t, "tokenizer", &p));
     t = p;
     st = fc_copy_str(model_path, "model path", &t->name);
-    if (!st) st = ends_with(model_path, "tokenizer.json") ? fc_tok_open_json(model_path, &t->tok) : open_model(t, model_path);
+    if (!st)
+        st =
+            ends_with(model_path, "tokenizer.json") ? fc_tok_open_json(model_path, &t->tok) : open_model(t, model_path);
     if (st) {
         fc_tokenizer_close(t);
         return st;
@@ -53,8 +55,8 @@ void fc_tokenizer_close(fc_tokenizer *t) {
     fc_free(t);
 }
 
-fc_status fc_tokenizer_encode(const fc_tokenizer *t, const char *text, size_t size, bool add_special, bool parse_special,
-                              int32_t **ids, size_t *n) {
+fc_status fc_tokenizer_encode(const fc_tokenizer *t, const char *text, size_t size, bool add_special,
+                              bool parse_special, int32_t **ids, size_t *n) {
     unsigned flags = (add_special ? FC_TOK_ADD_SPECIAL : 0u) | (parse_special ? FC_TOK_PARSE_SPECIAL : 0u);
     int32_t *list = NULL;
     size_t count = 0, cap = 0;
@@ -73,7 +75,8 @@ fc_status fc_tokenizer_encode(const fc_tokenizer *t, const char *text, size_t si
     return FC_OK;
 }
 
-fc_status fc_tokenizer_decode(const fc_tokenizer *t, const int32_t *ids, size_t n, bool special, char **text, size_t *size) {
+fc_status fc_tokenizer_decode(const fc_tokenizer *t, const int32_t *ids, size_t n, bool special, char **text,
+                              size_t *size) {
     fc_str out = {0};
     fc_status st = fc_tok_decode(t->tok, ids, n, special, &out);
     if (!st) st = fc_str_put(&out, "", 0); /* a NUL behind nothing, too */

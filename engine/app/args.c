@@ -55,7 +55,8 @@ static fc_status parse_bytes(const char *name, const char *text, uint64_t *out) 
 static fc_status parse_float(const char *name, const char *text, float *out) {
     char *end;
     double v = strtod(text, &end);
-    if (end == text || *end || !isfinite(v)) return FC_FAIL(FC_ERR_ARG, "--%s: \"%s\" is not a finite number", name, text);
+    if (end == text || *end || !isfinite(v))
+        return FC_FAIL(FC_ERR_ARG, "--%s: \"%s\" is not a finite number", name, text);
     *out = (float)v;
     return FC_OK;
 }
@@ -75,7 +76,8 @@ static fc_status take(arg *a, const char *text) {
     case ARG_BYTES: return parse_bytes(a->name, text, a->out);
     case ARG_TEXT: *(const char **)a->out = text; return FC_OK;
     case ARG_LIST:
-        if (list->n == ARG_LIST_MAX) return FC_FAIL(FC_ERR_ARG, "--%s: given more than %d times", a->name, ARG_LIST_MAX);
+        if (list->n == ARG_LIST_MAX)
+            return FC_FAIL(FC_ERR_ARG, "--%s: given more than %d times", a->name, ARG_LIST_MAX);
         list->items[list->n++] = text;
         return FC_OK;
     case ARG_HEADING: break;
@@ -93,7 +95,8 @@ fc_status args_parse(command *c, int argc, char **argv, int *rest, bool *help) {
     for (size_t i = 0; i < c->n_args; i++) {
         const arg *a = &c->args[i];
         if (a->kind == ARG_HEADING) continue;
-        longs[n++] = (struct option){a->name, a->kind == ARG_FLAG ? no_argument : required_argument, NULL, LONG_BASE + (int)i};
+        longs[n++] =
+            (struct option){a->name, a->kind == ARG_FLAG ? no_argument : required_argument, NULL, LONG_BASE + (int)i};
         if (!a->letter) continue;
         shorts[at++] = a->letter;
         if (a->kind != ARG_FLAG) shorts[at++] = ':';
@@ -113,7 +116,8 @@ fc_status args_parse(command *c, int argc, char **argv, int *rest, bool *help) {
         if (o == ':') return FC_FAIL(FC_ERR_ARG, "%s: a value is missing", argv[optind - 1]);
         if (o == '?') {
             if (optopt && optopt < LONG_BASE) return FC_FAIL(FC_ERR_ARG, "unknown option -%c; see --help", optopt);
-            return FC_FAIL(FC_ERR_ARG, "unknown option %s, or a value where none is taken; see --help", argv[optind - 1]);
+            return FC_FAIL(FC_ERR_ARG, "unknown option %s, or a value where none is taken; see --help",
+                           argv[optind - 1]);
         }
         if (o >= LONG_BASE) a = &c->args[o - LONG_BASE];
         for (size_t i = 0; !a && i < c->n_args; i++)
@@ -121,7 +125,8 @@ fc_status args_parse(command *c, int argc, char **argv, int *rest, bool *help) {
         FC_TRY(take(a, optarg));
     }
     *rest = optind;
-    if (!c->positional && optind < argc) return FC_FAIL(FC_ERR_ARG, "\"%s\": no such argument is taken; see --help", argv[optind]);
+    if (!c->positional && optind < argc)
+        return FC_FAIL(FC_ERR_ARG, "\"%s\": no such argument is taken; see --help", argv[optind]);
     return FC_OK;
 }
 

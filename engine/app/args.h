@@ -28,6 +28,11 @@ typedef struct {
     bool given; /* set by args_parse */
 } arg;
 
+/* A row of the table; a heading has a name alone. */
+static inline arg arg_of(arg_kind kind, const char *name, void *out, const char *value, const char *help) {
+    return (arg){.kind = kind, .name = name, .out = out, .value = value, .help = help};
+}
+
 /* A command. usage and about are for people. */
 typedef struct {
     const char *name, *usage, *about;

@@ -16,7 +16,8 @@ static void show_progress(void *self, const fc_event *ev) {
     progress *p = self;
     p->drawn += ev->type == FC_EVENT_CANDIDATE;
     p->scored += ev->type == FC_EVENT_SCORE;
-    if (ev->type != FC_EVENT_TOKEN) fprintf(stderr, "\r%d of %d candidates drawn, %d scored ", p->drawn, p->n, p->scored);
+    if (ev->type != FC_EVENT_TOKEN)
+        fprintf(stderr, "\r%d of %d candidates drawn, %d scored ", p->drawn, p->n, p->scored);
 }
 
 static fc_status write_out(const fc_str *s) {
@@ -39,7 +40,10 @@ static fc_status job(request_args *a, command *c, bool all) {
     if (!st) st = fc_submit(e, &r, &id);
     if (!st) st = request_wait(e, id, watched ? show_progress : NULL, &p, &done);
     if (watched) fprintf(stderr, "\r%60s\r", "");
-    if (!st && a->json) st = print_json(done.result, &(print_options){.prompt = fc_str_text(&a->shown), .prompt_size = a->shown.size, .all = all}, &out);
+    if (!st && a->json)
+        st = print_json(done.result,
+                        &(print_options){.prompt = fc_str_text(&a->shown), .prompt_size = a->shown.size, .all = all},
+                        &out);
     else if (!st) st = print_table(done.result, &out);
     if (!st) st = write_out(&out);
     fc_str_fini(&out);
@@ -57,31 +61,40 @@ int cmd_bestof(int argc, char **argv) {
     command c = {
         .name = "bestof",
         .usage = "bestof [--recipe R] --novelty MODEL --alignment MODEL|none --prompt TEXT [options]",
-        .about = "Samples n candidates for one prompt, scores each distinct one with the alignment model, prints the best k.\n"
+        .about = "Samples n candidates for one prompt, scores each distinct one with the alignment model, prints the "
+                 "best k.\n"
                  "A model is a GGUF file, a safetensors file, or a folder with one of them. Flags override the recipe.",
         .args = args,
     };
     fc_status st;
     request_args_init(&a);
-    args[n++] = (arg){.kind = ARG_HEADING, .name = "Job:"};
-    args[n++] = (arg){.name = "recipe", .kind = ARG_TEXT, .out = &a.recipe, .value = "FILE", .help = "JSON that says the whole job; examples/recipes/README.md"};
-    args[n++] = (arg){.name = "novelty", .kind = ARG_TEXT, .out = &a.novelty, .value = "MODEL", .help = "the model that proposes"};
-    args[n++] = (arg){.name = "alignment", .kind = ARG_TEXT, .out = &a.alignment, .value = "MODEL", .help = "the model that scores; none ranks by log-prob"};
-    args[n++] = (arg){.name = "prompt", .kind = ARG_TEXT, .out = &a.prompt, .value = "TEXT", .help = "used as it stands, or for {prompt} of a recipe"};
-    args[n++] = (arg){.name = "prompt-file", .kind = ARG_TEXT, .out = &a.prompt_file, .value = "FILE", .help = "the same from a file; - is standard input"};
-    args[n++] = (arg){.name = "prompt-ids", .kind = ARG_TEXT, .out = &a.prompt_ids, .value = "FILE", .help = "decimal token ids separated by blanks; - is standard input"};
-    args[n++] = (arg){.name = "history", .kind = ARG_LIST, .out = &a.history, .value = "NAME", .help = "a name of the taxonomy, oldest first; repeatable; the interests recipe"};
-    args[n++] = (arg){.name = "taxonomy", .kind = ARG_TEXT, .out = &a.taxonomy, .value = "FILE", .help = "TSV: id, name, keywords, parent; marks valid candidates"};
-    args[n++] = (arg){.name = "n", .letter = 'n', .kind = ARG_INT, .out = &a.n, .value = "N", .help = "candidates to sample; default 16, or the recipe's"};
-    args[n++] = (arg){.name = "keep", .letter = 'k', .kind = ARG_INT, .out = &a.keep, .value = "K", .help = "distinct candidates to print; default 4, or the recipe's; 0 is all"};
-    args[n++] = (arg){.name = "mode", .kind = ARG_TEXT, .out = &a.mode, .value = "MODE", .help = "loglik-mean (default), loglik-sum, reward or judge"};
-    args[n++] = (arg){.name = "suffix", .kind = ARG_TEXT, .out = &a.suffix, .value = "TEXT", .help = "what the alignment model reads after the candidate"};
-    args[n++] = (arg){.name = "label", .kind = ARG_LIST, .out = &a.labels, .value = "TEXT", .help = "judge: one token each; the first one's probability is the score"};
+    args[n++] = arg_of(ARG_HEADING, "Job:", NULL, NULL, NULL);
+    args[n++] =
+        arg_of(ARG_TEXT, "recipe", &a.recipe, "FILE", "JSON that says the whole job; examples/recipes/README.md");
+    args[n++] = arg_of(ARG_TEXT, "novelty", &a.novelty, "MODEL", "the model that proposes");
+    args[n++] = arg_of(ARG_TEXT, "alignment", &a.alignment, "MODEL", "the model that scores; none ranks by log-prob");
+    args[n++] = arg_of(ARG_TEXT, "prompt", &a.prompt, "TEXT", "used as it stands, or for {prompt} of a recipe");
+    args[n++] = arg_of(ARG_TEXT, "prompt-file", &a.prompt_file, "FILE", "the same from a file; - is standard input");
+    args[n++] = arg_of(ARG_TEXT, "prompt-ids", &a.prompt_ids, "FILE",
+                       "decimal token ids separated by blanks; - is standard input");
+    args[n++] = arg_of(ARG_LIST, "history", &a.history, "NAME",
+                       "a name of the taxonomy, oldest first; repeatable; the interests recipe");
+    args[n++] =
+        arg_of(ARG_TEXT, "taxonomy", &a.taxonomy, "FILE", "TSV: id, name, keywords, parent; marks valid candidates");
+    args[n++] = arg_of(ARG_INT, "n", &a.n, "N", "candidates to sample; default 16, or the recipe's");
+    args[n - 1].letter = 'n';
+    args[n++] =
+        arg_of(ARG_INT, "keep", &a.keep, "K", "distinct candidates to print; default 4, or the recipe's; 0 is all");
+    args[n - 1].letter = 'k';
+    args[n++] = arg_of(ARG_TEXT, "mode", &a.mode, "MODE", "loglik-mean (default), loglik-sum, reward or judge");
+    args[n++] = arg_of(ARG_TEXT, "suffix", &a.suffix, "TEXT", "what the alignment model reads after the candidate");
+    args[n++] =
+        arg_of(ARG_LIST, "label", &a.labels, "TEXT", "judge: one token each; the first one's probability is the score");
     request_args_sampling(&a, args, &n);
     request_args_engine(&a, args, &n);
-    args[n++] = (arg){.kind = ARG_HEADING, .name = "Output:"};
-    args[n++] = (arg){.name = "json", .kind = ARG_FLAG, .out = &a.json, .help = "one JSON object instead of the table"};
-    args[n++] = (arg){.name = "all", .kind = ARG_FLAG, .out = &all, .help = "with --json: also all_candidates, n entries by index"};
+    args[n++] = arg_of(ARG_HEADING, "Output:", NULL, NULL, NULL);
+    args[n++] = arg_of(ARG_FLAG, "json", &a.json, NULL, "one JSON object instead of the table");
+    args[n++] = arg_of(ARG_FLAG, "all", &all, NULL, "with --json: also all_candidates, n entries by index");
     c.n_args = n;
     st = args_parse(&c, argc, argv, &rest, &help);
     if (!st && !help && all && !a.json) st = FC_FAIL(FC_ERR_ARG, "--all: it adds to the JSON; give --json too");

@@ -1,7 +1,7 @@
 /* doctor - what this machine has, which backend is used and why, and what fits. */
+#include "engine/app/args.h"
 #include "engine/app/commands.h"
 #include "engine/app/print.h"
-#include "engine/app/args.h"
 #include "engine/forkcast.h"
 
 #include <stdio.h>
@@ -42,34 +42,41 @@ static fc_status put_json(const fc_machine *m, fc_str *out) {
     FC_TRY(fc_str_puts(out, "]"));
     FC_TRY(json_key(&o, "fits_billion_parameters"));
     FC_TRY(fc_str_puts(out, "{"));
-    for (size_t i = 0; i < sizeof held / sizeof *held; i++) FC_TRY(json_number(&f, held[i].type, fits(m, held[i].bytes)));
+    for (size_t i = 0; i < sizeof held / sizeof *held; i++)
+        FC_TRY(json_number(&f, held[i].type, fits(m, held[i].bytes)));
     return fc_str_puts(out, "}}\n");
 }
 
 static fc_status put_text(const fc_machine *m, fc_str *out) {
     FC_TRY(fc_str_printf(out, "forkcast %s\n", fc_version()));
-    FC_TRY(fc_str_printf(out, "CPU       %s, %d cores, vector level %s, %.1f GiB memory\n", m->cpu_name, m->cores, m->cpu_level, (double)m->ram_bytes / (1 << 30)));
-    FC_TRY(fc_str_printf(out, "reads     %.1f GB/s from memory, %.1f GB/s from the last cache\n", m->read_gbs_dram, m->read_gbs_cache));
-    FC_TRY(fc_str_printf(out, "peak      int8 %.0f GOP/s, bf16 %.0f GFLOP/s, f32 %.0f GFLOP/s\n", m->gops_int8, m->gflops_bf16, m->gflops_f32));
+    FC_TRY(fc_str_printf(out, "CPU       %s, %d cores, vector level %s, %.1f GiB memory\n", m->cpu_name, m->cores,
+                         m->cpu_level, (double)m->ram_bytes / (1 << 30)));
+    FC_TRY(fc_str_printf(out, "reads     %.1f GB/s from memory, %.1f GB/s from the last cache\n", m->read_gbs_dram,
+                         m->read_gbs_cache));
+    FC_TRY(fc_str_printf(out, "peak      int8 %.0f GOP/s, bf16 %.0f GFLOP/s, f32 %.0f GFLOP/s\n", m->gops_int8,
+                         m->gflops_bf16, m->gflops_f32));
     FC_TRY(fc_str_printf(out, "GPU       %s", m->gpus ? "" : "none\n"));
     for (int i = 0; i < m->gpus; i++)
-        FC_TRY(fc_str_printf(out, "%s%s, %.1f GiB\n", i ? "          " : "", m->gpu_names[i], (double)m->gpu_bytes[i] / (1 << 30)));
+        FC_TRY(fc_str_printf(out, "%s%s, %.1f GiB\n", i ? "          " : "", m->gpu_names[i],
+                             (double)m->gpu_bytes[i] / (1 << 30)));
     FC_TRY(fc_str_printf(out, "backend   %s: %s\n", m->backend, m->backend_why));
     FC_TRY(fc_str_puts(out, "fits      models of up to"));
     for (size_t i = 0; i < sizeof held / sizeof *held; i++)
-        FC_TRY(fc_str_printf(out, "%s %.1f billion parameters in %s", i ? "," : "", fits(m, held[i].bytes), held[i].type));
+        FC_TRY(
+            fc_str_printf(out, "%s %.1f billion parameters in %s", i ? "," : "", fits(m, held[i].bytes), held[i].type));
     return fc_str_puts(out, ",\n          a quarter of the memory left for KV and the system\n");
 }
 
 int cmd_doctor(int argc, char **argv) {
     bool json = false, help;
     int rest, threads = 0;
-    arg args[] = {{.name = "threads", .kind = ARG_INT, .out = &threads, .value = "T", .help = "threads to measure with; default all cores"},
-                  {.name = "json", .kind = ARG_FLAG, .out = &json, .help = "one JSON object"}};
+    arg args[] = {arg_of(ARG_INT, "threads", &threads, "T", "threads to measure with; default all cores"),
+                  arg_of(ARG_FLAG, "json", &json, NULL, "one JSON object")};
     command c = {
         .name = "doctor",
         .usage = "doctor [--json]",
-        .about = "Prints what CPU and GPU were found, which backend is used and why, measured rates, and what fits. Takes about two seconds.",
+        .about = "Prints what CPU and GPU were found, which backend is used and why, measured rates, and what fits. "
+                 "Takes about two seconds.",
         .args = args,
         .n_args = 2,
     };
@@ -78,7 +85,8 @@ int cmd_doctor(int argc, char **argv) {
     fc_status st = args_parse(&c, argc, argv, &rest, &help);
     if (!st && !help) st = fc_machine_inspect(true, threads, &m);
     if (!st && !help) st = json ? put_json(&m, &out) : put_text(&m, &out);
-    if (!st && !help && (fputs(fc_str_text(&out), stdout) < 0 || fflush(stdout) != 0)) st = FC_FAIL(FC_ERR_IO, "standard output: cannot write");
+    if (!st && !help && (fputs(fc_str_text(&out), stdout) < 0 || fflush(stdout) != 0))
+        st = FC_FAIL(FC_ERR_IO, "standard output: cannot write");
     fc_str_fini(&out);
     return args_exit("doctor", st);
 }

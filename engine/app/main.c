@@ -22,9 +22,13 @@ static const struct {
 };
 
 static void usage(FILE *out) {
-    fprintf(out, "forkcast %s: a novelty model proposes n candidates, an alignment model scores them, the best k come back.\n\n"
-                 "usage: forkcast COMMAND [options]      forkcast COMMAND --help says more\n\n", fc_version());
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].about);
+    fprintf(
+        out,
+        "forkcast %s: a novelty model proposes n candidates, an alignment model scores them, the best k come back.\n\n"
+        "usage: forkcast COMMAND [options]      forkcast COMMAND --help says more\n\n",
+        fc_version());
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].about);
     fprintf(out, "\nexit codes: 0 done, 1 failed, 2 wrong arguments\n");
 }
 

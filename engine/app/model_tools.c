@@ -24,7 +24,7 @@ static void show(void *self, uint64_t done, uint64_t total) {
 int cmd_inspect(int argc, char **argv) {
     bool json = false, help;
     int rest;
-    arg args[] = {{.name = "json", .kind = ARG_FLAG, .out = &json, .help = "one JSON object"}};
+    arg args[] = {arg_of(ARG_FLAG, "json", &json, NULL, "one JSON object")};
     command c = {
         .name = "inspect",
         .usage = "inspect MODEL [--json]",
@@ -43,7 +43,8 @@ int cmd_inspect(int argc, char **argv) {
 }
 
 static fc_status parse_type(const char *name, fc_dtype *out) {
-    if (!fc_dtype_parse(name, out)) return FC_FAIL(FC_ERR_ARG, "--type: \"%s\"; F32, F16, BF16, Q8_0 and Q4_0 are possible", name);
+    if (!fc_dtype_parse(name, out))
+        return FC_FAIL(FC_ERR_ARG, "--type: \"%s\"; F32, F16, BF16, Q8_0 and Q4_0 are possible", name);
     return FC_OK;
 }
 
@@ -51,7 +52,7 @@ int cmd_convert(int argc, char **argv) {
     const char *type_name = NULL;
     bool help;
     int rest, percent = -1;
-    arg args[] = {{.name = "type", .kind = ARG_TEXT, .out = &type_name, .value = "TYPE", .help = "of the matrices: F32, F16, BF16, Q8_0 or Q4_0"}};
+    arg args[] = {arg_of(ARG_TEXT, "type", &type_name, "TYPE", "of the matrices: F32, F16, BF16, Q8_0 or Q4_0")};
     command c = {
         .name = "convert",
         .usage = "convert IN OUT --type TYPE",
@@ -63,7 +64,8 @@ int cmd_convert(int argc, char **argv) {
     fc_str notes = {0};
     fc_dtype type = FC_F32;
     fc_status st = args_parse(&c, argc, argv, &rest, &help);
-    if (!st && !help && argc - rest != 2) st = FC_FAIL(FC_ERR_ARG, "IN and OUT are needed; %d arguments are given", argc - rest);
+    if (!st && !help && argc - rest != 2)
+        st = FC_FAIL(FC_ERR_ARG, "IN and OUT are needed; %d arguments are given", argc - rest);
     if (!st && !help && !type_name) st = FC_FAIL(FC_ERR_ARG, "--type: it is needed");
     if (!st && !help) st = parse_type(type_name, &type);
     if (!st && !help) st = fc_tools_convert(argv[rest], argv[rest + 1], type, show, &percent, &notes);
@@ -78,27 +80,28 @@ int cmd_tiny(int argc, char **argv) {
     bool help;
     int rest, percent = -1;
     arg args[] = {
-        {.name = "arch", .kind = ARG_TEXT, .out = &o.arch, .value = "NAME", .help = "llama (default), qwen2, qwen3, gemma2 or gemma3"},
-        {.name = "like", .kind = ARG_TEXT, .out = &o.like, .value = "MODEL", .help = "shapes of a published model; the list is below"},
-        {.name = "type", .kind = ARG_TEXT, .out = &type_name, .value = "TYPE", .help = "of the matrices: F32 (default), F16, BF16, Q8_0 or Q4_0"},
-        {.name = "seed", .kind = ARG_U64, .out = &o.seed, .value = "S", .help = "the same seed and options give the same bytes"},
-        {.name = "reward-head", .kind = ARG_FLAG, .out = &o.reward_head, .help = "add score.weight, a reward head"},
-        {.name = "logit-std", .kind = ARG_FLOAT, .out = &o.logit_std, .value = "X", .help = "standard deviation of the logits; default 2"},
-        {.kind = ARG_HEADING, .name = "Shapes (default: about 1 MB, or what --like says):"},
-        {.name = "vocab", .kind = ARG_INT, .out = &o.V, .value = "V", .help = "vocabulary"},
-        {.name = "dim", .kind = ARG_INT, .out = &o.D, .value = "D", .help = "model dimension"},
-        {.name = "layers", .kind = ARG_INT, .out = &o.L, .value = "L", .help = "layers"},
-        {.name = "heads", .kind = ARG_INT, .out = &o.H, .value = "H", .help = "attention heads"},
-        {.name = "kv-heads", .kind = ARG_INT, .out = &o.G, .value = "G", .help = "KV heads"},
-        {.name = "head-dim", .kind = ARG_INT, .out = &o.E, .value = "E", .help = "dimension of a head"},
-        {.name = "hidden", .kind = ARG_INT, .out = &o.F, .value = "F", .help = "hidden dimension of the feed-forward block"},
-        {.name = "ctx", .kind = ARG_INT, .out = &o.ctx, .value = "N", .help = "context length"},
-        {.name = "window", .kind = ARG_INT, .out = &o.window, .value = "N", .help = "sliding window of families that have one"},
+        arg_of(ARG_TEXT, "arch", &o.arch, "NAME", "llama (default), qwen2, qwen3, gemma2 or gemma3"),
+        arg_of(ARG_TEXT, "like", &o.like, "MODEL", "shapes of a published model; the list is below"),
+        arg_of(ARG_TEXT, "type", &type_name, "TYPE", "of the matrices: F32 (default), F16, BF16, Q8_0 or Q4_0"),
+        arg_of(ARG_U64, "seed", &o.seed, "S", "the same seed and options give the same bytes"),
+        arg_of(ARG_FLAG, "reward-head", &o.reward_head, NULL, "add score.weight, a reward head"),
+        arg_of(ARG_FLOAT, "logit-std", &o.logit_std, "X", "standard deviation of the logits; default 2"),
+        arg_of(ARG_HEADING, "Shapes (default: about 1 MB, or what --like says):", NULL, NULL, NULL),
+        arg_of(ARG_INT, "vocab", &o.V, "V", "vocabulary"),
+        arg_of(ARG_INT, "dim", &o.D, "D", "model dimension"),
+        arg_of(ARG_INT, "layers", &o.L, "L", "layers"),
+        arg_of(ARG_INT, "heads", &o.H, "H", "attention heads"),
+        arg_of(ARG_INT, "kv-heads", &o.G, "G", "KV heads"),
+        arg_of(ARG_INT, "head-dim", &o.E, "E", "dimension of a head"),
+        arg_of(ARG_INT, "hidden", &o.F, "F", "hidden dimension of the feed-forward block"),
+        arg_of(ARG_INT, "ctx", &o.ctx, "N", "context length"),
+        arg_of(ARG_INT, "window", &o.window, "N", "sliding window of families that have one"),
     };
     command c = {
         .name = "tiny",
         .usage = "tiny OUT [options]",
-        .about = "Makes a model with seeded random weights and a small byte-level tokenizer: for tests, and for benchmarks without weights.",
+        .about = "Makes a model with seeded random weights and a small byte-level tokenizer: for tests, and for "
+                 "benchmarks without weights.",
         .args = args,
         .n_args = sizeof args / sizeof *args,
         .positional = "OUT",
@@ -109,7 +112,8 @@ int cmd_tiny(int argc, char **argv) {
         for (const char *const *p = fc_tools_tiny_presets(); *p; p++) printf(" %s", *p);
         printf("\n");
     }
-    if (!st && !help && argc - rest != 1) st = FC_FAIL(FC_ERR_ARG, "one output file is needed; %d are given", argc - rest);
+    if (!st && !help && argc - rest != 1)
+        st = FC_FAIL(FC_ERR_ARG, "one output file is needed; %d are given", argc - rest);
     if (!st && !help) st = parse_type(type_name, &o.type);
     if (!st && !help) st = fc_tools_tiny(&o, argv[rest], show, &percent);
     return args_exit("tiny", st);

@@ -99,10 +99,14 @@ static fc_status put_accounting(json_object *parent, const fc_accounting *a) {
     const struct {
         const char *key;
         int64_t v;
-    } fields[] = {{"rows_prefill", a->rows_prefill},           {"rows_decode", a->rows_decode},
-                  {"rows_score", a->rows_score},               {"rows_reused", a->rows_reused},
-                  {"rows_flat_prefill", a->rows_flat_prefill}, {"rows_flat_decode", a->rows_flat_decode},
-                  {"rows_flat_score", a->rows_flat_score},     {"kv_bytes", a->kv_bytes}};
+    } fields[] = {{"rows_prefill", a->rows_prefill},
+                  {"rows_decode", a->rows_decode},
+                  {"rows_score", a->rows_score},
+                  {"rows_reused", a->rows_reused},
+                  {"rows_flat_prefill", a->rows_flat_prefill},
+                  {"rows_flat_decode", a->rows_flat_decode},
+                  {"rows_flat_score", a->rows_flat_score},
+                  {"kv_bytes", a->kv_bytes}};
     json_object o = {.out = parent->out};
     FC_TRY(json_key(parent, "accounting"));
     FC_TRY(fc_str_puts(o.out, "{"));
@@ -172,10 +176,11 @@ fc_status print_table(const fc_result *r, fc_str *out) {
         FC_TRY(print_escaped(c->text, c->text_size, 0, out));
         FC_TRY(fc_str_puts(out, "\n"));
     }
-    return fc_str_printf(out,
-                         "%d candidates, %d distinct, %d kept; rows computed %lld (prefill %lld, decode %lld, score %lld), "
-                         "%d separate runs take %lld; KV %.1f MB; load %.0f ms, prefill %.0f, decode %.0f, score %.0f, total %.0f ms\n",
-                         r->n, r->confidence.distinct, r->n_kept, (long long)rows, (long long)a->rows_prefill,
-                         (long long)a->rows_decode, (long long)a->rows_score, r->n, (long long)flat, (double)a->kv_bytes * 1e-6,
-                         t->load, t->prefill, t->decode, t->score, t->total);
+    return fc_str_printf(
+        out,
+        "%d candidates, %d distinct, %d kept; rows computed %lld (prefill %lld, decode %lld, score %lld), "
+        "%d separate runs take %lld; KV %.1f MB; load %.0f ms, prefill %.0f, decode %.0f, score %.0f, total %.0f ms\n",
+        r->n, r->confidence.distinct, r->n_kept, (long long)rows, (long long)a->rows_prefill, (long long)a->rows_decode,
+        (long long)a->rows_score, r->n, (long long)flat, (double)a->kv_bytes * 1e-6, t->load, t->prefill, t->decode,
+        t->score, t->total);
 }

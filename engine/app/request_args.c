@@ -33,37 +33,47 @@ void request_args_fini(request_args *a) {
 static void put(arg *args, size_t *n, arg a) { args[(*n)++] = a; }
 
 void request_args_engine(request_args *a, arg *args, size_t *n) {
-    put(args, n, (arg){.kind = ARG_HEADING, .name = "Engine:"});
-    put(args, n, (arg){.name = "threads", .kind = ARG_INT, .out = &a->threads, .value = "T", .help = "threads; default all cores"});
-    put(args, n, (arg){.name = "cpu", .kind = ARG_TEXT, .out = &a->cpu, .value = "LEVEL", .help = "auto, avx512, avx2 or portable"});
-    put(args, n, (arg){.name = "kv-type", .kind = ARG_TEXT, .out = &a->kv_type, .value = "TYPE", .help = "KV cache: f32, bf16 or int8; default f32 for f32 models, else bf16"});
-    put(args, n, (arg){.name = "kv-pool", .kind = ARG_BYTES, .out = &a->kv_pool, .value = "BYTES", .help = "KV memory of each model, such as 512M"});
-    put(args, n, (arg){.name = "ctx", .kind = ARG_INT, .out = &a->ctx, .value = "N", .help = "positions a request may use; default the model's, at most 8192"});
-    put(args, n, (arg){.name = "max-rows", .kind = ARG_INT, .out = &a->max_rows, .value = "N", .help = "rows of one batch; default 512"});
-    put(args, n, (arg){.name = "max-branches", .kind = ARG_INT, .out = &a->max_branches, .value = "N", .help = "KV timelines at once; default 1024"});
-    put(args, n, (arg){.name = "page-slots", .kind = ARG_INT, .out = &a->page_slots, .value = "P", .help = "token slots of a KV page: 8, 16, 32 or 64; default 16"});
+    put(args, n, arg_of(ARG_HEADING, "Engine:", NULL, NULL, NULL));
+    put(args, n, arg_of(ARG_INT, "threads", &a->threads, "T", "threads; default all cores"));
+    put(args, n, arg_of(ARG_TEXT, "backend", &a->backend, "NAME", "auto or cpu"));
+    put(args, n, arg_of(ARG_TEXT, "cpu", &a->cpu, "LEVEL", "auto, avx512, avx2 or portable"));
+    put(args, n,
+        arg_of(ARG_TEXT, "kv-type", &a->kv_type, "TYPE",
+               "KV cache: f32, bf16 or int8; default f32 for f32 models, else bf16"));
+    put(args, n, arg_of(ARG_BYTES, "kv-pool", &a->kv_pool, "BYTES", "KV memory of each model, such as 512M"));
+    put(args, n,
+        arg_of(ARG_INT, "ctx", &a->ctx, "N", "positions a request may use; default the model's, at most 8192"));
+    put(args, n, arg_of(ARG_INT, "max-rows", &a->max_rows, "N", "rows of one batch; default 512"));
+    put(args, n, arg_of(ARG_INT, "max-branches", &a->max_branches, "N", "KV timelines at once; default 1024"));
+    put(args, n,
+        arg_of(ARG_INT, "page-slots", &a->page_slots, "P", "token slots of a KV page: 8, 16, 32 or 64; default 16"));
 }
 
 void request_args_sampling(request_args *a, arg *args, size_t *n) {
     fc_sampling *s = &a->sampling;
-    put(args, n, (arg){.kind = ARG_HEADING, .name = "Sampling:"});
-    put(args, n, (arg){.name = "seed", .kind = ARG_U64, .out = &a->seed, .value = "S", .help = "candidate i of a seed is the same for every n; default 1"});
-    put(args, n, (arg){.name = "max-tokens", .kind = ARG_INT, .out = &s->max_tokens, .value = "N", .help = "tokens a candidate; default 16"});
-    put(args, n, (arg){.name = "min-tokens", .kind = ARG_INT, .out = &s->min_tokens, .value = "N", .help = "no end before so many tokens"});
-    put(args, n, (arg){.name = "temperature", .kind = ARG_FLOAT, .out = &s->temperature, .value = "T", .help = "0 is greedy; default 1"});
-    put(args, n, (arg){.name = "top-k", .kind = ARG_INT, .out = &s->top_k, .value = "K", .help = "draw from the K most probable; 0 is off"});
-    put(args, n, (arg){.name = "top-p", .kind = ARG_FLOAT, .out = &s->top_p, .value = "P", .help = "draw from the most probable that reach mass P; 1 is off"});
-    put(args, n, (arg){.name = "min-p", .kind = ARG_FLOAT, .out = &s->min_p, .value = "P", .help = "drop what is under P times the most probable; 0 is off"});
-    put(args, n, (arg){.name = "typical-p", .kind = ARG_FLOAT, .out = &s->typical_p, .value = "P", .help = "draw from the most typical that reach mass P; 1 is off"});
-    put(args, n, (arg){.name = "repetition-penalty", .kind = ARG_FLOAT, .out = &s->repetition_penalty, .value = "R", .help = "over prompt and output; 1 is off"});
-    put(args, n, (arg){.name = "presence-penalty", .kind = ARG_FLOAT, .out = &s->presence_penalty, .value = "R", .help = "over the output; 0 is off"});
-    put(args, n, (arg){.name = "frequency-penalty", .kind = ARG_FLOAT, .out = &s->frequency_penalty, .value = "R", .help = "over the output, by count; 0 is off"});
-    put(args, n, (arg){.name = "logit-bias", .kind = ARG_LIST, .out = &a->bias, .value = "ID=VALUE", .help = "add VALUE to a token's logit; -inf forbids it; repeatable"});
-    put(args, n, (arg){.name = "stop", .kind = ARG_LIST, .out = &a->stop, .value = "TEXT", .help = "end a candidate before TEXT; repeatable"});
-    put(args, n, (arg){.name = "stop-token-id", .kind = ARG_LIST, .out = &a->stop_ids, .value = "ID", .help = "end a candidate at a token; repeatable"});
-    put(args, n, (arg){.name = "end", .kind = ARG_TEXT, .out = &a->end, .value = "TEXT", .help = "text of one token that ends a candidate"});
-    put(args, n, (arg){.name = "ignore-eos", .kind = ARG_FLAG, .out = &s->ignore_eos, .help = "the model's end tokens do not end a candidate"});
-    put(args, n, (arg){.name = "top-logprobs", .kind = ARG_INT, .out = &s->top_logprobs, .value = "N", .help = "alternatives of each token, in the JSON"});
+    put(args, n, arg_of(ARG_HEADING, "Sampling:", NULL, NULL, NULL));
+    put(args, n, arg_of(ARG_U64, "seed", &a->seed, "S", "candidate i of a seed is the same for every n; default 1"));
+    put(args, n, arg_of(ARG_INT, "max-tokens", &s->max_tokens, "N", "tokens a candidate; default 16"));
+    put(args, n, arg_of(ARG_INT, "min-tokens", &s->min_tokens, "N", "no end before so many tokens"));
+    put(args, n, arg_of(ARG_FLOAT, "temperature", &s->temperature, "T", "0 is greedy; default 1"));
+    put(args, n, arg_of(ARG_INT, "top-k", &s->top_k, "K", "draw from the K most probable; 0 is off"));
+    put(args, n, arg_of(ARG_FLOAT, "top-p", &s->top_p, "P", "draw from the most probable that reach mass P; 1 is off"));
+    put(args, n, arg_of(ARG_FLOAT, "min-p", &s->min_p, "P", "drop what is under P times the most probable; 0 is off"));
+    put(args, n,
+        arg_of(ARG_FLOAT, "typical-p", &s->typical_p, "P", "draw from the most typical that reach mass P; 1 is off"));
+    put(args, n,
+        arg_of(ARG_FLOAT, "repetition-penalty", &s->repetition_penalty, "R", "over prompt and output; 1 is off"));
+    put(args, n, arg_of(ARG_FLOAT, "presence-penalty", &s->presence_penalty, "R", "over the output; 0 is off"));
+    put(args, n,
+        arg_of(ARG_FLOAT, "frequency-penalty", &s->frequency_penalty, "R", "over the output, by count; 0 is off"));
+    put(args, n,
+        arg_of(ARG_LIST, "logit-bias", &a->bias, "ID=VALUE",
+               "add VALUE to a token's logit; -inf forbids it; repeatable"));
+    put(args, n, arg_of(ARG_LIST, "stop", &a->stop, "TEXT", "end a candidate before TEXT; repeatable"));
+    put(args, n, arg_of(ARG_LIST, "stop-token-id", &a->stop_ids, "ID", "end a candidate at a token; repeatable"));
+    put(args, n, arg_of(ARG_TEXT, "end", &a->end, "TEXT", "text of one token that ends a candidate"));
+    put(args, n, arg_of(ARG_FLAG, "ignore-eos", &s->ignore_eos, NULL, "the model's end tokens do not end a candidate"));
+    put(args, n, arg_of(ARG_INT, "top-logprobs", &s->top_logprobs, "N", "alternatives of each token, in the JSON"));
 }
 
 fc_status read_text(const char *path, char **text, size_t *size) {
@@ -118,7 +128,9 @@ static fc_status parse_ids(const char *path, int32_t **out, size_t *n_out) {
 
 static fc_status read_prompt(request_args *a, fc_request *r) {
     int given = (a->prompt != NULL) + (a->prompt_file != NULL) + (a->prompt_ids != NULL);
-    if (given != 1) return FC_FAIL(FC_ERR_ARG, "give the prompt once: --prompt, --prompt-file or --prompt-ids%s", given ? "; more than one is given" : "");
+    if (given != 1)
+        return FC_FAIL(FC_ERR_ARG, "give the prompt once: --prompt, --prompt-file or --prompt-ids%s",
+                       given ? "; more than one is given" : "");
     if (a->prompt_ids) {
         fc_tokenizer *t;
         char *text;
@@ -233,7 +245,8 @@ static fc_status use_recipe(request_args *a, const command *c, fc_request *r) {
     if (a->recipe) FC_TRY(fc_recipe_open(a->recipe, &a->opened));
     else FC_TRY(fc_recipe_builtin("interests", &a->opened));
     if (a->prompt_ids || a->prompt_file)
-        return FC_FAIL(FC_ERR_ARG, "--%s: a recipe's template takes --prompt or --history", a->prompt_ids ? "prompt-ids" : "prompt-file");
+        return FC_FAIL(FC_ERR_ARG, "--%s: a recipe's template takes --prompt or --history",
+                       a->prompt_ids ? "prompt-ids" : "prompt-file");
     if (a->taxonomy) FC_TRY(fc_recipe_set_taxonomy(a->opened, a->taxonomy));
     info = fc_recipe_edit(a->opened);
     if (args_given(c, "n")) info->n = a->n;
@@ -262,7 +275,8 @@ static fc_status use_flags(request_args *a, fc_request *r) {
     return FC_OK;
 }
 
-fc_status request_args_open(request_args *a, const command *c, bool needs_alignment, fc_engine **engine, fc_request *r) {
+fc_status request_args_open(request_args *a, const command *c, bool needs_alignment, fc_engine **engine,
+                            fc_request *r) {
     fc_engine_options o;
     fc_request_init(r);
     if (a->recipe || a->history.n) FC_TRY(use_recipe(a, c, r));
@@ -280,6 +294,7 @@ fc_status request_args_open(request_args *a, const command *c, bool needs_alignm
         .alignment = r->score ? a->alignment : NULL,
         .kv_type = a->kv_type,
         .cpu = a->cpu,
+        .backend = a->backend,
         .threads = a->threads,
         .ctx = a->ctx,
         .page_slots = a->page_slots,
@@ -290,7 +305,8 @@ fc_status request_args_open(request_args *a, const command *c, bool needs_alignm
     return fc_engine_open(&o, engine);
 }
 
-fc_status request_wait(fc_engine *e, uint64_t id, void (*on_event)(void *self, const fc_event *ev), void *self, fc_event *done) {
+fc_status request_wait(fc_engine *e, uint64_t id, void (*on_event)(void *self, const fc_event *ev), void *self,
+                       fc_event *done) {
     for (;;) {
         fc_event ev;
         FC_TRY(fc_poll(e, -1, &ev));

@@ -9,7 +9,7 @@
 /* Where option values land. Zeroed, then request_args_init. */
 typedef struct {
     const char *recipe, *novelty, *alignment, *taxonomy;
-    const char *prompt, *prompt_file, *prompt_ids, *mode, *suffix, *end, *kv_type, *cpu;
+    const char *prompt, *prompt_file, *prompt_ids, *mode, *suffix, *end, *kv_type, *cpu, *backend;
     arg_list history, labels, stop, bias, stop_ids;
     fc_sampling sampling;
     int n, keep, threads, ctx, max_rows, max_branches, page_slots;
@@ -38,7 +38,8 @@ void request_args_sampling(request_args *a, arg *args, size_t *n);
 fc_status request_args_open(request_args *a, const command *c, bool needs_alignment, fc_engine **engine, fc_request *r);
 
 /* Waits for the done event of id; other events go to on_event (may be NULL). Caller: fc_event_fini. */
-fc_status request_wait(fc_engine *e, uint64_t id, void (*on_event)(void *self, const fc_event *ev), void *self, fc_event *done);
+fc_status request_wait(fc_engine *e, uint64_t id, void (*on_event)(void *self, const fc_event *ev), void *self,
+                       fc_event *done);
 
 /* A whole file, or standard input for "-": text with NUL behind, freed with fc_free. */
 fc_status read_text(const char *path, char **text, size_t *size);

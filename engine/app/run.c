@@ -42,14 +42,16 @@ static fc_status job(request_args *a, command *c, bool chat, const char *system)
     if (!st) st = fc_submit(e, &r, &id);
     if (!st) st = request_wait(e, id, a->json ? NULL : stream, NULL, &done);
     if (!st && a->json) {
-        st = print_json(done.result, &(print_options){.prompt = fc_str_text(&a->shown), .prompt_size = a->shown.size}, &out);
+        st = print_json(done.result, &(print_options){.prompt = fc_str_text(&a->shown), .prompt_size = a->shown.size},
+                        &out);
         if (!st && fputs(fc_str_text(&out), stdout) < 0) st = FC_FAIL(FC_ERR_IO, "standard output: cannot write");
     } else if (!st) {
         const fc_timings_ms *t = &done.result->timings;
         size_t tokens = done.result->all[0].n_logprobs;
         printf("\n");
         if (fflush(stdout) != 0) st = FC_FAIL(FC_ERR_IO, "standard output: cannot write");
-        fprintf(stderr, "%zu prompt and %zu new tokens; load %.0f ms, prefill %.0f ms, decode %.0f ms (%.1f tokens/s)\n",
+        fprintf(stderr,
+                "%zu prompt and %zu new tokens; load %.0f ms, prefill %.0f ms, decode %.0f ms (%.1f tokens/s)\n",
                 done.result->prompt_tokens, tokens, t->load, t->prefill, t->decode,
                 t->decode > 0 ? 1000.0 * (double)(tokens - 1) / t->decode : 0.0);
     }
@@ -78,17 +80,17 @@ int cmd_run(int argc, char **argv) {
     a.n = 1;
     a.alignment = "none";
     a.sampling.max_tokens = 128;
-    args[n++] = (arg){.kind = ARG_HEADING, .name = "Job:"};
-    args[n++] = (arg){.name = "model", .kind = ARG_TEXT, .out = &a.novelty, .value = "MODEL", .help = "GGUF, safetensors or a folder"};
-    args[n++] = (arg){.name = "prompt", .kind = ARG_TEXT, .out = &a.prompt, .value = "TEXT", .help = "used as it stands, or as the user's turn with --chat"};
-    args[n++] = (arg){.name = "prompt-file", .kind = ARG_TEXT, .out = &a.prompt_file, .value = "FILE", .help = "the same from a file; - is standard input"};
-    args[n++] = (arg){.name = "prompt-ids", .kind = ARG_TEXT, .out = &a.prompt_ids, .value = "FILE", .help = "decimal token ids; - is standard input"};
-    args[n++] = (arg){.name = "chat", .kind = ARG_FLAG, .out = &chat, .help = "apply the model's chat template"};
-    args[n++] = (arg){.name = "system", .kind = ARG_TEXT, .out = &system, .value = "TEXT", .help = "with --chat: the system message"};
+    args[n++] = arg_of(ARG_HEADING, "Job:", NULL, NULL, NULL);
+    args[n++] = arg_of(ARG_TEXT, "model", &a.novelty, "MODEL", "GGUF, safetensors or a folder");
+    args[n++] = arg_of(ARG_TEXT, "prompt", &a.prompt, "TEXT", "used as it stands, or as the user's turn with --chat");
+    args[n++] = arg_of(ARG_TEXT, "prompt-file", &a.prompt_file, "FILE", "the same from a file; - is standard input");
+    args[n++] = arg_of(ARG_TEXT, "prompt-ids", &a.prompt_ids, "FILE", "decimal token ids; - is standard input");
+    args[n++] = arg_of(ARG_FLAG, "chat", &chat, NULL, "apply the model's chat template");
+    args[n++] = arg_of(ARG_TEXT, "system", &system, "TEXT", "with --chat: the system message");
     request_args_sampling(&a, args, &n);
     request_args_engine(&a, args, &n);
-    args[n++] = (arg){.kind = ARG_HEADING, .name = "Output:"};
-    args[n++] = (arg){.name = "json", .kind = ARG_FLAG, .out = &a.json, .help = "one JSON object at the end instead of the stream"};
+    args[n++] = arg_of(ARG_HEADING, "Output:", NULL, NULL, NULL);
+    args[n++] = arg_of(ARG_FLAG, "json", &a.json, NULL, "one JSON object at the end instead of the stream");
     c.n_args = n;
     st = args_parse(&c, argc, argv, &rest, &help);
     if (!st && !help && system && !chat) st = FC_FAIL(FC_ERR_ARG, "--system: only --chat has a system message");

@@ -65,7 +65,10 @@ static fc_status job(request_args *a, command *c, const char *path) {
         st = fc_submit(e, &r, &id);
     }
     if (!st) st = request_wait(e, id, NULL, NULL, &done);
-    if (!st && a->json) st = print_json(done.result, &(print_options){.prompt = fc_str_text(&a->shown), .prompt_size = a->shown.size, .all = true}, &out);
+    if (!st && a->json)
+        st = print_json(done.result,
+                        &(print_options){.prompt = fc_str_text(&a->shown), .prompt_size = a->shown.size, .all = true},
+                        &out);
     else if (!st) st = put_tsv(done.result, &out);
     if (!st && (fwrite(fc_str_text(&out), 1, out.size, stdout) != out.size || fflush(stdout) != 0))
         st = FC_FAIL(FC_ERR_IO, "standard output: cannot write");
@@ -93,18 +96,20 @@ int cmd_score(int argc, char **argv) {
     };
     fc_status st;
     request_args_init(&a);
-    args[n++] = (arg){.kind = ARG_HEADING, .name = "Job:"};
-    args[n++] = (arg){.name = "model", .kind = ARG_TEXT, .out = &a.novelty, .value = "MODEL", .help = "the model that scores: GGUF, safetensors or a folder"};
-    args[n++] = (arg){.name = "prompt", .kind = ARG_TEXT, .out = &a.prompt, .value = "TEXT", .help = "what stands before each candidate"};
-    args[n++] = (arg){.name = "prompt-file", .kind = ARG_TEXT, .out = &a.prompt_file, .value = "FILE", .help = "the same from a file; - is standard input"};
-    args[n++] = (arg){.name = "prompt-ids", .kind = ARG_TEXT, .out = &a.prompt_ids, .value = "FILE", .help = "decimal token ids; - is standard input"};
-    args[n++] = (arg){.name = "candidates", .kind = ARG_TEXT, .out = &candidates, .value = "FILE", .help = "one a line, \\n for a line break; - is standard input"};
-    args[n++] = (arg){.name = "mode", .kind = ARG_TEXT, .out = &a.mode, .value = "MODE", .help = "loglik-mean (default), loglik-sum, reward or judge"};
-    args[n++] = (arg){.name = "suffix", .kind = ARG_TEXT, .out = &a.suffix, .value = "TEXT", .help = "what the model reads after the candidate"};
-    args[n++] = (arg){.name = "label", .kind = ARG_LIST, .out = &a.labels, .value = "TEXT", .help = "judge: one token each; the first one's probability is the score"};
+    args[n++] = arg_of(ARG_HEADING, "Job:", NULL, NULL, NULL);
+    args[n++] = arg_of(ARG_TEXT, "model", &a.novelty, "MODEL", "the model that scores: GGUF, safetensors or a folder");
+    args[n++] = arg_of(ARG_TEXT, "prompt", &a.prompt, "TEXT", "what stands before each candidate");
+    args[n++] = arg_of(ARG_TEXT, "prompt-file", &a.prompt_file, "FILE", "the same from a file; - is standard input");
+    args[n++] = arg_of(ARG_TEXT, "prompt-ids", &a.prompt_ids, "FILE", "decimal token ids; - is standard input");
+    args[n++] =
+        arg_of(ARG_TEXT, "candidates", &candidates, "FILE", "one a line, \\n for a line break; - is standard input");
+    args[n++] = arg_of(ARG_TEXT, "mode", &a.mode, "MODE", "loglik-mean (default), loglik-sum, reward or judge");
+    args[n++] = arg_of(ARG_TEXT, "suffix", &a.suffix, "TEXT", "what the model reads after the candidate");
+    args[n++] =
+        arg_of(ARG_LIST, "label", &a.labels, "TEXT", "judge: one token each; the first one's probability is the score");
     request_args_engine(&a, args, &n);
-    args[n++] = (arg){.kind = ARG_HEADING, .name = "Output:"};
-    args[n++] = (arg){.name = "json", .kind = ARG_FLAG, .out = &a.json, .help = "one JSON object instead of TSV"};
+    args[n++] = arg_of(ARG_HEADING, "Output:", NULL, NULL, NULL);
+    args[n++] = arg_of(ARG_FLAG, "json", &a.json, NULL, "one JSON object instead of TSV");
     c.n_args = n;
     st = args_parse(&c, argc, argv, &rest, &help);
     if (!st && !help && !a.novelty) st = FC_FAIL(FC_ERR_ARG, "--model: a model is needed");

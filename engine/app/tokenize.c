@@ -50,7 +50,8 @@ static fc_status parse_list(const char *text, int32_t **out, size_t *n_out) {
         if (!*p) break;
         errno = 0;
         v = strtol(p, &end, 10);
-        if (errno || end == p || v < 0 || v > INT32_MAX) st = FC_FAIL(FC_ERR_ARG, "\"%.20s\" is not a decimal token id", p);
+        if (errno || end == p || v < 0 || v > INT32_MAX)
+            st = FC_FAIL(FC_ERR_ARG, "\"%.20s\" is not a decimal token id", p);
         else st = fc_grow(&ids, &cap, n + 1, sizeof(int32_t), "token ids");
         if (!st) ((int32_t *)ids)[n++] = (int32_t)v;
         p = end;
@@ -101,7 +102,8 @@ static fc_status job(const options *o, const char *positional) {
     fc_str out = {0};
     fc_status st = FC_OK;
     if (!o->model) return FC_FAIL(FC_ERR_ARG, "--model: a model is needed");
-    if (o->decode && o->add_special) return FC_FAIL(FC_ERR_ARG, "--add-special: it is for text to ids, not for --decode");
+    if (o->decode && o->add_special)
+        return FC_FAIL(FC_ERR_ARG, "--add-special: it is for text to ids, not for --decode");
     if (text && o->file) return FC_FAIL(FC_ERR_ARG, "give a text or --file, not both");
     if (text) size = strlen(text);
     else {
@@ -121,13 +123,15 @@ int cmd_tokenize(int argc, char **argv) {
     bool help;
     int rest = argc;
     arg args[] = {
-        {.name = "model", .kind = ARG_TEXT, .out = &o.model, .value = "MODEL", .help = "GGUF, safetensors or a folder; no weights are read"},
-        {.name = "text", .kind = ARG_TEXT, .out = &o.text, .value = "TEXT", .help = "the text, or ids with --decode; else the argument, --file, or standard input"},
-        {.name = "file", .kind = ARG_TEXT, .out = &o.file, .value = "FILE", .help = "read the text from a file; - is standard input"},
-        {.name = "decode", .kind = ARG_FLAG, .out = &o.decode, .help = "ids to text instead"},
-        {.name = "add-special", .kind = ARG_FLAG, .out = &o.add_special, .help = "add BOS and EOS as the tokenizer's rule says"},
-        {.name = "special", .kind = ARG_FLAG, .out = &o.special, .help = "names of special tokens in the text become those tokens; shown by --decode"},
-        {.name = "json", .kind = ARG_FLAG, .out = &o.json, .help = "count, tokens and token_strs as JSON"},
+        arg_of(ARG_TEXT, "model", &o.model, "MODEL", "GGUF, safetensors or a folder; no weights are read"),
+        arg_of(ARG_TEXT, "text", &o.text, "TEXT",
+               "the text, or ids with --decode; else the argument, --file, or standard input"),
+        arg_of(ARG_TEXT, "file", &o.file, "FILE", "read the text from a file; - is standard input"),
+        arg_of(ARG_FLAG, "decode", &o.decode, NULL, "ids to text instead"),
+        arg_of(ARG_FLAG, "add-special", &o.add_special, NULL, "add BOS and EOS as the tokenizer's rule says"),
+        arg_of(ARG_FLAG, "special", &o.special, NULL,
+               "names of special tokens in the text become those tokens; shown by --decode"),
+        arg_of(ARG_FLAG, "json", &o.json, NULL, "count, tokens and token_strs as JSON"),
     };
     command c = {
         .name = "tokenize",
@@ -138,7 +142,8 @@ int cmd_tokenize(int argc, char **argv) {
         .positional = "TEXT",
     };
     fc_status st = args_parse(&c, argc, argv, &rest, &help);
-    if (!st && !help && argc - rest > 1) st = FC_FAIL(FC_ERR_ARG, "one text is taken, %d are given; quote it", argc - rest);
+    if (!st && !help && argc - rest > 1)
+        st = FC_FAIL(FC_ERR_ARG, "one text is taken, %d are given; quote it", argc - rest);
     if (!st && !help) st = job(&o, rest < argc ? argv[rest] : NULL);
     return args_exit("tokenize", st);
 }

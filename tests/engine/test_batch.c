@@ -10,8 +10,10 @@ typedef struct {
 } fixture;
 
 static void open_fixture(fixture *f, int P, int tables, int max_rows, int max_len) {
-    assert_ok(fc_backend_open_cpu(FC_CPU_PORTABLE, 1, &(fc_op_limits){.rows = 16, .cols = 64, .vocab = 256, .heads = 1, .head_dim = 16}, &f->be));
-    assert_ok(fc_kv_open(f->be, &(fc_kv_shape){.type = FC_F32, .n_pages = 20000, .P = P, .L = 1, .G = 1, .E = 16}, tables, max_len, &f->kv));
+    assert_ok(fc_backend_open_cpu(
+        FC_CPU_PORTABLE, 1, &(fc_op_limits){.rows = 16, .cols = 64, .vocab = 256, .heads = 1, .head_dim = 16}, &f->be));
+    assert_ok(fc_kv_open(f->be, &(fc_kv_shape){.type = FC_F32, .n_pages = 20000, .P = P, .L = 1, .G = 1, .E = 16},
+                         tables, max_len, &f->kv));
     assert_ok(fc_batch_open(f->be, f->kv, max_rows, tables, max_len, &f->batch));
 }
 
@@ -122,7 +124,8 @@ static void random_trees_are_covered(void **state) {
         assert_ok(fc_kv_flush(f.kv));
         assert_ok(fc_batch_plan(&f.batch));
         for (int r = 0; r < f.batch.T; r++) check_row(&f.batch, r, P);
-        for (int i = 0; i < f.batch.n_items; i++) shared_items += f.batch.items[i].n_rows > 1 && f.batch.items[i].part >= 0;
+        for (int i = 0; i < f.batch.n_items; i++)
+            shared_items += f.batch.items[i].n_rows > 1 && f.batch.items[i].part >= 0;
         assert_ok(fc_kv_check(f.kv));
         close_fixture(&f);
     }
@@ -131,6 +134,7 @@ static void random_trees_are_covered(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(shared_prompt_is_read_once), cmocka_unit_test(random_trees_are_covered)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(shared_prompt_is_read_once),
+                                       cmocka_unit_test(random_trees_are_covered)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

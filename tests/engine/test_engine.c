@@ -6,7 +6,8 @@
 static const char prompt[] = "The cat sat on the mat.";
 
 static fc_engine *two_models(void) {
-    return open_engine(&(fc_engine_options){.novelty = tiny_model("llama", 1, false), .alignment = tiny_model("llama", 2, true), .threads = 2, .ctx = 128});
+    return open_engine(&(fc_engine_options){
+        .novelty = tiny_model("llama", 1, false), .alignment = tiny_model("llama", 2, true), .threads = 2, .ctx = 128});
 }
 
 static void answer_is_ranked_and_counted(void **state) {
@@ -163,11 +164,11 @@ static void wrong_requests_are_told_why(void **state) {
     float bias = NAN;
     uint64_t job;
     (void)state;
-#define REFUSED(change, words)                                \
-    do {                                                      \
-        r = good;                                             \
-        change;                                               \
-        assert_fails(fc_submit(e, &r, &job), FC_ERR_ARG, words); \
+#define REFUSED(change, words)                                                                                         \
+    do {                                                                                                               \
+        r = good;                                                                                                      \
+        change;                                                                                                        \
+        assert_fails(fc_submit(e, &r, &job), FC_ERR_ARG, words);                                                       \
     } while (0)
     REFUSED(r.n = 0, "n = 0");
     REFUSED(r.n = -3, "n = -3");
@@ -190,7 +191,8 @@ static void wrong_requests_are_told_why(void **state) {
     REFUSED(r.sampling.min_tokens = 9, "min_tokens = 9");
     REFUSED(r.sampling.top_logprobs = 1000, "top_logprobs = 1000");
     REFUSED((r.sampling.stop_ids = &id, r.sampling.n_stop_ids = 1), "stop_token_ids: id 1073741824");
-    REFUSED((r.sampling.bias_ids = &id, r.sampling.bias_values = &bias, r.sampling.n_bias = 1), "logit_bias: id 1073741824");
+    REFUSED((r.sampling.bias_ids = &id, r.sampling.bias_values = &bias, r.sampling.n_bias = 1),
+            "logit_bias: id 1073741824");
     REFUSED((r.sampling.stop = empty_stop, r.sampling.n_stop = 1), "stop: string 0 is empty");
     REFUSED(r.prompt = (fc_prompt){0}, "prompt: it is empty");
     REFUSED((r.prompt = (fc_prompt){.ids = &id, .n_ids = 1}), "prompt: id 1073741824 at place 0");
@@ -251,23 +253,32 @@ static void one_bad_request_ends_alone(void **state) {
 }
 
 static void pool_too_small_says_the_numbers(void **state) {
-    fc_engine *e = open_engine(&(fc_engine_options){.novelty = tiny_model("llama", 1, false), .threads = 1, .ctx = 128, .kv_pool = 64 << 10});
+    fc_engine *e = open_engine(
+        &(fc_engine_options){.novelty = tiny_model("llama", 1, false), .threads = 1, .ctx = 128, .kv_pool = 64 << 10});
     fc_request r = text_request(prompt, 64, 60);
     uint64_t id;
     fc_engine *none;
     (void)state;
     assert_fails(fc_submit(e, &r, &id), FC_ERR_ARG, "raise kv_pool to");
     fc_engine_close(e);
-    assert_fails(fc_engine_open(&(fc_engine_options){.novelty = tiny_model("llama", 1, false), .kv_pool = 5}, &none), FC_ERR_ARG, "kv_pool: 5 bytes");
-    assert_fails(fc_engine_open(&(fc_engine_options){.novelty = tiny_model("llama", 1, false), .page_slots = 12}, &none), FC_ERR_ARG, "page_slots = 12");
-    assert_fails(fc_engine_open(&(fc_engine_options){.novelty = tiny_model("llama", 1, false), .cpu = "mmx"}, &none), FC_ERR_ARG, "mmx");
-    assert_fails(fc_engine_open(&(fc_engine_options){.novelty = tiny_model("llama", 1, false), .backend = "cuda"}, &none), FC_ERR_UNSUPPORTED, "cuda");
-    assert_fails(fc_engine_open(&(fc_engine_options){.novelty = "/nowhere/x.gguf"}, &none), FC_ERR_IO, "/nowhere/x.gguf");
+    assert_fails(fc_engine_open(&(fc_engine_options){.novelty = tiny_model("llama", 1, false), .kv_pool = 5}, &none),
+                 FC_ERR_ARG, "kv_pool: 5 bytes");
+    assert_fails(
+        fc_engine_open(&(fc_engine_options){.novelty = tiny_model("llama", 1, false), .page_slots = 12}, &none),
+        FC_ERR_ARG, "page_slots = 12");
+    assert_fails(fc_engine_open(&(fc_engine_options){.novelty = tiny_model("llama", 1, false), .cpu = "mmx"}, &none),
+                 FC_ERR_ARG, "mmx");
+    assert_fails(
+        fc_engine_open(&(fc_engine_options){.novelty = tiny_model("llama", 1, false), .backend = "cuda"}, &none),
+        FC_ERR_UNSUPPORTED, "cuda");
+    assert_fails(fc_engine_open(&(fc_engine_options){.novelty = "/nowhere/x.gguf"}, &none), FC_ERR_IO,
+                 "/nowhere/x.gguf");
 }
 
 /* A pool that holds one request at a time: the others wait, and all end. */
 static void requests_wait_for_pages(void **state) {
-    fc_engine *e = open_engine(&(fc_engine_options){.novelty = tiny_model("llama", 1, false), .threads = 2, .ctx = 64, .kv_pool = 300 << 10, .max_requests = 8});
+    fc_engine *e = open_engine(&(fc_engine_options){
+        .novelty = tiny_model("llama", 1, false), .threads = 2, .ctx = 64, .kv_pool = 300 << 10, .max_requests = 8});
     fc_request r = text_request(prompt, 8, 30);
     uint64_t id;
     (void)state;
@@ -283,7 +294,11 @@ static void requests_wait_for_pages(void **state) {
 }
 
 static void cancel_drain_and_full_queue(void **state) {
-    fc_engine *e = open_engine(&(fc_engine_options){.novelty = tiny_model("llama", 1, false), .alignment = tiny_model("llama", 2, false), .threads = 1, .ctx = 256, .max_requests = 4});
+    fc_engine *e = open_engine(&(fc_engine_options){.novelty = tiny_model("llama", 1, false),
+                                                    .alignment = tiny_model("llama", 2, false),
+                                                    .threads = 1,
+                                                    .ctx = 256,
+                                                    .max_requests = 4});
     fc_request r = text_request(prompt, 32, 200);
     uint64_t id[4], more;
     int cancelled = 0;
@@ -330,7 +345,8 @@ static void *submitter(void *arg) {
 }
 
 static void many_threads_submit(void **state) {
-    fc_engine *e = open_engine(&(fc_engine_options){.novelty = tiny_model("llama", 1, false), .threads = 2, .ctx = 64, .max_requests = 16});
+    fc_engine *e = open_engine(
+        &(fc_engine_options){.novelty = tiny_model("llama", 1, false), .threads = 2, .ctx = 64, .max_requests = 16});
     pthread_t t[3];
     (void)state;
     for (int i = 0; i < 3; i++) assert_int_equal(pthread_create(&t[i], NULL, submitter, e), 0);
@@ -346,11 +362,16 @@ static void many_threads_submit(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(answer_is_ranked_and_counted), cmocka_unit_test(events_tell_the_whole_story),
-        cmocka_unit_test(stops_and_lengths),            cmocka_unit_test(bias_and_top_logprobs),
-        cmocka_unit_test(wrong_requests_are_told_why),  cmocka_unit_test(one_bad_request_ends_alone),
-        cmocka_unit_test(pool_too_small_says_the_numbers), cmocka_unit_test(requests_wait_for_pages),
-        cmocka_unit_test(cancel_drain_and_full_queue),  cmocka_unit_test(close_in_the_middle),
+        cmocka_unit_test(answer_is_ranked_and_counted),
+        cmocka_unit_test(events_tell_the_whole_story),
+        cmocka_unit_test(stops_and_lengths),
+        cmocka_unit_test(bias_and_top_logprobs),
+        cmocka_unit_test(wrong_requests_are_told_why),
+        cmocka_unit_test(one_bad_request_ends_alone),
+        cmocka_unit_test(pool_too_small_says_the_numbers),
+        cmocka_unit_test(requests_wait_for_pages),
+        cmocka_unit_test(cancel_drain_and_full_queue),
+        cmocka_unit_test(close_in_the_middle),
         cmocka_unit_test(many_threads_submit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

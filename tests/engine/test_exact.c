@@ -1,8 +1,11 @@
 /* Exactness: candidate i of (model, prompt, seed) is the same, bit for bit, whatever stands around it. */
+#include "engine/engine.h"
 #include "tests/engine/util_engine.h"
+#include "tests/engine/util_late.h"
 
-static const char prompt[] = "The quick brown fox jumps over the lazy dog, and the rain in Spain falls mainly on the plain. "
-                             "Once more: the quick brown fox jumps over the lazy dog.";
+static const char prompt[] =
+    "The quick brown fox jumps over the lazy dog, and the rain in Spain falls mainly on the plain. "
+    "Once more: the quick brown fox jumps over the lazy dog.";
 
 /* All n candidates of one engine configuration against the reference run, which has more of them. */
 static void compare(const char *what, const fc_engine_options *o, int n, const fc_result *want) {
@@ -19,7 +22,8 @@ static void compare(const char *what, const fc_engine_options *o, int n, const f
 }
 
 static void vary(const char *novelty, const char *alignment, const char *kv, const char *cpu) {
-    fc_engine_options o = {.novelty = novelty, .alignment = alignment, .threads = 2, .kv_type = kv, .cpu = cpu, .ctx = 256};
+    fc_engine_options o = {
+        .novelty = novelty, .alignment = alignment, .threads = 2, .kv_type = kv, .cpu = cpu, .ctx = 256};
     fc_engine *e = open_engine(&o);
     fc_request r = text_request(prompt, 64, 12);
     fc_event ref;
@@ -63,10 +67,72 @@ static void same_on_portable(void **state) {
     vary(tiny_model("qwen3", 5, false), tiny_model("qwen2", 6, false), "bf16", "portable");
 }
 
+/* Codes, scales and the activations' rounding: each type has its own few-row and many-row code. */
+static void same_with_every_weight_type(void **state) {
+    static const char *const levels[] = {"avx512", "avx2", "portable"};
+    static const fc_dtype types[] = {FC_Q4_0, FC_Q8_0, FC_BF16, FC_F16};
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        fc_cpu_level level;
+        assert_ok(fc_cpu_level_parse(levels[i], &level));
+        if (level > fc_cpu_best()) {
+            printf("%s: not on this machine\n", levels[i]);
+            continue;
+        }
+        for (size_t k = 0; k < sizeof types / sizeof *types; k++) {
+            const char *model = tiny_model_typed("llama", 11, types[k]);
+            fc_engine_options o = {.novelty = model, .alignment = model, .threads = 2, .cpu = levels[i], .ctx = 256};
+            fc_engine *e = open_engine(&o);
+            fc_request r = text_request(prompt, 24, 12);
+            fc_event ref;
+            r.score = true;
+            ref = run_request(e, &r);
+            fc_engine_close(e);
+            compare("n = 3", &o, 3, ref.result);
+            o.max_rows = 5;
+            o.threads = 1;
+            compare("batches of 5 rows, 1 thread", &o, 24, ref.result);
+            fc_event_fini(&ref);
+        }
+    }
+}
+
+/* If this fails, engine code follows a backend's pointer, or reads a download before sync. */
+static void same_on_the_strict_backend(void **state) {
+    fc_engine_options o = {
+        .novelty = tiny_model("qwen3", 5, false), .alignment = tiny_model("gemma3", 4, true), .threads = 2, .ctx = 256};
+    fc_engine *e = open_engine(&o), *strict;
+    static const fc_score_mode modes[] = {FC_SCORE_LOGLIK_SUM, FC_SCORE_REWARD, FC_SCORE_JUDGE};
+    static const char *const labels[] = {"a", "b"};
+    (void)state;
+    assert_ok(fc_engine_open_on(&o, late_backend_open, &strict));
+    for (size_t m = 0; m < 3; m++) {
+        fc_request r = text_request(prompt, 12, 10);
+        fc_event a, b;
+        r.score = true;
+        r.mode = modes[m];
+        r.sampling.top_logprobs = 3;
+        r.sampling.frequency_penalty = 0.5f;
+        if (modes[m] == FC_SCORE_JUDGE) {
+            r.labels = labels;
+            r.n_labels = 2;
+        }
+        a = run_request(e, &r);
+        b = run_request(strict, &r);
+        for (int i = 0; i < 12; i++) assert_same_candidate("strict backend", &b.result->all[i], &a.result->all[i]);
+        fc_event_fini(&a);
+        fc_event_fini(&b);
+    }
+    fc_engine_close(strict);
+    fc_engine_close(e);
+}
+
 /* If this fails, requests in one batch disturb one another. */
 static void same_in_a_crowd(void **state) {
-    const char *const prompts[] = {prompt, "The quick brown fox jumps over the lazy dog, and the rain in Spain", "Hello", prompt};
-    fc_engine_options o = {.novelty = tiny_model("llama", 1, false), .alignment = tiny_model("llama", 2, false), .threads = 2, .ctx = 256};
+    const char *const prompts[] = {prompt, "The quick brown fox jumps over the lazy dog, and the rain in Spain",
+                                   "Hello", prompt};
+    fc_engine_options o = {
+        .novelty = tiny_model("llama", 1, false), .alignment = tiny_model("llama", 2, false), .threads = 2, .ctx = 256};
     fc_engine *e = open_engine(&o);
     fc_event alone[4], crowd;
     uint64_t ids[4];
@@ -88,7 +154,8 @@ static void same_in_a_crowd(void **state) {
         assert_ok(fc_poll(e, 60000, &crowd));
         if (crowd.status) fail_msg("%s", crowd.error);
         while (ids[k] != crowd.id) k++;
-        for (int i = 0; i < crowd.result->n_all; i++) assert_same_candidate("in a crowd", &crowd.result->all[i], &alone[k].result->all[i]);
+        for (int i = 0; i < crowd.result->n_all; i++)
+            assert_same_candidate("in a crowd", &crowd.result->all[i], &alone[k].result->all[i]);
         fc_event_fini(&crowd);
     }
     for (int i = 0; i < 4; i++) fc_event_fini(&alone[i]);
@@ -116,7 +183,8 @@ static void greedy_members_share_rows(void **state) {
 
 /* The accounting against the arithmetic: prompt once, distinct prefixes once, distinct tails once. */
 static void rows_are_what_the_tree_needs(void **state) {
-    fc_engine_options o = {.novelty = tiny_model("llama", 1, false), .alignment = tiny_model("llama", 2, false), .threads = 2, .ctx = 256};
+    fc_engine_options o = {
+        .novelty = tiny_model("llama", 1, false), .alignment = tiny_model("llama", 2, false), .threads = 2, .ctx = 256};
     fc_engine *e = open_engine(&o);
     fc_request r = text_request("abc abc", 64, 6);
     fc_event ev;
@@ -133,7 +201,8 @@ static void rows_are_what_the_tree_needs(void **state) {
         for (size_t len = 1; len < c->n_logprobs; len++) {
             bool seen = false;
             for (int k = 0; k < i && !seen; k++)
-                seen = res->all[k].n_logprobs > len && memcmp(res->all[k].tokens, c->tokens, len * sizeof *c->tokens) == 0;
+                seen =
+                    res->all[k].n_logprobs > len && memcmp(res->all[k].tokens, c->tokens, len * sizeof *c->tokens) == 0;
             decode += !seen;
         }
     }
@@ -151,9 +220,14 @@ static void rows_are_what_the_tree_needs(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(same_for_every_shape),      cmocka_unit_test(same_with_one_model_for_both),
-        cmocka_unit_test(same_with_windows_and_int8), cmocka_unit_test(same_on_portable),
-        cmocka_unit_test(same_in_a_crowd),           cmocka_unit_test(greedy_members_share_rows),
+        cmocka_unit_test(same_for_every_shape),
+        cmocka_unit_test(same_with_one_model_for_both),
+        cmocka_unit_test(same_with_windows_and_int8),
+        cmocka_unit_test(same_on_portable),
+        cmocka_unit_test(same_with_every_weight_type),
+        cmocka_unit_test(same_on_the_strict_backend),
+        cmocka_unit_test(same_in_a_crowd),
+        cmocka_unit_test(greedy_members_share_rows),
         cmocka_unit_test(rows_are_what_the_tree_needs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

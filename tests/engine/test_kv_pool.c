@@ -4,13 +4,15 @@
 
 static fc_backend *backend(void) {
     fc_backend *be;
-    assert_ok(fc_backend_open_cpu(FC_CPU_AUTO, 1, &(fc_op_limits){.rows = 16, .cols = 64, .vocab = 256, .heads = 2, .head_dim = 16}, &be));
+    assert_ok(fc_backend_open_cpu(
+        FC_CPU_AUTO, 1, &(fc_op_limits){.rows = 16, .cols = 64, .vocab = 256, .heads = 2, .head_dim = 16}, &be));
     return be;
 }
 
 static fc_kv *tiny_pool(fc_backend *be, int pages, int P, int tables, int max_len) {
     fc_kv *kv;
-    assert_ok(fc_kv_open(be, &(fc_kv_shape){.type = FC_F32, .n_pages = pages, .P = P, .L = 1, .G = 1, .E = 16}, tables, max_len, &kv));
+    assert_ok(fc_kv_open(be, &(fc_kv_shape){.type = FC_F32, .n_pages = pages, .P = P, .L = 1, .G = 1, .E = 16}, tables,
+                         max_len, &kv));
     return kv;
 }
 
@@ -85,7 +87,8 @@ static void random_calls_keep_the_invariants(void **state) {
                 fc_kv_table_close(kv, open[k]);
                 open[k] = open[--n];
             } else {
-                int more = test_below(&seed, 3 * P + 1), cost = fc_kv_append_cost(kv, open[k], more), free = fc_kv_pages_free(kv);
+                int more = test_below(&seed, 3 * P + 1), cost = fc_kv_append_cost(kv, open[k], more),
+                    free = fc_kv_pages_free(kv);
                 fc_status st = fc_kv_append(kv, open[k], more);
                 if (st == FC_OK) assert_int_equal(fc_kv_pages_free(kv), free - cost);
                 else assert_int_equal(fc_kv_pages_free(kv), free);

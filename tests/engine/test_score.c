@@ -67,7 +67,8 @@ static double want_loglik(const oracle *o, const int32_t *ids, size_t n, bool me
     return mean ? sum / (double)n : sum;
 }
 
-static double want_judge(const oracle *o, const int32_t *ids, size_t n, const char *suffix, const int32_t *labels, int n_labels) {
+static double want_judge(const oracle *o, const int32_t *ids, size_t n, const char *suffix, const int32_t *labels,
+                         int n_labels) {
     size_t total;
     int32_t *all = sequence(o, ids, n, suffix, &total);
     float *logits = malloc(total * (size_t)o->V * sizeof *logits);
@@ -90,7 +91,8 @@ static double want_reward(const oracle *o, const int32_t *ids, size_t n, const c
 }
 
 static void check_modes(const char *novelty, const char *alignment, bool drawn, bool same_tokenizer) {
-    fc_engine *e = open_engine(&(fc_engine_options){.novelty = novelty, .alignment = alignment, .threads = 2, .ctx = 256, .kv_type = "f32"});
+    fc_engine *e = open_engine(
+        &(fc_engine_options){.novelty = novelty, .alignment = alignment, .threads = 2, .ctx = 256, .kv_type = "f32"});
     static const char suffix[] = "!\nGood?";
     static const char *const labels[] = {"a", "b", "c"};
     const fc_piece tail = {.text = suffix, .size = sizeof suffix - 1, .special = true};
@@ -136,12 +138,14 @@ static void check_modes(const char *novelty, const char *alignment, bool drawn, 
                     assert_ok(fc_tokenizer_encode(o.tok, c->text, c->text_size, false, false, &own, &n));
                     ids = own;
                 }
-                if (mode <= FC_SCORE_LOGLIK_SUM) want = n ? want_loglik(&o, ids, n, mode == FC_SCORE_LOGLIK_MEAN) : -INFINITY;
+                if (mode <= FC_SCORE_LOGLIK_SUM)
+                    want = n ? want_loglik(&o, ids, n, mode == FC_SCORE_LOGLIK_MEAN) : -INFINITY;
                 if (mode == FC_SCORE_REWARD) want = want_reward(&o, ids, n, with_suffix ? suffix : NULL);
                 if (mode == FC_SCORE_JUDGE) want = want_judge(&o, ids, n, with_suffix ? suffix : NULL, label_ids, 3);
                 if (!(c->score == want || fabs(c->score - want) <= tolerance * (1 + fabs(want))))
-                    fail_msg("mode %s, suffix %d, candidate %d \"%.*s\": score %.9g, alone %.9g", fc_score_mode_name((fc_score_mode)mode),
-                             with_suffix, i, (int)c->text_size, c->text, c->score, want);
+                    fail_msg("mode %s, suffix %d, candidate %d \"%.*s\": score %.9g, alone %.9g",
+                             fc_score_mode_name((fc_score_mode)mode), with_suffix, i, (int)c->text_size, c->text,
+                             c->score, want);
                 if (own) fc_memory_free(own);
             }
             if (!drawn) { /* the duplicate is scored once and counted twice */
@@ -173,7 +177,8 @@ static void drawn_with_the_same_model(void **state) {
 /* Candidate longer than one batch: its rows come in several passes, the sum is the same. */
 static void long_candidates_in_small_batches(void **state) {
     const char *model = tiny_model("llama", 2, true);
-    fc_engine *e = open_engine(&(fc_engine_options){.novelty = model, .alignment = model, .threads = 2, .ctx = 256, .kv_type = "f32", .max_rows = 8});
+    fc_engine *e = open_engine(&(fc_engine_options){
+        .novelty = model, .alignment = model, .threads = 2, .ctx = 256, .kv_type = "f32", .max_rows = 8});
     fc_given g = {.text = "one two three four five six seven eight nine ten eleven twelve", .size = 62};
     fc_request r = text_request(prompt, 1, 1);
     oracle o;
@@ -185,7 +190,8 @@ static void long_candidates_in_small_batches(void **state) {
     r.n_given = 1;
     ev = run_request(e, &r);
     assert_true(ev.result->all[0].n_tokens > 16);
-    assert_true(fabs(ev.result->all[0].score - want_loglik(&o, ev.result->all[0].tokens, ev.result->all[0].n_tokens, true)) < tolerance * 20);
+    assert_true(fabs(ev.result->all[0].score -
+                     want_loglik(&o, ev.result->all[0].tokens, ev.result->all[0].n_tokens, true)) < tolerance * 20);
     fc_event_fini(&ev);
     close_oracle(&o);
     fc_engine_close(e);
@@ -215,10 +221,8 @@ static void empty_candidate_ranks_last(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(given_candidates),
-        cmocka_unit_test(drawn_with_another_tokenizer),
-        cmocka_unit_test(drawn_with_the_same_model),
-        cmocka_unit_test(long_candidates_in_small_batches),
+        cmocka_unit_test(given_candidates),           cmocka_unit_test(drawn_with_another_tokenizer),
+        cmocka_unit_test(drawn_with_the_same_model),  cmocka_unit_test(long_candidates_in_small_batches),
         cmocka_unit_test(empty_candidate_ranks_last),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,23 +14,33 @@ static void remove_all(void) {
     rmdir(folder);
 }
 
-const char *tiny_model(const char *arch, uint64_t seed, bool reward) { return tiny_model_vocab(arch, seed, reward, 0); }
-
-const char *tiny_model_vocab(const char *arch, uint64_t seed, bool reward, int V) {
+static const char *make(const fc_tiny_options *o) {
     char path[128];
-    fc_tiny_options o = {.arch = arch, .seed = seed, .reward_head = reward, .V = V};
     if (!folder[0]) {
         snprintf(folder, sizeof folder, "/tmp/forkcast-test-XXXXXX");
         assert_non_null(mkdtemp(folder));
         atexit(remove_all);
     }
-    snprintf(path, sizeof path, "%s/%s-%llu-%d%s.gguf", folder, arch, (unsigned long long)seed, V, reward ? "-reward" : "");
+    snprintf(path, sizeof path, "%s/%s-%llu-%d-%s%s.gguf", folder, o->arch, (unsigned long long)o->seed, o->V,
+             fc_dtype_name(o->type), o->reward_head ? "-reward" : "");
     for (int i = 0; i < n_made; i++)
         if (strcmp(made[i], path) == 0) return made[i];
     assert_true(n_made < MAX_MADE);
     snprintf(made[n_made], sizeof made[n_made], "%s", path);
-    assert_ok(fc_tools_tiny(&o, path, NULL, NULL));
+    assert_ok(fc_tools_tiny(o, path, NULL, NULL));
     return made[n_made++];
+}
+
+const char *tiny_model(const char *arch, uint64_t seed, bool reward) {
+    return make(&(fc_tiny_options){.arch = arch, .seed = seed, .reward_head = reward});
+}
+
+const char *tiny_model_vocab(const char *arch, uint64_t seed, bool reward, int V) {
+    return make(&(fc_tiny_options){.arch = arch, .seed = seed, .reward_head = reward, .V = V});
+}
+
+const char *tiny_model_typed(const char *arch, uint64_t seed, fc_dtype type) {
+    return make(&(fc_tiny_options){.arch = arch, .seed = seed, .type = type});
 }
 
 fc_engine *open_engine(const fc_engine_options *o) {
@@ -72,7 +82,7 @@ void assert_same_candidate(const char *what, const fc_candidate *a, const fc_can
                 (a->n_logprobs == 0 || memcmp(a->logprobs, b->logprobs, a->n_logprobs * sizeof *a->logprobs) == 0) &&
                 memcmp(&a->score, &b->score, sizeof a->score) == 0;
     if (!same)
-        fail_msg("%s: candidate %d: \"%.*s\" (%zu tokens, log-prob %.9g, score %.9g) is not \"%.*s\" (%zu, %.9g, %.9g)", what,
-                 a->index, (int)a->text_size, a->text, a->n_tokens, a->logprob, a->score, (int)b->text_size, b->text,
-                 b->n_tokens, b->logprob, b->score);
+        fail_msg("%s: candidate %d: \"%.*s\" (%zu tokens, log-prob %.9g, score %.9g) is not \"%.*s\" (%zu, %.9g, %.9g)",
+                 what, a->index, (int)a->text_size, a->text, a->n_tokens, a->logprob, a->score, (int)b->text_size,
+                 b->text, b->n_tokens, b->logprob, b->score);
 }

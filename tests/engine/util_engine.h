@@ -2,6 +2,7 @@
 #ifndef FC_TESTS_ENGINE_UTIL_ENGINE_H
 #define FC_TESTS_ENGINE_UTIL_ENGINE_H
 
+#include "engine/base/dtype.h"
 #include "engine/forkcast.h"
 #include "tests/util.h"
 
@@ -9,6 +10,9 @@
 const char *tiny_model(const char *arch, uint64_t seed, bool reward);
 /* The same with a vocabulary of V, and so with another tokenizer than the default's. */
 const char *tiny_model_vocab(const char *arch, uint64_t seed, bool reward, int V);
+
+/* The same with matrices in another type. */
+const char *tiny_model_typed(const char *arch, uint64_t seed, fc_dtype type);
 
 /* Opens, or fails the test. */
 fc_engine *open_engine(const fc_engine_options *o);
