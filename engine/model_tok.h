@@ -10,8 +10,9 @@
  * tokenizer.json beside the model. */
 fc_status fc_model_tok_open(const fc_weights *w, fc_tok **out);
 
-/* Text of the model's own chat template, appended; nothing when it has none. GGUF: tokenizer.chat_template; safetensors:
- * chat_template.jinja, else chat_template of tokenizer_config.json (its "default", if it names several). */
+/* Text of the model's own chat template, appended; nothing when it has none. GGUF: tokenizer.chat_template;
+ * safetensors: chat_template.jinja, else chat_template of tokenizer_config.json (its "default", if it names several).
+ * */
 fc_status fc_model_tok_chat_template(const fc_weights *w, fc_str *out);
 
 #endif

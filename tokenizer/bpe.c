@@ -1,5 +1,5 @@
-/* Byte pair encoding by merge rank: the pair of lowest rank, leftmost first, until none is left. A heap of jobs keeps it
- * O(n log n) in the length of a word. */
+/* Byte pair encoding by merge rank: the pair of lowest rank, leftmost first, until none is left. A heap of jobs keeps
+ * it O(n log n) in the length of a word. */
 #include "tokenizer/parts.h"
 #include "tokenizer/text.h"
 
@@ -9,7 +9,8 @@
 
 static fc_merge *slot_of(const fc_tok *t, uint32_t left, uint32_t right) {
     size_t i = (size_t)fc_vocab_mix(((uint64_t)left << 32) | right) & (t->n_merge_slots - 1);
-    while (t->merges[i].used && (t->merges[i].left != left || t->merges[i].right != right)) i = (i + 1) & (t->n_merge_slots - 1);
+    while (t->merges[i].used && (t->merges[i].left != left || t->merges[i].right != right))
+        i = (i + 1) & (t->n_merge_slots - 1);
     return &t->merges[i];
 }
 
@@ -24,7 +25,8 @@ fc_status fc_bpe_reserve(fc_tok *t, size_t n_merges) {
 
 static int shown(size_t size) { return size > 64 ? 64 : (int)size; }
 
-fc_status fc_bpe_add_merge(fc_tok *t, size_t rank, const char *left, size_t left_size, const char *right, size_t right_size) {
+fc_status fc_bpe_add_merge(fc_tok *t, size_t rank, const char *left, size_t left_size, const char *right,
+                           size_t right_size) {
     int32_t a = fc_vocab_find(&t->vocab, left, left_size), b = fc_vocab_find(&t->vocab, right, right_size), c;
     fc_str joined = {0};
     fc_status st;
@@ -41,7 +43,8 @@ fc_status fc_bpe_add_merge(fc_tok *t, size_t rank, const char *left, size_t left
         return FC_FAIL(FC_ERR_FORMAT, "%s: merge %zu makes \"%.*s%.*s\", which is not in the vocabulary", t->name, rank,
                        shown(left_size), left, shown(right_size), right);
     m = slot_of(t, (uint32_t)a, (uint32_t)b); /* a pair that comes again takes its last rank, as in `tokenizers` */
-    *m = (fc_merge){.left = (uint32_t)a, .right = (uint32_t)b, .rank = (uint32_t)rank, .merged = (uint32_t)c, .used = true};
+    *m = (fc_merge){
+        .left = (uint32_t)a, .right = (uint32_t)b, .rank = (uint32_t)rank, .merged = (uint32_t)c, .used = true};
     return FC_OK;
 }
 
@@ -54,7 +57,9 @@ static const fc_merge *find_merge(const fc_tok *t, int32_t left, int32_t right) 
 
 /* ---- jobs: a binary heap --------------------------------------------------------------------------------- */
 
-static bool before(const fc_job *a, const fc_job *b) { return a->rank != b->rank ? a->rank < b->rank : a->pos < b->pos; }
+static bool before(const fc_job *a, const fc_job *b) {
+    return a->rank != b->rank ? a->rank < b->rank : a->pos < b->pos;
+}
 
 fc_status fc_job_push(fc_run *r, fc_job j) {
     void *p = r->jobs;

@@ -123,8 +123,10 @@ static fc_status index_normalized(fc_tok *t, size_t i) {
         text[1] = was;
     }
     if (!st && text[0].size > 4 * FC_TOK_LONGEST_ADDED)
-        st = FC_FAIL(FC_ERR_UNSUPPORTED, "%s: added token %d has %zu bytes when normalised", t->name, t->added[i].id, text[0].size);
-    if (!st && (text[0].size == 0 || fc_prefixes_longest(&t->added_normalized, text[0].data, text[0].size, &other) != text[0].size))
+        st = FC_FAIL(FC_ERR_UNSUPPORTED, "%s: added token %d has %zu bytes when normalised", t->name, t->added[i].id,
+                     text[0].size);
+    if (!st && (text[0].size == 0 ||
+                fc_prefixes_longest(&t->added_normalized, text[0].data, text[0].size, &other) != text[0].size))
         st = fc_prefixes_add(&t->added_normalized, text[0].data, text[0].size, (int32_t)i);
     fc_str_fini(&text[0]);
     fc_str_fini(&text[1]);
@@ -134,7 +136,8 @@ static fc_status index_normalized(fc_tok *t, size_t i) {
 
 static void hash(fc_tok *t, uint64_t x) {
     t->digest[0] = fc_vocab_mix(t->digest[0] ^ x);
-    t->digest[1] = fc_vocab_mix(t->digest[1] + 0x9E3779B97F4A7C15u) ^ fc_vocab_mix(x * 0xD6E8FEB86659FD93u + t->digest[1]);
+    t->digest[1] =
+        fc_vocab_mix(t->digest[1] + 0x9E3779B97F4A7C15u) ^ fc_vocab_mix(x * 0xD6E8FEB86659FD93u + t->digest[1]);
 }
 
 static void hash_text(fc_tok *t, const char *text, size_t size) {
@@ -153,23 +156,27 @@ static void hash_rules(fc_tok *t) {
     uint64_t sum[2] = {0, 0};
     for (int i = 0; i < t->n_norm; i++) {
         const fc_norm_step *s = &t->norm[i];
-        hash(t, (uint64_t)s->kind << 8 | (uint64_t)s->match.kind << 2 | (uint64_t)s->left << 1 | (uint64_t)s->right);
+        hash(t, (uint64_t)s->kind << 8 | (uint64_t)s->longest << 4 | (uint64_t)s->match.kind << 2 |
+                    (uint64_t)s->left << 1 | (uint64_t)s->right);
         hash_text(t, fc_str_text(&s->match.text), s->match.text.size);
         hash_text(t, fc_str_text(&s->with), s->with.size);
     }
     for (int i = 0; i < t->n_pre; i++) {
         const fc_pre_step *s = &t->pre[i];
-        hash(t, (uint64_t)s->kind << 16 | (uint64_t)s->match.kind << 12 | (uint64_t)s->behaviour << 8 | (uint64_t)s->scheme << 1 |
-                    (uint64_t)s->invert);
+        hash(t, (uint64_t)s->kind << 16 | (uint64_t)s->match.kind << 12 | (uint64_t)s->behaviour << 8 |
+                    (uint64_t)s->scheme << 1 | (uint64_t)s->invert);
         /* which class, by what it holds: an address would differ from run to run */
-        if (s->match.in_class) hash(t, (uint64_t)s->match.in_class('1') << 2 | (uint64_t)s->match.in_class(' ') << 1 | (uint64_t)s->match.in_class('.'));
+        if (s->match.in_class)
+            hash(t, (uint64_t)s->match.in_class('1') << 2 | (uint64_t)s->match.in_class(' ') << 1 |
+                        (uint64_t)s->match.in_class('.'));
         hash_text(t, fc_str_text(&s->match.text), s->match.text.size);
         hash_text(t, fc_str_text(&s->meta), s->meta.size);
     }
     for (size_t i = 0; i < t->n_merge_slots; i++) { /* in any order: a sum */
         const fc_merge *m = &t->merges[i];
         if (!m->used) continue;
-        uint64_t x = fc_vocab_mix(fc_vocab_mix((uint64_t)m->left << 32 | m->right) ^ ((uint64_t)m->rank << 32 | m->merged));
+        uint64_t x =
+            fc_vocab_mix(fc_vocab_mix((uint64_t)m->left << 32 | m->right) ^ ((uint64_t)m->rank << 32 | m->merged));
         sum[0] += x;
         sum[1] += fc_vocab_mix(x + 1);
     }
@@ -177,14 +184,15 @@ static void hash_rules(fc_tok *t) {
     hash(t, sum[1]);
     for (size_t i = 0; i < t->n_added; i++) {
         const fc_added *a = &t->added[i];
-        hash(t, (uint64_t)a->id << 8 | (uint64_t)a->special << 4 | (uint64_t)a->normalized << 3 | (uint64_t)a->single_word << 2 |
-                    (uint64_t)a->lstrip << 1 | (uint64_t)a->rstrip);
+        hash(t, (uint64_t)a->id << 8 | (uint64_t)a->special << 4 | (uint64_t)a->normalized << 3 |
+                    (uint64_t)a->single_word << 2 | (uint64_t)a->lstrip << 1 | (uint64_t)a->rstrip);
     }
 }
 
 static void make_digest(fc_tok *t) {
     bool scored = t->model != FC_MODEL_BPE;
-    hash(t, (uint64_t)t->model << 8 | (uint64_t)t->byte_fallback << 2 | (uint64_t)t->ignore_merges << 1 | (uint64_t)t->fuse_unk);
+    hash(t, (uint64_t)t->model << 8 | (uint64_t)t->float_sums << 3 | (uint64_t)t->byte_fallback << 2 |
+                (uint64_t)t->ignore_merges << 1 | (uint64_t)t->fuse_unk);
     hash(t, (uint64_t)(int64_t)t->unk_model);
     hash(t, t->vocab.size);
     for (size_t i = 0; i < t->vocab.size; i++) {
@@ -217,7 +225,8 @@ fc_status fc_tok_finish(fc_tok *t) {
         if (t->vocab.entries[i].model && t->vocab.entries[i].size > t->longest) t->longest = t->vocab.entries[i].size;
     if (t->model == FC_MODEL_SPM) FC_TRY(fc_spm_prepare(t));
     if (t->model == FC_MODEL_UNIGRAM) {
-        if (t->unk_model < 0) return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: a unigram model without an unknown piece", t->name);
+        if (t->unk_model < 0)
+            return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: a unigram model without an unknown piece", t->name);
         FC_TRY(fc_unigram_prepare(t));
     }
     make_digest(t);

@@ -23,7 +23,8 @@ static fc_status put_bytes(const fc_vocab_entry *e, fc_str *out) {
     return FC_OK;
 }
 
-static fc_status replace_all(const char *text, size_t size, const fc_str *from, const char *to, size_t to_size, fc_str *out) {
+static fc_status replace_all(const char *text, size_t size, const fc_str *from, const char *to, size_t to_size,
+                             fc_str *out) {
     size_t i = 0, done = 0;
     while (i + from->size <= size) {
         if (memcmp(text + i, from->data, from->size) != 0) {

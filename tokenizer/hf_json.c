@@ -5,6 +5,8 @@
 #include "engine/base/os.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { FILE_BYTES = 256 << 20, CONFIG_BYTES = 16 << 20, SPARE_IDS = 65536 };
@@ -25,7 +27,8 @@ static bool listed(const char *keys, const char *key) {
 
 fc_status fc_hf_keys(const fc_tok *t, const fc_json *n, const char *what, const char *keys) {
     if (fc_json_kind(n) != FC_JSON_OBJECT)
-        return FC_FAIL(FC_ERR_FORMAT, "%s: %s is not an object but %s", t->name, what, fc_json_kind_name(fc_json_kind(n)));
+        return FC_FAIL(FC_ERR_FORMAT, "%s: %s is not an object but %s", t->name, what,
+                       fc_json_kind_name(fc_json_kind(n)));
     for (const fc_json *c = fc_json_first(n); c; c = fc_json_next(c))
         if (!listed(keys, fc_json_key(c)))
             return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: %s: \"%.64s\" is not known", t->name, what, fc_json_key(c));
@@ -46,7 +49,8 @@ fc_status fc_hf_text(const fc_tok *t, const fc_json *object, const char *what, c
 
 fc_status fc_hf_type(const fc_tok *t, const fc_json *object, const char *what, const char **out) {
     if (fc_json_kind(object) != FC_JSON_OBJECT)
-        return FC_FAIL(FC_ERR_FORMAT, "%s: %s is not an object but %s", t->name, what, fc_json_kind_name(fc_json_kind(object)));
+        return FC_FAIL(FC_ERR_FORMAT, "%s: %s is not an object but %s", t->name, what,
+                       fc_json_kind_name(fc_json_kind(object)));
     return fc_hf_text(t, object, what, "type", out);
 }
 
@@ -61,7 +65,8 @@ static fc_status need(const char *name, const fc_json *n, const char *what, fc_j
 /* Ids run from 0 to the limit: twice what is listed and some more, so that holes are possible and memory is bounded by
  * the file. */
 static fc_status id_limit(const char *name, const fc_json *root, size_t *limit) {
-    const fc_json *model = fc_json_get(root, "model"), *vocab = fc_json_get(model, "vocab"), *added = fc_json_get(root, "added_tokens");
+    const fc_json *model = fc_json_get(root, "model"), *vocab = fc_json_get(model, "vocab"),
+                  *added = fc_json_get(root, "added_tokens");
     bool array = vocab && fc_json_kind(vocab) == FC_JSON_ARRAY;
     size_t count, bound;
     int64_t id, largest = 0;
@@ -80,7 +85,8 @@ static fc_status id_limit(const char *name, const fc_json *root, size_t *limit) 
         FC_TRY(fc_json_int(n, 0, (int64_t)bound, &id));
         if (id > largest) largest = id;
     }
-    if (array && fc_json_count(vocab) > 0 && largest < (int64_t)fc_json_count(vocab) - 1) largest = (int64_t)fc_json_count(vocab) - 1;
+    if (array && fc_json_count(vocab) > 0 && largest < (int64_t)fc_json_count(vocab) - 1)
+        largest = (int64_t)fc_json_count(vocab) - 1;
     *limit = (size_t)largest + 1;
     return FC_OK;
 }
@@ -97,7 +103,8 @@ static void find_byte_pieces(fc_tok *t) {
 static fc_status add_merge(fc_tok *t, const fc_json *m, size_t rank) {
     const char *left, *right;
     if (fc_json_kind(m) == FC_JSON_ARRAY) {
-        if (fc_json_count(m) != 2) return FC_FAIL(FC_ERR_FORMAT, "%s: merge %zu has %zu parts, not 2", t->name, rank, fc_json_count(m));
+        if (fc_json_count(m) != 2)
+            return FC_FAIL(FC_ERR_FORMAT, "%s: merge %zu has %zu parts, not 2", t->name, rank, fc_json_count(m));
         FC_TRY(fc_json_string(fc_json_first(m), &left));
         FC_TRY(fc_json_string(fc_json_next(fc_json_first(m)), &right));
         return fc_bpe_add_merge(t, rank, left, strlen(left), right, strlen(right));
@@ -105,7 +112,8 @@ static fc_status add_merge(fc_tok *t, const fc_json *m, size_t rank) {
     FC_TRY(fc_json_string(m, &left));
     right = strchr(left, ' ');
     if (!right || strchr(right + 1, ' '))
-        return FC_FAIL(FC_ERR_FORMAT, "%s: merge %zu, \"%.64s\", is not two pieces with a blank between", t->name, rank, left);
+        return FC_FAIL(FC_ERR_FORMAT, "%s: merge %zu, \"%.64s\", is not two pieces with a blank between", t->name, rank,
+                       left);
     return fc_bpe_add_merge(t, rank, left, (size_t)(right - left), right + 1, strlen(right + 1));
 }
 
@@ -123,9 +131,10 @@ static fc_status read_bpe(fc_tok *t, const fc_json *model) {
     double dropout = 0.0;
     size_t rank = 0;
     t->model = FC_MODEL_BPE;
-    FC_TRY(fc_hf_keys(t, model, "model",
-                      "type dropout unk_token continuing_subword_prefix end_of_word_suffix fuse_unk byte_fallback ignore_merges "
-                      "vocab merges"));
+    FC_TRY(fc_hf_keys(
+        t, model, "model",
+        "type dropout unk_token continuing_subword_prefix end_of_word_suffix fuse_unk byte_fallback ignore_merges "
+        "vocab merges"));
     FC_TRY(need(t->name, vocab, "model.vocab", FC_JSON_OBJECT));
     FC_TRY(need(t->name, merges, "model.merges", FC_JSON_ARRAY));
     if (!fc_hf_absent(n = fc_json_get(model, "dropout"))) FC_TRY(fc_json_double(n, &dropout));
@@ -144,16 +153,38 @@ static fc_status read_bpe(fc_tok *t, const fc_json *model) {
     FC_TRY(fc_bpe_reserve(t, fc_json_count(merges)));
     for (const fc_json *c = fc_json_first(merges); c; c = fc_json_next(c)) {
         const char *comment;
-        if (rank == 0 && fc_json_kind(c) == FC_JSON_STRING && !fc_json_string(c, &comment) && strncmp(comment, "#version", 8) == 0)
+        if (rank == 0 && fc_json_kind(c) == FC_JSON_STRING && !fc_json_string(c, &comment) &&
+            strncmp(comment, "#version", 8) == 0)
             continue; /* first line of a merges.txt */
         FC_TRY(add_merge(t, c, rank++));
     }
     if (!fc_hf_absent(n = fc_json_get(model, "unk_token"))) {
         FC_TRY(fc_json_string(n, &unk));
         t->unk = t->unk_model = fc_vocab_find(&t->vocab, unk, strlen(unk));
-        if (t->unk < 0) return FC_FAIL(FC_ERR_FORMAT, "%s: model.unk_token \"%.64s\" is not in the vocabulary", t->name, unk);
+        if (t->unk < 0)
+            return FC_FAIL(FC_ERR_FORMAT, "%s: model.unk_token \"%.64s\" is not in the vocabulary", t->name, unk);
     }
     return FC_OK;
+}
+
+/* A score as `tokenizers` reads it: all digits as one integer, times or over a power of ten, which may be one unit off
+ * the nearest double; ties between paths of equal pieces hang on it. The digits are the shortest that name v, as files
+ * have them. */
+static double read_as_serde(double v) {
+    char text[48], power[16];
+    int precision = 0, exponent;
+    uint64_t digits = 0;
+    double f;
+    do snprintf(text, sizeof text, "%.*e", precision, fabs(v));
+    while (strtod(text, NULL) != fabs(v) && ++precision < 17);
+    for (const char *c = text; *c && *c != 'e'; c++)
+        if (*c >= '0' && *c <= '9') digits = digits * 10 + (uint64_t)(*c - '0');
+    exponent = (int)strtol(strchr(text, 'e') + 1, NULL, 10) - precision;
+    f = (double)digits;
+    snprintf(power, sizeof power, "1e%d", abs(exponent) > 308 ? 308 : abs(exponent));
+    f = exponent >= 0 ? f * strtod(power, NULL) : f / strtod(power, NULL);
+    if (exponent < -308) f /= pow(10.0, -308 - exponent);
+    return v < 0 ? -f : f;
 }
 
 static fc_status read_unigram(fc_tok *t, const fc_json *model) {
@@ -172,6 +203,7 @@ static fc_status read_unigram(fc_tok *t, const fc_json *model) {
             return FC_FAIL(FC_ERR_FORMAT, "%s: model.vocab: entry %lld is not [piece, score]", t->name, (long long)id);
         FC_TRY(fc_json_string(fc_json_first(c), &text));
         FC_TRY(fc_json_double(fc_json_next(fc_json_first(c)), &score));
+        score = read_as_serde(score);
         FC_TRY(fc_vocab_add(&t->vocab, id, text, strlen(text), FC_TOK_NORMAL, score));
         t->vocab.entries[id].model = true;
         if (score < least) least = score;
@@ -219,11 +251,12 @@ static fc_status read_added(fc_tok *t, const fc_json *list, size_t model_size) {
         if (!*text) return FC_FAIL(FC_ERR_FORMAT, "%s: added_tokens: id %lld has no text", t->name, (long long)id);
         expected = fc_vocab_find(&t->vocab, text, strlen(text));
         for (size_t i = 0; i < t->n_added && expected >= 0; i++)
-            if (t->added[i].id == expected) return FC_FAIL(FC_ERR_FORMAT, "%s: added_tokens: \"%.64s\" comes twice", t->name, text);
+            if (t->added[i].id == expected)
+                return FC_FAIL(FC_ERR_FORMAT, "%s: added_tokens: \"%.64s\" comes twice", t->name, text);
         if (expected < 0) expected = largest >= (int64_t)model_size ? largest + 1 : (int64_t)model_size;
         if (id != expected)
-            return FC_FAIL(FC_ERR_FORMAT, "%s: added_tokens: \"%.64s\" has id %lld, where its place gives %lld", t->name, text,
-                           (long long)id, (long long)expected);
+            return FC_FAIL(FC_ERR_FORMAT, "%s: added_tokens: \"%.64s\" has id %lld, where its place gives %lld",
+                           t->name, text, (long long)id, (long long)expected);
         if (fc_vocab_find(&t->vocab, text, strlen(text)) < 0)
             FC_TRY(fc_vocab_add(&t->vocab, id, text, strlen(text), a.special ? FC_TOK_CONTROL : FC_TOK_USER, 0.0));
         if (id > largest) largest = id;
@@ -240,9 +273,12 @@ static fc_status build(fc_tok *t, const fc_json *root) {
     FC_TRY(fc_hf_keys(t, root, "tokenizer.json",
                       "version truncation padding added_tokens normalizer pre_tokenizer post_processor decoder model"));
     FC_TRY(fc_hf_text(t, root, "tokenizer.json", "version", &version));
-    if (strcmp(version, "1.0") != 0) return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: version \"%.64s\"; 1.0 is known", t->name, version);
-    if (!fc_hf_absent(fc_json_get(root, "truncation"))) return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: truncation is not null", t->name);
-    if (!fc_hf_absent(fc_json_get(root, "padding"))) return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: padding is not null", t->name);
+    if (strcmp(version, "1.0") != 0)
+        return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: version \"%.64s\"; 1.0 is known", t->name, version);
+    if (!fc_hf_absent(fc_json_get(root, "truncation")))
+        return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: truncation is not null", t->name);
+    if (!fc_hf_absent(fc_json_get(root, "padding")))
+        return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: padding is not null", t->name);
     FC_TRY(read_model(t, fc_json_get(root, "model")));
     FC_TRY(fc_hf_normalizer(t, fc_json_get(root, "normalizer")));
     FC_TRY(fc_hf_pre_tokenizer(t, fc_json_get(root, "pre_tokenizer")));
@@ -291,7 +327,8 @@ static fc_status config_token(const fc_tok *t, const fc_json *config, const char
     return FC_OK;
 }
 
-/* tokenizer.json does not say which tokens begin and end a text when it adds none; tokenizer_config.json beside it does. */
+/* tokenizer.json does not say which tokens begin and end a text when it adds none; tokenizer_config.json beside it
+ * does. */
 static fc_status read_config(fc_tok *t, const char *path) {
     const char *slash = strrchr(path, '/');
     fc_str beside = {0};

@@ -1,5 +1,5 @@
-/* hf_read - tokenizer.json of the `tokenizers` package, section by section. What is not understood is FC_ERR_UNSUPPORTED and
- * named, never passed over: a rule that is missing would change ids in silence. */
+/* hf_read - tokenizer.json of the `tokenizers` package, section by section. What is not understood is
+ * FC_ERR_UNSUPPORTED and named, never passed over: a rule that is missing would change ids in silence. */
 #ifndef FC_TOKENIZER_HF_READ_H
 #define FC_TOKENIZER_HF_READ_H
 

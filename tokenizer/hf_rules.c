@@ -19,7 +19,8 @@ static fc_status sequence(fc_tok *t, const fc_json *n, const char *what, const c
     char keys[64] = "type ";
     strncat(keys, key, sizeof keys - 6);
     FC_TRY(fc_hf_keys(t, n, what, keys));
-    if (!list || fc_json_kind(list) != FC_JSON_ARRAY) return FC_FAIL(FC_ERR_FORMAT, "%s: %s: a Sequence without %s", t->name, what, key);
+    if (!list || fc_json_kind(list) != FC_JSON_ARRAY)
+        return FC_FAIL(FC_ERR_FORMAT, "%s: %s: a Sequence without %s", t->name, what, key);
     if (depth == DEEPEST_SEQUENCE)
         return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: %s: Sequences more than %d deep", t->name, what, DEEPEST_SEQUENCE);
     for (const fc_json *c = fc_json_first(list); c; c = fc_json_next(c)) FC_TRY(one(t, c, depth + 1));
@@ -33,7 +34,8 @@ static fc_status read_pattern(fc_tok *t, const fc_json *n, const char *what, fc_
     if (!p || fc_json_count(p) != 1 || (!s && !r))
         return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: %s: a pattern that is neither String nor Regex", t->name, what);
     FC_TRY(fc_json_string(s ? s : r, &text));
-    return s ? fc_matcher_literal(out, t->name, text, strlen(text)) : fc_matcher_regex(out, t->name, text, strlen(text));
+    return s ? fc_matcher_literal(out, t->name, text, strlen(text))
+             : fc_matcher_regex(out, t->name, text, strlen(text));
 }
 
 /* ---- normalizer ------------------------------------------------------------------------------------------ */
@@ -44,7 +46,8 @@ static fc_status read_charsmap(const fc_tok *t, const char *base64, fc_str *out)
     int bits = 0;
     size_t size = strlen(base64);
     while (size > 0 && base64[size - 1] == '=') size--;
-    if (size > CHARSMAP_BYTES) return FC_FAIL(FC_ERR_FORMAT, "%s: precompiled_charsmap has %zu characters", t->name, size);
+    if (size > CHARSMAP_BYTES)
+        return FC_FAIL(FC_ERR_FORMAT, "%s: precompiled_charsmap has %zu characters", t->name, size);
     for (size_t i = 0; i < size; i++) {
         const char *d = strchr(digits, base64[i]);
         if (!d) return FC_FAIL(FC_ERR_FORMAT, "%s: precompiled_charsmap: character %zu is not base64", t->name, i);
@@ -63,8 +66,11 @@ static fc_status normalizer(fc_tok *t, const fc_json *n, int depth) {
     static const struct {
         const char *name;
         fc_norm_kind kind;
-    } plain[] = {{"NFC", FC_NORM_NFC},   {"NFD", FC_NORM_NFD},   {"NFKC", FC_NORM_NFKC},
-                 {"NFKD", FC_NORM_NFKD}, {"Lowercase", FC_NORM_LOWERCASE}};
+    } plain[] = {{"NFC", FC_NORM_NFC},
+                 {"NFD", FC_NORM_NFD},
+                 {"NFKC", FC_NORM_NFKC},
+                 {"NFKD", FC_NORM_NFKD},
+                 {"Lowercase", FC_NORM_LOWERCASE}};
     const char *what = "normalizer", *type, *text;
     fc_norm_step *s = NULL;
     FC_TRY(fc_hf_type(t, n, what, &type));
@@ -106,11 +112,10 @@ fc_status fc_hf_normalizer(fc_tok *t, const fc_json *n) { return fc_hf_absent(n)
 
 /* ---- pre_tokenizer --------------------------------------------------------------------------------------- */
 
-static fc_status read_behaviour(const fc_tok *t, const fc_json *n, const char *otherwise, fc_split_behaviour *out) {
+static fc_status read_behaviour(const fc_tok *t, const fc_json *n, fc_split_behaviour *out) {
     static const char *const names[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
-    const fc_json *b = fc_json_get(n, "behavior");
-    const char *text = otherwise;
-    if (b || !otherwise) FC_TRY(fc_hf_text(t, n, "pre_tokenizer", "behavior", &text));
+    const char *text;
+    FC_TRY(fc_hf_text(t, n, "pre_tokenizer", "behavior", &text));
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (is(text, names[i])) {
             *out = (fc_split_behaviour)i;
@@ -130,7 +135,8 @@ static fc_status read_scheme(const fc_tok *t, const fc_json *n, const char *what
     else return unknown(t, "Metaspace: prepend_scheme", text);
     FC_TRY(fc_hf_bool(n, "add_prefix_space", *out != FC_META_NEVER, &prefix));
     if (!prefix && *out != FC_META_NEVER)
-        return FC_FAIL(FC_ERR_FORMAT, "%s: %s: Metaspace with add_prefix_space false and prepend_scheme \"%s\"", t->name, what, text);
+        return FC_FAIL(FC_ERR_FORMAT, "%s: %s: Metaspace with add_prefix_space false and prepend_scheme \"%s\"",
+                       t->name, what, text);
     return FC_OK;
 }
 
@@ -178,7 +184,7 @@ static fc_status pre_tokenizer(fc_tok *t, const fc_json *n, int depth) {
     }
     if (is(type, "Split")) {
         FC_TRY(fc_hf_keys(t, n, what, "type pattern behavior invert"));
-        FC_TRY(read_behaviour(t, n, NULL, &behaviour));
+        FC_TRY(read_behaviour(t, n, &behaviour));
         FC_TRY(fc_tok_add_pre(t, FC_PRE_SPLIT, &s));
         s->behaviour = behaviour;
         FC_TRY(fc_hf_bool(n, "invert", false, &s->invert));
@@ -188,11 +194,6 @@ static fc_status pre_tokenizer(fc_tok *t, const fc_json *n, int depth) {
         FC_TRY(fc_hf_keys(t, n, what, "type individual_digits"));
         FC_TRY(fc_hf_bool(n, "individual_digits", false, &a));
         return fc_tok_add_class(t, fc_text_is_numeric, a ? FC_SPLIT_ISOLATED : FC_SPLIT_CONTIGUOUS);
-    }
-    if (is(type, "Punctuation")) {
-        FC_TRY(fc_hf_keys(t, n, what, "type behavior"));
-        FC_TRY(read_behaviour(t, n, "Isolated", &behaviour));
-        return fc_tok_add_class(t, fc_text_is_punct, behaviour);
     }
     if (is(type, "WhitespaceSplit")) {
         FC_TRY(fc_hf_keys(t, n, what, "type"));
@@ -228,11 +229,13 @@ static fc_status decoder_strip(fc_tok *t, const fc_json *n) {
     int64_t start, stop;
     FC_TRY(fc_hf_keys(t, n, "decoder", "type content start stop"));
     FC_TRY(fc_hf_text(t, n, "decoder", "content", &text));
-    if (!fc_json_get(n, "start") || !fc_json_get(n, "stop")) return FC_FAIL(FC_ERR_FORMAT, "%s: decoder: Strip without start and stop", t->name);
+    if (!fc_json_get(n, "start") || !fc_json_get(n, "stop"))
+        return FC_FAIL(FC_ERR_FORMAT, "%s: decoder: Strip without start and stop", t->name);
     FC_TRY(fc_json_int(fc_json_get(n, "start"), 0, 1024, &start));
     FC_TRY(fc_json_int(fc_json_get(n, "stop"), 0, 1024, &stop));
     if (strlen(text) != 1 || stop != 0)
-        return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: decoder: Strip of \"%.16s\" with stop %lld", t->name, text, (long long)stop);
+        return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: decoder: Strip of \"%.16s\" with stop %lld", t->name, text,
+                       (long long)stop);
     t->decoder.strip = *text;
     t->decoder.strip_left = (int)start;
     return FC_OK;
@@ -242,7 +245,8 @@ static fc_status decoder_sequence(fc_tok *t, const fc_json *n) {
     const fc_json *list = fc_json_get(n, "decoders");
     decoder_stage stage = AT_REPLACE;
     FC_TRY(fc_hf_keys(t, n, "decoder", "type decoders"));
-    if (!list || fc_json_kind(list) != FC_JSON_ARRAY) return FC_FAIL(FC_ERR_FORMAT, "%s: decoder: a Sequence without decoders", t->name);
+    if (!list || fc_json_kind(list) != FC_JSON_ARRAY)
+        return FC_FAIL(FC_ERR_FORMAT, "%s: decoder: a Sequence without decoders", t->name);
     for (const fc_json *c = fc_json_first(list); c; c = fc_json_next(c)) {
         const char *type;
         FC_TRY(fc_hf_type(t, c, "decoder", &type));
@@ -296,47 +300,41 @@ static fc_status template_token(const fc_tok *t, const fc_json *template, const 
         int64_t id;
         FC_TRY(fc_json_int(c, 0, INT32_MAX, &id));
         if ((size_t)id >= t->vocab.size)
-            return FC_FAIL(FC_ERR_FORMAT, "%s: post_processor: id %lld of \"%.64s\"; the vocabulary has 0 to %zu", t->name,
-                           (long long)id, name, t->vocab.size - 1);
+            return FC_FAIL(FC_ERR_FORMAT, "%s: post_processor: id %lld of \"%.64s\"; the vocabulary has 0 to %zu",
+                           t->name, (long long)id, name, t->vocab.size - 1);
         if (*n == FC_TOK_MAX_AFFIX)
-            return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: post_processor adds more than %d tokens", t->name, FC_TOK_MAX_AFFIX);
+            return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: post_processor adds more than %d tokens", t->name,
+                           FC_TOK_MAX_AFFIX);
         list[(*n)++] = (int32_t)id;
     }
     return FC_OK;
 }
 
-/* Around what earlier processors have added. */
 static fc_status template(fc_tok *t, const fc_json *n) {
     const fc_json *single = fc_json_get(n, "single");
-    int32_t prefix[FC_TOK_MAX_AFFIX];
-    int n_prefix = 0;
     bool text_seen = false;
     FC_TRY(fc_hf_keys(t, n, "post_processor", "type single pair special_tokens"));
     if (!single || fc_json_kind(single) != FC_JSON_ARRAY)
         return FC_FAIL(FC_ERR_FORMAT, "%s: post_processor: TemplateProcessing without single", t->name);
+    if (t->n_prefix + t->n_suffix > 0)
+        return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: post_processor: a second TemplateProcessing", t->name);
     for (const fc_json *c = fc_json_first(single); c; c = fc_json_next(c)) {
         const fc_json *token = fc_json_get(c, "SpecialToken"), *text = fc_json_get(c, "Sequence");
         const char *id;
         FC_TRY(fc_hf_keys(t, c, "post_processor", "SpecialToken Sequence"));
-        if (!token == !text) return FC_FAIL(FC_ERR_FORMAT, "%s: post_processor: a template entry of neither or both kinds", t->name);
+        if (!token == !text)
+            return FC_FAIL(FC_ERR_FORMAT, "%s: post_processor: a template entry of neither or both kinds", t->name);
         FC_TRY(fc_hf_text(t, token ? token : text, "post_processor", "id", &id));
-        if (token && !text_seen) {
-            FC_TRY(template_token(t, n, id, prefix, &n_prefix));
-        } else if (token) {
-            FC_TRY(template_token(t, n, id, t->suffix, &t->n_suffix));
+        if (token) {
+            FC_TRY(
+                template_token(t, n, id, text_seen ? t->suffix : t->prefix, text_seen ? &t->n_suffix : &t->n_prefix));
         } else {
             if (text_seen || !is(id, "A"))
                 return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: post_processor: single is not one Sequence A", t->name);
             text_seen = true;
         }
     }
-    if (!text_seen) return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: post_processor: single is not one Sequence A", t->name);
-    if (n_prefix + t->n_prefix > FC_TOK_MAX_AFFIX)
-        return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: post_processor adds more than %d tokens", t->name, FC_TOK_MAX_AFFIX);
-    memmove(t->prefix + n_prefix, t->prefix, (size_t)t->n_prefix * sizeof *t->prefix);
-    memcpy(t->prefix, prefix, (size_t)n_prefix * sizeof *prefix);
-    t->n_prefix += n_prefix;
-    return FC_OK;
+    return text_seen ? FC_OK : FC_FAIL(FC_ERR_UNSUPPORTED, "%s: post_processor: single is not one Sequence A", t->name);
 }
 
 static fc_status post_processor(fc_tok *t, const fc_json *n, int depth) {
@@ -349,4 +347,6 @@ static fc_status post_processor(fc_tok *t, const fc_json *n, int depth) {
     return unknown(t, what, type);
 }
 
-fc_status fc_hf_post_processor(fc_tok *t, const fc_json *n) { return fc_hf_absent(n) ? FC_OK : post_processor(t, n, 0); }
+fc_status fc_hf_post_processor(fc_tok *t, const fc_json *n) {
+    return fc_hf_absent(n) ? FC_OK : post_processor(t, n, 0);
+}

@@ -10,7 +10,13 @@
 #include <pcre2.h>
 
 /* Steps that one attempt may take before it is counted. A matched character of the usual expressions takes a few. */
-enum { FREE_STEPS = 256, STEPS_PER_BYTE = 256, STEPS_AT_LEAST = 1 << 22, HEAP_KIB = 512 * 1024, LONGEST_PATTERN = 16384 };
+enum {
+    FREE_STEPS = 256,
+    STEPS_PER_BYTE = 256,
+    STEPS_AT_LEAST = 1 << 22,
+    HEAP_KIB = 512 * 1024,
+    LONGEST_PATTERN = 16384
+};
 
 fc_status fc_matcher_literal(fc_matcher *m, const char *name, const char *text, size_t size) {
     memset(m, 0, sizeof *m);
@@ -111,14 +117,15 @@ static fc_status put_escape(rewrite *r, bool in_class) {
             if (h < 0) break;
             cp = cp * 16 + (uint32_t)h;
         }
-        if (end == digits || cp > 0x10FFFF || (cp >= 0xD800 && cp < 0xE000)) return refuse(r, "a bad hexadecimal escape");
+        if (end == digits || cp > 0x10FFFF || (cp >= 0xD800 && cp < 0xE000))
+            return refuse(r, "a bad hexadecimal escape");
         if (c == 'u' && end - digits != 4) return refuse(r, "\\u without four digits");
         if (braced && (end >= r->end || *end != '}')) return refuse(r, "a bad hexadecimal escape");
         if (!braced && c == 'x' && cp > 0x7F) return refuse(r, "\\x of a byte outside ASCII");
         r->p = braced ? end + 1 : end;
         return fc_str_printf(r->out, "\\x{%X}", (unsigned)cp);
     }
-    if (fc_text_is_punct((unsigned char)c) || c == ' ') {
+    if (c && strchr(" !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", c)) { /* a character that stands for itself */
         FC_TRY(fc_str_put(r->out, r->p - 1, 2));
         r->p++;
         return FC_OK;
@@ -194,23 +201,26 @@ fc_status fc_matcher_regex(fc_matcher *m, const char *name, const char *pattern,
     m->kind = FC_MATCH_REGEX;
     m->name = name;
     if (size == 0 || size > LONGEST_PATTERN)
-        return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: an expression of %zu bytes; 1 to %d are possible", name, size, LONGEST_PATTERN);
+        return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: an expression of %zu bytes; 1 to %d are possible", name, size,
+                       LONGEST_PATTERN);
     FC_TRY(fc_str_put(&m->text, pattern, size));
     FC_TRY_GOTO(st, put_pattern(&r), done);
     /* Anchored: fc_matcher_next walks the text itself, so that every attempt is counted against the budget. Multi-line
      * because that is what ^ and $ mean in Oniguruma's Ruby syntax. */
-    m->code = pcre2_compile((PCRE2_SPTR)text.data, text.size, PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C,
-                            &error, &at, NULL);
+    m->code = pcre2_compile((PCRE2_SPTR)text.data, text.size,
+                            PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error,
+                            &at, NULL);
     if (!m->code) {
         char why[128] = "";
         pcre2_get_error_message(error, (PCRE2_UCHAR *)why, sizeof why);
-        st = FC_FAIL(FC_ERR_UNSUPPORTED, "%s: the expression \"%.*s\": %s", name, size > 200 ? 200 : (int)size, pattern, why);
+        st = FC_FAIL(FC_ERR_UNSUPPORTED, "%s: the expression \"%.*s\": %s", name, size > 200 ? 200 : (int)size, pattern,
+                     why);
         goto done;
     }
     pcre2_pattern_info(m->code, PCRE2_INFO_MATCHEMPTY, &empty);
     if (empty) {
-        st = FC_FAIL(FC_ERR_UNSUPPORTED, "%s: the expression \"%.*s\" can match nothing", name, size > 200 ? 200 : (int)size,
-                     pattern);
+        st = FC_FAIL(FC_ERR_UNSUPPORTED, "%s: the expression \"%.*s\" can match nothing", name,
+                     size > 200 ? 200 : (int)size, pattern);
         goto done;
     }
     pcre2_jit_compile(m->code, PCRE2_JIT_COMPLETE); /* where there is no JIT the interpreter does the same, slower */
@@ -249,7 +259,8 @@ void fc_match_use_fini(fc_match_use *u) {
 /* One anchored attempt. *end = from when it does not match. An attempt that takes many steps is repeated with a larger
  * limit, and what the smaller one took is paid from the budget: so cheap attempts cost nothing, and long runs of
  * blanks, which cost in proportion to what they match, are paid for by the text's own size. */
-static fc_status attempt(const fc_matcher *m, fc_match_use *u, const char *text, size_t size, size_t from, size_t *end) {
+static fc_status attempt(const fc_matcher *m, fc_match_use *u, const char *text, size_t size, size_t from,
+                         size_t *end) {
     uint64_t steps = FREE_STEPS;
     uint32_t options = PCRE2_NO_UTF_CHECK;
     for (;;) {
@@ -270,14 +281,15 @@ static fc_status attempt(const fc_matcher *m, fc_match_use *u, const char *text,
             u->budget -= steps;
             steps *= 8;
         } else {
-            return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: the expression \"%.200s\" takes too many steps on this text (byte %zu of %zu)",
-                           m->name, fc_str_text(&m->text), from, size);
+            return FC_FAIL(FC_ERR_UNSUPPORTED,
+                           "%s: the expression \"%.200s\" takes too many steps on this text (byte %zu of %zu)", m->name,
+                           fc_str_text(&m->text), from, size);
         }
     }
 }
 
-fc_status fc_matcher_next(const fc_matcher *m, fc_match_use *u, const char *text, size_t size, size_t from, size_t *start,
-                          size_t *end) {
+fc_status fc_matcher_next(const fc_matcher *m, fc_match_use *u, const char *text, size_t size, size_t from,
+                          size_t *start, size_t *end) {
     uint32_t cp;
     if (m->kind == FC_MATCH_LITERAL) {
         const char *hit = from < size ? memmem(text + from, size - from, m->text.data, m->text.size) : NULL;

@@ -38,8 +38,9 @@ typedef struct {
 fc_status fc_match_use_init(fc_match_use *u, size_t text_size); /* the budget covers a text of this size */
 void fc_match_use_fini(fc_match_use *u);
 
-/* First match at or behind `from` in valid text: [*start,*end), never empty; *start == *end == size when there is none. */
-fc_status fc_matcher_next(const fc_matcher *m, fc_match_use *u, const char *text, size_t size, size_t from, size_t *start,
-                          size_t *end);
+/* First match at or behind `from` in valid text: [*start,*end), never empty; *start == *end == size when there is none.
+ * */
+fc_status fc_matcher_next(const fc_matcher *m, fc_match_use *u, const char *text, size_t size, size_t from,
+                          size_t *start, size_t *end);
 
 #endif

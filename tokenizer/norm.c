@@ -1,5 +1,6 @@
-/* The steps of the normaliser. Decomposition is utf8proc's, character by character; marks are ordered here, because a run of
- * a million marks must not take quadratic time; composition is utf8proc's again, over the ordered code points. */
+/* The steps of the normaliser. Decomposition is utf8proc's, character by character; marks are ordered here, because a
+ * run of a million marks must not take quadratic time; composition is utf8proc's again, over the ordered code points.
+ * */
 #include "tokenizer/parts.h"
 #include "tokenizer/text.h"
 
@@ -54,7 +55,8 @@ static fc_status order_all(runes *r) {
 static fc_status unicode_form(const char *text, size_t size, bool compat, bool compose, fc_str *out) {
     runes r = {0};
     fc_status st = FC_OK;
-    utf8proc_option_t options = UTF8PROC_STABLE | (compat ? UTF8PROC_COMPAT : 0) | (compose ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE);
+    utf8proc_option_t options =
+        UTF8PROC_STABLE | (compat ? UTF8PROC_COMPAT : 0) | (compose ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE);
     size_t plain = 0;
     while (plain < size && (unsigned char)text[plain] < 0x80) plain++;
     if (plain == size) return fc_str_put(out, text, size); /* ASCII is every form of itself */
@@ -66,9 +68,9 @@ static fc_status unicode_form(const char *text, size_t size, bool compat, bool c
         if (st) break;
         utf8proc_ssize_t n = utf8proc_decompose_char((utf8proc_int32_t)cp, r.cps + r.n, 32, options, &last);
         if (n < 0 || n > 32)
-            st = FC_FAIL(FC_ERR_INTERNAL, "normaliser: U+%04X decomposes into %lld code points", (unsigned)cp, (long long)n);
-        else
-            r.n += (size_t)n;
+            st = FC_FAIL(FC_ERR_INTERNAL, "normaliser: U+%04X decomposes into %lld code points", (unsigned)cp,
+                         (long long)n);
+        else r.n += (size_t)n;
     }
     if (!st) st = order_all(&r);
     if (!st && compose) {
@@ -91,7 +93,8 @@ static fc_status lowercase(const char *text, size_t size, fc_str *out) {
     return FC_OK;
 }
 
-static fc_status replace(const fc_norm_step *s, fc_match_use *use, const char *text, size_t size, fc_str *out, bool *moved) {
+static fc_status replace(const fc_norm_step *s, fc_match_use *use, const char *text, size_t size, fc_str *out,
+                         bool *moved) {
     size_t done = 0, start, end;
     while (done < size) {
         FC_TRY(fc_matcher_next(&s->match, use, text, size, done, &start, &end));
@@ -120,7 +123,8 @@ static fc_status strip(const fc_norm_step *s, const char *text, size_t size, fc_
     return fc_str_put(out, text + from, size - from);
 }
 
-fc_status fc_norm_apply(const fc_norm_step *s, fc_match_use *use, const char *text, size_t size, fc_str *out, bool *moved) {
+fc_status fc_norm_apply(const fc_norm_step *s, fc_match_use *use, const char *text, size_t size, fc_str *out,
+                        bool *moved) {
     switch (s->kind) {
     case FC_NORM_NFC: return unicode_form(text, size, false, true, out);
     case FC_NORM_NFD: return unicode_form(text, size, false, false, out);
@@ -132,7 +136,7 @@ fc_status fc_norm_apply(const fc_norm_step *s, fc_match_use *use, const char *te
         return fc_str_put(out, text, size);
     case FC_NORM_REPLACE: return replace(s, use, text, size, out, moved);
     case FC_NORM_STRIP: return strip(s, text, size, out, moved);
-    case FC_NORM_CHARSMAP: return fc_charsmap_apply(s->with.data, s->with.size, text, size, out, moved);
+    case FC_NORM_CHARSMAP: return fc_charsmap_apply(s->with.data, s->with.size, s->longest, text, size, out, moved);
     }
     return FC_FAIL(FC_ERR_INTERNAL, "normaliser: kind %d", (int)s->kind);
 }

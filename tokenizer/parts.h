@@ -30,13 +30,16 @@ typedef struct {
     fc_matcher match; /* REPLACE */
     fc_str with;      /* PREPEND, REPLACE; CHARSMAP: the map itself */
     bool left, right; /* STRIP */
+    bool longest;     /* CHARSMAP: the longest rule, as SentencePiece; else as `tokenizers`, charsmap.c */
 } fc_norm_step;
 
-/* Appends step(text) to out. *moved becomes true when the first byte of out is not of the first of text (leading text was
- * removed): Metaspace's "first" asks. Valid text in, valid text out. */
-fc_status fc_norm_apply(const fc_norm_step *s, fc_match_use *use, const char *text, size_t size, fc_str *out, bool *moved);
+/* Appends step(text) to out. *moved becomes true when the first byte of out is not of the first of text (leading text
+ * was removed): Metaspace's "first" asks. Valid text in, valid text out. */
+fc_status fc_norm_apply(const fc_norm_step *s, fc_match_use *use, const char *text, size_t size, fc_str *out,
+                        bool *moved);
 fc_status fc_charsmap_check(const char *name, const char *map, size_t size);
-fc_status fc_charsmap_apply(const char *map, size_t map_size, const char *text, size_t size, fc_str *out, bool *moved);
+fc_status fc_charsmap_apply(const char *map, size_t map_size, bool longest, const char *text, size_t size, fc_str *out,
+                            bool *moved);
 
 /* ---- pre-tokeniser --------------------------------------------------------------------------------------- */
 
@@ -47,7 +50,13 @@ typedef enum {
     FC_PRE_METASPACE     /* blanks become `meta`; one in front, by scheme, unless it is there */
 } fc_pre_kind;
 
-typedef enum { FC_SPLIT_REMOVED, FC_SPLIT_ISOLATED, FC_SPLIT_PREVIOUS, FC_SPLIT_NEXT, FC_SPLIT_CONTIGUOUS } fc_split_behaviour;
+typedef enum {
+    FC_SPLIT_REMOVED,
+    FC_SPLIT_ISOLATED,
+    FC_SPLIT_PREVIOUS,
+    FC_SPLIT_NEXT,
+    FC_SPLIT_CONTIGUOUS
+} fc_split_behaviour;
 typedef enum { FC_META_NEVER, FC_META_FIRST, FC_META_ALWAYS } fc_meta_scheme;
 
 typedef struct {
@@ -69,14 +78,20 @@ typedef struct {
 /* ---- model ----------------------------------------------------------------------------------------------- */
 
 typedef struct {
-    uint32_t left, right; /* ids */
+    uint32_t left, right;  /* ids */
     uint32_t rank, merged; /* smaller first; id, or UINT32_MAX: never fires */
     bool used;             /* a slot of the table that holds a merge */
 } fc_merge;
 
 typedef enum { FC_MODEL_BPE, FC_MODEL_SPM, FC_MODEL_UNIGRAM } fc_model_kind;
 
-enum { FC_TOK_MAX_STEPS = 16, FC_TOK_MAX_AFFIX = 8, FC_TOK_LOW_RUNES = 0x180, FC_TOK_LONGEST_ADDED = 256, FC_TOK_LONGEST_LATTICE = 512 };
+enum {
+    FC_TOK_MAX_STEPS = 16,
+    FC_TOK_MAX_AFFIX = 8,
+    FC_TOK_LOW_RUNES = 0x180,
+    FC_TOK_LONGEST_ADDED = 256,
+    FC_TOK_LONGEST_LATTICE = 512
+};
 
 /* ---- decoder --------------------------------------------------------------------------------------------- */
 
@@ -111,11 +126,12 @@ struct fc_tok {
     int32_t low[FC_TOK_LOW_RUNES]; /* model id of each early code point, -1 */
     int32_t byte_ids[256];         /* of <0xNN>, -1 */
     bool byte_fallback, ignore_merges, fuse_unk;
-    int32_t unk_model; /* what the model yields for an unknown character; -1: nothing */
-    uint32_t *order;               /* [V] SPM: place of the piece by score, equal scores share one */
-    size_t longest;                /* bytes of the longest piece that the model may yield */
-    fc_prefixes lattice;           /* unigram */
+    int32_t unk_model;   /* what the model yields for an unknown character; -1: nothing */
+    uint32_t *order;     /* [V] SPM: place of the piece by score, equal scores share one */
+    size_t longest;      /* bytes of the longest piece that the model may yield */
+    fc_prefixes lattice; /* unigram */
     double unk_score;
+    bool float_sums;
 
     fc_decoder decoder;
     int32_t prefix[FC_TOK_MAX_AFFIX], suffix[FC_TOK_MAX_AFFIX]; /* BOS, EOS */
@@ -125,13 +141,13 @@ struct fc_tok {
 };
 
 /* Building, in this order; build.c. On failure the caller closes t. */
-fc_status fc_tok_new(const char *name, size_t limit, fc_tok **out); /* ids below limit */
+fc_status fc_tok_new(const char *name, size_t limit, fc_tok **out);          /* ids below limit */
 fc_status fc_tok_add_norm(fc_tok *t, fc_norm_kind kind, fc_norm_step **out); /* the caller fills in the rest */
 fc_status fc_tok_add_pre(fc_tok *t, fc_pre_kind kind, fc_pre_step **out);
 fc_status fc_tok_add_split(fc_tok *t, const char *pattern, fc_split_behaviour behaviour); /* an expression */
 fc_status fc_tok_add_class(fc_tok *t, bool (*in_class)(uint32_t), fc_split_behaviour behaviour);
 fc_status fc_tok_add_byte_level(fc_tok *t, bool prefix_space, bool split); /* GPT-2's expression, then bytes */
-fc_status fc_tok_add_added(fc_tok *t, const fc_added *a); /* an id of the vocabulary */
+fc_status fc_tok_add_added(fc_tok *t, const fc_added *a);                  /* an id of the vocabulary */
 fc_status fc_tok_finish(fc_tok *t); /* tables that follow from the rest, and the digest */
 
 /* ---- one encode ------------------------------------------------------------------------------------------ */
@@ -172,8 +188,8 @@ typedef struct {
     size_t n_jobs, cap_jobs;
     fc_lattice_node *nodes;
     size_t cap_nodes;
-    /* Every U+FFFD of the text as read, in order: what bytes it stands for. next_stand_in is moved on by everything that
-     * uses or skips text; keep_bytes is off where a normaliser has written or removed one. */
+    /* Every U+FFFD of the text as read, in order: what bytes it stands for. next_stand_in is moved on by everything
+     * that uses or skips text; keep_bytes is off where a normaliser has written or removed one. */
     fc_stand_in *stand_ins;
     size_t n_stand_ins, cap_stand_ins, next_stand_in;
     bool keep_bytes;
@@ -188,7 +204,8 @@ fc_status fc_model_word(fc_run *r, const char *word, size_t size);
 
 /* bpe.c */
 fc_status fc_bpe_reserve(fc_tok *t, size_t n_merges);
-fc_status fc_bpe_add_merge(fc_tok *t, size_t rank, const char *left, size_t left_size, const char *right, size_t right_size);
+fc_status fc_bpe_add_merge(fc_tok *t, size_t rank, const char *left, size_t left_size, const char *right,
+                           size_t right_size);
 fc_status fc_bpe_word(fc_run *r, const char *word, size_t size);
 fc_status fc_job_push(fc_run *r, fc_job j);
 bool fc_job_pop(fc_run *r, fc_job *out); /* false: none left */

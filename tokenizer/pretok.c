@@ -47,7 +47,8 @@ typedef struct {
 } held;
 
 /* One stretch of the text, delimiter or not, in order. */
-static fc_status take(fc_run *r, int step, held *h, const char *text, size_t start, size_t end, bool delimiter, bool at_start) {
+static fc_status take(fc_run *r, int step, held *h, const char *text, size_t start, size_t end, bool delimiter,
+                      bool at_start) {
     const fc_pre_step *s = &r->t->pre[step];
     bool join = false;
     if (start == end) return FC_OK;

@@ -2,14 +2,16 @@
 #include "tokenizer/parts.h"
 #include "tokenizer/text.h"
 
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 
 #define LLAMA3_WORDS                                                                                                   \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+"     \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| "                                         \
+    "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+"                                                                      \
     "|\\s+(?!\\S)|\\s+"
 #define QWEN2_WORDS                                                                                                    \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+"           \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+"   \
     "|\\s+(?!\\S)|\\s+"
 
 typedef enum { RULE_GPT2, RULE_SMOLLM, RULE_LLAMA3, RULE_QWEN2 } rule;
@@ -18,8 +20,10 @@ static const struct {
     const char *name;
     rule rule;
 } rules[] = {
-    {"gpt-2", RULE_GPT2},       {"gpt2", RULE_GPT2},       {"default", RULE_GPT2},  {"smollm", RULE_SMOLLM},
-    {"llama-bpe", RULE_LLAMA3}, {"llama3", RULE_LLAMA3},   {"llama-v3", RULE_LLAMA3}, {"qwen2", RULE_QWEN2},
+    {"gpt-2", RULE_GPT2},       {"gpt2", RULE_GPT2},
+    {"default", RULE_GPT2},     {"smollm", RULE_SMOLLM},
+    {"llama-bpe", RULE_LLAMA3}, {"llama3", RULE_LLAMA3},
+    {"llama-v3", RULE_LLAMA3},  {"qwen2", RULE_QWEN2},
     {"qwen3", RULE_QWEN2},      {"deepseek-r1-qwen", RULE_QWEN2},
 };
 
@@ -31,7 +35,9 @@ static fc_status set_bpe_rule(fc_tok *t, const char *pre) {
     if (i == n) return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: tokenizer.ggml.pre \"%.64s\" is not known", t->name, pre);
     switch (rules[i].rule) {
     case RULE_GPT2: return fc_tok_add_byte_level(t, false, true);
-    case RULE_SMOLLM: FC_TRY(fc_tok_add_class(t, fc_text_is_numeric, FC_SPLIT_ISOLATED)); return fc_tok_add_byte_level(t, false, true);
+    case RULE_SMOLLM:
+        FC_TRY(fc_tok_add_class(t, fc_text_is_numeric, FC_SPLIT_ISOLATED));
+        return fc_tok_add_byte_level(t, false, true);
     case RULE_LLAMA3:
         t->ignore_merges = true;
         FC_TRY(fc_tok_add_split(t, LLAMA3_WORDS, FC_SPLIT_ISOLATED));
@@ -47,7 +53,8 @@ static fc_status set_bpe_rule(fc_tok *t, const char *pre) {
 static fc_status add_replace(fc_tok *t, bool regex, const char *from, const char *to) {
     fc_norm_step *s = NULL;
     FC_TRY(fc_tok_add_norm(t, FC_NORM_REPLACE, &s));
-    FC_TRY(regex ? fc_matcher_regex(&s->match, t->name, from, strlen(from)) : fc_matcher_literal(&s->match, t->name, from, strlen(from)));
+    FC_TRY(regex ? fc_matcher_regex(&s->match, t->name, from, strlen(from))
+                 : fc_matcher_literal(&s->match, t->name, from, strlen(from)));
     return fc_str_puts(&s->with, to);
 }
 
@@ -58,9 +65,10 @@ static fc_status set_sentencepiece_rule(fc_tok *t, const fc_tok_spec *spec) {
         FC_TRY(fc_charsmap_check(t->name, spec->charsmap, spec->charsmap_size));
         FC_TRY(fc_tok_add_norm(t, FC_NORM_CHARSMAP, &s));
         FC_TRY(fc_str_put(&s->with, spec->charsmap, spec->charsmap_size));
+        s->longest = true;
     }
     if (spec->remove_extra_spaces) {
-        FC_TRY(add_replace(t, true, "\\A +| +\\z", ""));
+        FC_TRY(add_replace(t, true, "\\A +", ""));
         FC_TRY(add_replace(t, true, " {2,}", " "));
     }
     if (spec->add_space_prefix) {
@@ -68,13 +76,14 @@ static fc_status set_sentencepiece_rule(fc_tok *t, const fc_tok_spec *spec) {
         FC_TRY(fc_str_puts(&s->with, FC_TEXT_META));
     }
     FC_TRY(add_replace(t, false, " ", FC_TEXT_META));
+    if (spec->remove_extra_spaces) FC_TRY(add_replace(t, true, FC_TEXT_META "+\\z", ""));
     t->decoder.kind = FC_DECODE_PIECES;
     t->decoder.n_replace = 1;
     FC_TRY(fc_str_puts(&t->decoder.from[0], FC_TEXT_META));
     FC_TRY(fc_str_puts(&t->decoder.to[0], " "));
     t->decoder.byte_fallback = t->byte_fallback;
     t->decoder.strip = ' ';
-    t->decoder.strip_left = spec->add_space_prefix ? 1 : 0;
+    if (spec->add_space_prefix) t->decoder.strip_left = spec->remove_extra_spaces ? INT_MAX : 1;
     return FC_OK;
 }
 
@@ -103,7 +112,8 @@ static fc_status add_pieces(fc_tok *t, const fc_tok_spec *spec) {
         }
         if (type == FC_TOK_NORMAL && score < least) least = score;
     }
-    t->unk_score = least - 10.0; /* SentencePiece's penalty of an unknown character */
+    t->unk_score = (double)(float)(least - 10.0); /* SentencePiece's penalty of an unknown character */
+    t->float_sums = true;
     return FC_OK;
 }
 
@@ -123,7 +133,8 @@ static fc_status add_merges(fc_tok *t, const fc_tok_spec *spec) {
 
 static fc_status check_id(const fc_tok *t, const char *what, int32_t id) {
     if (id < -1 || id >= (int64_t)t->vocab.size)
-        return FC_FAIL(FC_ERR_FORMAT, "%s: the %s token is %d; the vocabulary has 0 to %zu", t->name, what, id, t->vocab.size - 1);
+        return FC_FAIL(FC_ERR_FORMAT, "%s: the %s token is %d; the vocabulary has 0 to %zu", t->name, what, id,
+                       t->vocab.size - 1);
     return FC_OK;
 }
 
@@ -133,7 +144,8 @@ static fc_status set_ends(fc_tok *t, const fc_tok_spec *spec) {
     FC_TRY(check_id(t, "unknown", t->unk = spec->unk));
     FC_TRY(check_id(t, "padding", t->pad = spec->pad));
     if ((spec->add_bos && t->bos < 0) || (spec->add_eos && t->eos < 0))
-        return FC_FAIL(FC_ERR_FORMAT, "%s: a %s is to be added, but none is named", t->name, t->bos < 0 && spec->add_bos ? "BOS" : "EOS");
+        return FC_FAIL(FC_ERR_FORMAT, "%s: a %s is to be added, but none is named", t->name,
+                       t->bos < 0 && spec->add_bos ? "BOS" : "EOS");
     if (spec->add_bos) t->prefix[t->n_prefix++] = t->bos;
     if (spec->add_eos) t->suffix[t->n_suffix++] = t->eos;
     return FC_OK;

@@ -40,7 +40,8 @@ static fc_status propose(fc_run *r, const char *word, int32_t pos) {
     if ((size_t)s->size + next->size > r->t->longest) return FC_OK;
     id = fc_vocab_find_model(&r->t->vocab, word + s->at, s->size + next->size);
     if (id < 0) return FC_OK;
-    return fc_job_push(r, (fc_job){.rank = r->t->order[id], .pos = pos, .merged = (uint32_t)id, .size = s->size + next->size});
+    return fc_job_push(
+        r, (fc_job){.rank = r->t->order[id], .pos = pos, .merged = (uint32_t)id, .size = s->size + next->size});
 }
 
 static fc_status put_symbol(fc_run *r, const char *text, size_t size, bool *unknown) {
@@ -65,8 +66,11 @@ fc_status fc_spm_word(fc_run *r, const char *word, size_t size) {
         uint32_t cp;
         step = fc_text_next(word + i, &cp);
         FC_TRY(fc_symbols_reserve(r, n + 1));
-        r->symbols[n] = (fc_symbol){.id = fc_vocab_find_model(&r->t->vocab, word + i, step), .prev = (int32_t)n - 1,
-                                    .next = i + step < size ? (int32_t)n + 1 : -1, .at = (uint32_t)i, .size = (uint32_t)step};
+        r->symbols[n] = (fc_symbol){.id = fc_vocab_find_model(&r->t->vocab, word + i, step),
+                                    .prev = (int32_t)n - 1,
+                                    .next = i + step < size ? (int32_t)n + 1 : -1,
+                                    .at = (uint32_t)i,
+                                    .size = (uint32_t)step};
     }
     r->n_jobs = 0;
     for (size_t i = 0; i + 1 < n; i++) FC_TRY(propose(r, word, (int32_t)i));

@@ -66,8 +66,9 @@ static bool word_at(const char *text, size_t size, size_t at) {
     return fc_text_is_word(cp);
 }
 
-/* Cuts the tokens of `set` out of a text, leftmost first, of those the longest; the rests go to `rest`. A token that is not
- * wanted after all (special and not asked for, part of a word) still hides shorter ones inside it, as in `tokenizers`. */
+/* Cuts the tokens of `set` out of a text, leftmost first, of those the longest; the rests go to `rest`. A token that is
+ * not wanted after all (special and not asked for, part of a word) still hides shorter ones inside it, as in
+ * `tokenizers`. */
 static fc_status cut_added(fc_run *r, const fc_prefixes *set, const char *text, size_t size, bool at_start,
                            fc_status (*rest)(fc_run *, const char *, size_t, bool)) {
     size_t done = 0, at = 0;
@@ -122,12 +123,14 @@ static fc_status encode(fc_run *r, const char *text, size_t size) {
     return FC_OK;
 }
 
-fc_status fc_tok_encode(const fc_tok *t, const char *text, size_t size, unsigned flags, int32_t **ids, size_t *n, size_t *cap) {
+fc_status fc_tok_encode(const fc_tok *t, const char *text, size_t size, unsigned flags, int32_t **ids, size_t *n,
+                        size_t *cap) {
     fc_run r = {.t = t, .flags = flags, .keep_bytes = true, .ids = ids, .cap = cap, .n = *n};
     fc_str valid = {0};
     size_t bad;
     fc_status st;
-    if (size > LONGEST_TEXT) return FC_FAIL(FC_ERR_ARG, "%s: a text of %zu bytes; the limit is %d", t->name, size, LONGEST_TEXT);
+    if (size > LONGEST_TEXT)
+        return FC_FAIL(FC_ERR_ARG, "%s: a text of %zu bytes; the limit is %d", t->name, size, LONGEST_TEXT);
     FC_TRY(fc_match_use_init(&r.use, size));
     if (fc_utf8_valid(text, size, &bad)) {
         st = encode(&r, text, size);

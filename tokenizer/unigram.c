@@ -1,4 +1,5 @@
-/* The unigram model: the path of pieces with the largest sum of scores (Viterbi, in double as `tokenizers` adds). */
+/* The unigram model: the path of pieces with the largest sum of scores (Viterbi). Equal pieces in another order give
+ * another sum by rounding, so the arithmetic is part of the rule: double in `tokenizers`, float in SentencePiece. */
 #include "tokenizer/parts.h"
 #include "tokenizer/text.h"
 
@@ -7,8 +8,8 @@ fc_status fc_unigram_prepare(fc_tok *t) {
         const fc_vocab_entry *e = &t->vocab.entries[i];
         if (!e->model || e->size == 0) continue;
         if (e->size > FC_TOK_LONGEST_LATTICE)
-            return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: piece %zu has %u bytes; the limit of a unigram model is %d", t->name, i,
-                           e->size, FC_TOK_LONGEST_LATTICE);
+            return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: piece %zu has %u bytes; the limit of a unigram model is %d",
+                           t->name, i, e->size, FC_TOK_LONGEST_LATTICE);
         FC_TRY(fc_prefixes_add(&t->lattice, e->text, e->size, (int32_t)i));
     }
     return FC_OK;
@@ -23,6 +24,11 @@ static void reach(fc_lattice_node *nodes, size_t from, size_t to, double score, 
     n->id = id;
 }
 
+static double sum(const fc_tok *t, double path, double score) {
+    double s = path + score;
+    return t->float_sums ? (double)(float)s : s;
+}
+
 static void walk(const fc_tok *t, fc_lattice_node *nodes, const char *word, size_t size) {
     for (size_t i = 0; i <= size; i++) nodes[i] = (fc_lattice_node){.from = -1, .to = -1, .id = -1};
     for (size_t i = 0, step; i < size; i += step) {
@@ -32,10 +38,10 @@ static void walk(const fc_tok *t, fc_lattice_node *nodes, const char *word, size
         step = fc_text_next(word + i, &cp);
         for (size_t k = i; k < size && fc_prefixes_step(&t->lattice, &node, (unsigned char)word[k], &id); k++) {
             if (id < 0) continue;
-            reach(nodes, i, k + 1, nodes[i].score + t->vocab.entries[id].score, id);
+            reach(nodes, i, k + 1, sum(t, nodes[i].score, t->vocab.entries[id].score), id);
             if (k + 1 == i + step) single = true;
         }
-        if (!single) reach(nodes, i, i + step, nodes[i].score + t->unk_score, t->unk_model);
+        if (!single) reach(nodes, i, i + step, sum(t, nodes[i].score, t->unk_score), t->unk_model);
     }
     for (size_t i = size; i > 0; i = (size_t)nodes[i].from) nodes[nodes[i].from].to = (int32_t)i;
 }

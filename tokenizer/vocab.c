@@ -60,13 +60,15 @@ fc_status fc_vocab_add(fc_vocab *v, int64_t id, const char *text, size_t size, i
     void *copy;
     int shown = size > 64 ? 64 : (int)size;
     if (id < 0 || (uint64_t)id >= v->cap)
-        return FC_FAIL(FC_ERR_FORMAT, "%s: piece \"%.*s\" has id %lld; ids must lie between 0 and %zu", v->name, shown, text,
-                       (long long)id, v->cap - 1);
+        return FC_FAIL(FC_ERR_FORMAT, "%s: piece \"%.*s\" has id %lld; ids must lie between 0 and %zu", v->name, shown,
+                       text, (long long)id, v->cap - 1);
     if (size > 65535)
-        return FC_FAIL(FC_ERR_FORMAT, "%s: the piece of id %lld has %zu bytes; the limit is 65535", v->name, (long long)id, size);
+        return FC_FAIL(FC_ERR_FORMAT, "%s: the piece of id %lld has %zu bytes; the limit is 65535", v->name,
+                       (long long)id, size);
     e = &v->entries[id];
     if (e->text)
-        return FC_FAIL(FC_ERR_FORMAT, "%s: id %lld is both \"%.64s\" and \"%.*s\"", v->name, (long long)id, e->text, shown, text);
+        return FC_FAIL(FC_ERR_FORMAT, "%s: id %lld is both \"%.64s\" and \"%.*s\"", v->name, (long long)id, e->text,
+                       shown, text);
     if (size > 0) {
         slot = slot_of(v, text, size);
         if (v->slots[slot])

@@ -1,7 +1,7 @@
 /* vocab - pieces by id and ids by piece, and prefixes - a byte tree of texts.
  *
- * Ids may have holes (entries without text). An entry that is `model` may be produced by the merge or lattice model; control
- * tokens never are, so that no text makes one. Texts are copied.
+ * Ids may have holes (entries without text). An entry that is `model` may be produced by the merge or lattice model;
+ * control tokens never are, so that no text makes one. Texts are copied.
  */
 #ifndef FC_TOKENIZER_VOCAB_H
 #define FC_TOKENIZER_VOCAB_H
@@ -13,10 +13,10 @@
 typedef struct {
     const char *text; /* [size], NUL behind; NULL = hole */
     uint32_t size;
-    uint8_t type;  /* fc_tok_type; 0 = hole */
-    bool model;    /* merges, single characters and lattices may yield it */
-    bool special;  /* control: skipped by decoding, found in text only on request */
-    double score;  /* SentencePiece */
+    uint8_t type; /* fc_tok_type; 0 = hole */
+    bool model;   /* merges, single characters and lattices may yield it */
+    bool special; /* control: skipped by decoding, found in text only on request */
+    double score; /* SentencePiece */
 } fc_vocab_entry;
 
 typedef struct {
