@@ -85,28 +85,52 @@ static fc_status read_template(const fc_json *root, fc_convert_rules *r) {
     return FC_OK;
 }
 
+/* A step that GGUF's model says, or one that is said by the keys of fc_convert_rules. */
+static bool said(const fc_convert_rules *r, const fc_json *step) {
+    const char *pattern = text_of(fc_json_get(step, "pattern"), "String");
+    if (strcmp(r->model, "gpt2") == 0)
+        return r->pre && (!type_is(step, "NFC") || strcmp(r->pre, "qwen2") == 0) &&
+               (type_is(step, "NFC") || type_is(step, "ByteLevel") || type_is(step, "Digits") ||
+                type_is(step, "Split"));
+    /* SentencePiece's blank in front comes always, Metaspace's where there is none yet; collapsed blanks are no difference */
+    if (type_is(step, "Metaspace")) return !r->space_prefix || r->collapse;
+    if (type_is(step, "Prepend") || type_is(step, "Precompiled")) return true;
+    if (type_is(step, "Split")) return strcmp(pattern, " ") == 0;
+    if (type_is(step, "Strip")) return r->collapse; /* GGUF's key for collapsing strips as well */
+    return type_is(step, "Replace") && (strcmp(pattern, " ") == 0 || (r->collapse && r->strip));
+}
+
+static void read_normalizer(const fc_json *const *steps, int n, fc_convert_rules *r) {
+    for (int i = 0; i < n; i++) {
+        if (type_is(steps[i], "Prepend")) r->space_prefix = true;
+        if (type_is(steps[i], "Strip") && flag_of(steps[i], "strip_right", false)) r->strip = true;
+        if (type_is(steps[i], "Precompiled")) r->charsmap = text_of(steps[i], "precompiled_charsmap");
+        if (type_is(steps[i], "Replace") && strcmp(text_of(fc_json_get(steps[i], "pattern"), "Regex"), " {2,}") == 0)
+            r->collapse = true;
+    }
+}
+
 fc_status fc_convert_rules_read(const fc_json *root, fc_convert_rules *out) {
     fc_convert_rules r = {.prefix = -1, .suffix = -1};
-    const fc_json *steps[MAX_STEPS], *model = fc_json_get(root, "model"); /* NULL: fc_json_get answers NULL */
-    bool bytes = false, bpe;
-    int n = steps_of(fc_json_get(root, "pre_tokenizer"), "pretokenizers", steps);
-    r.pre = pre_of(steps, n);
-    for (int i = 0; i < n; i++) {
-        bytes = bytes || type_is(steps[i], "ByteLevel");
-        if (type_is(steps[i], "Metaspace"))
-            r.space_prefix = strcmp(text_of(steps[i], "prepend_scheme"), "never") != 0 &&
-                             flag_of(steps[i], "add_prefix_space", true);
+    const fc_json *pre[MAX_STEPS], *norm[MAX_STEPS], *model = fc_json_get(root, "model");
+    int n_pre = steps_of(fc_json_get(root, "pre_tokenizer"), "pretokenizers", pre);
+    int n_norm = steps_of(fc_json_get(root, "normalizer"), "normalizers", norm);
+    bool bytes = false;
+    r.pre = pre_of(pre, n_pre);
+    for (int i = 0; i < n_pre; i++) {
+        bytes = bytes || type_is(pre[i], "ByteLevel");
+        if (type_is(pre[i], "Metaspace"))
+            r.space_prefix =
+                strcmp(text_of(pre[i], "prepend_scheme"), "never") != 0 && flag_of(pre[i], "add_prefix_space", true);
     }
-    n = steps_of(fc_json_get(root, "normalizer"), "normalizers", steps);
-    for (int i = 0; i < n; i++) {
-        if (type_is(steps[i], "Prepend")) r.space_prefix = true;
-        if (type_is(steps[i], "Replace") && strcmp(text_of(fc_json_get(steps[i], "pattern"), "Regex"), " {2,}") == 0)
-            r.collapse = true;
-        if (type_is(steps[i], "Precompiled")) r.charsmap = text_of(steps[i], "precompiled_charsmap");
-    }
-    bpe = type_is(model, "BPE") || (!text_of(model, "type")[0] && fc_json_get(model, "merges"));
-    if (bpe) r.model = bytes ? "gpt2" : "llama";
+    read_normalizer(norm, n_norm, &r);
+    if (type_is(model, "BPE") || (!text_of(model, "type")[0] && fc_json_get(model, "merges")))
+        r.model = bytes ? "gpt2" : "llama";
     else if (type_is(model, "Unigram")) r.model = "t5";
+    for (int i = 0; r.model && i < n_norm + n_pre && !r.unsaid; i++) {
+        const fc_json *step = i < n_norm ? norm[i] : pre[i - n_norm];
+        if (!said(&r, step)) r.unsaid = text_of(step, "type");
+    }
     FC_TRY(read_template(root, &r));
     *out = r;
     return FC_OK;

@@ -171,7 +171,7 @@ static fc_status read_merges(vocab *v, const fc_json *model) {
     }
     fc_str_fini(&whole);
     for (i = 0; i < v->V; i++)
-        if (v->score[i] == 0.0f && v->type[i] == NORMAL) v->score[i] = place - 1.0f;
+        if (v->score[i] == 0.0f && (v->type[i] == NORMAL || v->type[i] == USER_DEFINED)) v->score[i] = place - 1.0f;
     return st;
 }
 
@@ -253,10 +253,11 @@ static fc_status put_rules(const vocab *v) {
     const char *pre = sentencepiece ? "default" : r->pre;
     FC_TRY(fc_gguf_write_string(v->w, KEY "model", r->model, strlen(r->model)));
     if (pre) FC_TRY(fc_gguf_write_string(v->w, KEY "pre", pre, strlen(pre)));
-    else
-        FC_TRY(fc_str_puts(v->notes,
-                           "the pre-tokeniser has no name in GGUF: engines that do not read tokenizer.huggingface.json "
-                           "will split text in another way\n"));
+    if (r->unsaid)
+        FC_TRY(fc_str_printf(v->notes,
+                             "the tokenizer's step %.64s has no place in GGUF's arrays: engines that do not read "
+                             "tokenizer.huggingface.json may split text in another way\n",
+                             r->unsaid));
     FC_TRY(fc_gguf_write_bool(v->w, KEY "add_bos_token", r->template_known ? r->prefix >= 0 : v->c->add_bos));
     FC_TRY(fc_gguf_write_bool(v->w, KEY "add_eos_token", r->template_known ? r->suffix >= 0 : v->c->add_eos));
     FC_TRY(fc_gguf_write_bool(v->w, KEY "add_space_prefix", sentencepiece && r->space_prefix));

@@ -19,8 +19,10 @@ typedef struct {
     const char *pre;      /* GGUF's name of the pre-tokeniser; NULL: not one that has a name */
     int prefix, suffix;   /* ids that are put around a text; -1: none */
     bool template_known;  /* a post-processor says prefix and suffix */
+    const char *unsaid;   /* type of the first step that the arrays have no place for; NULL: they say everything */
     bool space_prefix;    /* a blank is put in front of a text */
     bool collapse;        /* runs of blanks become one */
+    bool strip;           /* blanks behind a text are taken off */
     const char *charsmap; /* base64, or NULL */
 } fc_convert_rules;
 
