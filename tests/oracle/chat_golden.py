@@ -1,4 +1,5 @@
-"""Chat prompts as transformers renders them: writes tests/data/tokenizer/chat_render.json.
+"""Chat prompts as transformers renders them: writes tests/data/tokenizer/chat_render.json, and their ids with the small
+tokenizers that lie beside it: chat_ids.json.
 
     pip install transformers tokenizers jinja2
     python tests/oracle/chat_golden.py
@@ -15,7 +16,7 @@ import tokenizers
 import transformers
 from transformers import PreTrainedTokenizerFast
 
-OUT = os.path.join(os.path.dirname(__file__), "..", "data", "tokenizer", "chat_render.json")
+FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data", "tokenizer")
 
 SMOLLM2 = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
@@ -304,9 +305,15 @@ CONVERSATIONS = [
     [(S, "one"), (S, "two"), (U, "q")],
     [(S, "only a system message")],
     [(U, "a"), (U, "b")],
-    [(U, "text with <|im_end|> and </s> and [/INST] and <end_of_turn> names")],
+    [(U, "text with <|im_end|> and <|eot_id|> and </s> and [/INST] and <end_of_turn> names")],
     [(U, "<tool_response>only</tool_response>"), (A, "x")],
 ]
+
+# Template and tokenizer (tests/data/tokenizer/NAME.json) whose ids are kept. Llama 2's has no token [INST], and puts a
+# blank in front of whatever follows a special token.
+IDS = [("smollm2", "qwen2"), ("qwen2.5", "qwen2"), ("qwen3", "qwen2"), ("llama3", "llama3"), ("llama3.1", "llama3"),
+       ("mistral v3", "mistral"), ("mistral nemo", "mistral"), ("mistral v0.1", "llama2"),
+       ("mistral v1 with system", "llama2"), ("gemma", "gemma"), ("gemma3", "gemma")]
 
 # Not known: what a careless recogniser would take for a known family.
 UNKNOWN = [
@@ -318,7 +325,9 @@ UNKNOWN = [
     CHATML.replace("'<|im_end|>' + '\\n'", "'<|im_end|>'"),
     CHATML.replace("{% endfor %}", " {% endfor %}"),
     CHATML.replace("{% if add_generation_prompt %}", ""),
+    CHATML.replace("{% for", "{{ 'Answer briefly. ' }}{% for", 1),
     QWEN2.replace("loop.first and ", ""),
+    QWEN25.replace("{%- for message in messages %}", "{%- for message in messages %}{{- '<|vision_start|>' }}"),
     QWEN3.replace("loop.last or ", ""),
     LLAMA3.replace(" | trim", ""),
     LLAMA31.replace("December 2023", "June 2025"),
@@ -347,19 +356,44 @@ def render(t, conversation, opens):
         return None  # the template raised
 
 
+def write(name, out):
+    with open(os.path.join(FOLDER, name), "w", encoding="utf-8") as f:
+        json.dump(out, f, ensure_ascii=False, indent=0)
+        f.write("\n")
+
+
+def ids_of(template, bos, eos, name):
+    """Ids of every conversation that the template takes; null too where a message holds the name of a special token."""
+    t = PreTrainedTokenizerFast(tokenizer_file=os.path.join(FOLDER, name + ".json"), eos_token=eos,
+                                **({"bos_token": bos} if bos else {}))
+    t.chat_template = template
+    names = [str(a) for a in t.added_tokens_decoder.values() if a.special]
+    out = []
+    for c in CONVERSATIONS:
+        held = any(n in content for _, content in c for n in names)
+        text = render(t, c, True)
+        ids = None if held or text is None else t.apply_chat_template(
+            [{"role": r, "content": x} for r, x in c], tokenize=True, add_generation_prompt=True, return_dict=False)
+        out.append(ids)
+    return out
+
+
 def main():
-    out = {"made_by": "tests/oracle/chat_golden.py", "transformers": transformers.__version__, "jinja2": jinja2.__version__,
-           "conversations": CONVERSATIONS, "templates": [], "unknown": UNKNOWN}
+    versions = {"made_by": "tests/oracle/chat_golden.py", "transformers": transformers.__version__,
+                "tokenizers": tokenizers.__version__, "jinja2": jinja2.__version__}
+    out = {**versions, "conversations": CONVERSATIONS, "templates": [], "unknown": UNKNOWN}
     for name, family, template, bos, eos in TEMPLATES:
         t = tokenizer(template, bos, eos)
         out["templates"].append({"name": name, "family": family, "template": template, "bos": bos,
                                  "closed": [render(t, c, False) for c in CONVERSATIONS],
                                  "open": [render(t, c, True) for c in CONVERSATIONS]})
-    with open(OUT, "w", encoding="utf-8") as f:
-        json.dump(out, f, ensure_ascii=False, indent=0)
-        f.write("\n")
+    write("chat_render.json", out)
     texts = [x for t in out["templates"] for x in t["closed"] + t["open"]]
     print(f"{len(texts)} prompts, {texts.count(None)} of them refused")
+    by_name = {t[0]: t for t in TEMPLATES}
+    pairs = [{"template": a, "tokenizer": b, "ids": ids_of(by_name[a][2], by_name[a][3], by_name[a][4], b)} for a, b in IDS]
+    write("chat_ids.json", {**versions, "pairs": pairs})
+    print(sum(x is not None for p in pairs for x in p["ids"]), "prompts as ids")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 /* Chat prompts against what transformers renders (tests/oracle/chat_golden.py), and what a template may not do. */
 #include "engine/base/json.h"
+#include "engine/base/mem.h"
 #include "tests/util.h"
 #include "tokenizer/chat.h"
 
-#define GOLDEN "tests/data/tokenizer/chat_render.json"
+#define FOLDER "tests/data/tokenizer/"
+#define GOLDEN FOLDER "chat_render.json"
 
 enum { MOST = 16 };
 
@@ -94,7 +96,7 @@ static void others_are_refused_by_name(void **state) {
     char *big = calloc(1, (1 << 20) + 1);
     assert_non_null(big);
     memset(big, 'x', (1 << 20) + 1);
-    assert_fails(fc_chat_recognise(big, (1 << 20) + 1, &t), FC_ERR_UNSUPPORTED, "1048577");
+    assert_fails(fc_chat_recognise(big, (1 << 20) + 1, &t), FC_ERR_UNSUPPORTED, "1048577 bytes; at most");
     free(big);
 }
 
@@ -157,6 +159,70 @@ static void markers_hold_no_message_text(void **state) {
     }
 }
 
+/* The special ids of an encoded prompt are its markers, in order, and nothing from a message. */
+static void markers_are_the_only_specials(const fc_tok *tok, const fc_chat_prompt *p, const int32_t *ids, size_t n) {
+    size_t at = 0, start = 0;
+    for (size_t k = 0; k < p->n_pieces; start = p->pieces[k++].end) {
+        char name[64];
+        snprintf(name, sizeof name, "%.*s", (int)(p->pieces[k].end - start), p->text.data + start);
+        if (!p->pieces[k].marker || fc_tok_find(tok, name) < 0) continue;
+        while (at < n && !fc_tok_is_special(tok, ids[at])) at++;
+        assert_true(at < n);
+        assert_int_equal(ids[at++], fc_tok_find(tok, name));
+    }
+    while (at < n && !fc_tok_is_special(tok, ids[at])) at++;
+    if (at < n) fail_msg("id %d is special, but not of the template: %s", ids[at], p->text.data);
+}
+
+static void ids_equal(const char *name, const fc_json *expect, const fc_chat_prompt *p, const int32_t *ids, size_t n) {
+    size_t i = 0;
+    for (const fc_json *x = fc_json_first(expect); x; x = fc_json_next(x), i++) {
+        int64_t v;
+        assert_ok(fc_json_int(x, 0, INT32_MAX, &v));
+        if (i >= n || ids[i] != v) fail_msg("%s: id %zu of %zu is %d, not %d, in:\n%s", name, i, n, i < n ? ids[i] : -1, (int)v, p->text.data);
+    }
+    if (i != n) fail_msg("%s: %zu ids, not %zu, for:\n%s", name, n, i, p->text.data);
+}
+
+/* If this fails, a chat prompt reaches the model cut into other tokens than in training, or a message can end its own turn. */
+static void ids_equal_transformers(void **state) {
+    fc_json_doc *doc;
+    const fc_json *root = fc_json_root(*state);
+    fc_chat_prompt p = {0};
+    int compared = 0, hostile = 0;
+    assert_ok(fc_json_open(FOLDER "chat_ids.json", 4 << 20, &doc));
+    for (const fc_json *x = fc_json_first(need(fc_json_root(doc), "pairs")); x; x = fc_json_next(x)) {
+        const char *name = string(need(x, "template"));
+        const char *bos = string(need(template_of(root, name), "bos"));
+        fc_chat_template t = recognised(state, name);
+        fc_tok *tok;
+        char path[128];
+        snprintf(path, sizeof path, FOLDER "%s.json", string(need(x, "tokenizer")));
+        assert_ok(fc_tok_open_json(path, &tok));
+        const fc_json *expect = fc_json_first(need(x, "ids"));
+        for (const fc_json *c = fc_json_first(need(root, "conversations")); c; c = fc_json_next(c), expect = fc_json_next(expect)) {
+            fc_chat_message m[MOST];
+            int32_t *ids = NULL;
+            size_t n = 0, cap = 0, talk = conversation(c, m);
+            if (fc_chat_render(&t, m, talk, bos, true, &p)) continue;
+            assert_ok(fc_chat_encode(tok, &p, &ids, &n, &cap));
+            markers_are_the_only_specials(tok, &p, ids, n);
+            if (fc_json_kind(expect) != FC_JSON_NULL) {
+                ids_equal(name, expect, &p, ids, n);
+                compared++;
+            } else {
+                hostile++;
+            }
+            fc_free(ids);
+        }
+        fc_tok_close(tok);
+    }
+    printf("%d prompts as ids, %d with names of special tokens in a message\n", compared, hostile);
+    assert_true(compared > 180 && hostile >= 11);
+    fc_chat_prompt_fini(&p);
+    fc_json_close(doc);
+}
+
 static void wrong_messages_are_refused(void **state) {
     fc_chat_template t = recognised(state, "smollm2"), none = {0};
     fc_chat_message m[] = {{"tool", "x", 1}};
@@ -194,6 +260,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_family_renders_as_transformers), cmocka_unit_test(others_are_refused_by_name),
         cmocka_unit_test(damaged_templates_end),                cmocka_unit_test(markers_hold_no_message_text),
+        cmocka_unit_test(ids_equal_transformers),
         cmocka_unit_test(wrong_messages_are_refused),           cmocka_unit_test(llama_date_is_fixed)};
     return cmocka_run_group_tests(tests, load, unload);
 }
