@@ -20,7 +20,18 @@ static inline vf v_sub(vf a, vf b) { return _mm256_sub_ps(a, b); }
 static inline vf v_mul(vf a, vf b) { return _mm256_mul_ps(a, b); }
 static inline vf v_max(vf a, vf b) { return _mm256_max_ps(a, b); }
 static inline vf v_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
-static inline vf v_exp(vf x) { return fc_exp_avx2(x); }
+
+/* vmath's exp with fused products, for x <= 0: no upper bound, and 2^n goes straight into the exponent (1 <= e^r where
+ * n is smallest, so no result is subnormal). */
+static inline vf v_exp(vf x) {
+    const vf magic = v_set1(FC_EXP_MAGIC), low = v_set1(FC_EXP_LOW);
+    vf c = _mm256_max_ps(low, x), t = v_fma(c, v_set1(FC_EXP_LOG2E), magic), n = v_sub(t, magic);
+    vf r = v_fma(n, v_set1(-FC_EXP_LN2_LO), v_fma(n, v_set1(-FC_EXP_LN2_HI), c));
+    vf q = v_fma(v_fma(v_set1(FC_EXP_C4), r, v_set1(FC_EXP_C3)), r, v_set1(FC_EXP_C2));
+    vf y = v_add(v_fma(v_fma(v_fma(q, r, v_set1(FC_EXP_C1)), r, v_set1(FC_EXP_C0)), v_mul(r, r), r), v_set1(1.0f));
+    __m256i bits = _mm256_add_epi32(_mm256_castps_si256(y), _mm256_slli_epi32(_mm256_castps_si256(t), 23));
+    return _mm256_andnot_ps(_mm256_cmp_ps(x, low, _CMP_LT_OQ), _mm256_castsi256_ps(bits));
+}
 static inline vf v_tanh(vf x) { return fc_tanh_avx2(x); }
 
 static inline vf v_keep(vf x, int lo, int hi) {

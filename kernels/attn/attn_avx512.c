@@ -20,7 +20,19 @@ static inline vf v_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
 static inline vf v_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
 static inline vf v_max(vf a, vf b) { return _mm512_max_ps(a, b); }
 static inline vf v_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
-static inline vf v_exp(vf x) { return fc_exp_avx512(x); }
+
+/* vmath's exp with fused products, for x <= 0: no upper bound, and 2^n goes straight into the exponent (1 <= e^r where
+ * n is smallest, so no result is subnormal). */
+static inline vf v_exp(vf x) {
+    const vf magic = v_set1(FC_EXP_MAGIC);
+    vf c = _mm512_max_ps(v_set1(FC_EXP_LOW), x), t = v_fma(c, v_set1(FC_EXP_LOG2E), magic), n = v_sub(t, magic);
+    vf r = v_fma(n, v_set1(-FC_EXP_LN2_LO), v_fma(n, v_set1(-FC_EXP_LN2_HI), c));
+    vf q = v_fma(v_fma(v_set1(FC_EXP_C4), r, v_set1(FC_EXP_C3)), r, v_set1(FC_EXP_C2));
+    vf y = v_add(v_fma(v_fma(v_fma(q, r, v_set1(FC_EXP_C1)), r, v_set1(FC_EXP_C0)), v_mul(r, r), r), v_set1(1.0f));
+    __m512i n23 = _mm512_slli_epi32(_mm512_castps_si512(t), 23);
+    __mmask16 in = _mm512_cmp_ps_mask(x, v_set1(FC_EXP_LOW), _CMP_NLT_UQ);
+    return _mm512_castsi512_ps(_mm512_maskz_add_epi32(in, _mm512_castps_si512(y), n23));
+}
 static inline vf v_tanh(vf x) { return fc_tanh_avx512(x); }
 
 static inline vf v_keep(vf x, int lo, int hi) {

@@ -134,6 +134,31 @@ static void gather_tile(const fc_attn_args *a, const int32_t *pages, int g, int 
     }
 }
 
+/* The lines of the next tile's pages that are still to be asked for, a few at a time so that no load waits for them. A
+ * tenth of the time at 16 rows over KV that lies in L3; with one micro block there is too little to hide it behind. */
+typedef struct {
+    const unsigned char *first; /* block of this head and layer in page 0 */
+    const int32_t *pages;
+    size_t page_bytes, lines, at, end, step;
+} ahead;
+
+static ahead ahead_of(const fc_attn_args *a, const int32_t *pages, int g, int steps) {
+    const fc_kv_shape *s = &a->kv->shape;
+    ahead n = {.first = fc_kv_block_at(a->kv, 0, a->layer, g).k, .pages = pages};
+    n.page_bytes = fc_kv_block_bytes(s) * (size_t)s->G * (size_t)s->L;
+    n.lines = (fc_kv_block_bytes(s) + 63) / 64;
+    n.end = n.lines * (size_t)(TILE / s->P);
+    n.step = n.end / (size_t)steps + 1;
+    return n;
+}
+
+static inline void ahead_step(ahead *n) {
+    for (size_t i = 0; i < n->step && n->at < n->end; i++, n->at++) {
+        size_t page = n->at / n->lines;
+        __builtin_prefetch(n->first + (size_t)n->pages[page] * n->page_bytes + (n->at - page * n->lines) * 64, 0, 2);
+    }
+}
+
 /* Scores s in vectors v0 .. v1 (lanes, multiples of V_LANES) become weights exp(x - max); the row sees lanes [lo,hi). */
 static void weigh_row(const fc_attn_args *a, float *s, int v0, int v1, int lo, int hi, float *max, float *sum) {
     const vf scale = v_set1(a->scale), cap = v_set1(a->soft_cap), per_cap = v_set1(a->soft_cap > 0 ? 1.0f / a->soft_cap : 0.0f);
@@ -183,7 +208,7 @@ static void write_row(float *y, const float *o, float m, float l, int E) {
 }
 
 /* Tile of positions t0 .. t0+63, lying in w->k and w->v, for query vectors i .. i+R-1 of the block. */
-static void micro_block(const fc_attn_args *a, int i, int R, int t0, const fc_attn_scratch *w) {
+static void micro_block(const fc_attn_args *a, int i, int R, int t0, const fc_attn_scratch *w, ahead *next) {
     const float *weights[MICRO];
     const int E = a->kv->shape.E;
     const size_t width = (size_t)E;
@@ -204,13 +229,16 @@ static void micro_block(const fc_attn_args *a, int i, int R, int t0, const fc_at
         float max[MICRO], sum[MICRO];
         for (int r = 0; r < R; r++) {
             float *s = w->s + (size_t)r * TILE;
+            ahead_step(next);
             weigh_row(a, s, v0, v1, lo[r], hi[r], &max[r], &sum[r]);
             weights[r] = s + first;
         }
         product_wide(R, weights, end - first, w->v + (size_t)first * width, width, w->o, width, E);
-        for (int r = 0; r < R; r++)
+        for (int r = 0; r < R; r++) {
+            ahead_step(next);
             fold_state(w->run_o + (size_t)(i + r) * width, &w->run_m[i + r], &w->run_l[i + r], w->o + (size_t)r * width,
                        max[r], sum[r], E);
+        }
     }
 }
 
@@ -244,6 +272,7 @@ static void block_write(const fc_attn_block *b, int n, const fc_attn_scratch *w)
 static void attn_block(const fc_attn_block *b, const fc_attn_scratch *w) {
     const fc_attn_args *a = b->a;
     const int P = a->kv->shape.P, E = a->kv->shape.E, n = b->q1 - b->q0, per_group = a->H / a->kv->shape.G;
+    ahead next;
     int last = -1, since = INT32_MAX, tile = b->item->tile, end = tile + b->item->n_tiles;
     for (int i = 0; i < n; i++) {
         int t = a->item_rows[b->item->row + (b->q0 + i) / per_group], h = b->g * per_group + (b->q0 + i) % per_group;
@@ -259,7 +288,10 @@ static void attn_block(const fc_attn_block *b, const fc_attn_scratch *w) {
     for (; tile < end && tile * TILE <= last; tile++) {
         int t0 = tile * TILE, lo = since > t0 ? since - t0 : 0, hi = last - t0 + 1 < TILE ? last - t0 + 1 : TILE;
         gather_tile(a, a->pages + b->item->pages + t0 / P, b->g, lo, hi, w->k, w->v);
-        for (int i = 0; i < n; i += MICRO) micro_block(a, i, n - i < MICRO ? n - i : MICRO, t0, w);
+        next = (ahead){0};
+        if (n > MICRO && tile + 1 < end && t0 + 2 * TILE - P <= last) /* not for a tile whose pages are not all there */
+            next = ahead_of(a, a->pages + b->item->pages + (t0 + TILE) / P, b->g, 2 * n);
+        for (int i = 0; i < n; i += MICRO) micro_block(a, i, n - i < MICRO ? n - i : MICRO, t0, w, &next);
         if (tile % FC_ATTN_RUN == FC_ATTN_RUN - 1) close_run(n, E, w);
     }
     close_run(n, E, w);
