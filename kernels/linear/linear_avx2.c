@@ -50,11 +50,15 @@ void fc_linear_group_avx2(const float *x, int zero, bool halves, fc_linear_x *ou
 }
 
 static void prepare(const fc_linear_prepare *p) {
+    const __m128i order = _mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15);
     fc_linear_x_wide *out = p->out;
     for (int g = 0; g < p->K / FC_XGROUP; g++)
         for (int r = 0; r < p->rows; r++, out++) {
             fc_linear_group_avx2(p->x + (size_t)r * p->stride + (size_t)g * FC_XGROUP, p->zero, p->halves, &out->x);
-            for (int k = 0; k < FC_XGROUP; k++) out->pairs[k / 4][k % 2][k / 2 % 2] = out->x.code[k];
+            for (int h = 0; h < 2; h++) {
+                __m128i code = _mm_loadu_si128((const __m128i *)(const void *)(out->x.code + 16 * h));
+                _mm256_storeu_si256((__m256i *)(void *)out->pairs[4 * h], _mm256_cvtepi8_epi16(_mm_shuffle_epi8(code, order)));
+            }
         }
 }
 

@@ -1,7 +1,10 @@
 #include "kernels/linear/levels.h"
 
-#define MAGIC 12582912.0f   /* 1.5 * 2^23: adding it rounds to a whole number, ties to even */
-enum { BYTES = 64 };        /* one quad of k of 16 lanes */
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+#define MAGIC 12582912.0f /* 1.5 * 2^23: adding it rounds to a whole number, ties to even */
 
 void fc_linear_group(const float *x, int zero, bool halves, fc_linear_x *out) {
     uint32_t most = 0;
@@ -35,124 +38,165 @@ void fc_linear_group(const float *x, int zero, bool halves, fc_linear_x *out) {
 }
 
 static void prepare(const fc_linear_prepare *p) {
-    fc_linear_x *out = p->out;
+    fc_linear_x_wide *out = p->out;
     for (int g = 0; g < p->K / FC_XGROUP; g++)
-        for (int r = 0; r < p->rows; r++)
-            fc_linear_group(p->x + (size_t)r * p->stride + (size_t)g * FC_XGROUP, p->zero, p->halves, out++);
+        for (int r = 0; r < p->rows; r++, out++) {
+            fc_linear_group(p->x + (size_t)r * p->stride + (size_t)g * FC_XGROUP, p->zero, p->halves, &out->x);
+            for (int k = 0; k < FC_XGROUP; k++) out->pairs[k / 4][k % 2][k / 2 % 2] = out->x.code[k];
+        }
 }
 
-static float half_to_float(uint16_t v) { /* branch-free, so that it vectorises; the same values as fc_f16_to_f32 */
-    uint32_t sign = (uint32_t)(v & 0x8000u) << 16, body = (uint32_t)(v & 0x7fffu) << 13, u;
-    float f;
-    memcpy(&f, &body, sizeof f);
-    f *= 0x1p112f;
-    memcpy(&u, &f, sizeof u);
-    u |= body >= 0x0f800000u ? 0x7f800000u : 0u; /* infinities and NaN */
-    u |= sign;
-    memcpy(&f, &u, sizeof f);
-    return f;
+/* Vectors of the compiler: whatever unit the machine has, and never a loop that it failed to see through. */
+typedef float f32x4 __attribute__((vector_size(16)));
+typedef int32_t i32x4 __attribute__((vector_size(16)));
+typedef uint32_t u32x4 __attribute__((vector_size(16)));
+typedef int16_t i16x8 __attribute__((vector_size(16)));
+typedef uint16_t u16x8 __attribute__((vector_size(16)));
+
+enum { V = 4, N_V = FC_LANES / V, K_BLOCK = 32 /* floats of a panel that are widened at once */ };
+
+/* acc[i] += a[2i] * b[2i] + a[2i+1] * b[2i+1] */
+static inline void add_pairs(i32x4 *acc, i16x8 a, i16x8 b) {
+#ifdef __SSE2__
+    *acc += (i32x4)_mm_madd_epi16((__m128i)a, (__m128i)b);
+#else
+    for (int i = 0; i < V; i++) (*acc)[i] += a[2 * i] * b[2 * i] + a[2 * i + 1] * b[2 * i + 1];
+#endif
 }
 
-static void store(const fc_linear_multiply *m, int r, const float acc[FC_LANES]) {
-    for (int i = 0; i < m->lanes; i++) m->y[(size_t)r * m->y_stride + (size_t)i] = acc[i] + (m->bias ? m->bias[i] : 0.0f);
+static inline u32x4 load4(const void *p) {
+    u32x4 v;
+    memcpy(&v, p, sizeof v);
+    return v;
 }
 
-/* 16 numbers of a panel's scales or minimums, or 16 f16 weights. */
-static void load_half(const unsigned char *p, float out[FC_LANES]) {
-    uint16_t h[FC_LANES];
-    memcpy(h, p, sizeof h);
-    for (int i = 0; i < FC_LANES; i++) out[i] = half_to_float(h[i]);
+/* f16 in the low halves of the words to f32; the same values as fc_f16_to_f32. */
+static inline f32x4 half_to_float(u32x4 v) {
+    u32x4 sign = (v & 0x8000u) << 16, body = (v & 0x7fffu) << 13;
+    u32x4 special = (u32x4)(body >= 0x0f800000u) & 0x7f800000u; /* infinities and NaN */
+    return (f32x4)((u32x4)((f32x4)body * 0x1p112f) | special | sign);
 }
 
-static void load_vector(const unsigned char *p, bool half, float out[FC_LANES]) {
-    if (half) load_half(p, out);
-    else memcpy(out, p, FC_LANES * sizeof *out);
+/* 16 scales, minimums or weights, f16 or f32. */
+static inline void load_vector(const unsigned char *p, bool half, f32x4 out[N_V]) {
+    for (int i = 0; i < N_V; i++) {
+        u32x4 w = {0};
+        if (half)
+            for (int j = 0; j < V; j++) {
+                uint16_t h;
+                memcpy(&h, p + 2 * (V * i + j), sizeof h);
+                w[j] = h;
+            }
+        else w = load4(p + 4 * V * i);
+        out[i] = half ? half_to_float(w) : (f32x4)w;
+    }
 }
 
-static void multiply_float(const fc_linear_multiply *m) {
-    float acc[FC_TILE_ROWS][FC_LANES] = {{0}};
-    bool half = m->form == FC_FORM_F16;
-    for (int k = 0; k < m->K; k++) {
-        float w[FC_LANES];
-        load_vector(m->panel + (size_t)k * FC_LANES * (half ? 2 : 4), half, w);
+static void store(const fc_linear_multiply *m, f32x4 acc[FC_TILE_ROWS][N_V]) {
+    for (int r = 0; r < m->rows; r++) {
+        float v[FC_LANES], *y = m->y + (size_t)r * m->y_stride;
+        memcpy(v, acc[r], sizeof v);
+        for (int i = 0; i < m->lanes; i++) y[i] = v[i] + (m->bias ? m->bias[i] : 0.0f);
+    }
+}
+
+/* Weight k of 16 lanes. A bf16 is the high half of an f32, and two k share a word. */
+static inline void load_weights(const fc_linear_multiply *m, size_t k, f32x4 out[N_V]) {
+    if (m->form == FC_FORM_BF16)
+        for (int i = 0; i < N_V; i++) {
+            u32x4 pair = load4(m->panel + k / 2 * 64 + 16 * (size_t)i);
+            out[i] = (f32x4)(k % 2 ? pair & 0xffff0000u : pair << 16);
+        }
+    else load_vector(m->panel + k * (m->form == FC_FORM_F16 ? 32 : 64), m->form == FC_FORM_F16, out);
+}
+
+static void multiply_floats(const fc_linear_multiply *m) {
+    f32x4 acc[FC_TILE_ROWS][N_V] = {{{0}}}, w[K_BLOCK][N_V];
+    size_t K = (size_t)m->K;
+    for (size_t k = 0; k < K; k += K_BLOCK) {
+        size_t n = K - k < K_BLOCK ? K - k : K_BLOCK;
+        for (size_t i = 0; i < n; i++) load_weights(m, k + i, w[i]);
         for (int r = 0; r < m->rows; r++) {
-            float x = ((const float *)m->x)[(size_t)r * m->stride + (size_t)k];
-            for (int i = 0; i < FC_LANES; i++) acc[r][i] += w[i] * x;
+            const float *x = (const float *)m->x + (size_t)r * m->stride + k;
+            f32x4 a0 = acc[r][0], a1 = acc[r][1], a2 = acc[r][2], a3 = acc[r][3];
+            for (size_t i = 0; i < n; i++) {
+                a0 += w[i][0] * x[i];
+                a1 += w[i][1] * x[i];
+                a2 += w[i][2] * x[i];
+                a3 += w[i][3] * x[i];
+            }
+            acc[r][0] = a0, acc[r][1] = a1, acc[r][2] = a2, acc[r][3] = a3;
         }
     }
-    for (int r = 0; r < m->rows; r++) store(m, r, acc[r]);
+    store(m, acc);
 }
 
-static void multiply_bf16(const fc_linear_multiply *m) {
-    float acc[FC_TILE_ROWS][FC_LANES] = {{0}};
-    for (int k = 0; k < m->K; k++) {
-        uint32_t w[FC_LANES]; /* pairs of k: the even one is the low half */
-        float v[FC_LANES];
-        memcpy(w, m->panel + (size_t)(k / 2) * sizeof w, sizeof w);
-        for (int i = 0; i < FC_LANES; i++) w[i] = k % 2 ? w[i] & 0xffff0000u : w[i] << 16;
-        memcpy(v, w, sizeof w);
-        for (int r = 0; r < m->rows; r++) {
-            float x = ((const float *)m->x)[(size_t)r * m->stride + (size_t)k];
-            for (int i = 0; i < FC_LANES; i++) acc[r][i] += v[i] * x;
+/* The codes of a group by quad and four lanes, in the pairs of fc_linear_x_wide. */
+typedef struct {
+    i16x8 pairs[FC_XGROUP / 4][N_V][2];
+} wide_codes;
+
+static void widen(const unsigned char *p, int shift, uint16_t mask, wide_codes *out) {
+    for (int q = 0; q < FC_XGROUP / 4; q++)
+        for (int i = 0; i < N_V; i++) {
+            u16x8 w = (u16x8)load4(p + (q * N_V + i) * 16);
+            out->pairs[q][i][0] = (i16x8)(w >> shift & mask);
+            out->pairs[q][i][1] = (i16x8)(w >> (shift + 8) & mask);
         }
-    }
-    for (int r = 0; r < m->rows; r++) store(m, r, acc[r]);
 }
 
-/* One quad of k as two planes of 16-bit pairs per lane: (k0, k2) and (k1, k3). */
-static void widen(const unsigned char *p, int part, int16_t even[2 * FC_LANES], int16_t odd[2 * FC_LANES]) {
-    for (int i = 0; i < 2 * FC_LANES; i++) {
-        unsigned a = p[2 * i], b = p[2 * i + 1];
-        even[i] = (int16_t)(part == 1 ? a & 15u : part == 2 ? a >> 4 : a);
-        odd[i] = (int16_t)(part == 1 ? b & 15u : part == 2 ? b >> 4 : b);
-    }
+static inline i16x8 both(const int16_t pair[2]) {
+    int32_t v;
+    memcpy(&v, pair, sizeof v);
+    return (i16x8)(i32x4){v, v, v, v};
 }
 
-/* Integer sums of `quads` quads onto acc. */
-static void dot(const int16_t (*even)[2 * FC_LANES], const int16_t (*odd)[2 * FC_LANES], const int8_t *x, int quads,
-                int32_t acc[FC_LANES]) {
-    for (int q = 0; q < quads; q++, x += 4)
-        for (int i = 0; i < FC_LANES; i++) {
-            acc[i] += even[q][2 * i] * x[0] + even[q][2 * i + 1] * x[2];
-            acc[i] += odd[q][2 * i] * x[1] + odd[q][2 * i + 1] * x[3];
+static inline void dot(const wide_codes *w, const fc_linear_x_wide *x, int first, int quads, int32_t start, i32x4 sum[N_V]) {
+    i32x4 s0 = {start, start, start, start}, s1 = s0, s2 = s0, s3 = s0;
+    for (int q = first; q < first + quads; q++)
+        for (int h = 0; h < 2; h++) {
+            i16x8 v = both(x->pairs[q][h]);
+            add_pairs(&s0, w->pairs[q][0][h], v);
+            add_pairs(&s1, w->pairs[q][1][h], v);
+            add_pairs(&s2, w->pairs[q][2][h], v);
+            add_pairs(&s3, w->pairs[q][3][h], v);
         }
+    sum[0] = s0, sum[1] = s1, sum[2] = s2, sum[3] = s3;
 }
 
 static void multiply_codes(const fc_linear_multiply *m) {
-    const fc_linear_x *x = m->x;
+    const fc_linear_x_wide *x = m->x;
     const unsigned char *scales = m->panel + fc_panel_scales(m->form, m->K), *mins = m->panel + fc_panel_mins(m->form, m->K);
     bool narrow = fc_form_bits(m->form) == 4, has_min = fc_form_has_min(m->form), half = fc_form_scale_bytes(m->form) == 2;
     int parts = FC_XGROUP / fc_form_group(m->form), quads = 8 / parts;
     size_t step = FC_LANES * fc_form_scale_bytes(m->form);
-    float acc[FC_TILE_ROWS][FC_LANES] = {{0}};
+    f32x4 acc[FC_TILE_ROWS][N_V] = {{{0}}}, scale[N_V], min[N_V] = {{0}};
     for (int g = 0; g < m->K / FC_XGROUP; g++, x += m->rows) {
-        int16_t even[8][2 * FC_LANES], odd[8][2 * FC_LANES];
-        float scale[FC_LANES], min[FC_LANES];
-        for (int q = 0; q < 8; q++)
-            widen(m->panel + ((narrow ? g / 2 : g) * 8 + q) * BYTES, narrow ? 1 + g % 2 : 0, even[q], odd[q]);
+        wide_codes w;
+        widen(m->panel + (size_t)(narrow ? g / 2 : g) * 512, narrow && g % 2 ? 4 : 0, narrow ? 15 : 255, &w);
         if (has_min) load_vector(mins + (size_t)g * step, half, min);
         for (int h = 0; h < parts; h++) {
             load_vector(scales + (size_t)(g * parts + h) * step, half, scale);
             for (int r = 0; r < m->rows; r++) {
-                int32_t sum[FC_LANES];
-                for (int i = 0; i < FC_LANES; i++) sum[i] = has_min ? 0 : x[r].start[h];
-                dot(even + h * quads, odd + h * quads, x[r].code + h * 16, quads, sum);
-                for (int i = 0; i < FC_LANES; i++) acc[r][i] += scale[i] * x[r].scale * (float)sum[i];
-                if (has_min)
-                    for (int i = 0; i < FC_LANES; i++) acc[r][i] += min[i] * x[r].sum;
+                i32x4 sum[N_V];
+                dot(&w, x + r, h * quads, quads, has_min ? 0 : x[r].x.start[h], sum);
+                for (int i = 0; i < N_V; i++) {
+                    f32x4 s = __builtin_convertvector(sum[i], f32x4);
+                    acc[r][i] += scale[i] * x[r].x.scale * s;
+                    if (has_min) acc[r][i] += min[i] * x[r].x.sum;
+                }
             }
         }
     }
-    for (int r = 0; r < m->rows; r++) store(m, r, acc[r]);
+    store(m, acc);
 }
 
 static void multiply(const fc_linear_multiply *all) {
     for (int i = 0; i < all->panels; i++) {
         fc_linear_multiply m = fc_linear_one_panel(all, i);
-        if (m.form == FC_FORM_BF16) multiply_bf16(&m);
-        else if (fc_form_is_float(m.form)) multiply_float(&m);
+        if (fc_form_is_float(m.form)) multiply_floats(&m);
         else multiply_codes(&m);
     }
 }
 
-const fc_linear_level fc_linear_portable = {sizeof(fc_linear_x), prepare, multiply};
+const fc_linear_level fc_linear_portable = {sizeof(fc_linear_x_wide), prepare, multiply};
