@@ -12,6 +12,8 @@
 
 #define FOLDER "tests/data/models/"
 
+static const char *folder = FOLDER; /* or the one that test_live_oracle.py has made */
+
 enum { MAX_T = 256, MAX_ROWS = 8, MAX_COLUMNS = 64, MAX_SCORES = 8 };
 
 static const char *const models[] = {"llama",  "llama_linear", "llama_llama3", "llama_yarn", "llama_bias", "mistral_window",
@@ -46,12 +48,12 @@ static int read_ints(const fc_json *list, int32_t *out, int room) {
 }
 
 static void golden_open(const char *model, int V, golden *g) {
-    char path[128];
+    char path[512];
     fc_json_doc *doc;
     const fc_json *root, *scores;
     size_t size;
     memset(g, 0, sizeof *g);
-    snprintf(path, sizeof path, FOLDER "%s/golden.json", model);
+    snprintf(path, sizeof path, "%s%s/golden.json", folder, model);
     assert_ok(fc_json_open(path, 1 << 20, &doc));
     root = fc_json_root(doc);
     g->T = read_ints(need(root, "ids"), g->ids, MAX_T);
@@ -68,7 +70,7 @@ static void golden_open(const char *model, int V, golden *g) {
     } else {
         g->n_columns = read_ints(need(root, "columns"), g->columns, MAX_COLUMNS);
         g->n_rows = read_ints(need(root, "rows"), g->rows, MAX_ROWS);
-        snprintf(path, sizeof path, FOLDER "%s/golden.bin", model);
+        snprintf(path, sizeof path, "%s%s/golden.bin", folder, model);
         assert_ok(fc_file_read(path, 1 << 20, &g->bytes, &size));
         assert_int_equal(size, sizeof(float) * (size_t)(g->T * g->n_columns + g->n_rows * V));
         g->at_column = (const float *)(const void *)g->bytes;
@@ -106,10 +108,10 @@ static double distance(fc_probe *p, const golden *g) {
 }
 
 static double distance_of(const char *model, const fc_probe_options *o) {
-    char path[128];
+    char path[512];
     golden g;
     fc_probe *p;
-    snprintf(path, sizeof path, FOLDER "%s", model);
+    snprintf(path, sizeof path, "%s%s", folder, model);
     assert_ok(fc_probe_open(path, o, &p));
     golden_open(model, fc_probe_config(p)->V, &g);
     double d = distance(p, &g);
@@ -270,8 +272,22 @@ static void probe_refuses_nonsense(void **state) {
     fc_probe_close(NULL);
 }
 
-int main(void) {
+static size_t n_named;
+static const char *const *named;
+
+static void named_models_equal_transformers(void **state) {
+    (void)state;
+    near_at_every_level(named, n_named);
+}
+
+/* With arguments FOLDER/ NAME...: those models alone. */
+int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(logits_equal_transformers), cmocka_unit_test(rewards_equal_transformers),
                                        cmocka_unit_test(every_feature_is_needed), cmocka_unit_test(probe_refuses_nonsense)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest live[] = {cmocka_unit_test(named_models_equal_transformers)};
+    if (argc < 3) return cmocka_run_group_tests(tests, NULL, NULL);
+    folder = argv[1];
+    named = (const char *const *)(argv + 2);
+    n_named = (size_t)argc - 2;
+    return cmocka_run_group_tests(live, NULL, NULL);
 }
