@@ -1,4 +1,4 @@
-/* roofline - the machine's limits at one level of vector unit, as text or JSON: what the kernels' speeds are held against.
+/* roofline - the machine's limits at one level of vector unit, as text or JSON: what speeds are held against.
  *
  *   roofline [--json] [--threads T] [--cpu auto|avx512|avx2|portable]
  *
@@ -30,8 +30,8 @@ static void put_json(const char *cpu, fc_stream s, const fc_roof *r, double seco
         if (*p >= ' ' && *p != '"' && *p != '\\') putchar(*p);
     printf("\",\"cpu_level\":\"%s\",\"threads\":%d,\"read_gbs_dram\":%.3f,\"dram_bytes\":%zu,\"read_gbs_cache\":%.3f,"
            "\"gops_int8\":%.1f,\"gflops_bf16\":%.1f,\"gflops_f32\":%.1f,\"seconds\":%.2f}\n",
-           fc_cpu_level_name(s->level), fc_pool_threads(s->pool), r->read_gbs_dram, r->dram_bytes, r->read_gbs_cache, r->gops_int8,
-           r->gflops_bf16, r->gflops_f32, seconds);
+           fc_cpu_level_name(s->level), fc_pool_threads(s->pool), r->read_gbs_dram, r->dram_bytes, r->read_gbs_cache,
+           r->gops_int8, r->gflops_bf16, r->gflops_f32, seconds);
 }
 
 static void put_text(const char *cpu, fc_stream s, const fc_roof *r, double seconds) {

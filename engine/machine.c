@@ -71,7 +71,8 @@ fc_status fc_machine_inspect(bool measured, int threads, fc_machine *out) {
     fc_machine m = {.cores = fc_cpu_count(), .ram_bytes = fc_ram_bytes()};
     fc_gpus g;
     if (!out) return FC_FAIL(FC_ERR_ARG, "fc_machine_inspect: no place for the answer");
-    if (threads < 0 || threads > 1024) return FC_FAIL(FC_ERR_ARG, "threads: %d; 1 to 1024 are possible, 0 is all cores", threads);
+    if (threads < 0 || threads > 1024)
+        return FC_FAIL(FC_ERR_ARG, "threads: %d; 1 to 1024 are possible, 0 is all cores", threads);
     read_cpu_name(m.cpu_name, sizeof m.cpu_name);
     snprintf(m.cpu_level, sizeof m.cpu_level, "%s", fc_cpu_level_name(fc_cpu_best()));
     if (measured) FC_TRY(measure(threads, &m));

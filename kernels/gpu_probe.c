@@ -72,7 +72,8 @@ static void describe(const fc_cuda_devices *d, fc_gpus *g) {
         g->name[i][sizeof g->name[i] - 1] = '\0';
         g->bytes[i] = d->bytes[i];
     }
-    say(g, "%d CUDA device%s, driver %d.%d", d->devices, d->devices > 1 ? "s" : "", d->driver / 1000, d->driver % 1000 / 10);
+    say(g, "%d CUDA device%s, driver %d.%d", d->devices, d->devices > 1 ? "s" : "", d->driver / 1000,
+        d->driver % 1000 / 10);
 }
 
 void fc_gpu_probe_file(const char *path, fc_gpus *out) {
@@ -85,7 +86,8 @@ void fc_gpu_probe_file(const char *path, fc_gpus *out) {
     symbol = dlsym(lib, "fc_cuda_probe");
     memcpy(&probe, &symbol, sizeof probe); /* ISO C knows no cast from an object's address to a function's */
     if (!symbol) say(out, "no CUDA device: %s has no fc_cuda_probe", path ? path : library);
-    else if (probe(&d) != 0) say(out, "no CUDA device: %s is of another version than the program", path ? path : library);
+    else if (probe(&d) != 0)
+        say(out, "no CUDA device: %s is of another version than the program", path ? path : library);
     else describe(&d, out);
 }
 

@@ -119,7 +119,8 @@ static double dot_rate(fc_pool *p, double (*dot)(int), double ops) {
     int units = fc_pool_threads(p) * UNITS_A_THREAD;
     job j = {.dot = dot, .rounds = 64};
     double best = 0.0, spent = 0.0;
-    while (j.rounds < 1 << 24 && seconds_of(p, units, dot_unit, &j) < 5e-4) j.rounds *= 2; /* short runs: one is left in peace */
+    while (j.rounds < 1 << 24 && seconds_of(p, units, dot_unit, &j) < 5e-4)
+        j.rounds *= 2; /* short runs: one is left in peace */
     while (spent < 0.06) {
         double s = seconds_of(p, units, dot_unit, &j), rate = ops * j.rounds * units / s;
         spent += s;
@@ -129,7 +130,9 @@ static double dot_rate(fc_pool *p, double (*dot)(int), double ops) {
 }
 
 fc_status fc_roof_measure(fc_stream s, fc_roof *out) {
-    const fc_roof_ops *ops = s->level == FC_CPU_AVX512 ? &fc_roof_avx512 : s->level == FC_CPU_AVX2 ? &fc_roof_avx2 : &fc_roof_portable;
+    const fc_roof_ops *ops = s->level == FC_CPU_AVX512 ? &fc_roof_avx512
+                             : s->level == FC_CPU_AVX2 ? &fc_roof_avx2
+                                                       : &fc_roof_portable;
     size_t bytes = (size_t)1 << 30, touched = 0;
     double spent = 0.0;
     job j = {.read = ops->read};

@@ -1,8 +1,8 @@
-/* roof - what this machine can do at most: bytes read a second, and multiply-adds a second of each kind that kernels use.
+/* roof - what this machine can do at most: bytes read, and multiply-adds of each kind that kernels use, a second.
  *
- * Every rate is the best of several short runs on all threads of the stream. A multiply and an add count as two operations.
- * The dots are those that the level's kernels are made of: int8 by VNNI on AVX-512, by maddubs on AVX2, plain C else; bf16
- * by its own instruction on AVX-512, else widened to f32; f32 by fused multiply-add where there is one.
+ * Every rate is the best of several short runs on all threads of the stream. A multiply and an add count as two
+ * operations. The dots are those that the level's kernels are made of: int8 by VNNI on AVX-512, by maddubs on AVX2,
+ * plain C else; bf16 by its own instruction on AVX-512, else widened to f32; f32 by fused multiply-add if there is one.
  */
 #ifndef FC_KERNELS_ROOF_H
 #define FC_KERNELS_ROOF_H
@@ -18,8 +18,8 @@ typedef struct {
 
 fc_status fc_roof_measure(fc_stream s, fc_roof *out); /* about a second */
 
-/* One level's loops. A dot does `rounds` rounds of so many operations on registers or the first cache. Each returns something
- * made of all it did, so that no compiler may drop the work. */
+/* One level's loops. A dot does `rounds` rounds of so many operations on registers or the first cache. Each returns
+ * something made of all it did, so that no compiler may drop the work. */
 typedef struct {
     uint64_t (*read)(const void *p, size_t bytes); /* bytes: a multiple of 4096, p 64-byte aligned */
     double (*int8)(int rounds);

@@ -59,4 +59,5 @@ static double f32_avx512(int rounds) {
     return total(s);
 }
 
-const fc_roof_ops fc_roof_avx512 = {read_avx512, int8_avx512, bf16_avx512, f32_avx512, 128 * SUMS, 64 * SUMS, 32 * SUMS};
+const fc_roof_ops fc_roof_avx512 = {read_avx512, int8_avx512, bf16_avx512, f32_avx512,
+                                    128 * SUMS,  64 * SUMS,   32 * SUMS};

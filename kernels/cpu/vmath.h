@@ -1,7 +1,7 @@
 /* vmath - exp and tanh in f32, one sequence of operations on every vector unit.
  *
  * No fused multiply-add: each product and each sum is rounded by itself, so the portable, the AVX2 and the AVX-512 form
- * give the same bits for the same argument. vmath_avx2.h and vmath_avx512.h hold the twins; test_vmath holds them equal.
+ * give the same bits for the same argument. The twins: vmath_avx2.h, vmath_avx512.h; test_vmath compares them.
  *
  * fc_expf    1 ulp on [-87.3, 88.3]; exp(0) is 1 exactly; below -87.3, -inf included, exactly 0 (never a subnormal);
  *            above 88.3 it stays at exp(88.3) = 2.2e38, finite; NaN stays NaN
@@ -29,11 +29,11 @@
 
 /* |x| < SPLIT: x + x^3 (C0 + C1 x^2 + ...), relative error 5e-9; else 1 - 2 / (e^2|x| + 1) */
 #define FC_TANH_SPLIT 0.625f
-#define FC_TANH_C0 (-0.33333278f)
-#define FC_TANH_C1 0.13331331f
-#define FC_TANH_C2 (-0.053730007f)
-#define FC_TANH_C3 0.020606173f
-#define FC_TANH_C4 (-0.005666973f)
+#define FC_TANH_C0    (-0.33333278f)
+#define FC_TANH_C1    0.13331331f
+#define FC_TANH_C2    (-0.053730007f)
+#define FC_TANH_C3    0.020606173f
+#define FC_TANH_C4    (-0.005666973f)
 
 /* yes ? a : b by masks: gcc makes a branch of the plain form, which keeps loops from being vectorised. */
 static inline float fc_pick(int yes, float a, float b) {

@@ -8,7 +8,8 @@
 
 static inline __m256 fc_exp_avx2(__m256 x) {
     const __m256 low = _mm256_set1_ps(FC_EXP_LOW), magic = _mm256_set1_ps(FC_EXP_MAGIC);
-    __m256 c = _mm256_min_ps(_mm256_set1_ps(FC_EXP_HIGH), _mm256_max_ps(low, x)); /* NaN comes from the second operand */
+    __m256 c =
+        _mm256_min_ps(_mm256_set1_ps(FC_EXP_HIGH), _mm256_max_ps(low, x)); /* NaN comes from the second operand */
     __m256 t = _mm256_add_ps(_mm256_mul_ps(c, _mm256_set1_ps(FC_EXP_LOG2E)), magic);
     __m256 n = _mm256_sub_ps(t, magic);
     __m256 r = _mm256_sub_ps(_mm256_sub_ps(c, _mm256_mul_ps(n, _mm256_set1_ps(FC_EXP_LN2_HI))),

@@ -8,7 +8,8 @@
 
 static inline __m512 fc_exp_avx512(__m512 x) {
     const __m512 low = _mm512_set1_ps(FC_EXP_LOW), magic = _mm512_set1_ps(FC_EXP_MAGIC);
-    __m512 c = _mm512_min_ps(_mm512_set1_ps(FC_EXP_HIGH), _mm512_max_ps(low, x)); /* NaN comes from the second operand */
+    __m512 c =
+        _mm512_min_ps(_mm512_set1_ps(FC_EXP_HIGH), _mm512_max_ps(low, x)); /* NaN comes from the second operand */
     __m512 t = _mm512_add_ps(_mm512_mul_ps(c, _mm512_set1_ps(FC_EXP_LOG2E)), magic);
     __m512 n = _mm512_sub_ps(t, magic);
     __m512 r = _mm512_sub_ps(_mm512_sub_ps(c, _mm512_mul_ps(n, _mm512_set1_ps(FC_EXP_LN2_HI))),

@@ -38,8 +38,7 @@ size_t fc_draw_workspace_cpu(int V) {
 /* ---- one row */
 
 static bool has_changes(const fc_draw_row *r) {
-    return r->n_bias > 0 ||
-           (r->n_seen > 0 && (r->repetition != 1.0f || r->presence != 0.0f || r->frequency != 0.0f));
+    return r->n_bias > 0 || (r->n_seen > 0 && (r->repetition != 1.0f || r->presence != 0.0f || r->frequency != 0.0f));
 }
 
 static void change_logits(const fc_draw_args *a, const fc_draw_row *r, const float *from, float *x) {
@@ -56,7 +55,8 @@ static void change_logits(const fc_draw_args *a, const fc_draw_row *r, const flo
 static int32_t greedy(const fc_draw_dist *d) {
     int t = 0, i;
     while (d->top[t] != d->max) t++;
-    for (i = t * FC_TILE; d->x[i] != d->max; i++) {}
+    for (i = t * FC_TILE; d->x[i] != d->max; i++) {
+    }
     return i;
 }
 
@@ -79,7 +79,8 @@ static int tile_values(const fc_draw_dist *d, const fc_draw_scratch *m, int t, c
         return d->V - from < FC_TILE ? d->V - from : FC_TILE;
     }
     for (i = 0; i < FC_TILE; i++) buf[i] = -INFINITY;
-    for (i = list_from(m->id, d->n, from); i < d->n && m->id[i] < from + FC_TILE; i++) buf[m->id[i] - from] = m->value[i];
+    for (i = list_from(m->id, d->n, from); i < d->n && m->id[i] < from + FC_TILE; i++)
+        buf[m->id[i] - from] = m->value[i];
     *v = buf;
     return FC_TILE;
 }
@@ -97,8 +98,8 @@ static void list_sums(const fc_draw_dist *d, const fc_draw_scratch *m) {
     }
 }
 
-/* The tile that the last draw fell into: on a sure model the next one falls there too. Node i of the tree has the halves 2i
- * and 2i+1; ids are nodes 256 .. 511. */
+/* The tile that the last draw fell into: on a sure model the next one falls there too. Node i of the tree has the
+ * halves 2i and 2i+1; ids are nodes 256 .. 511. */
 typedef struct {
     int tile; /* -1: none yet */
     float tree[2 * FC_TILE];
@@ -139,7 +140,8 @@ typedef enum { ROW_OK = 0, ROW_BROKEN, ROW_EMPTY, ROW_CHANGED_BROKEN, ROW_CHANGE
 
 static row_state draw_row(const fc_draw_args *a, const fc_draw_row *r, fc_tiler tiler, fc_draw_scratch *m) {
     const float *logits = a->logits + (size_t)r->row * (size_t)a->V;
-    fc_draw_dist d = {.tiler = tiler, .r = r, .x = logits, .top = m->top, .V = a->V, .n_tiles = fc_tile_count(a->V), .n = -1};
+    fc_draw_dist d = {
+        .tiler = tiler, .r = r, .x = logits, .top = m->top, .V = a->V, .n_tiles = fc_tile_count(a->V), .n = -1};
     fc_row_lse lse;
     fc_row_state st = fc_tiles_lse(tiler, logits, a->V, m->top, m->sum0, &lse);
     bool all = r->top_k == 0 && r->typical_p == 1.0f && r->top_p == 1.0f && r->min_p == 0.0f, changed = has_changes(r);
@@ -172,7 +174,8 @@ static row_state draw_row(const fc_draw_args *a, const fc_draw_row *r, fc_tiler 
     last.tile = -1;
     for (int i = r->member; i < r->member + r->n_members; i++) {
         const fc_draw_member *k = a->members + i;
-        if (r->temperature != 0.0f) id = invert(&d, m, fc_rng_uniform(k->seed, k->candidate, k->attempt, k->position), &last);
+        if (r->temperature != 0.0f)
+            id = invert(&d, m, fc_rng_uniform(k->seed, k->candidate, k->attempt, k->position), &last);
         a->token[i] = id;
         a->logprob[i] = (float)((double)logits[id] - lse.lse);
     }
@@ -190,7 +193,8 @@ typedef struct {
 static void note(work *w, int row, row_state st) {
     int now = row * (int)ROW_STATES + (int)st, old = atomic_load(&w->worst);
     if (st == ROW_OK) return;
-    while (now < old && !atomic_compare_exchange_weak(&w->worst, &old, now)) {}
+    while (now < old && !atomic_compare_exchange_weak(&w->worst, &old, now)) {
+    }
 }
 
 static void run_row(void *arg, int unit, int thread) {
@@ -203,7 +207,8 @@ static void run_row(void *arg, int unit, int thread) {
 
 static fc_status check_ids(const char *what, int row, const int32_t *id, int from, int n, int V) {
     for (int i = from; i < from + n; i++)
-        if (id[i] < 0 || id[i] >= V) return FC_FAIL(FC_ERR_ARG, "draw: row %d: %s id %d; ids are 0 to %d", row, what, id[i], V - 1);
+        if (id[i] < 0 || id[i] >= V)
+            return FC_FAIL(FC_ERR_ARG, "draw: row %d: %s id %d; ids are 0 to %d", row, what, id[i], V - 1);
     return FC_OK;
 }
 
@@ -218,8 +223,8 @@ static fc_status check_row(const fc_draw_args *a, const fc_draw_row *r) {
         return FC_FAIL(FC_ERR_ARG, "draw: row %d: temperature %g, top-k %d, top-p %g, min-p %g, typical-p %g", r->row,
                        (double)r->temperature, r->top_k, (double)r->top_p, (double)r->min_p, (double)r->typical_p);
     if (!within(r->repetition, FLT_MIN, FLT_MAX) || !isfinite(r->presence) || !isfinite(r->frequency))
-        return FC_FAIL(FC_ERR_ARG, "draw: row %d: repetition %g, presence %g, frequency %g", r->row, (double)r->repetition,
-                       (double)r->presence, (double)r->frequency);
+        return FC_FAIL(FC_ERR_ARG, "draw: row %d: repetition %g, presence %g, frequency %g", r->row,
+                       (double)r->repetition, (double)r->presence, (double)r->frequency);
     FC_TRY(check_ids("bias", r->row, a->bias_id, r->bias, r->n_bias, a->V));
     return check_ids("seen", r->row, a->seen_id, r->seen, r->n_seen, a->V);
 }
@@ -248,7 +253,8 @@ fc_status fc_draw_cpu(fc_stream s, const fc_draw_args *a) {
     }
     worst = atomic_load(&w.worst);
     if (worst == INT_MAX) return FC_OK;
-    return FC_FAIL(FC_ERR_ARG, "draw: row %d: %s", a->rows[worst / (int)ROW_STATES].row, words[worst % (int)ROW_STATES]);
+    return FC_FAIL(FC_ERR_ARG, "draw: row %d: %s", a->rows[worst / (int)ROW_STATES].row,
+                   words[worst % (int)ROW_STATES]);
 }
 
 fc_cost fc_draw_cost(const fc_draw_args *a) {

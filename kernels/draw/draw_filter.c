@@ -1,18 +1,18 @@
-/* The filters work on a list of (id, logit, weight). Before a list is made, ids that no filter could keep are left out by
- * a lower bound on the logit, so that a long vocabulary costs one pass over tile maxima and little else. */
+/* The filters work on a list of (id, logit, weight). Before a list is made, ids that no filter could keep are left out
+ * by a lower bound on the logit, so that a long vocabulary costs one pass over tile maxima and little else. */
 #include "kernels/draw/draw_row.h"
 
 #include <float.h>
 #include <math.h>
 
-/* The logit below which a weight is certainly under w (0 < w): w's own logit, less a margin for the rounding of both. */
+/* The logit below which a weight is certainly under w (0 < w): w's own logit, less a margin for rounding. */
 static float logit_under(const fc_draw_dist *d, double w) {
     double x = (double)d->max + (log(w) - 1e-3) / (double)d->scale;
     return (float)(x - 1e-6 * fabs(x));
 }
 
-/* Every id with a weight is at or above the bound, or the filters would drop it anyway. *total: mass of the row when only
- * top-p or typical-p ask for it, else untouched. */
+/* Every id with a weight is at or above the bound, or the filters would drop it anyway. *total: mass of the row when
+ * only top-p or typical-p ask for it, else untouched. */
 static float lower_bound(const fc_draw_dist *d, fc_draw_scratch *m, double *total) {
     const fc_draw_row *r = d->r;
     float bound = -FLT_MAX;
@@ -71,7 +71,8 @@ static double mass(const fc_draw_dist *d, const fc_draw_scratch *m) {
 /* With y = log weight, -log p - H = mean(y) - y: the normaliser falls out. */
 static void typical(fc_draw_dist *d, fc_draw_scratch *m, double p) {
     double total = mass(d, m), mean = 0.0;
-    for (int i = 0; i < d->n; i++) mean += (double)m->w[i] * (((double)m->value[i] - (double)d->max) * (double)d->scale);
+    for (int i = 0; i < d->n; i++)
+        mean += (double)m->w[i] * (((double)m->value[i] - (double)d->max) * (double)d->scale);
     mean /= total;
     for (int i = 0; i < d->n; i++) {
         double y = ((double)m->value[i] - (double)d->max) * (double)d->scale;

@@ -1,4 +1,4 @@
-/* draw_row - one row on its way to a draw: changed logits, the ids that filters keep, tile sums. Inner to kernels/draw. */
+/* draw_row - one row on its way to a draw: changed logits, ids that filters keep, tile sums. Inner to kernels/draw. */
 #ifndef FC_KERNELS_DRAW_ROW_H
 #define FC_KERNELS_DRAW_ROW_H
 

@@ -41,7 +41,8 @@ fc_status fc_glu_cpu(fc_stream s, const fc_glu_args *a) {
     };
     work w = {.a = a};
     if (a->T < 1 || a->F < 1) return FC_FAIL(FC_ERR_ARG, "glu: T=%d F=%d; both must be at least 1", a->T, a->F);
-    if (a->act != FC_ACT_SILU && a->act != FC_ACT_GELU_TANH) return FC_FAIL(FC_ERR_ARG, "glu: activation %d", (int)a->act);
+    if (a->act != FC_ACT_SILU && a->act != FC_ACT_GELU_TANH)
+        return FC_FAIL(FC_ERR_ARG, "glu: activation %d", (int)a->act);
     w.run = runs[a->act][s->level];
     fc_pool_run(s->pool, (int)(((size_t)a->T * (size_t)a->F - 1) / UNIT + 1), run_unit, &w);
     return FC_OK;

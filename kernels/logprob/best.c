@@ -14,11 +14,13 @@ fc_best_cut fc_best_find(const uint32_t *key, const float *mass, int n, double t
         uint32_t mask = (uint32_t)size - 1u;
         for (int i = 0; i < size; i++) digits[i] = 0.0;
         for (int i = 0; i < n; i++)
-            if (pass == 0 || key[i] >> (shift + widths[pass]) == known) digits[(key[i] >> shift) & mask] += mass ? (double)mass[i] : 1.0;
+            if (pass == 0 || key[i] >> (shift + widths[pass]) == known)
+                digits[(key[i] >> shift) & mask] += mass ? (double)mass[i] : 1.0;
         while (--d >= 0 && above + digits[d] < target) above += digits[d];
         if (d < 0) { /* rounding of the sums, or a target beyond all mass */
             if (pass == 0) return cut;
-            for (d = 0; digits[d] == 0.0; d++) {}
+            for (d = 0; digits[d] == 0.0; d++) {
+            }
             above -= digits[d]; /* the lowest digit that occurs is the threshold */
         }
         known = pass == 0 ? (uint32_t)d : known << widths[pass] | (uint32_t)d;

@@ -1,6 +1,6 @@
 /* best - ids picked out of a row by key: the k best, or the fewest that reach a mass; no full sort.
  *
- * Best first means: larger key first, among equal keys the smaller id. Lists are in rising order of ids, before and after.
+ * Best first means: larger key first, among equal keys the smaller id. Lists are in rising order of ids throughout.
  * The threshold is found by digits (11, 11 and 10 bits of the key): three passes, each a sum per digit.
  * Inner to kernels/logprob and kernels/draw.
  */
@@ -33,8 +33,8 @@ typedef struct {
     int ties;
 } fc_best_cut;
 
-/* The shortest best-first prefix of n keys whose mass reaches target; mass NULL: each weighs 1. Everything when even all of
- * it stays below. n >= 1, target > 0. digits: [FC_BEST_DIGITS] scratch. */
+/* The shortest best-first prefix of n keys whose mass reaches target; mass NULL: each weighs 1. Everything when even
+ * all of it stays below. n >= 1, target > 0. digits: [FC_BEST_DIGITS] scratch. */
 fc_best_cut fc_best_find(const uint32_t *key, const float *mass, int n, double target, double *digits);
 
 /* True for an element that the cut keeps; called once per element, in list order. */
@@ -47,7 +47,7 @@ static inline int fc_best_keeps(fc_best_cut *cut, uint32_t key) {
  * key: [tiles] scratch. */
 float fc_best_bound(const float *top, int n_tiles, int k, uint32_t *key, double *digits);
 
-/* Ids of x [V] with x >= bound, in order, with their values; returns their number. Tiles whose top lies below are skipped. */
+/* Ids of x [V] with x >= bound, in order, with their values; returns how many. Tiles whose top is lower are skipped. */
 int fc_best_collect(const float *x, int V, const float *top, float bound, int32_t *id, float *value);
 
 #endif

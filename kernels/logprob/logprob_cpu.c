@@ -9,9 +9,9 @@
 
 /* A thread's scratch; kernels/draw reserves more than this for the same V. */
 typedef struct {
-    double *digits; /* [FC_BEST_DIGITS] */
+    double *digits;   /* [FC_BEST_DIGITS] */
     float *top, *sum; /* [tiles] */
-    int32_t *id;    /* [V] these three for top_logprobs alone */
+    int32_t *id;      /* [V] these three for top_logprobs alone */
     float *value;
     uint32_t *key;
 } room;
@@ -47,7 +47,8 @@ static bool row_lse(work *w, const float *logits, int V, int row, room *m, fc_ro
     fc_row_state st = fc_tiles_lse(tiler, logits + (size_t)row * (size_t)V, V, m->top, m->sum, out);
     int now = row * 4 + (int)st, old = atomic_load(&w->worst);
     if (st == FC_ROW_OK) return true;
-    while (now < old && !atomic_compare_exchange_weak(&w->worst, &old, now)) {}
+    while (now < old && !atomic_compare_exchange_weak(&w->worst, &old, now)) {
+    }
     return false;
 }
 
@@ -123,10 +124,12 @@ static void top_row(void *arg, int r, int thread) {
     room m = room_of(w->s, thread, a->V);
     int n, kept = 0;
     if (!row_lse(w, a->logits, a->V, a->rows[r], &m, &lse)) return;
-    n = fc_best_collect(logits, a->V, m.top, fc_best_bound(m.top, fc_tile_count(a->V), a->n, m.key, m.digits), m.id, m.value);
+    n = fc_best_collect(logits, a->V, m.top, fc_best_bound(m.top, fc_tile_count(a->V), a->n, m.key, m.digits), m.id,
+                        m.value);
     for (int i = 0; i < n; i++) m.key[i] = fc_best_key(m.value[i]);
     cut = fc_best_find(m.key, NULL, n, a->n, m.digits);
-    for (int i = 0; i < n; i++) { /* sorted by insertion: at most FC_TOP_LOGPROBS_MAX, ids rise, so ties stay in order */
+    for (int i = 0; i < n;
+         i++) { /* sorted by insertion: at most FC_TOP_LOGPROBS_MAX, ids rise, so ties stay in order */
         int at = kept;
         if (!fc_best_keeps(&cut, m.key[i])) continue;
         for (; at > 0 && logits[ids[at - 1]] < m.value[i]; at--) ids[at] = ids[at - 1];
@@ -142,7 +145,8 @@ fc_status fc_top_logprobs_cpu(fc_stream s, const fc_top_logprobs_args *a) {
         return FC_FAIL(FC_ERR_ARG, "top_logprobs: R=%d V=%d n=%d; n is 1 to %d and at most V", a->R, a->V, a->n,
                        (int)FC_TOP_LOGPROBS_MAX);
     for (int r = 0; r < a->R; r++)
-        if (a->rows[r] < 0 || a->rows[r] > INT_MAX / 4 - 1) return FC_FAIL(FC_ERR_ARG, "top_logprobs: rows[%d]=%d", r, a->rows[r]);
+        if (a->rows[r] < 0 || a->rows[r] > INT_MAX / 4 - 1)
+            return FC_FAIL(FC_ERR_ARG, "top_logprobs: rows[%d]=%d", r, a->rows[r]);
     FC_TRY(fc_cpu_scratch(s, room_bytes(a->V, true), "top_logprobs"));
     return run(&w, "top_logprobs", a->R, top_row);
 }

@@ -1,8 +1,8 @@
 /* tile - a row of logits in tiles of 256 ids: largest value, weights, sums. The one order in which weights are added.
  *
- * weight = exp((x - max) * scale); an id of -inf weighs exactly 0. A tile's sum is a pairwise tree over its 256 places, ids
- * past V weighing 0: neighbours first, (0+1) + (2+3), ..., the two halves last, so that every node stands for ids in a row.
- * Tiles fold left in double. Every level gives the same bits. Inner to kernels/logprob and kernels/draw.
+ * weight = exp((x - max) * scale); an id of -inf weighs exactly 0. A tile's sum is a pairwise tree over its 256 places,
+ * ids past V weighing 0: neighbours first, (0+1) + (2+3), ..., the two halves last, so that every node stands for ids
+ * in a row. Tiles fold left in double. Every level gives the same bits. Inner to kernels/logprob and kernels/draw.
  */
 #ifndef FC_KERNELS_TILE_H
 #define FC_KERNELS_TILE_H
@@ -17,7 +17,8 @@ static inline int fc_tile_count(int V) { return (V - 1) / FC_TILE + 1; }
 
 /* One level's code; tiles from .. to-1. */
 typedef struct {
-    void (*max)(const float *x, int V, int from, int to, float *top); /* top[t]: largest of the tile, NaN if it holds one */
+    /* top[t]: largest of the tile, NaN if it holds one */
+    void (*max)(const float *x, int V, int from, int to, float *top);
     void (*sum)(const float *x, int V, int from, int to, float max, float scale, float *sum); /* sum[t] */
     void (*weights)(const float *x, int n, float max, float scale, float *w); /* one tile: w[256], 0 from n on */
 } fc_tile_ops;

@@ -49,7 +49,8 @@ static void sum_avx2(const float *x, int V, int from, int to, float max, float s
     for (int t = from; t < to; t++) {
         const float *v = whole_tile(x, V, t, copy);
         __m128 q[4]; /* sums of 16, in order */
-        for (int i = 0; i < 4; i++) q[i] = _mm_hadd_ps(sum8(v + 64 * i, vmax, vscale), sum8(v + 64 * i + 32, vmax, vscale));
+        for (int i = 0; i < 4; i++)
+            q[i] = _mm_hadd_ps(sum8(v + 64 * i, vmax, vscale), sum8(v + 64 * i + 32, vmax, vscale));
         q[0] = _mm_hadd_ps(_mm_hadd_ps(q[0], q[1]), _mm_hadd_ps(q[2], q[3])); /* sums of 64 */
         q[0] = _mm_hadd_ps(q[0], q[0]);
         sum[t] = _mm_cvtss_f32(_mm_hadd_ps(q[0], q[0]));

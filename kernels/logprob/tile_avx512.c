@@ -3,7 +3,9 @@
 
 #include <math.h>
 
-static __mmask16 lanes(int left) { return left >= 16 ? (__mmask16)0xffff : left <= 0 ? 0 : (__mmask16)((1u << left) - 1u); }
+static __mmask16 lanes(int left) {
+    return left >= 16 ? (__mmask16)0xffff : left <= 0 ? 0 : (__mmask16)((1u << left) - 1u);
+}
 
 static void max_avx512(const float *x, int V, int from, int to, float *top) {
     const __m512 none = _mm512_set1_ps(-INFINITY);
@@ -46,7 +48,8 @@ static void sum_avx512(const float *x, int V, int from, int to, float max, float
         __m512 four[4], all; /* four[i]: of ids 64i.., quarter k element e is the sum of 4 ids from 16e + 4k */
         float lane[16];
         for (int i = 0; i < 4; i++) {
-            __m512 a = weigh(v + 64 * i, n - 64 * i, vmax, vscale), b = weigh(v + 64 * i + 16, n - 64 * i - 16, vmax, vscale);
+            __m512 a = weigh(v + 64 * i, n - 64 * i, vmax, vscale),
+                   b = weigh(v + 64 * i + 16, n - 64 * i - 16, vmax, vscale);
             __m512 c = weigh(v + 64 * i + 32, n - 64 * i - 32, vmax, vscale);
             __m512 d = weigh(v + 64 * i + 48, n - 64 * i - 48, vmax, vscale);
             four[i] = pairs(pairs(a, b), pairs(c, d));

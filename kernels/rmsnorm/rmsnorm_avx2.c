@@ -27,6 +27,7 @@ void fc_rmsnorm_row_avx2(const fc_rmsnorm_row *r) {
     f = fc_rmsnorm_scale(lane, r->eps, r->D);
     scale = _mm256_set1_ps(f);
     for (d = 0; d + 8 <= r->D; d += 8)
-        _mm256_storeu_ps(r->y + d, _mm256_mul_ps(_mm256_mul_ps(_mm256_loadu_ps(h + d), scale), _mm256_loadu_ps(r->w + d)));
+        _mm256_storeu_ps(r->y + d,
+                         _mm256_mul_ps(_mm256_mul_ps(_mm256_loadu_ps(h + d), scale), _mm256_loadu_ps(r->w + d)));
     for (; d < r->D; d++) r->y[d] = h[d] * f * r->w[d];
 }

@@ -32,7 +32,8 @@ static void run_rows(void *arg, int unit, int thread) {
     for (int t = unit * w->rows; t < end; t++) {
         size_t from = (size_t)(a->rows ? a->rows[t] : t) * D;
         float *y = a->y + (size_t)t * D, *res = a->res ? a->res + from : NULL;
-        fc_rmsnorm_row r = {.y = y, .x = a->x + from, .res = res, .h = a->rows ? y : res, .w = a->w, .eps = a->eps, .D = a->D};
+        fc_rmsnorm_row r = {
+            .y = y, .x = a->x + from, .res = res, .h = a->rows ? y : res, .w = a->w, .eps = a->eps, .D = a->D};
         w->row(&r);
     }
 }

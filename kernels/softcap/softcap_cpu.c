@@ -28,7 +28,8 @@ static void run_unit(void *arg, int unit, int thread) {
 fc_status fc_softcap_cpu(fc_stream s, const fc_softcap_args *a) {
     static const fc_softcap_run runs[] = {NULL, fc_softcap_run_portable, fc_softcap_run_avx2, fc_softcap_run_avx512};
     work w = {.a = a, .run = runs[s->level]};
-    if (!(a->cap > 0.0f) || !isfinite(a->cap)) return FC_FAIL(FC_ERR_ARG, "softcap: cap=%g; it must be positive", (double)a->cap);
+    if (!(a->cap > 0.0f) || !isfinite(a->cap))
+        return FC_FAIL(FC_ERR_ARG, "softcap: cap=%g; it must be positive", (double)a->cap);
     if (a->n / UNIT >= INT_MAX) return FC_FAIL(FC_ERR_ARG, "softcap: n=%zu elements are too many", a->n);
     fc_pool_run(s->pool, (int)((a->n + UNIT - 1) / UNIT), run_unit, &w);
     return FC_OK;

@@ -1,4 +1,4 @@
-/* Draws against the reference, draw by draw, and at the edges: ties, masks, one id, u near 0 and 1, odd vocabularies. */
+/* Draws against the reference, draw by draw, and at the edges: ties, masks, one id, u near 0 and 1, odd sizes. */
 #include "kernels/cpu/cpu.h"
 #include "kernels/draw/draw.h"
 #include "tests/util.h"
@@ -22,8 +22,15 @@ static void draw_one(const float *x, int V, fc_draw_row r, const fc_draw_member 
     float *lp = malloc((size_t)r.n_members * sizeof *lp);
     for (int l = FC_CPU_PORTABLE; l <= (int)fc_cpu_best(); l++) {
         fc_stream s = open_stream(l, 1 + l % 2, V);
-        assert_ok(fc_draw_cpu(s, &(fc_draw_args){.token = l == FC_CPU_PORTABLE ? token : other, .logprob = lp, .logits = x, .rows = &r,
-                                                 .members = members, .R = 1, .V = V, .n_rows = 1, .M = r.n_members}));
+        assert_ok(fc_draw_cpu(s, &(fc_draw_args){.token = l == FC_CPU_PORTABLE ? token : other,
+                                                 .logprob = lp,
+                                                 .logits = x,
+                                                 .rows = &r,
+                                                 .members = members,
+                                                 .R = 1,
+                                                 .V = V,
+                                                 .n_rows = 1,
+                                                 .M = r.n_members}));
         fc_cpu_stream_close(s);
         if (l > FC_CPU_PORTABLE) assert_memory_equal(token, other, (size_t)r.n_members * sizeof *token);
     }
@@ -47,7 +54,8 @@ static float pick(uint64_t *s, const float *v, int n) { return v[test_below(s, n
 
 /* Rows with any mix of transforms, in the order of rows 0.., several draw rows on one row of logits among them. */
 static void make(batch *b, int V, uint64_t s) {
-    static const float t[] = {0.0f, 0.3f, 1.0f, 1.0f, 1.7f}, p[] = {1.0f, 1.0f, 0.9f, 0.5f, 0.99f}, m[] = {0.0f, 0.0f, 0.01f, 0.2f};
+    static const float t[] = {0.0f, 0.3f, 1.0f, 1.0f, 1.7f}, p[] = {1.0f, 1.0f, 0.9f, 0.5f, 0.99f},
+                       m[] = {0.0f, 0.0f, 0.01f, 0.2f};
     static const float rep[] = {1.0f, 1.3f, 0.8f}, pen[] = {0.0f, 0.5f, -0.3f};
     size_t n = (size_t)V * MAX_ROWS;
     int lists = V < 20 ? V : 20;
@@ -79,11 +87,21 @@ static void make(batch *b, int V, uint64_t s) {
             b->seen_count[at + i] = test_below(&s, 4);
         }
         for (int i = 0; i < members; i++)
-            b->members[b->M++] = (fc_draw_member){.seed = s, .candidate = (uint32_t)i, .attempt = (uint32_t)r, .position = 5};
+            b->members[b->M++] =
+                (fc_draw_member){.seed = s, .candidate = (uint32_t)i, .attempt = (uint32_t)r, .position = 5};
         b->rows[r] = d;
     }
-    b->a = (fc_draw_args){.logits = b->x, .rows = b->rows, .members = b->members, .bias_id = b->bias_id, .bias_value = b->bias_value,
-                          .seen_id = b->seen_id, .seen_count = b->seen_count, .R = MAX_ROWS, .V = V, .n_rows = MAX_ROWS, .M = b->M};
+    b->a = (fc_draw_args){.logits = b->x,
+                          .rows = b->rows,
+                          .members = b->members,
+                          .bias_id = b->bias_id,
+                          .bias_value = b->bias_value,
+                          .seen_id = b->seen_id,
+                          .seen_count = b->seen_count,
+                          .R = MAX_ROWS,
+                          .V = V,
+                          .n_rows = MAX_ROWS,
+                          .M = b->M};
 }
 
 static void drop(batch *b) {
@@ -94,9 +112,9 @@ static void drop(batch *b) {
     free(b->bias_value);
 }
 
-/* The reference's token for member i with its u moved by less than 1e-5: draw.h allows a neighbour there. The uniform number
- * cannot be set, so the row is asked for many other members, whose numbers lie on both sides, and the tokens of those
- * within 1e-5 are collected. */
+/* The reference's token for member i with its u moved by less than 1e-5: draw.h allows a neighbour there. The uniform
+ * number cannot be set, so the row is asked for many other members, whose numbers lie on both sides, and the tokens of
+ * those within 1e-5 are collected. */
 static bool allowed(const batch *b, const fc_draw_row *row, int i, int32_t token) {
     enum { TRY = 400000 };
     const fc_draw_member *k = b->members + i;
@@ -156,7 +174,8 @@ static void every_level_meets_the_reference(void **state) {
         for (int r = 0; r < MAX_ROWS; r++)
             for (int i = b.rows[r].member; i < b.rows[r].member + b.rows[r].n_members; i++, draws++) {
                 if (got[i] == ref[i]) {
-                    assert_true(lp[i] == ref_lp[i] || fabs((double)(lp[i] - ref_lp[i])) <= 2e-6 + 2e-6 * fabs((double)ref_lp[i]));
+                    assert_true(lp[i] == ref_lp[i] ||
+                                fabs((double)(lp[i] - ref_lp[i])) <= 2e-6 + 2e-6 * fabs((double)ref_lp[i]));
                     continue;
                 }
                 moved++;
@@ -230,7 +249,8 @@ static void the_ends_of_the_uniform_number_meet_the_ends_of_the_row(void **state
     const fc_draw_member *m = ends;
     int32_t token[2];
     (void)state;
-    assert_true(fc_rng_uniform(1, ends[0].candidate, 0, 0) < 2e-11 && fc_rng_uniform(1, ends[1].candidate, 0, 0) > 1.0 - 2e-10);
+    assert_true(fc_rng_uniform(1, ends[0].candidate, 0, 0) < 2e-11 &&
+                fc_rng_uniform(1, ends[1].candidate, 0, 0) > 1.0 - 2e-10);
     for (int k = 0; k < 9; k++) {
         int V = vocabs[k];
         fc_draw_row r = plain_row(2);
@@ -265,7 +285,7 @@ static void the_ends_of_the_uniform_number_meet_the_ends_of_the_row(void **state
     }
 }
 
-/* The sum of ids 0..3 rounds up, beyond the sum of its parts: a target in that gap must still end on an id with weight. */
+/* The sum of ids 0..3 rounds up, beyond the sum of its parts: a target in that gap must end on an id with weight. */
 static void rounding_never_leads_to_an_id_without_weight(void **state) {
     float x[300];
     int32_t token[2];
@@ -333,7 +353,16 @@ static void broken_rows_are_named_the_first_of_them(void **state) {
     int32_t ids[V], token[R];
     fc_draw_row rows[R];
     fc_draw_member m[R] = {{.seed = 1}};
-    fc_draw_args a = {.token = token, .logprob = lp, .logits = x, .rows = rows, .members = m, .bias_id = ids, .R = R, .V = V, .n_rows = R, .M = R};
+    fc_draw_args a = {.token = token,
+                      .logprob = lp,
+                      .logits = x,
+                      .rows = rows,
+                      .members = m,
+                      .bias_id = ids,
+                      .R = R,
+                      .V = V,
+                      .n_rows = R,
+                      .M = R};
     (void)state;
     for (int i = 0; i < V; i++) {
         ids[i] = i;
@@ -388,16 +417,28 @@ static void wrong_parameters_are_refused(void **state) {
         {{.n_members = 1, .temperature = 1, .top_p = 1, .typical_p = 1, .min_p = -1, .repetition = 1}, "min-p -1"},
         {{.n_members = 1, .temperature = 1, .top_p = 1, .typical_p = 1, .top_k = -3, .repetition = 1}, "top-k -3"},
         {{.n_members = 1, .temperature = 1, .top_p = 1, .typical_p = 1, .repetition = 0}, "repetition 0"},
-        {{.n_members = 1, .temperature = 1, .top_p = 1, .typical_p = 1, .repetition = 1, .presence = NAN}, "presence nan"},
-        {{.n_members = 1, .temperature = 1, .top_p = 1, .typical_p = 1, .repetition = 1, .frequency = INFINITY}, "frequency inf"},
+        {{.n_members = 1, .temperature = 1, .top_p = 1, .typical_p = 1, .repetition = 1, .presence = NAN},
+         "presence nan"},
+        {{.n_members = 1, .temperature = 1, .top_p = 1, .typical_p = 1, .repetition = 1, .frequency = INFINITY},
+         "frequency inf"},
         {{.n_members = 2, .temperature = 1, .top_p = 1, .typical_p = 1, .repetition = 1}, "members 0+2 of 1"},
         {{.row = 1, .n_members = 1, .temperature = 1, .top_p = 1, .typical_p = 1, .repetition = 1}, "row 1 of 1"},
         {{.n_members = 1, .temperature = 1, .top_p = 1, .typical_p = 1, .repetition = 1, .n_bias = 1}, "bias id 4"},
         {{.n_members = 1, .temperature = 1, .top_p = 1, .typical_p = 1, .repetition = 1, .n_seen = 1}, "seen id 4"},
     };
     fc_draw_row good = plain_row(1);
-    fc_draw_args a = {.token = &token, .logprob = &lp, .logits = x, .members = &m, .bias_id = &id, .bias_value = &bias, .seen_id = &id,
-                      .seen_count = &count, .R = 1, .V = 4, .n_rows = 1, .M = 1};
+    fc_draw_args a = {.token = &token,
+                      .logprob = &lp,
+                      .logits = x,
+                      .members = &m,
+                      .bias_id = &id,
+                      .bias_value = &bias,
+                      .seen_id = &id,
+                      .seen_count = &count,
+                      .R = 1,
+                      .V = 4,
+                      .n_rows = 1,
+                      .M = 1};
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         a.rows = &bad[i].r;

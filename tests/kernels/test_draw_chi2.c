@@ -1,5 +1,5 @@
-/* Frequencies of 10^5 draws under each transform against probabilities worked out here, in double, by picking ids one by one.
- * A p-value below 1e-6 fails: seeds are fixed, so a pass stays a pass. */
+/* Frequencies of 10^5 draws under each transform against probabilities worked out here, in double, by picking ids one
+ * by one. A p-value below 1e-6 fails: seeds are fixed, so a pass stays a pass. */
 #include "kernels/cpu/cpu.h"
 #include "kernels/draw/draw.h"
 #include "tests/kernels/util_stats.h"
@@ -36,14 +36,26 @@ static const chi2_case cases[] = {
     {"frequency -0.4", {.temperature = 1.0f, .frequency = -0.4f, .n_seen = SEEN}, 0},
     {"bias", {.temperature = 1.0f}, 1},
     {"mask", {.temperature = 1.0f}, 2},
-    {"penalties then temperature", {.temperature = 0.5f, .repetition = 1.3f, .presence = 0.5f, .frequency = 0.2f, .n_seen = SEEN}, 1},
+    {"penalties then temperature",
+     {.temperature = 0.5f, .repetition = 1.3f, .presence = 0.5f, .frequency = 0.2f, .n_seen = SEEN},
+     1},
     {"top-k then top-p", {.temperature = 1.0f, .top_k = 12, .top_p = 0.8f}, 0},
-    {"top-k, typical, top-p, min-p", {.temperature = 1.3f, .top_k = 40, .typical_p = 0.8f, .top_p = 0.9f, .min_p = 0.05f}, 0},
+    {"top-k, typical, top-p, min-p",
+     {.temperature = 1.3f, .top_k = 40, .typical_p = 0.8f, .top_p = 0.9f, .min_p = 0.05f},
+     0},
     {"typical then top-p", {.temperature = 1.0f, .typical_p = 0.6f, .top_p = 0.7f}, 0},
     {"top-p then min-p", {.temperature = 1.0f, .top_p = 0.95f, .min_p = 0.1f}, 0},
     {"everything",
-     {.temperature = 0.8f, .top_k = 45, .typical_p = 0.95f, .top_p = 0.9f, .min_p = 0.03f, .repetition = 1.2f,
-      .presence = 0.3f, .frequency = 0.1f, .n_seen = SEEN}, 2},
+     {.temperature = 0.8f,
+      .top_k = 45,
+      .typical_p = 0.95f,
+      .top_p = 0.9f,
+      .min_p = 0.03f,
+      .repetition = 1.2f,
+      .presence = 0.3f,
+      .frequency = 0.1f,
+      .n_seen = SEEN},
+     2},
 };
 enum { N_CASES = sizeof cases / sizeof cases[0] };
 
@@ -58,7 +70,7 @@ static void make(problem *q, int V) {
     uint64_t s = seed + (uint64_t)V;
     q->V = V;
     for (int i = 0; i < V; i++) {
-        q->logits[i] = fminf(test_normal(&s) * 1.5f, 2.25f); /* ties at the top */
+        q->logits[i] = fminf(test_normal(&s) * 1.5f, 2.25f);               /* ties at the top */
         if (i % 3 == 0) q->logits[i] = floorf(q->logits[i] * 4.0f) / 4.0f; /* and everywhere */
     }
     for (int i = 0; i < SEEN; i++) {
@@ -87,7 +99,7 @@ static void normalise(double *p, int V) {
     for (int i = 0; i < V; i++) p[i] /= sum;
 }
 
-/* Keeps ids one by one, smallest cost first, smaller id among equals, until there are `count` or their mass is `mass`. */
+/* Keeps ids one by one, smallest cost first, smaller id among equals, until they are `count` or weigh `mass`. */
 static void keep(double *p, const double *cost, int V, int count, double mass) {
     static char kept[V_MAX];
     double sum = 0.0;
@@ -146,18 +158,30 @@ static void run_vocab(int V) {
     static problem q;
     int levels = (int)fc_cpu_best();
     fc_stream s[4] = {NULL};
-    for (int l = FC_CPU_PORTABLE; l <= levels; l++) assert_ok(fc_cpu_stream_open((fc_cpu_level)l, 1, 0, fc_draw_workspace_cpu(V), s + l));
+    for (int l = FC_CPU_PORTABLE; l <= levels; l++)
+        assert_ok(fc_cpu_stream_open((fc_cpu_level)l, 1, 0, fc_draw_workspace_cpu(V), s + l));
     make(&q, V);
     for (int k = 0; k < N_CASES; k++) {
         fc_draw_row r = filled(cases + k);
-        fc_draw_args a = {.token = token, .logprob = logprob, .logits = q.logits, .rows = &r, .members = members,
-                          .bias_id = q.bias_id, .bias_value = q.bias_value, .seen_id = q.seen_id, .seen_count = q.seen_count,
-                          .R = 1, .V = V, .n_rows = 1, .M = N};
+        fc_draw_args a = {.token = token,
+                          .logprob = logprob,
+                          .logits = q.logits,
+                          .rows = &r,
+                          .members = members,
+                          .bias_id = q.bias_id,
+                          .bias_value = q.bias_value,
+                          .seen_id = q.seen_id,
+                          .seen_count = q.seen_count,
+                          .R = 1,
+                          .V = V,
+                          .n_rows = 1,
+                          .M = N};
         int cells, kept = 0;
         double pv;
         for (int i = 0; i < 3; i++) q.bias_value[3 * i] = cases[k].bias == 2 ? -INFINITY : (float)(3 * i - 4) * 0.75f;
         for (uint32_t i = 0; i < N; i++)
-            members[i] = (fc_draw_member){.seed = seed, .candidate = i, .attempt = (uint32_t)k, .position = (uint32_t)V};
+            members[i] =
+                (fc_draw_member){.seed = seed, .candidate = i, .attempt = (uint32_t)k, .position = (uint32_t)V};
         exact(&q, &r, p);
         for (int i = 0; i < V; i++) kept += p[i] > 0.0;
         assert_ok(fc_draw_cpu(s[levels], &a));

@@ -6,7 +6,8 @@
 static void run_shape(int T, int F, fc_act act) {
     size_t n = (size_t)T * (size_t)F;
     uint64_t seed = 31;
-    float *x = malloc(2 * n * sizeof *x), *y = malloc(n * sizeof *y), *ref = malloc(n * sizeof *ref), *first = malloc(n * sizeof *first);
+    float *x = malloc(2 * n * sizeof *x), *y = malloc(n * sizeof *y), *ref = malloc(n * sizeof *ref),
+          *first = malloc(n * sizeof *first);
     fc_glu_args a = {.y = ref, .x = x, .T = T, .F = F, .act = act};
     for (size_t i = 0; i < 2 * n; i++) {
         static const float wide[] = {1.0f, 4.0f, 30.0f, 300.0f};
@@ -24,8 +25,8 @@ static void run_shape(int T, int F, fc_act act) {
             fc_cpu_stream_close(st);
             for (size_t i = 0; i < n; i++)
                 if (!(fabs((double)y[i] - (double)ref[i]) <= 2e-6 * fabs((double)ref[i]) + 1e-7))
-                    fail_msg("T=%d F=%d act %d level %d: y[%zu]=%.9g, reference %.9g", T, F, (int)act, l, i, (double)y[i],
-                             (double)ref[i]);
+                    fail_msg("T=%d F=%d act %d level %d: y[%zu]=%.9g, reference %.9g", T, F, (int)act, l, i,
+                             (double)y[i], (double)ref[i]);
             if (l == FC_CPU_PORTABLE && threads == 1) memcpy(first, y, n * sizeof *y);
             assert_memory_equal(first, y, n * sizeof *y);
         }

@@ -1,8 +1,8 @@
-/* Log-probabilities and the best of a row: the reference, ties, masks, errors; bits alike for any level and threads, and
- * the same number as the draw reports. */
+/* Log-probabilities and the best of a row: the reference, ties, masks, errors; bits alike for any level and threads,
+ * and the same number as the draw reports. */
+#include "kernels/cpu/cpu.h"
 #include "kernels/draw/draw.h"
 #include "kernels/logprob/logprob.h"
-#include "kernels/cpu/cpu.h"
 #include "tests/util.h"
 
 enum { ROWS = 5, PER_ROW = 7 };
@@ -28,7 +28,8 @@ static void logprob_meets_the_reference_with_the_same_bits(void **state) {
     for (int k = 0; k < N_VOCABS; k++) {
         int V = vocabs[k], M = 0;
         uint64_t seed = 11;
-        float *x = logits_of(ROWS, V, k % 2 ? 8.0f : 1.0f, 100 + (uint64_t)k), lp[ROWS * PER_ROW], ref[ROWS * PER_ROW], first[ROWS * PER_ROW];
+        float *x = logits_of(ROWS, V, k % 2 ? 8.0f : 1.0f, 100 + (uint64_t)k), lp[ROWS * PER_ROW], ref[ROWS * PER_ROW],
+              first[ROWS * PER_ROW];
         int32_t row[ROWS * PER_ROW], id[ROWS * PER_ROW];
         fc_logprob_args a = {.logits = x, .row = row, .id = id, .R = ROWS, .V = V};
         if (V > 2) x[V / 2] = -INFINITY;
@@ -49,7 +50,8 @@ static void logprob_meets_the_reference_with_the_same_bits(void **state) {
                 assert_ok(fc_logprob_cpu(s, &a));
                 fc_cpu_stream_close(s);
                 for (int i = 0; i < M; i++)
-                    if (lp[i] != ref[i] && !(fabs((double)lp[i] - (double)ref[i]) <= 2e-6 + 2e-6 * fabs((double)ref[i])))
+                    if (lp[i] != ref[i] &&
+                        !(fabs((double)lp[i] - (double)ref[i]) <= 2e-6 + 2e-6 * fabs((double)ref[i])))
                         fail_msg("V=%d level %d: lp[%d]=%.9g, reference %.9g", V, l, i, (double)lp[i], (double)ref[i]);
                 if (l == FC_CPU_PORTABLE && threads == 1) memcpy(first, lp, sizeof lp);
                 assert_memory_equal(first, lp, (size_t)M * sizeof *lp);
@@ -65,7 +67,15 @@ static void a_drawn_id_and_a_scored_id_have_one_logprob(void **state) {
     int32_t token[N], row[N] = {0};
     fc_draw_member members[N];
     fc_draw_row r = {.n_members = N, .top_k = 40, .temperature = 0.7f, .top_p = 0.9f, .typical_p = 1, .repetition = 1};
-    fc_draw_args d = {.token = token, .logprob = drawn, .logits = x, .rows = &r, .members = members, .R = 1, .V = V, .n_rows = 1, .M = N};
+    fc_draw_args d = {.token = token,
+                      .logprob = drawn,
+                      .logits = x,
+                      .rows = &r,
+                      .members = members,
+                      .R = 1,
+                      .V = V,
+                      .n_rows = 1,
+                      .M = N};
     fc_logprob_args a = {.lp = scored, .logits = x, .row = row, .id = token, .R = 1, .V = V, .M = N};
     fc_stream s = open_stream(FC_CPU_AUTO, 2, V);
     (void)state;
@@ -90,7 +100,8 @@ static void top_row(float *x, int V, int n, const char *what) {
             assert_ok(fc_top_logprobs_cpu(s, &a));
             fc_cpu_stream_close(s);
             for (int i = 0; i < 2 * n; i++) {
-                if (ids[i] != want[i]) fail_msg("%s V=%d n=%d: place %d holds id %d, reference %d", what, V, n, i, ids[i], want[i]);
+                if (ids[i] != want[i])
+                    fail_msg("%s V=%d n=%d: place %d holds id %d, reference %d", what, V, n, i, ids[i], want[i]);
                 if (lp[i] != ref[i] && !(fabs((double)lp[i] - (double)ref[i]) <= 2e-6 + 2e-6 * fabs((double)ref[i])))
                     fail_msg("%s V=%d n=%d: lp[%d]=%.9g, reference %.9g", what, V, n, i, (double)lp[i], (double)ref[i]);
             }

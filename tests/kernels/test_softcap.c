@@ -5,7 +5,8 @@
 
 static void run_size(size_t n, float cap) {
     uint64_t seed = 5;
-    float *x = malloc(n * sizeof *x), *y = malloc(n * sizeof *y), *ref = malloc(n * sizeof *ref), *first = malloc(n * sizeof *first);
+    float *x = malloc(n * sizeof *x), *y = malloc(n * sizeof *y), *ref = malloc(n * sizeof *ref),
+          *first = malloc(n * sizeof *first);
     for (size_t i = 0; i < n; i++) x[i] = test_normal(&seed) * cap * (i % 3 ? 0.3f : 5.0f);
     memcpy(ref, x, n * sizeof *x);
     assert_ok(fc_softcap_ref(NULL, &(fc_softcap_args){.x = ref, .n = n, .cap = cap}));
@@ -18,8 +19,8 @@ static void run_size(size_t n, float cap) {
             fc_cpu_stream_close(st);
             for (size_t i = 0; i < n; i++)
                 if (!(fabs((double)y[i] - (double)ref[i]) <= 1e-6 * (double)cap))
-                    fail_msg("n=%zu cap=%g level %d: x[%zu]=%.9g gives %.9g, reference %.9g", n, (double)cap, l, i, (double)x[i],
-                             (double)y[i], (double)ref[i]);
+                    fail_msg("n=%zu cap=%g level %d: x[%zu]=%.9g gives %.9g, reference %.9g", n, (double)cap, l, i,
+                             (double)x[i], (double)y[i], (double)ref[i]);
             if (l == FC_CPU_PORTABLE && threads == 1) memcpy(first, y, n * sizeof *y);
             assert_memory_equal(first, y, n * sizeof *y);
         }

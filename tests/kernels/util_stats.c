@@ -3,8 +3,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* Upper tail of the chi-square distribution with k degrees of freedom: the regularised incomplete gamma function Q(k/2, x/2),
- * by its series below the mean and its continued fraction (Lentz's method) above. */
+/* Upper tail of the chi-square distribution with k degrees of freedom: the regularised incomplete gamma function Q(k/2,
+ * x/2), by its series below the mean and its continued fraction (Lentz's method) above. */
 static double chi2_tail(double x, double k) {
     double a = 0.5 * k, z = 0.5 * x, front;
     if (z <= 0.0) return 1.0;
