@@ -234,6 +234,10 @@ static void other_architectures_are_refused(void **state) {
         {"{\"architectures\":[7]}", FC_ERR_FORMAT, "architectures"},
         {"{\"architectures\":[],\"model_type\":\"gpt2\"}", FC_ERR_UNSUPPORTED, "gpt2"},
         {"{\"model_type\":\"llama\",\"hidden_size\":32}", FC_ERR_FORMAT, "intermediate_size is missing"},
+        {"{\"model_type\":\"llama\",\"hidden_size\":32,\"intermediate_size\":8,\"num_hidden_layers\":1,\"num_attention_"
+         "heads\":512,"
+         "\"head_dim\":4096}",
+         FC_ERR_FORMAT, "heads x head dimension is 2097152"},
         {"{\"model_type\":\"qwen3\",\"hidden_size\":32,\"intermediate_size\":8,\"num_hidden_layers\":1000}",
          FC_ERR_FORMAT, "1000"},
         {"{\"model_type\":\"qwen3\",\"hidden_size\":32,\"intermediate_size\":8,\"num_hidden_layers\":2,\"layer_types\":"

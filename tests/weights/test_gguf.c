@@ -334,6 +334,25 @@ static void extra_tensors_are_listed_unless_they_matter(void **state) {
     gg_fini(&g);
 }
 
+/* If this fails, a scaled rotary embedding reads past its factors. */
+static void rope_factors_need_their_shape(void **state) {
+    gg_file g;
+    fc_weights *w = NULL;
+    (void)state;
+    gg_init(&g);
+    gg_model(&g, "llama", 1);
+    gg_tensor(&g, "rope_freqs.weight", 0, 4);
+    assert_ok(open_model(&g, &w));
+    assert_true(fc_weights_config(w)->rope_freqs_tensor);
+    fc_weights_close(w);
+    gg_fini(&g);
+    gg_init(&g);
+    gg_model(&g, "llama", 1);
+    gg_tensor(&g, "rope_freqs.weight", 0, 3);
+    assert_fails(open_model(&g, &w), FC_ERR_FORMAT, "rope_freqs.weight has 1 rows of 3, not 1 rows of 4");
+    gg_fini(&g);
+}
+
 /* Integers and vectors of blocks cannot be weights. */
 static void unusable_types_are_refused(void **state) {
     static const struct {
@@ -380,6 +399,14 @@ static void fingerprints_tell_models_apart(void **state) {
     assert_true(other_weight != first);
     g.data.data[g.data.size - 1] ^= 1;
     assert_true(fingerprint_of(&g) == first);
+    gg_tensor(&g, "large", 64, 128); /* 32 KiB: only samples of it count, but both ends always */
+    first = fingerprint_of(&g);
+    g.data.data[g.data.size - 1] ^= 1;
+    assert_true(fingerprint_of(&g) != first);
+    g.data.data[g.data.size - 1] ^= 1;
+    g.data.data[g.data.size - 32768] ^= 1;
+    assert_true(fingerprint_of(&g) != first);
+    g.data.data[g.data.size - 32768] ^= 1;
     gg_arch_f32(&g, "llama", "rope.freq_base", 20000.0f);
     other_config = fingerprint_of(&g);
     assert_true(other_config != first && other_config != other_weight);
@@ -406,7 +433,7 @@ static void folders_and_wrong_paths(void **state) {
     assert_fails(fc_weights_open(gg_folder(), &w), FC_ERR_ARG, "no model.safetensors.index.json");
     assert_fails(fc_weights_open(gg_path("absent.gguf"), &w), FC_ERR_IO, "absent.gguf");
     gg_write(gg_path("empty.gguf"), "", 0);
-    assert_fails(fc_weights_open(gg_path("empty.gguf"), &w), FC_ERR_FORMAT, "empty");
+    assert_fails(fc_weights_open(gg_path("empty.gguf"), &w), FC_ERR_FORMAT, "an empty file");
     gg_write(gg_path("text.txt"), "hello, this is text", 19);
     assert_fails(fc_weights_open(gg_path("text.txt"), &w), FC_ERR_FORMAT, "neither GGUF");
     gg_write(gg_path("text.gguf"), "hello, this is text", 19);
@@ -465,6 +492,7 @@ int main(void) {
         cmocka_unit_test(a_tiny_model_opens),
         cmocka_unit_test(a_missing_tensor_is_named),
         cmocka_unit_test(extra_tensors_are_listed_unless_they_matter),
+        cmocka_unit_test(rope_factors_need_their_shape),
         cmocka_unit_test(unusable_types_are_refused),
         cmocka_unit_test(fingerprints_tell_models_apart),
         cmocka_unit_test(folders_and_wrong_paths),

@@ -219,6 +219,7 @@ static void crafted_tensor_entries(void **state) {
     refused_entry(2, 1ull << 32, 1ull << 32, 0, 0, 0, "address space");
     refused_entry(3, 2, 1ull << 32, 1ull << 32, 0, 0, "address space");
     refused_entry(2, 4, (1ull << 60) + 1, 0, 0, 0, "address space");
+    refused_entry(3, 2, 7, 7905747460161236407u, 0, 0, "address space"); /* 7 times this is 1 modulo 2^64 */
     refused_entry(2, 32, (1ull << 59) + 1, 0, 8, 0, "");
     /* rows that are no whole blocks */
     refused_entry(2, 33, 1, 0, 8, 0, "no multiple of its block of 32");
@@ -226,6 +227,7 @@ static void crafted_tensor_entries(void **state) {
     /* places */
     refused_entry(1, 8, 0, 0, 0, 256, "end behind the file");
     refused_entry(1, 65, 0, 0, 0, 0, "end behind the file");
+    refused_entry(2, 1ull << 60, 2, 0, 0, 1ull << 63, "end behind the file"); /* place + size is 0 modulo 2^64 */
     refused_entry(1, 8, 0, 0, 0, 1ull << 40, "end behind the file");
     refused_entry(1, 8, 0, 0, 0, 0xffffffffffffffe0u, "end behind the file");
     refused_entry(1, 8, 0, 0, 0, 0x7fffffffffffffe0u, "end behind the file");
@@ -234,20 +236,41 @@ static void crafted_tensor_entries(void **state) {
     refused_entry(1, 8, 0, 0, 0, 224, "overlap");
 }
 
+/* Counts are held against the bytes that are there before a table is made, and against a limit. */
 static void crafted_counts(void **state) {
     static const uint64_t counts[] = {3, 1000, 65537, 1u << 20, 1ull << 32, 1ull << 60, UINT64_MAX / 33, UINT64_MAX};
+    gg_file g;
     (void)state;
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
-        gg_file g;
+        char words[64];
         gg_init(&g);
         gg_u32(&g, "a", 1);
         g.n_meta = counts[i];
-        refused(&g, "");
+        snprintf(words, sizeof words, "%llu metadata keys in a header", (unsigned long long)counts[i]);
+        refused(&g, words);
         g.n_meta = 1;
         g.n_tensors = counts[i];
-        refused(&g, "");
+        snprintf(words, sizeof words, "%llu tensors in a header", (unsigned long long)counts[i]);
+        refused(&g, words);
         gg_fini(&g);
     }
+    gg_init(&g);
+    for (int i = 0; i < 65537; i++) {
+        char name[16];
+        const uint64_t dim = 1;
+        snprintf(name, sizeof name, "t%d", i);
+        gg_entry(&g, name, 1, &dim, 24, (uint64_t)i * 32);
+    }
+    refused(&g, "65537 tensors");
+    gg_fini(&g);
+    gg_init(&g);
+    for (int i = 0; i < 65537; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "k%d", i);
+        gg_bool(&g, name, true);
+    }
+    refused(&g, "65537 metadata keys");
+    gg_fini(&g);
 }
 
 /* One metadata value whose own numbers are wrong; tail is what follows the type number. */
@@ -275,7 +298,7 @@ static void crafted_metadata(void **state) {
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
         memcpy(tail, &lengths[i], 8);
         refused_value(GG_STRING, tail, sizeof tail, "some.key needs");
-        refused_array(GG_STRING, lengths[i], "some.key");
+        refused_array(GG_STRING, lengths[i], "strings in");
         refused_array(GG_U8, lengths[i], "some.key");
         refused_array(GG_F64, lengths[i], "some.key");
     }

@@ -126,6 +126,8 @@ static void shards_open(void **state) {
     assert_fails(fc_weights_open(gg_folder(), &w), FC_ERR_IO, "absent.safetensors");
     index_of("a.safetensors", "../a.safetensors", "b.safetensors");
     assert_fails(fc_weights_open(gg_folder(), &w), FC_ERR_FORMAT, "plainly in the same folder");
+    index_of("a.safetensors", "a.safetensors", "..");
+    assert_fails(fc_weights_open(gg_folder(), &w), FC_ERR_FORMAT, "plainly in the same folder");
     index_of("a.safetensors", "a.safetensors", "/etc/passwd");
     assert_fails(fc_weights_open(gg_folder(), &w), FC_ERR_FORMAT, "plainly in the same folder");
     index_of("a.safetensors", "a.safetensors", "");
@@ -144,6 +146,24 @@ static void shards_open(void **state) {
     assert_int_equal(remove(gg_path("model.safetensors.index.json")), 0);
     st_fini(&a);
     st_fini(&b);
+}
+
+/* The list of shards has a fixed size, the index has not. */
+static void too_many_shards_are_refused(void **state) {
+    fc_str json = {0};
+    fc_safetensors s;
+    char entry[64];
+    (void)state;
+    gg_put(&json, "{\"weight_map\":{", 15);
+    for (int i = 0; i <= 1000; i++) {
+        snprintf(entry, sizeof entry, "%s\"t%d\":\"s%d\"", i ? "," : "", i, i);
+        gg_put(&json, entry, strlen(entry));
+    }
+    gg_put(&json, "}}", 2);
+    gg_write(gg_path("many.json"), json.data, json.size);
+    assert_fails(fc_safetensors_open(gg_path("many.json"), false, &s), FC_ERR_FORMAT, "more than 1000 files");
+    assert_int_equal(remove(gg_path("many.json")), 0);
+    fc_str_fini(&json);
 }
 
 static void one_name_two_spellings_is_refused(void **state) {
@@ -185,11 +205,16 @@ static void headers_are_refused_by_name(void **state) {
         {"\"t\":{\"dtype\":\"F32\",\"shape\":[4611686018427387906],\"data_offsets\":[0,8]}", FC_ERR_FORMAT, "tensor t"},
         {"\"t\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296,2],\"data_offsets\":[0,8]}", FC_ERR_FORMAT,
          "tensor t"},
+        {"\"t\":{\"dtype\":\"F32\",\"shape\":[7,7905747460161236407,2],\"data_offsets\":[0,8]}", FC_ERR_FORMAT,
+         "tensor t"},
         {"\"t\":{\"dtype\":\"F32\",\"shape\":[9223372036854775807,2],\"data_offsets\":[0,8]}", FC_ERR_FORMAT,
          "tensor t"},
         {"\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_"
          "offsets\":[4,12]}",
          FC_ERR_FORMAT, "tensors a and b overlap"},
+        {"\"a\":{\"dtype\":\"F16\",\"shape\":[4],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F16\",\"shape\":[2],\"data_"
+         "offsets\":[7,11]}",
+         FC_ERR_FORMAT, "b begins 7 bytes behind it"},
         {"\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,16]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],"
          "\"data_offsets\":[8,16]}",
          FC_ERR_FORMAT, "overlap"},
@@ -316,6 +341,7 @@ int main(void) {
         cmocka_unit_test(one_file_opens),
         cmocka_unit_test(odd_addresses_are_read),
         cmocka_unit_test(shards_open),
+        cmocka_unit_test(too_many_shards_are_refused),
         cmocka_unit_test(one_name_two_spellings_is_refused),
         cmocka_unit_test(headers_are_refused_by_name),
         cmocka_unit_test(header_lengths_are_checked),
