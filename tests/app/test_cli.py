@@ -192,7 +192,7 @@ class Cli(unittest.TestCase):
             with open(a, "rb") as fa, open(b, "rb") as fb:
                 self.assertEqual(fa.read(), fb.read())
             self.ok("run", "--model", a, "--prompt", "abc", "--max-tokens", 3)
-        self.refused(2, "gpt9", "tiny", a, "--arch", "gpt9")
+        self.refused(1, "gpt9", "tiny", a, "--arch", "gpt9")
 
     def test_doctor(self):
         r = json.loads(self.ok("doctor", "--json"))
