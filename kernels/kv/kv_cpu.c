@@ -43,21 +43,32 @@ fc_status fc_kv_bytes(const fc_kv_shape *s, size_t *out) {
     return FC_OK;
 }
 
-/* Codes of one vector at a stride; returns its scale. */
+enum { PIECE = 64 };
+
+/* Codes of one vector at a stride; returns its scale. Rounded by adding 1.5 * 2^23, which leaves a whole number, ties to
+ * even, in the low bits: plain additions become vectors, rintf without SSE4 is a call. */
 static float quantise(const float *x, int E, int8_t *code, int stride) {
+    const float magic = 12582912.0f;
     float most = 0.0f, scale;
-    bool finite = true;
-    for (int e = 0; e < E; e++) {
-        float a = fabsf(x[e]);
-        finite &= a <= 3.402823466e38f; /* false for NaN too */
-        most = a > most ? a : most;
+    uint32_t most_bits = 0;
+    for (int e = 0; e < E; e++) { /* as bits, magnitudes order like integers, and infinity and NaN are above all others */
+        uint32_t bits;
+        memcpy(&bits, &x[e], sizeof bits);
+        bits &= 0x7fffffffu;
+        most_bits = bits > most_bits ? bits : most_bits;
     }
-    scale = finite ? most / 127.0f : NAN;
-    for (int e = 0; e < E; e++) {
-        /* a scale that is subnormal has lost bits, so the quotient may pass 127 */
-        float c = finite && scale > 0.0f ? rintf(x[e] / scale) : 0.0f;
-        c = c > 127.0f ? 127.0f : c < -127.0f ? -127.0f : c;
-        code[(size_t)e * (size_t)stride] = (int8_t)c;
+    memcpy(&most, &most_bits, sizeof most);
+    scale = most_bits < 0x7f800000u ? most / 127.0f : NAN;
+    for (int from = 0; from < E; from += PIECE) {
+        int8_t piece[PIECE] = {0};
+        int n = E - from < PIECE ? E - from : PIECE;
+        if (scale > 0.0f) /* else all zero, or not finite: codes 0 */
+            for (int i = 0; i < n; i++) {
+                float c = x[from + i] / scale; /* a subnormal scale has lost bits: the quotient may pass 127 */
+                c = c > 127.0f ? 127.0f : c < -127.0f ? -127.0f : c;
+                piece[i] = (int8_t)((c + magic) - magic);
+            }
+        for (int i = 0; i < n; i++) code[(size_t)(from + i) * (size_t)stride] = piece[i];
     }
     return scale;
 }

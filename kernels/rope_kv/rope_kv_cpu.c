@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-enum { ROWS = 16, LANES = 16 }; /* rows a unit: neighbours in one page share K's cache lines */
+enum { ROWS = 16, LANES = 16 }; /* most rows a unit: neighbours in one page share K's cache lines */
 
 /* x = w * x / sqrt(mean(x^2) + eps), the sum of squares in 16 chains and one fixed fold. */
 static void norm_head(float *x, const float *w, int E, float eps) {
@@ -37,12 +37,18 @@ static void rotate_head(float *restrict x, const float *restrict c, int R, bool 
     }
 }
 
+typedef struct {
+    const fc_rope_kv_args *a;
+    int rows; /* a unit */
+} rope_job;
+
 static void rope_unit(void *arg, int unit, int thread) {
-    const fc_rope_kv_args *a = arg;
+    const rope_job *j = arg;
+    const fc_rope_kv_args *a = j->a;
     size_t E = (size_t)a->E, ld = (size_t)(a->H + 2 * a->G) * E;
-    int end = a->T - unit * ROWS < ROWS ? a->T : (unit + 1) * ROWS;
+    int begin = unit * j->rows, end = a->T - begin < j->rows ? a->T : begin + j->rows;
     (void)thread;
-    for (int t = unit * ROWS; t < end; t++) {
+    for (int t = begin; t < end; t++) {
         float *row = a->qkv + (size_t)t * ld;
         const float *cs = a->cs + (size_t)t * (size_t)a->R;
         for (int h = 0; h < a->H + a->G; h++) { /* the key heads follow the query heads */
@@ -59,6 +65,7 @@ static void rope_unit(void *arg, int unit, int thread) {
 
 fc_status fc_rope_kv_cpu(fc_stream s, const fc_rope_kv_args *a) {
     const fc_kv_shape *k = &a->kv->shape;
+    rope_job j = {a, ROWS};
     if (a->T < 1 || a->H < 1 || a->G != k->G || a->E != k->E || a->layer < 0 || a->layer >= k->L)
         return FC_FAIL(FC_ERR_ARG, "rope_kv: T=%d H=%d G=%d E=%d layer=%d; the store has L=%d G=%d E=%d", a->T, a->H, a->G,
                        a->E, a->layer, k->L, k->G, k->E);
@@ -67,7 +74,8 @@ fc_status fc_rope_kv_cpu(fc_stream s, const fc_rope_kv_args *a) {
         if (a->page[t] < 0 || a->page[t] >= k->n_pages || a->slot[t] < 0 || a->slot[t] >= k->P)
             return FC_FAIL(FC_ERR_ARG, "rope_kv: row %d writes slot %d of page %d; there are %d pages of %d slots", t,
                            a->slot[t], a->page[t], k->n_pages, k->P);
-    fc_pool_run(s->pool, (a->T + ROWS - 1) / ROWS, rope_unit, (void *)(uintptr_t)a);
+    while (j.rows > 1 && a->T < 2 * j.rows * fc_pool_threads(s->pool)) j.rows /= 2; /* decode: few rows for all threads */
+    fc_pool_run(s->pool, (a->T + j.rows - 1) / j.rows, rope_unit, &j);
     return FC_OK;
 }
 
