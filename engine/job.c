@@ -52,6 +52,8 @@ static fc_status check_sampling(const fc_sampling *s, int V) {
 
 static fc_status check_request(const fc_job_rules *rules, const fc_request *r) {
     if (r->n_given == 0) {
+        if (rules->cfg[FC_NOVELTY]->no_lm_head)
+            return FC_FAIL(FC_ERR_ARG, "novelty: the model is a classifier without a language head; it cannot draw");
         FC_TRY(in_range("n", r->n, 1, FC_MAX_CANDIDATES));
         if (r->n > rules->max_branches)
             return FC_FAIL(FC_ERR_ARG, "n = %d; max_branches is %d", r->n, rules->max_branches);
@@ -67,6 +69,9 @@ static fc_status check_request(const fc_job_rules *rules, const fc_request *r) {
     FC_TRY(in_range("mode", r->mode, FC_SCORE_LOGLIK_MEAN, FC_SCORE_JUDGE));
     if (r->mode == FC_SCORE_REWARD && !rules->reward_head)
         return FC_FAIL(FC_ERR_ARG, "mode reward: the alignment model has no reward head (tensor score.weight)");
+    if (r->mode != FC_SCORE_REWARD && rules->cfg[FC_ALIGNMENT]->no_lm_head)
+        return FC_FAIL(FC_ERR_ARG, "mode %s: the alignment model is a classifier without a language head; use reward",
+                       fc_score_mode_name(r->mode));
     if (r->mode < FC_SCORE_REWARD && (r->suffix.n_pieces || r->suffix.n_ids))
         return FC_FAIL(FC_ERR_ARG,
                        "suffix: it follows the candidate, so it cannot change a log-likelihood; leave it out");

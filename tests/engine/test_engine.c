@@ -1,4 +1,6 @@
 /* The public interface: answers, events, options, cancel and drain, and what a wrong request is told. */
+#include "engine/job.h"
+#include "engine/model_tok.h"
 #include "tests/engine/util_engine.h"
 
 #include <pthread.h>
@@ -218,6 +220,34 @@ static void wrong_requests_are_told_why(void **state) {
     fc_engine_close(e);
 }
 
+/* A classifier's checkpoint has no language head: it can score by its reward head, and nothing else. */
+static void classifiers_do_not_speak(void **state) {
+    fc_weights *w;
+    fc_tok *tok;
+    fc_model_config classifier;
+    fc_job_rules rules = {.ctx = {128, 128}, .same_tokenizer = true, .reward_head = true, .max_branches = 64};
+    fc_request r = text_request(prompt, 4, 8);
+    fc_job *j;
+    (void)state;
+    assert_ok(fc_weights_open(tiny_model("llama", 2, true), &w));
+    assert_ok(fc_model_tok_open(w, &tok));
+    classifier = *fc_weights_config(w);
+    classifier.no_lm_head = true;
+    rules.tok[0] = rules.tok[1] = tok;
+    rules.cfg[0] = &classifier;
+    rules.cfg[1] = fc_weights_config(w);
+    assert_fails(fc_job_open(&rules, &r, &j), FC_ERR_ARG, "cannot draw");
+    rules.cfg[0] = fc_weights_config(w);
+    rules.cfg[1] = &classifier;
+    r.score = true;
+    assert_fails(fc_job_open(&rules, &r, &j), FC_ERR_ARG, "use reward");
+    r.mode = FC_SCORE_REWARD;
+    assert_ok(fc_job_open(&rules, &r, &j));
+    fc_job_close(j);
+    fc_tok_close(tok);
+    fc_weights_close(w);
+}
+
 /* A request that can be checked only while it runs ends alone: its neighbour in the batch goes on. */
 static void one_bad_request_ends_alone(void **state) {
     fc_engine *e = two_models();
@@ -367,6 +397,7 @@ int main(void) {
         cmocka_unit_test(stops_and_lengths),
         cmocka_unit_test(bias_and_top_logprobs),
         cmocka_unit_test(wrong_requests_are_told_why),
+        cmocka_unit_test(classifiers_do_not_speak),
         cmocka_unit_test(one_bad_request_ends_alone),
         cmocka_unit_test(pool_too_small_says_the_numbers),
         cmocka_unit_test(requests_wait_for_pages),
