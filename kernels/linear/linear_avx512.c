@@ -35,7 +35,7 @@ INLINE void store(const fc_linear_multiply *m, int R, int B, __m512 acc[R_MAX][B
     UNROLL
     for (int b = 0; b < B; b++) {
         int left = m->lanes - b * FC_LANES;
-        __mmask16 lanes = left < FC_LANES ? (__mmask16)((1u << left) - 1u) : (__mmask16)0xffff;
+        __mmask16 lanes = (__mmask16)(left < FC_LANES ? (1u << left) - 1u : 0xffffu);
         __m512 bias = m->bias ? _mm512_maskz_loadu_ps(lanes, m->bias + b * FC_LANES) : _mm512_setzero_ps();
         UNROLL
         for (int r = 0; r < R; r++)

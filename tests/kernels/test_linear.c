@@ -149,10 +149,268 @@ static void rows_are_the_file_s_values(void **state) {
     }
 }
 
+/* y of T rows at one level, with a stream of its own. */
+static float *run(fc_cpu_level level, int threads, const fc_weight *w, const float *x, const float *bias, int T) {
+    fc_stream s = stream_of(level, threads);
+    float *y = must((size_t)T * (size_t)fc_weight_rows(w), sizeof *y);
+    assert_ok(fc_linear_cpu(s, &(fc_linear_args){.y = y, .x = x, .w = w, .bias = bias, .T = T}));
+    fc_cpu_stream_close(s);
+    return y;
+}
+
+static void same_bits(const float *a, const float *b, size_t n, const char *what) {
+    for (size_t i = 0; i < n; i++)
+        if (memcmp(a + i, b + i, sizeof *a) != 0) fail_msg("%s: element %zu is %.9g and %.9g", what, i, (double)a[i], (double)b[i]);
+}
+
+/* If this fails, a candidate's tokens depend on who else is in the batch. */
+static void a_row_s_bits_are_its_own(void **state) {
+    enum { T = 64, N = 75 };
+    (void)state;
+    print_message("seed %llu\n", (unsigned long long)seed);
+    for (fc_cpu_level l = FC_CPU_PORTABLE; l <= fc_cpu_best(); l++)
+        for (int t = 0; t < N_TYPES; t++) {
+            int K = 3 * (int)fc_dtype_block(types[t]) + (fc_dtype_is_float(types[t]) ? 40 : 0);
+            fc_stream s = stream_of(FC_CPU_AUTO, 1);
+            unsigned char *data = tensor(types[t], N, K, false);
+            fc_weight *w = packed(s, types[t], data, N, K);
+            float *x = normals((size_t)T * (size_t)K), *bias = normals(N), *all = run(l, 1, w, x, bias, T), *y;
+            for (int threads = 2; threads <= 3; threads++) {
+                y = run(l, threads, w, x, bias, T);
+                same_bits(y, all, (size_t)T * N, "threads");
+                fc_free(y);
+            }
+            for (int first = 0, n = 1; first + n <= T; first += n, n = n % 9 + 1) { /* cut into 1, 2, .. 9 rows */
+                y = run(l, 2, w, x + (size_t)first * (size_t)K, bias, n);
+                same_bits(y, all + (size_t)first * N, (size_t)n * N, "rows in a smaller batch");
+                fc_free(y);
+            }
+            fc_free(all);
+            fc_free(bias);
+            fc_free(x);
+            fc_free(data);
+            fc_weight_free_cpu(w);
+            fc_cpu_stream_close(s);
+        }
+}
+
+/* Stacked parts, of one type or of several, are the same matrices side by side. */
+static void parts_are_matrices_of_their_own(void **state) {
+    static const fc_dtype mixes[][MAX_PARTS] = {{FC_Q4_K, FC_Q4_K, FC_Q6_K}, {FC_Q8_0, FC_Q5_0, FC_Q4_1}, {FC_F32, FC_BF16, FC_F16},
+                                                {FC_Q6_K, FC_F32, FC_Q8_0},  {FC_Q4_0, FC_Q4_0, FC_Q4_0}, {FC_Q5_1, FC_Q6_K, FC_Q5_K}};
+    static const int outputs[MAX_PARTS] = {40, 17, 3};
+    enum { T = 13, K = 512, N = 60 };
+    (void)state;
+    for (fc_cpu_level l = FC_CPU_PORTABLE; l <= fc_cpu_best(); l++)
+        for (size_t m = 0; m < sizeof mixes / sizeof mixes[0]; m++) {
+            fc_stream s = stream_of(FC_CPU_AUTO, 2);
+            fc_weight_part parts[MAX_PARTS];
+            unsigned char *data[MAX_PARTS];
+            fc_weight *stack = NULL;
+            float *x = normals((size_t)T * K), *bias = normals(N), *y;
+            for (int p = 0; p < MAX_PARTS; p++) {
+                data[p] = tensor(mixes[m][p], outputs[p], K, false);
+                parts[p] = (fc_weight_part){.name = "p", .data = data[p], .dtype = mixes[m][p], .N = outputs[p], .K = K};
+            }
+            assert_ok(fc_weight_pack_cpu(s, parts, MAX_PARTS, &stack));
+            assert_int_equal(fc_weight_rows(stack), N);
+            assert_int_equal(fc_weight_cols(stack), K);
+            y = run(l, 2, stack, x, bias, T);
+            for (int p = 0, first = 0; p < MAX_PARTS; first += outputs[p++]) {
+                fc_weight *w = packed(s, mixes[m][p], data[p], outputs[p], K);
+                float *alone = run(l, 1, w, x, bias + first, T);
+                for (int t = 0; t < T; t++) same_bits(y + t * N + first, alone + t * outputs[p], (size_t)outputs[p], "part");
+                fc_free(alone);
+                fc_free(data[p]);
+                fc_weight_free_cpu(w);
+            }
+            fc_free(y);
+            fc_free(x);
+            fc_free(bias);
+            fc_weight_free_cpu(stack);
+            fc_cpu_stream_close(s);
+        }
+}
+
+/* A workspace that holds one row or three gives the same bits; one that holds none is refused with the numbers. */
+static void a_small_workspace_changes_no_bit(void **state) {
+    enum { T = 11, N = 33, K = 256 };
+    fc_stream big = stream_of(FC_CPU_AUTO, 2);
+    unsigned char *data = tensor(FC_Q4_1, N, K, false);
+    fc_weight *w = packed(big, FC_Q4_1, data, N, K);
+    float *x = normals(T * K), *want = run(FC_CPU_AUTO, 2, w, x, NULL, T), y[T * N];
+    (void)state;
+    for (int rows = 1; rows <= 3; rows += 2) {
+        fc_stream s = stream_with(FC_CPU_AUTO, 2, fc_linear_workspace_cpu(rows, K));
+        assert_ok(fc_linear_cpu(s, &(fc_linear_args){.y = y, .x = x, .w = w, .T = T}));
+        same_bits(y, want, T * N, "small workspace");
+        fc_cpu_stream_close(s);
+    }
+    big->workspace_bytes = 64;
+    assert_fails(fc_linear_cpu(big, &(fc_linear_args){.y = y, .x = x, .w = w, .T = T}), FC_ERR_MEM, "64 are reserved");
+    fc_free(data);
+    fc_free(x);
+    fc_free(want);
+    fc_weight_free_cpu(w);
+    fc_cpu_stream_close(big);
+}
+
+/* Beyond 256 rows the call prepares x in pieces. */
+static void many_rows(void **state) {
+    enum { T = 517, N = 20, K = 64 };
+    fc_stream s = stream_of(FC_CPU_AUTO, 2);
+    unsigned char *data = tensor(FC_Q8_0, N, K, false);
+    fc_weight *w = packed(s, FC_Q8_0, data, N, K);
+    float *x = normals((size_t)T * K), *ref = must((size_t)T * N, sizeof *ref), *y = run(FC_CPU_AUTO, 2, w, x, NULL, T);
+    (void)state;
+    assert_ok(fc_linear_ref(s, &(fc_linear_args){.y = ref, .x = x, .w = w, .T = T}));
+    check_close(y, ref, w, x, T, "many rows");
+    fc_free(ref);
+    fc_free(x);
+    fc_free(y);
+    fc_free(data);
+    fc_weight_free_cpu(w);
+    fc_cpu_stream_close(s);
+}
+
+/* All codes at one end and x at its largest: no sum may saturate or wrap. */
+static void extremes_do_not_saturate(void **state) {
+    enum { T = 7, N = 17, K = 1024 };
+    (void)state;
+    for (fc_cpu_level l = FC_CPU_PORTABLE; l <= fc_cpu_best(); l++)
+        for (int t = 0; t < N_TYPES; t++) {
+            fc_stream s;
+            unsigned char *data;
+            fc_weight *w;
+            float *x, *y, *ref;
+            if (fc_dtype_is_float(types[t])) continue;
+            s = stream_of(l, 1);
+            data = tensor(types[t], N, K, true);
+            w = packed(s, types[t], data, N, K);
+            x = must(T * K, sizeof *x);
+            ref = must(T * N, sizeof *ref);
+            for (int i = 0; i < T * K; i++) x[i] = i / K % 2 ? 1e30f : -3.0f;
+            y = run(l, 1, w, x, NULL, T);
+            assert_ok(fc_linear_ref(s, &(fc_linear_args){.y = ref, .x = x, .w = w, .T = T}));
+            check_close(y, ref, w, x, T, fc_dtype_name(types[t]));
+            fc_free(ref);
+            fc_free(x);
+            fc_free(y);
+            fc_free(data);
+            fc_weight_free_cpu(w);
+            fc_cpu_stream_close(s);
+        }
+}
+
+/* A NaN or an infinity in x makes its row NaN and no other; a tiny row gives zero, not NaN. */
+static void non_finite_rows_stay_alone(void **state) {
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    enum { T = 5, N = 16, K = 96 };
+    (void)state;
+    for (fc_cpu_level l = FC_CPU_PORTABLE; l <= fc_cpu_best(); l++)
+        for (size_t b = 0; b < 3; b++)
+            for (int t = 0; t < 2; t++) {
+                fc_stream s = stream_of(l, 1);
+                unsigned char *data = tensor(t ? FC_Q4_1 : FC_Q8_0, N, K, false);
+                fc_weight *w = packed(s, t ? FC_Q4_1 : FC_Q8_0, data, N, K);
+                float *x = normals(T * K), *clean = run(l, 1, w, x, NULL, T), *y;
+                x[2 * K + 40 + (int)b] = bad[b];
+                for (int k = 0; k < K; k++) x[4 * K + k] = 1e-39f;
+                y = run(l, 1, w, x, NULL, T);
+                for (int n = 0; n < N; n++) {
+                    assert_true(isnan(y[2 * N + n]));
+                    assert_true(y[4 * N + n] == 0.0f);
+                }
+                same_bits(y, clean, 2 * N, "rows before");
+                same_bits(y + 3 * N, clean + 3 * N, N, "row behind");
+                fc_free(clean);
+                fc_free(x);
+                fc_free(y);
+                fc_free(data);
+                fc_weight_free_cpu(w);
+                fc_cpu_stream_close(s);
+            }
+}
+
+/* AVX2 and AVX-512 do the same operations in the same order. */
+static void wide_levels_agree_bit_for_bit(void **state) {
+    enum { T = 8, N = 50, K = 512 };
+    (void)state;
+    if (fc_cpu_best() < FC_CPU_AVX512) skip();
+    for (int t = 0; t < N_TYPES; t++) {
+        fc_stream s = stream_of(FC_CPU_AUTO, 1);
+        unsigned char *data = tensor(types[t], N, K, false);
+        fc_weight *w = packed(s, types[t], data, N, K);
+        float *x = normals(T * K), *a = run(FC_CPU_AVX2, 1, w, x, NULL, T), *b = run(FC_CPU_AVX512, 1, w, x, NULL, T);
+        same_bits(a, b, T * N, fc_dtype_name(types[t]));
+        fc_free(a);
+        fc_free(b);
+        fc_free(x);
+        fc_free(data);
+        fc_weight_free_cpu(w);
+        fc_cpu_stream_close(s);
+    }
+}
+
+/* Sizes and types come from model files: each error names the tensor and the number. */
+static void bad_parts_are_named(void **state) {
+    static const struct {
+        fc_weight_part part;
+        fc_status status;
+        const char *words;
+    } cases[] = {
+        {{.name = "blk.3.ffn_down", .dtype = FC_I32, .N = 4, .K = 64}, FC_ERR_UNSUPPORTED, "blk.3.ffn_down: a matrix of type I32"},
+        {{.name = "a", .dtype = FC_Q4_K, .N = 4, .K = 64}, FC_ERR_FORMAT, "tensor a: 64 columns are no multiple of the block of Q4_K, 256"},
+        {{.name = "b", .dtype = FC_F32, .N = 4, .K = 63}, FC_ERR_ARG, "tensor b: 63 columns; the parts stacked before it have 64"},
+        {{.name = "c", .dtype = FC_F32, .N = 0, .K = 64}, FC_ERR_ARG, "tensor c: [0,64]"},
+        {{.name = "d", .dtype = FC_F32, .N = 4, .K = -1}, FC_ERR_ARG, "tensor d: [4,-1]"},
+        {{.name = "e", .dtype = FC_F32, .N = INT32_MAX, .K = 64}, FC_ERR_ARG, "tensor e: 2147483647 rows"},
+    };
+    fc_stream s = stream_of(FC_CPU_AUTO, 1);
+    float good[64] = {0};
+    fc_weight *w = NULL;
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        fc_weight_part parts[2] = {{.name = "first", .data = good, .dtype = FC_F32, .N = 1, .K = 64}, cases[i].part};
+        if (cases[i].part.dtype == FC_Q4_K) parts[0] = parts[1];
+        assert_fails(fc_weight_pack_cpu(s, parts, 2, &w), cases[i].status, cases[i].words);
+        assert_null(w);
+    }
+    assert_fails(fc_weight_pack_cpu(s, NULL, 0, &w), FC_ERR_ARG, "0 parts");
+    w = packed(s, FC_F32, good, 1, 64);
+    assert_fails(fc_linear_cpu(s, &(fc_linear_args){.w = w, .T = 0}), FC_ERR_ARG, "T=0");
+    fc_weight_free_cpu(w);
+    fc_weight_free_cpu(NULL);
+    fc_cpu_stream_close(s);
+}
+
+static void costs_count_the_matrix_once(void **state) {
+    fc_stream s = stream_of(FC_CPU_AUTO, 1);
+    unsigned char *data = tensor(FC_Q4_1, 32, 64, false);
+    fc_weight *w = packed(s, FC_Q4_1, data, 32, 64);
+    fc_cost cost = fc_linear_cost(&(fc_linear_args){.w = w, .T = 10});
+    (void)state;
+    assert_int_equal(fc_weight_bytes(w), 2 * (64 * 16 / 2 + 2 * 2 * 16 * 2)); /* what the file holds: 5 bits a weight */
+    assert_true(cost.flops == 2.0 * 10 * 32 * 64);
+    assert_true(cost.bytes == (double)fc_weight_bytes(w) + 4.0 * 10 * (32 + 64));
+    fc_free(data);
+    fc_weight_free_cpu(w);
+    fc_cpu_stream_close(s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(agrees_with_the_reference),
         cmocka_unit_test(rows_are_the_file_s_values),
+        cmocka_unit_test(a_row_s_bits_are_its_own),
+        cmocka_unit_test(parts_are_matrices_of_their_own),
+        cmocka_unit_test(a_small_workspace_changes_no_bit),
+        cmocka_unit_test(many_rows),
+        cmocka_unit_test(extremes_do_not_saturate),
+        cmocka_unit_test(non_finite_rows_stay_alone),
+        cmocka_unit_test(wide_levels_agree_bit_for_bit),
+        cmocka_unit_test(bad_parts_are_named),
+        cmocka_unit_test(costs_count_the_matrix_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
