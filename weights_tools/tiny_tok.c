@@ -10,16 +10,15 @@ enum { SPECIALS = 3, BYTES = 256, LONGEST = 64 };
 
 /* The first merges spell these; what a small vocabulary holds is common English. '_' is a space. */
 static const char words[] =
-    "_the _and _of _to _in _a ing er _is _that _for re _on _with on ed _was _as _be _he _it ly _you _are _at _or _this "
-    "_have _from al en _not _but _by an _they ion _we _one ar _all es _can or _his _her _had _there _what _were _their "
-    "_an _will _which _about _out ent _if _up ity _more _so _do ment _people _like _new _music _time _some _them "
-    "_other "
-    "_into _has _two _could _just _over _how _movie _first _our _game _book _only _also _travel _after _well _cook "
-    "_work "
-    "_home _play _best _art _food _garden _science _sport _history _make _learn _good _day _year _night _city _water "
-    "_story _house _world _light _team _health _design _craft _nature _ocean _fashion _photo _animal _market _family "
-    "_school _guitar _classic _modern _fantasy _romance _mystery _cycling _running _hiking _painting _baking _camping "
-    "_board _video _space _street _mountain _winter _summer _coffee _bread _vintage _outdoor _documentary _comedy ";
+    "_the _and _of _to _in _a ing er _is _that _for re _on _with on ed _was _as _be _he _it ly _you _are _at _or "
+    "_this _have _from al en _not _but _by an _they ion _we _one ar _all es _can or _his _her _had _there _what "
+    "_were _their _an _will _which _about _out ent _if _up ity _more _so _do ment _people _like _new _music _time "
+    "_some _them _other _into _has _two _could _just _over _how _movie _first _our _game _book _only _also "
+    "_travel _after _well _cook _work _home _play _best _art _food _garden _science _sport _history _make _learn "
+    "_good _day _year _night _city _water _story _house _world _light _team _health _design _craft _nature _ocean "
+    "_fashion _photo _animal _market _family _school _guitar _classic _modern _fantasy _romance _mystery _cycling "
+    "_running _hiking _painting _baking _camping _board _video _space _street _mountain _winter _summer _coffee "
+    "_bread _vintage _outdoor _documentary _comedy ";
 
 typedef struct {
     int32_t left, right;
@@ -35,25 +34,11 @@ typedef struct {
     span *spans; /* [V] of ids; specials hold nothing */
     pair *pairs; /* [V] of ids made by a merge */
     fc_str text;
-    uint64_t *texts; /* [slots] hashes of the texts that exist, 0 = free */
     int32_t *merges; /* [slots] ids by their pair, 0 = free */
     size_t slots;    /* a power of two */
 } maker;
 
 static uint64_t mix(uint64_t x) { return fc_rng_next(&x); }
-
-/* Never 0. Two texts of one hash pass for the same: then one word stays in pieces. */
-static uint64_t text_hash(const char *text, size_t n) {
-    uint64_t h = 0;
-    for (size_t i = 0; i < n; i++) h = mix(h ^ (unsigned char)text[i]);
-    return h | 1;
-}
-
-static uint64_t *text_slot(maker *m, uint64_t hash) {
-    size_t i = (size_t)(hash >> 1) & (m->slots - 1);
-    while (m->texts[i] && m->texts[i] != hash) i = (i + 1) & (m->slots - 1);
-    return &m->texts[i];
-}
 
 static int32_t *merge_slot(maker *m, int32_t left, int32_t right) {
     size_t i = (size_t)mix((uint64_t)(uint32_t)left << 32 | (uint32_t)right) & (m->slots - 1);
@@ -63,9 +48,7 @@ static int32_t *merge_slot(maker *m, int32_t left, int32_t right) {
 }
 
 static fc_status add_token(maker *m, const char *text, size_t size) {
-    uint64_t hash = text_hash(text, size);
     m->spans[m->n] = (span){(uint32_t)m->text.size, (uint32_t)size};
-    *text_slot(m, hash) = hash;
     m->n++;
     return fc_str_put(&m->text, text, size);
 }
@@ -91,12 +74,12 @@ static int split(maker *m, const char *word, size_t size, int32_t ids[LONGEST]) 
     }
 }
 
-/* Merges from the left until the word is one token, or a merge would make a token that another pair made before. */
+/* Merges from the left until the word is one token. The first two pieces never make a token that is there already: if one
+ * had their text, nothing reaches across its end, so the split would have come to it. */
 static fc_status add_word(maker *m, const char *word, size_t size) {
     int32_t ids[LONGEST];
     while (m->n < m->V && split(m, word, size, ids) > 1) {
         size_t n = m->spans[ids[0]].size + m->spans[ids[1]].size;
-        if (*text_slot(m, text_hash(word, n))) return FC_OK;
         m->pairs[m->n] = (pair){ids[0], ids[1]};
         *merge_slot(m, ids[0], ids[1]) = m->n;
         FC_TRY(add_token(m, word, n));
@@ -225,32 +208,30 @@ static fc_status take(void **out, size_t n, size_t size) {
 fc_status fc_tiny_tok_write(fc_gguf_write *w, int V) {
     maker m = {.V = V, .slots = 1024};
     strings a = {0};
-    void *p[6] = {0};
+    void *p[5] = {0};
     size_t n = (size_t)V;
     fc_status st;
     FC_ASSERT(V >= FC_TINY_MIN_V);
     while (m.slots < 2 * n) m.slots *= 2;
     FC_TRY_GOTO(st, take(&p[0], n, sizeof *m.spans), out);
     FC_TRY_GOTO(st, take(&p[1], n, sizeof *m.pairs), out);
-    FC_TRY_GOTO(st, take(&p[2], m.slots, sizeof *m.texts), out);
-    FC_TRY_GOTO(st, take(&p[3], m.slots, sizeof *m.merges), out);
-    FC_TRY_GOTO(st, take(&p[4], n, sizeof *a.ends), out);
-    FC_TRY_GOTO(st, take(&p[5], n, sizeof *a.views), out);
+    FC_TRY_GOTO(st, take(&p[2], m.slots, sizeof *m.merges), out);
+    FC_TRY_GOTO(st, take(&p[3], n, sizeof *a.ends), out);
+    FC_TRY_GOTO(st, take(&p[4], n, sizeof *a.views), out);
     m.spans = p[0];
     m.pairs = p[1];
-    m.texts = p[2];
-    m.merges = p[3];
-    a.ends = p[4];
-    a.views = p[5];
+    m.merges = p[2];
+    a.ends = p[3];
+    a.views = p[4];
     FC_TRY_GOTO(st, make(&m), out);
     FC_TRY_GOTO(st, fc_gguf_write_string(w, "tokenizer.ggml.model", "gpt2", 4), out);
     FC_TRY_GOTO(st, fc_gguf_write_string(w, "tokenizer.ggml.pre", "gpt-2", 5), out);
-    /* the hashes are done with: their room is big enough for the token types */
+    /* the table of merges is done with: its room is big enough for the token types */
     FC_TRY_GOTO(st, write_tokens(w, &m, &a, m.merges), out);
     st = write_rules(w);
 out:
     fc_str_fini(&a.s);
     fc_str_fini(&m.text);
-    for (int i = 5; i >= 0; i--) fc_free(p[i]);
+    for (int i = 4; i >= 0; i--) fc_free(p[i]);
     return st;
 }

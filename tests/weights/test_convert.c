@@ -479,6 +479,26 @@ static int64_t int_of(const fc_weights *w, const char *key) {
     return fc_weights_meta(w, key, &m) ? m.i : -1;
 }
 
+/* Rows behind the last token, and what each token is. */
+static void token_types_come_along(void **state) {
+    static fc_view_str tokens[2048];
+    static int32_t types[2048];
+    fc_weights *w;
+    (void)state;
+    write_folder("llama2", NULL, 2048);
+    convert(gg_folder(), gg_path("tok.bin"), FC_F16, "");
+    w = open_model(gg_path("tok.bin"));
+    assert_ok(fc_weights_meta_strings(w, "tokenizer.ggml.tokens", tokens, 2048));
+    assert_ok(fc_weights_meta_ints(w, "tokenizer.ggml.token_type", types, 2048));
+    assert_true(types[0] == FC_TOK_UNKNOWN && types[1] == FC_TOK_CONTROL && types[2] == FC_TOK_CONTROL);
+    assert_true(types[3] == FC_TOK_BYTE && types[258] == FC_TOK_BYTE && types[1999] == FC_TOK_NORMAL);
+    assert_memory_equal(tokens[258].text, "<0xFF>", 6);
+    assert_int_equal(types[2047], FC_TOK_UNUSED);
+    assert_int_equal(tokens[2047].size, 9);
+    assert_memory_equal(tokens[2047].text, "[PAD2047]", 9);
+    fc_weights_close(w);
+}
+
 static void templates_and_named_tokens_come_along(void **state) {
     fc_weights *w;
     (void)state;
@@ -496,10 +516,10 @@ static void templates_and_named_tokens_come_along(void **state) {
     assert_int_equal(int_of(w, "tokenizer.ggml.add_bos_token"), 1);
     assert_true(fc_weights_config(w)->add_bos);
     fc_weights_close(w);
-    write_folder(
-        "llama2",
-        "{\"chat_template\":[{\"name\":\"tool\",\"template\":\"no\"},{\"name\":\"default\",\"template\":\"yes\"}]}",
-        2048);
+    write_folder("llama2",
+                 "{\"chat_template\":[{\"name\":\"tool\",\"template\":\"no\"},{\"name\":\"default\",\"template\":"
+                 "\"yes\"},{\"name\":\"rag\",\"template\":\"no\"}]}",
+                 2048);
     convert(gg_folder(), gg_path("tok.bin"), FC_F16, "");
     w = open_model(gg_path("tok.bin"));
     assert_meta(w, "tokenizer.chat_template", "yes");
@@ -597,6 +617,7 @@ int main(void) {
         cmocka_unit_test(logits_stay_the_same),
         cmocka_unit_test(the_arrays_say_what_the_json_says),
         cmocka_unit_test(what_arrays_cannot_say_is_noted),
+        cmocka_unit_test(token_types_come_along),
         cmocka_unit_test(templates_and_named_tokens_come_along),
         cmocka_unit_test(wrong_requests_are_named),
         cmocka_unit_test(values_that_do_not_fit_are_named),

@@ -177,6 +177,8 @@ static void a_folder_is_described(void **state) {
     assert_int_equal(fc_json_kind(at(d, "tokenizer")), FC_JSON_NULL);
     assert_false(truth(d, "config.rope_interleaved"));
     assert_int_equal(whole(d, "config.bos"), 1);
+    /* 9,216 elements in matrices, three norms of 32, which are held in f32 */
+    assert_int_equal(whole(d, "memory.weights_held"), 2 * 9216 + 4 * 3 * 32);
     fc_json_close(d);
     gg_write(gg_path("tokenizer.json"), tokenizer, sizeof tokenizer - 1);
     d = inspect_json(gg_path("model.safetensors"));

@@ -181,6 +181,14 @@ static void presets_can_be_cut_down(void **state) {
     (void)state;
 }
 
+static void sizes_that_follow_are_made_to_fit(void **state) {
+    fc_weights *w = make(&(fc_tiny_options){.H = 3}); /* the default of two KV heads does not divide it */
+    (void)state;
+    assert_int_equal(fc_weights_config(w)->G, 3);
+    assert_int_equal(fc_weights_config(w)->E, 20); /* D/H, even */
+    fc_weights_close(w);
+}
+
 static void wrong_options_are_named(void **state) {
     static const struct {
         fc_tiny_options o;
@@ -289,15 +297,25 @@ static void the_tokenizer_works(void **state) {
     fc_weights_close(w);
 }
 
+static int by_text(const void *a, const void *b) {
+    const fc_view_str *x = a, *y = b;
+    int order = memcmp(x->text, y->text, x->size < y->size ? x->size : y->size);
+    return order ? order : (x->size > y->size) - (x->size < y->size);
+}
+
+/* Made-up words run into each other; no token may come twice. */
 static void large_vocabularies_are_filled(void **state) {
-    fc_tiny_options o = {.V = 60000, .D = 32, .L = 1, .F = 32, .type = FC_Q4_0};
+    enum { V = 60000 };
+    static fc_view_str tokens[V];
+    fc_tiny_options o = {.V = V, .D = 32, .L = 1, .F = 32, .type = FC_Q4_0};
     fc_weights *w = make(&o);
     fc_meta m;
     (void)state;
-    assert_true(fc_weights_meta(w, "tokenizer.ggml.tokens", &m));
-    assert_int_equal(m.count, 60000);
+    assert_ok(fc_weights_meta_strings(w, "tokenizer.ggml.tokens", tokens, V));
+    qsort(tokens, V, sizeof *tokens, by_text);
+    for (int i = 1; i < V; i++) assert_true(by_text(&tokens[i - 1], &tokens[i]) < 0);
     assert_true(fc_weights_meta(w, "tokenizer.ggml.merges", &m));
-    assert_int_equal(m.count, 60000 - 259);
+    assert_int_equal(m.count, V - 259);
     fc_weights_close(w);
 }
 
@@ -385,6 +403,7 @@ int main(void) {
         cmocka_unit_test(a_seed_says_everything),
         cmocka_unit_test(presets_have_the_published_sizes),
         cmocka_unit_test(presets_can_be_cut_down),
+        cmocka_unit_test(sizes_that_follow_are_made_to_fit),
         cmocka_unit_test(wrong_options_are_named),
         cmocka_unit_test(merges_build_on_each_other),
         cmocka_unit_test(the_tokenizer_works),
