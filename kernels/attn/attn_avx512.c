@@ -37,7 +37,8 @@ static inline vf v_tanh(vf x) { return fc_tanh_avx512(x); }
 
 static inline vf v_keep(vf x, int lo, int hi) {
     const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    __mmask16 in = _mm512_cmpge_epi32_mask(lane, _mm512_set1_epi32(lo)) & _mm512_cmplt_epi32_mask(lane, _mm512_set1_epi32(hi));
+    __mmask16 in =
+        _mm512_cmpge_epi32_mask(lane, _mm512_set1_epi32(lo)) & _mm512_cmplt_epi32_mask(lane, _mm512_set1_epi32(hi));
     return _mm512_mask_blend_ps(in, _mm512_set1_ps(-__builtin_inff()), x);
 }
 

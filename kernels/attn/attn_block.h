@@ -18,14 +18,14 @@ typedef struct {
 
 /* A thread's scratch. */
 typedef struct {
-    int item, first;         /* the driver's place in the list of units: item, and its first unit */
-    float *k, *v;            /* [E,64], [64,E]: one tile */
-    float *s, *o;            /* [MICRO,64] scores, then weights; [MICRO,E] the tile's output */
-    float *run_o, *tot_o;    /* [BLOCK,E] */
-    float *run_m, *run_l;    /* [BLOCK] max and sum of the run so far */
-    float *tot_m, *tot_l;    /* [BLOCK] and of the runs before it */
-    const float **q;         /* [BLOCK] */
-    int32_t *pos;            /* [BLOCK] */
+    int item, first;      /* the driver's place in the list of units: item, and its first unit */
+    float *k, *v;         /* [E,64], [64,E]: one tile */
+    float *s, *o;         /* [MICRO,64] scores, then weights; [MICRO,E] the tile's output */
+    float *run_o, *tot_o; /* [BLOCK,E] */
+    float *run_m, *run_l; /* [BLOCK] max and sum of the run so far */
+    float *tot_m, *tot_l; /* [BLOCK] and of the runs before it */
+    const float **q;      /* [BLOCK] */
+    int32_t *pos;         /* [BLOCK] */
 } fc_attn_scratch;
 
 typedef struct {

@@ -83,10 +83,11 @@ static fc_status check_items(const fc_attn_args *a) {
             return FC_FAIL(FC_ERR_ARG, "attn: item %d: tile=%d n_tiles=%d row=%d n_rows=%d pages=%d", i, it->tile,
                            it->n_tiles, it->row, it->n_rows, it->pages);
         if (it->n_tiles > 1 && it->tile % FC_ATTN_RUN)
-            return FC_FAIL(FC_ERR_ARG, "attn: item %d: %d tiles from tile %d, which begins no run", i, it->n_tiles, it->tile);
+            return FC_FAIL(FC_ERR_ARG, "attn: item %d: %d tiles from tile %d, which begins no run", i, it->n_tiles,
+                           it->tile);
         if (it->part >= 0 && it->tile / FC_ATTN_RUN != (end - 1) / FC_ATTN_RUN)
-            return FC_FAIL(FC_ERR_ARG, "attn: item %d: tiles %d to %d are several runs in one partial state", i, it->tile,
-                           end - 1);
+            return FC_FAIL(FC_ERR_ARG, "attn: item %d: tiles %d to %d are several runs in one partial state", i,
+                           it->tile, end - 1);
     }
     return FC_OK;
 }
@@ -98,7 +99,8 @@ static fc_status check_args(const fc_attn_args *a) {
         return FC_FAIL(FC_ERR_ARG, "attn: %d query heads are no multiple of %d KV heads", a->H, k->G);
     if (k->E > 256 || k->E % 16) return FC_FAIL(FC_ERR_ARG, "attn: E=%d; a multiple of 16, at most 256", k->E);
     if (a->layer < 0 || a->layer >= k->L || a->T < 1 || a->n_items < 0 || a->n_fold < 0)
-        return FC_FAIL(FC_ERR_ARG, "attn: layer=%d of %d T=%d items=%d fold=%d", a->layer, k->L, a->T, a->n_items, a->n_fold);
+        return FC_FAIL(FC_ERR_ARG, "attn: layer=%d of %d T=%d items=%d fold=%d", a->layer, k->L, a->T, a->n_items,
+                       a->n_fold);
     return check_items(a);
 }
 
@@ -115,7 +117,8 @@ fc_status fc_attn_cpu(fc_stream s, const fc_attn_args *a) {
     int threads = fc_pool_threads(s->pool), units;
     FC_TRY(check_args(a));
     FC_TRY(fc_cpu_scratch(s, fc_attn_scratch_cpu(a->kv->shape.E), "attn"));
-    for (;; j.size /= 2) { /* smaller blocks while threads would wait for one another: a tile is then gathered more often */
+    for (;; j.size /=
+            2) { /* smaller blocks while threads would wait for one another: a tile is then gathered more often */
         units = 0;
         for (int i = 0; i < a->n_items; i++) units += blocks_of(a, &a->items[i], j.size) * a->kv->shape.G;
         if (threads == 1 || units >= 3 * threads || j.size <= SMALLEST_BLOCK) break;
@@ -129,5 +132,6 @@ fc_status fc_attn_cpu(fc_stream s, const fc_attn_args *a) {
 fc_cost fc_attn_cost(const fc_attn_args *a, double tiles, double rows_tiles) {
     const fc_kv_shape *k = &a->kv->shape;
     double tile = (double)FC_ATTN_TILE / k->P * k->G * (double)fc_kv_block_bytes(k);
-    return (fc_cost){.bytes = tiles * tile + 8.0 * a->T * a->H * k->E, .flops = rows_tiles * 4.0 * FC_ATTN_TILE * a->H * k->E};
+    return (fc_cost){.bytes = tiles * tile + 8.0 * a->T * a->H * k->E,
+                     .flops = rows_tiles * 4.0 * FC_ATTN_TILE * a->H * k->E};
 }

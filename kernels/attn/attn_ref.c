@@ -32,7 +32,8 @@ static fc_status one_head(const fc_attn_args *a, int t, int h, const int32_t *pa
     double max = -INFINITY, sum = 0.0, o[256] = {0};
     for (int j = first; j <= pos; j++) {
         double dot = 0.0;
-        if (page[j / s->P] < 0) return FC_FAIL(FC_ERR_ARG, "attn reference: no item covers position %d of row %d", j, t);
+        if (page[j / s->P] < 0)
+            return FC_FAIL(FC_ERR_ARG, "attn reference: no item covers position %d of row %d", j, t);
         fc_kv_get_cpu(a->kv, page[j / s->P], j % s->P, a->layer, g, k, v);
         for (int e = 0; e < E; e++) dot += (double)q[e] * k[e];
         score[j] = a->soft_cap > 0 ? a->soft_cap * tanh(a->scale * dot / a->soft_cap) : a->scale * dot;

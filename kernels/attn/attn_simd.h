@@ -46,11 +46,11 @@ ALWAYS void product(const int R, const int C, const float *const *a, int n, cons
 
 typedef void (*product_fn)(const float *const *a, int n, const float *b, size_t ldb, float *out, size_t ldo);
 
-#define PRODUCT(R, C)                                                                                       \
-    static void product_##R##_##C(const float *const *a, int n, const float *b, size_t ldb, float *out, size_t ldo) { \
-        product(R, C, a, n, b, ldb, out, ldo);                                                              \
+#define PRODUCT(R, C)                                                                                                  \
+    static void product_##R##_##C(const float *const *a, int n, const float *b, size_t ldb, float *out, size_t ldo) {  \
+        product(R, C, a, n, b, ldb, out, ldo);                                                                         \
     }
-#define PRODUCTS(C) PRODUCT(1, C) PRODUCT(2, C) PRODUCT(3, C) PRODUCT(4, C) PRODUCT(5, C) PRODUCT(6, C)
+#define PRODUCTS(C)      PRODUCT(1, C) PRODUCT(2, C) PRODUCT(3, C) PRODUCT(4, C) PRODUCT(5, C) PRODUCT(6, C)
 #define PRODUCT_NAMES(C) product_1_##C, product_2_##C, product_3_##C, product_4_##C, product_5_##C, product_6_##C
 PRODUCTS(1)
 PRODUCTS(2)
@@ -69,7 +69,8 @@ static const product_fn products[V_COLS][MICRO] = {
 };
 
 /* The same over cols columns, a multiple of V_LANES. */
-static void product_wide(int R, const float *const *a, int n, const float *b, size_t ldb, float *out, size_t ldo, int cols) {
+static void product_wide(int R, const float *const *a, int n, const float *b, size_t ldb, float *out, size_t ldo,
+                         int cols) {
     for (int c = 0; c < cols; c += V_COLS * V_LANES) {
         int vecs = (cols - c) / V_LANES < V_COLS ? (cols - c) / V_LANES : V_COLS;
         products[vecs - 1][R - 1](a, n, b + c, ldb, out + c, ldo);
@@ -90,7 +91,8 @@ ALWAYS float load_one(const fc_dtype type, const unsigned char *p, size_t i) {
 
 /* Slots [lo,hi) of one page: K into k[e*TILE + slot], V into v[slot*E + e]. K goes as whole pages, as lanes beyond hi are
  * masked later. A product with a scale is rounded by itself, so vectors and single elements agree. */
-ALWAYS void gather_page(const fc_dtype type, const int P, const fc_kv_block *b, int E, int lo, int hi, float *k, float *v) {
+ALWAYS void gather_page(const fc_dtype type, const int P, const fc_kv_block *b, int E, int lo, int hi, float *k,
+                        float *v) {
     for (int i = 0; i + V_LANES <= P; i += V_LANES) {
         vf scale = type == FC_I8 ? v_load(b->k_scale + i) : v_set1(1.0f);
         for (int e = 0; e < E; e++) {
@@ -161,7 +163,8 @@ static inline void ahead_step(ahead *n) {
 
 /* Scores s in vectors v0 .. v1 (lanes, multiples of V_LANES) become weights exp(x - max); the row sees lanes [lo,hi). */
 static void weigh_row(const fc_attn_args *a, float *s, int v0, int v1, int lo, int hi, float *max, float *sum) {
-    const vf scale = v_set1(a->scale), cap = v_set1(a->soft_cap), per_cap = v_set1(a->soft_cap > 0 ? 1.0f / a->soft_cap : 0.0f);
+    const vf scale = v_set1(a->scale), cap = v_set1(a->soft_cap),
+             per_cap = v_set1(a->soft_cap > 0 ? 1.0f / a->soft_cap : 0.0f);
     vf most = v_set1(-INFINITY), total = v_set1(0.0f), m;
     for (int i = v0; i < v1; i += V_LANES) {
         vf x = v_mul(v_load(s + i), scale);
@@ -283,7 +286,8 @@ static void attn_block(const fc_attn_block *b, const fc_attn_scratch *w) {
         w->run_m[i] = w->tot_m[i] = -INFINITY;
         w->tot_l[i] = 0.0f;
     }
-    since = a->window > 0 && since - a->window + 1 > 0 ? since - a->window + 1 : 0; /* first position that any row sees */
+    /* the first position that any row sees */
+    since = a->window > 0 && since - a->window + 1 > 0 ? since - a->window + 1 : 0;
     if (tile < since / TILE) tile = since / TILE;
     for (; tile < end && tile * TILE <= last; tile++) {
         int t0 = tile * TILE, lo = since > t0 ? since - t0 : 0, hi = last - t0 + 1 < TILE ? last - t0 + 1 : TILE;
@@ -309,5 +313,6 @@ static void attn_fold(const fc_attn_args *a, int f, int h, const fc_attn_scratch
         fold_state(w->run_o, &w->run_m[0], &w->run_l[0], p, p[E], p[E + 1], E);
     }
     close_run(1, E, w);
-    write_row(a->y + ((size_t)a->fold_row[f] * (size_t)a->H + (size_t)h) * (size_t)E, w->tot_o, w->tot_m[0], w->tot_l[0], E);
+    write_row(a->y + ((size_t)a->fold_row[f] * (size_t)a->H + (size_t)h) * (size_t)E, w->tot_o, w->tot_m[0],
+              w->tot_l[0], E);
 }

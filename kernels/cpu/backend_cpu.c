@@ -9,13 +9,15 @@
 
 /* A buffer is preceded by one page that holds its size: buffers stay page-aligned, and free needs no table. */
 enum { HEAD = 4096 };
-static const size_t LARGE = (size_t)4 << 20; /* bytes from which huge pages are asked for: KV is read in scattered pieces */
+/* Bytes from which huge pages are asked for: KV is read in scattered pieces. */
+static const size_t LARGE = (size_t)4 << 20;
 
 static fc_status cpu_alloc(fc_backend *be, size_t bytes, const char *what, void **out) {
     size_t all;
     void *p;
     (void)be;
-    if (!fc_add(bytes, HEAD, &all)) return FC_FAIL(FC_ERR_MEM, "%s: %zu bytes do not fit in the address space", what, bytes);
+    if (!fc_add(bytes, HEAD, &all))
+        return FC_FAIL(FC_ERR_MEM, "%s: %zu bytes do not fit in the address space", what, bytes);
     FC_TRY(fc_pages_alloc(all, what, &p));
     if (all >= LARGE) (void)madvise(p, all, MADV_HUGEPAGE); /* a wish: small pages do as well, up to a fifth slower */
     memcpy(p, &all, sizeof all);
@@ -60,9 +62,11 @@ static fc_status check_limits(const fc_op_limits *l) {
     const struct {
         const char *name;
         int value;
-    } fields[] = {{"rows", l->rows}, {"cols", l->cols}, {"vocab", l->vocab}, {"heads", l->heads}, {"head_dim", l->head_dim}};
+    } fields[] = {
+        {"rows", l->rows}, {"cols", l->cols}, {"vocab", l->vocab}, {"heads", l->heads}, {"head_dim", l->head_dim}};
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
-        if (fields[i].value < 0) return FC_FAIL(FC_ERR_ARG, "cpu backend: limit %s=%d", fields[i].name, fields[i].value);
+        if (fields[i].value < 0)
+            return FC_FAIL(FC_ERR_ARG, "cpu backend: limit %s=%d", fields[i].name, fields[i].value);
     return FC_OK;
 }
 

@@ -87,7 +87,8 @@ void fc_cpu_stream_close(fc_stream s) {
 
 fc_status fc_cpu_workspace(fc_stream s, size_t bytes, const char *what, void **out) {
     if (bytes > s->workspace_bytes)
-        return FC_FAIL(FC_ERR_MEM, "%s: needs %zu bytes of workspace, %zu are reserved", what, bytes, s->workspace_bytes);
+        return FC_FAIL(FC_ERR_MEM, "%s: needs %zu bytes of workspace, %zu are reserved", what, bytes,
+                       s->workspace_bytes);
     *out = s->workspace;
     return FC_OK;
 }

@@ -11,7 +11,8 @@ static bool shape_bytes(const fc_kv_shape *s, size_t *page, size_t *all) {
     size_t n, scales;
     if (!fc_mul((size_t)s->L, (size_t)s->G, &n) || !fc_mul(n, 2 * (size_t)s->P, &n)) return false;
     if (!fc_mul(n, s->type == FC_I8 ? sizeof(float) : 0, &scales)) return false;
-    if (!fc_mul(n, (size_t)s->E, &n) || !fc_mul(n, fc_kv_elem_bytes(s->type), &n) || !fc_add(n, scales, page)) return false;
+    if (!fc_mul(n, (size_t)s->E, &n) || !fc_mul(n, fc_kv_elem_bytes(s->type), &n) || !fc_add(n, scales, page))
+        return false;
     return fc_mul(*page, (size_t)s->n_pages, all);
 }
 
@@ -51,7 +52,8 @@ static float quantise(const float *x, int E, int8_t *code, int stride) {
     const float magic = 12582912.0f;
     float most = 0.0f, scale;
     uint32_t most_bits = 0;
-    for (int e = 0; e < E; e++) { /* as bits, magnitudes order like integers, and infinity and NaN are above all others */
+    for (int e = 0; e < E;
+         e++) { /* as bits, magnitudes order like integers, and infinity and NaN are above all others */
         uint32_t bits;
         memcpy(&bits, &x[e], sizeof bits);
         bits &= 0x7fffffffu;
@@ -117,8 +119,8 @@ static fc_status check_copies(const fc_kv_copy_args *a) {
     for (int m = 0; m < a->M; m++)
         if (a->src[m] < 0 || a->src[m] >= s->n_pages || a->dst[m] < 0 || a->dst[m] >= s->n_pages || a->n[m] < 0 ||
             a->n[m] > s->P)
-            return FC_FAIL(FC_ERR_ARG, "kv_copy: %d slots of page %d to page %d; there are %d pages of %d slots", a->n[m],
-                           a->src[m], a->dst[m], s->n_pages, s->P);
+            return FC_FAIL(FC_ERR_ARG, "kv_copy: %d slots of page %d to page %d; there are %d pages of %d slots",
+                           a->n[m], a->src[m], a->dst[m], s->n_pages, s->P);
     return FC_OK;
 }
 

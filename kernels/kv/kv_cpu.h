@@ -11,8 +11,8 @@
 #include "kernels/kv/kv_buf.h"
 
 typedef struct {
-    unsigned char *k, *v;      /* [E][P], [P][E] in shape.type */
-    float *k_scale, *v_scale;  /* [P] each; NULL unless I8     */
+    unsigned char *k, *v;     /* [E][P], [P][E] in shape.type */
+    float *k_scale, *v_scale; /* [P] each; NULL unless I8     */
 } fc_kv_block;
 
 static inline size_t fc_kv_elem_bytes(fc_dtype t) { return t == FC_F32 ? 4 : t == FC_BF16 ? 2 : 1; }

@@ -67,20 +67,22 @@ fc_status fc_rope_kv_cpu(fc_stream s, const fc_rope_kv_args *a) {
     const fc_kv_shape *k = &a->kv->shape;
     rope_job j = {a, ROWS};
     if (a->T < 1 || a->H < 1 || a->G != k->G || a->E != k->E || a->layer < 0 || a->layer >= k->L)
-        return FC_FAIL(FC_ERR_ARG, "rope_kv: T=%d H=%d G=%d E=%d layer=%d; the store has L=%d G=%d E=%d", a->T, a->H, a->G,
-                       a->E, a->layer, k->L, k->G, k->E);
+        return FC_FAIL(FC_ERR_ARG, "rope_kv: T=%d H=%d G=%d E=%d layer=%d; the store has L=%d G=%d E=%d", a->T, a->H,
+                       a->G, a->E, a->layer, k->L, k->G, k->E);
     if (a->R < 0 || a->R > a->E || a->R % 2) return FC_FAIL(FC_ERR_ARG, "rope_kv: R=%d of E=%d dims", a->R, a->E);
     for (int t = 0; t < a->T; t++)
         if (a->page[t] < 0 || a->page[t] >= k->n_pages || a->slot[t] < 0 || a->slot[t] >= k->P)
             return FC_FAIL(FC_ERR_ARG, "rope_kv: row %d writes slot %d of page %d; there are %d pages of %d slots", t,
                            a->slot[t], a->page[t], k->n_pages, k->P);
-    while (j.rows > 1 && a->T < 2 * j.rows * fc_pool_threads(s->pool)) j.rows /= 2; /* decode: few rows for all threads */
+    while (j.rows > 1 && a->T < 2 * j.rows * fc_pool_threads(s->pool))
+        j.rows /= 2; /* decode: few rows for all threads */
     fc_pool_run(s->pool, (a->T + j.rows - 1) / j.rows, rope_unit, &j);
     return FC_OK;
 }
 
 fc_cost fc_rope_kv_cost(const fc_rope_kv_args *a) {
-    double q = (double)a->T * a->H * a->E, k = (double)a->T * a->G * a->E, rotated = (double)a->T * (a->H + a->G) * a->R;
+    double q = (double)a->T * a->H * a->E, k = (double)a->T * a->G * a->E,
+           rotated = (double)a->T * (a->H + a->G) * a->R;
     double slot = (double)fc_kv_block_bytes(&a->kv->shape) / a->kv->shape.P;
     fc_cost c = {.bytes = 4.0 * (2.0 * q + 2.0 * k) + 4.0 * a->T * a->R + a->T * a->G * slot, .flops = 3.0 * rotated};
     if (a->q_norm) c.flops += 4.0 * q;

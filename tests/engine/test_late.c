@@ -90,8 +90,9 @@ static void every_operator_is_there(void **state) {
     fc_backend *be = open_late();
     (void)state;
     assert_string_equal(be->name, "late");
-    assert_true(be->weight_pack && be->weight_free && be->embed && be->rmsnorm && be->linear && be->rope_table && be->rope_kv &&
-                be->attn && be->glu && be->softcap && be->kv_copy && be->draw && be->logprob && be->top_logprobs);
+    assert_true(be->weight_pack && be->weight_free && be->embed && be->rmsnorm && be->linear && be->rope_table &&
+                be->rope_kv && be->attn && be->glu && be->softcap && be->kv_copy && be->draw && be->logprob &&
+                be->top_logprobs);
     fc_backend_close(be);
 }
 

@@ -101,14 +101,14 @@ static fc_status late_weight_pack(fc_stream s, const fc_weight_part *parts, int 
     return l->inner->weight_pack(l->inner->stream, parts, n_parts, out);
 }
 
-#define LATE_OPERATOR(op, args_type)                               \
-    static fc_status late_##op(fc_stream s, const args_type *a) {  \
-        late *l = late_of(s);                                      \
-        fc_status st;                                              \
-        unlock(l);                                                 \
-        st = l->inner->op(l->inner->stream, a);                    \
-        lock(l);                                                   \
-        return st;                                                 \
+#define LATE_OPERATOR(op, args_type)                                                                                   \
+    static fc_status late_##op(fc_stream s, const args_type *a) {                                                      \
+        late *l = late_of(s);                                                                                          \
+        fc_status st;                                                                                                  \
+        unlock(l);                                                                                                     \
+        st = l->inner->op(l->inner->stream, a);                                                                        \
+        lock(l);                                                                                                       \
+        return st;                                                                                                     \
     }
 LATE_OPERATOR(embed, fc_embed_args)
 LATE_OPERATOR(rmsnorm, fc_rmsnorm_args)

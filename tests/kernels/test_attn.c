@@ -48,8 +48,14 @@ static attn_case some_case(uint64_t *seed, int longest) {
     static const int page[] = {1, 2, 4, 8, 16, 32, 64};
     static const fc_dtype types[] = {FC_F32, FC_BF16, FC_I8};
     int h = test_below(seed, 6), pos[ATTN_ROWS], rows = 1 + test_below(seed, 9);
-    attn_case c = {.type = types[test_below(seed, 3)], .P = page[test_below(seed, 7)], .G = heads[h][0], .H = heads[h][1],
-                   .E = dims[test_below(seed, 6)], .L = 2, .layer = test_below(seed, 2), .seed = fc_rng_next(seed)};
+    attn_case c = {.type = types[test_below(seed, 3)],
+                   .P = page[test_below(seed, 7)],
+                   .G = heads[h][0],
+                   .H = heads[h][1],
+                   .E = dims[test_below(seed, 6)],
+                   .L = 2,
+                   .layer = test_below(seed, 2),
+                   .seed = fc_rng_next(seed)};
     for (int t = 0; t < rows; t++) pos[t] = test_below(seed, longest);
     set_rows(&c, 1 + test_below(seed, 3), rows, pos);
     c.prefix = test_below(seed, longest);
@@ -61,9 +67,10 @@ static attn_case some_case(uint64_t *seed, int longest) {
 }
 
 static void print_case(const attn_case *c, attn_cut cut, const char *level) {
-    print_message("%s cut=%d %s P=%d H=%d G=%d E=%d rows=%d branches=%d prefix=%d window=%d cap=%g pos[0]=%d seed=%llu\n", level,
-                  (int)cut, fc_dtype_name(c->type), c->P, c->H, c->G, c->E, c->rows, c->branches, c->prefix, c->window,
-                  (double)c->soft_cap, c->pos[0], (unsigned long long)c->seed);
+    print_message(
+        "%s cut=%d %s P=%d H=%d G=%d E=%d rows=%d branches=%d prefix=%d window=%d cap=%g pos[0]=%d seed=%llu\n", level,
+        (int)cut, fc_dtype_name(c->type), c->P, c->H, c->G, c->E, c->rows, c->branches, c->prefix, c->window,
+        (double)c->soft_cap, c->pos[0], (unsigned long long)c->seed);
 }
 
 /* Outputs are means of unit normals, so 2e-5 is absolute: attn.h. */
@@ -255,7 +262,8 @@ static void the_first_position_returns_its_value(void **state) {
 }
 
 static void refuses_what_it_cannot_do(void **state) {
-    attn_case c = {.type = FC_F32, .P = 16, .G = 2, .H = 4, .E = 32, .L = 1, .seed = 3, .rows = 1, .branches = 1, .pos = {2000}};
+    attn_case c = {
+        .type = FC_F32, .P = 16, .G = 2, .H = 4, .E = 32, .L = 1, .seed = 3, .rows = 1, .branches = 1, .pos = {2000}};
     float *y = take_y(&c);
     attn_work w;
     fc_stream s = open_stream(FC_CPU_AUTO, 1, c.E), small = NULL;

@@ -104,31 +104,59 @@ static void greedy_tokens(fc_backend *be, int32_t *out) {
         tokens[t] = test_below(&seed, V);
         pos[t] = slot[t] = item_rows[t] = t;
         on_page[t] = 1;
-        rows[t] = (fc_draw_row){.row = t, .member = t, .n_members = 1, .top_p = 1.0f, .typical_p = 1.0f, .repetition = 1.0f};
+        rows[t] =
+            (fc_draw_row){.row = t, .member = t, .n_members = 1, .top_p = 1.0f, .typical_p = 1.0f, .repetition = 1.0f};
         members[t] = (fc_draw_member){.seed = 1};
     }
     for (int d = 0; d < D; d++) ones[d] = 1.0f;
     for (int i = 0; i < E / 2; i++) inv_freq[i] = 1.0f / (float)(1 << i);
     assert_ok(fc_kv_bytes(&kv.shape, &kv_bytes));
     kv.base = put(be, NULL, kv_bytes);
-    x = put(be, NULL, sizeof(float) * T * D), h = put(be, NULL, sizeof(float) * T * D), y = put(be, NULL, sizeof(float) * T * D);
+    x = put(be, NULL, sizeof(float) * T * D), h = put(be, NULL, sizeof(float) * T * D),
+    y = put(be, NULL, sizeof(float) * T * D);
     q = put(be, NULL, sizeof(float) * T * QKV), cs = put(be, NULL, sizeof(float) * T * E);
-    logits = put(be, NULL, sizeof(float) * T * V), lp = put(be, NULL, sizeof(float) * T), d_token = put(be, NULL, sizeof tokens);
+    logits = put(be, NULL, sizeof(float) * T * V), lp = put(be, NULL, sizeof(float) * T),
+    d_token = put(be, NULL, sizeof tokens);
     norm = put(be, ones, sizeof ones), freq = put(be, inv_freq, sizeof inv_freq);
     d_tokens = put(be, tokens, sizeof tokens), d_pos = put(be, pos, sizeof pos);
     {
         const fc_embed_args embed_args = {.y = x, .tokens = d_tokens, .w = embed, .scale = 1.0f, .T = T};
         const fc_rmsnorm_args norm_args = {.y = h, .x = x, .w = norm, .eps = 1e-5f, .T = T, .D = D};
         const fc_linear_args qkv_args = {.y = q, .x = h, .w = qkv, .T = T};
-        const fc_rope_table_args table_args = {.cs = cs, .pos = d_pos, .inv_freq = freq, .mscale = 1.0f, .T = T, .R = E};
-        const fc_rope_kv_args rope_args = {.qkv = q, .cs = cs, .page = put(be, on_page, sizeof on_page),
-                                           .slot = put(be, slot, sizeof slot), .kv = &kv, .T = T, .H = H, .G = G, .E = E, .R = E};
-        const fc_attn_args attn_args = {.y = y, .q = q, .kv = &kv, .pos = d_pos, .pages = put(be, pages, sizeof pages),
-                                        .items = put(be, &item, sizeof item), .item_rows = put(be, item_rows, sizeof item_rows),
-                                        .n_items = 1, .T = T, .H = H, .ldq = QKV, .scale = 0.25f};
+        const fc_rope_table_args table_args = {
+            .cs = cs, .pos = d_pos, .inv_freq = freq, .mscale = 1.0f, .T = T, .R = E};
+        const fc_rope_kv_args rope_args = {.qkv = q,
+                                           .cs = cs,
+                                           .page = put(be, on_page, sizeof on_page),
+                                           .slot = put(be, slot, sizeof slot),
+                                           .kv = &kv,
+                                           .T = T,
+                                           .H = H,
+                                           .G = G,
+                                           .E = E,
+                                           .R = E};
+        const fc_attn_args attn_args = {.y = y,
+                                        .q = q,
+                                        .kv = &kv,
+                                        .pos = d_pos,
+                                        .pages = put(be, pages, sizeof pages),
+                                        .items = put(be, &item, sizeof item),
+                                        .item_rows = put(be, item_rows, sizeof item_rows),
+                                        .n_items = 1,
+                                        .T = T,
+                                        .H = H,
+                                        .ldq = QKV,
+                                        .scale = 0.25f};
         const fc_linear_args head_args = {.y = logits, .x = y, .w = head, .T = T};
-        const fc_draw_args draw_args = {.token = d_token, .logprob = lp, .logits = logits, .rows = put(be, rows, sizeof rows),
-                                        .members = put(be, members, sizeof members), .R = T, .V = V, .n_rows = T, .M = T};
+        const fc_draw_args draw_args = {.token = d_token,
+                                        .logprob = lp,
+                                        .logits = logits,
+                                        .rows = put(be, rows, sizeof rows),
+                                        .members = put(be, members, sizeof members),
+                                        .R = T,
+                                        .V = V,
+                                        .n_rows = T,
+                                        .M = T};
         before = fc_alloc_count();
         assert_ok(be->embed(be->stream, &embed_args));
         assert_ok(be->rmsnorm(be->stream, &norm_args));
@@ -146,7 +174,8 @@ static void greedy_tokens(fc_backend *be, int32_t *out) {
         be->free(be, (void *)(uintptr_t)attn_args.item_rows), be->free(be, (void *)(uintptr_t)draw_args.rows);
         be->free(be, (void *)(uintptr_t)draw_args.members);
     }
-    be->free(be, x), be->free(be, h), be->free(be, y), be->free(be, q), be->free(be, cs), be->free(be, logits), be->free(be, lp);
+    be->free(be, x), be->free(be, h), be->free(be, y), be->free(be, q), be->free(be, cs), be->free(be, logits),
+        be->free(be, lp);
     be->free(be, d_token), be->free(be, norm), be->free(be, freq), be->free(be, d_tokens), be->free(be, d_pos);
     be->free(be, kv.base);
     be->weight_free(embed), be->weight_free(head), be->weight_free(qkv);

@@ -22,7 +22,8 @@ static void a_stream_never_says_auto(void **state) {
     for (int i = FC_CPU_AUTO; i <= FC_CPU_AVX512; i++) {
         fc_stream s = NULL;
         if (i > (int)fc_cpu_best()) {
-            assert_fails(fc_cpu_stream_open((fc_cpu_level)i, 1, 64, 64, &s), FC_ERR_UNSUPPORTED, fc_cpu_level_name((fc_cpu_level)i));
+            assert_fails(fc_cpu_stream_open((fc_cpu_level)i, 1, 64, 64, &s), FC_ERR_UNSUPPORTED,
+                         fc_cpu_level_name((fc_cpu_level)i));
             continue;
         }
         assert_ok(fc_cpu_stream_open((fc_cpu_level)i, 1, 64, 64, &s));

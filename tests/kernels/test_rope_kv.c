@@ -18,8 +18,8 @@ static float *floats(size_t n) {
     return p;
 }
 
-static void case_open(rope_case *c, fc_dtype type, int T, int H, int G, int E, int R, int P, bool norm, bool interleaved,
-                      uint64_t seed) {
+static void case_open(rope_case *c, fc_dtype type, int T, int H, int G, int E, int R, int P, bool norm,
+                      bool interleaved, uint64_t seed) {
     int n_pages = T / P + 2;
     size_t bytes, n = (size_t)T * (size_t)((H + 2 * G) * E);
     float inv_freq[256];
@@ -43,9 +43,21 @@ static void case_open(rope_case *c, fc_dtype type, int T, int H, int G, int E, i
     for (int i = 0; i < R / 2; i++) inv_freq[i] = powf(10000.0f, -2.0f * (float)i / (float)R);
     table = (fc_rope_table_args){.cs = c->cs, .pos = c->pos, .inv_freq = inv_freq, .mscale = 1.0f, .T = T, .R = R};
     assert_ok(fc_rope_table_ref(NULL, &table));
-    c->a = (fc_rope_kv_args){.qkv = c->qkv, .cs = c->cs, .page = c->page, .slot = c->slot, .q_norm = norm ? c->q_norm : NULL,
-                             .k_norm = norm ? c->k_norm : NULL, .kv = &c->kv, .layer = 1, .T = T, .H = H, .G = G, .E = E,
-                             .R = R, .eps = 0.25f, .interleaved = interleaved};
+    c->a = (fc_rope_kv_args){.qkv = c->qkv,
+                             .cs = c->cs,
+                             .page = c->page,
+                             .slot = c->slot,
+                             .q_norm = norm ? c->q_norm : NULL,
+                             .k_norm = norm ? c->k_norm : NULL,
+                             .kv = &c->kv,
+                             .layer = 1,
+                             .T = T,
+                             .H = H,
+                             .G = G,
+                             .E = E,
+                             .R = R,
+                             .eps = 0.25f,
+                             .interleaved = interleaved};
 }
 
 static void case_close(rope_case *c) {
@@ -68,11 +80,12 @@ static void assert_head_near(const float *x, const float *ref, int E, const char
     for (int e = 0; e < E; e++) most = fmaxf(most, fabsf(ref[e]));
     for (int e = 0; e < E; e++)
         if (!(fabsf(x[e] - ref[e]) <= 1e-6f * most))
-            fail_msg("%s, element %d: %.9g, reference %.9g, largest %.9g", what, e, (double)x[e], (double)ref[e], (double)most);
+            fail_msg("%s, element %d: %.9g, reference %.9g, largest %.9g", what, e, (double)x[e], (double)ref[e],
+                     (double)most);
 }
 
-static const int shapes[][6] = {{1, 1, 1, 16, 16, 16},  {3, 9, 3, 64, 64, 16},   {33, 4, 1, 256, 256, 8}, {17, 2, 2, 96, 64, 64},
-                                {5, 2, 1, 128, 32, 32}, {20, 6, 2, 48, 0, 4}}; /* T H G E R P */
+static const int shapes[][6] = {{1, 1, 1, 16, 16, 16},  {3, 9, 3, 64, 64, 16},  {33, 4, 1, 256, 256, 8},
+                                {17, 2, 2, 96, 64, 64}, {5, 2, 1, 128, 32, 32}, {20, 6, 2, 48, 0, 4}}; /* T H G E R P */
 
 static void matches_the_reference(void **state) {
     (void)state;

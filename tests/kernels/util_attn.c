@@ -65,8 +65,8 @@ typedef struct {
     const attn_case *c;
     attn_work *w;
     attn_cut cut;
-    int n_rows;                 /* of item_rows */
-    int slots[ATTN_ROWS];       /* items of each row */
+    int n_rows;           /* of item_rows */
+    int slots[ATTN_ROWS]; /* items of each row */
 } planner;
 
 /* Items for tiles [a,b) of a table and the rows marked in `in`. */
@@ -157,10 +157,23 @@ void attn_work_open(const attn_case *c, attn_cut cut, float *y, attn_work *w) {
         for (int i = 0; i < c->H * c->E; i++) w->q[t * ldq + i] = 2.0f * test_normal(&s);
         w->pos[t] = c->pos[t];
     }
-    w->args = (fc_attn_args){.y = y, .q = w->q, .kv = &w->kv, .pos = w->pos, .pages = w->pages, .items = w->items,
-                             .item_rows = w->item_rows, .fold_row = w->fold_row, .fold_off = w->fold_off,
-                             .fold_slot = w->fold_slot, .layer = c->layer, .T = c->rows, .H = c->H, .ldq = ldq,
-                             .window = c->window, .scale = 1.0f / sqrtf((float)c->E), .soft_cap = c->soft_cap};
+    w->args = (fc_attn_args){.y = y,
+                             .q = w->q,
+                             .kv = &w->kv,
+                             .pos = w->pos,
+                             .pages = w->pages,
+                             .items = w->items,
+                             .item_rows = w->item_rows,
+                             .fold_row = w->fold_row,
+                             .fold_off = w->fold_off,
+                             .fold_slot = w->fold_slot,
+                             .layer = c->layer,
+                             .T = c->rows,
+                             .H = c->H,
+                             .ldq = ldq,
+                             .window = c->window,
+                             .scale = 1.0f / sqrtf((float)c->E),
+                             .soft_cap = c->soft_cap};
     cut_all(&p, per_branch);
     plan_fold(&p);
     w->args.part = w->part;

@@ -21,10 +21,10 @@ typedef struct {
 } attn_case;
 
 typedef enum {
-    CUT_WHOLE,  /* one item for all rows of a branch       */
-    CUT_ALONE,  /* one item for each row                   */
-    CUT_RUNS,   /* shared prefix apart; longest legal items */
-    CUT_TILES,  /* the same, every tile an item            */
+    CUT_WHOLE, /* one item for all rows of a branch       */
+    CUT_ALONE, /* one item for each row                   */
+    CUT_RUNS,  /* shared prefix apart; longest legal items */
+    CUT_TILES, /* the same, every tile an item            */
     CUT_COUNT
 } attn_cut;
 
