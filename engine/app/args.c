@@ -85,6 +85,27 @@ static fc_status take(arg *a, const char *text) {
     return FC_FAIL(FC_ERR_INTERNAL, "--%s: not an option", a->name);
 }
 
+/* getopt_long takes any unambiguous beginning of a name; a later option would then change what a script says. */
+static fc_status refuse_abbreviations(const command *c, int argc, char **argv) {
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        const char *text = argv[i];
+        size_t n = strcspn(text, "=");
+        const arg *a = NULL;
+        if (text[0] != '-' || !text[1]) continue;
+        for (size_t k = 0; k < c->n_args && !a; k++) {
+            const arg *it = &c->args[k];
+            bool long_name = text[1] == '-' && strlen(it->name) == n - 2 && memcmp(text + 2, it->name, n - 2) == 0;
+            bool short_name = text[1] != '-' && it->letter && it->letter == text[1];
+            if (it->kind != ARG_HEADING && (long_name || short_name)) a = it;
+        }
+        if (!a && text[1] == '-' && strcmp(text, "--help") != 0)
+            return FC_FAIL(FC_ERR_ARG, "unknown option %.*s; see --help", (int)n, text);
+        if (a && a->kind != ARG_FLAG && (text[1] == '-' ? !text[n] : !text[2]))
+            i++; /* its value, whatever that looks like */
+    }
+    return FC_OK;
+}
+
 fc_status args_parse(command *c, int argc, char **argv, int *rest, bool *help) {
     struct option longs[MAX_ARGS];
     char shorts[2 * MAX_ARGS + 4] = ":h";
@@ -92,6 +113,7 @@ fc_status args_parse(command *c, int argc, char **argv, int *rest, bool *help) {
     int o;
     *help = false;
     FC_ASSERT(c->n_args + 2 < MAX_ARGS);
+    FC_TRY(refuse_abbreviations(c, argc, argv));
     for (size_t i = 0; i < c->n_args; i++) {
         const arg *a = &c->args[i];
         if (a->kind == ARG_HEADING) continue;
@@ -116,8 +138,7 @@ fc_status args_parse(command *c, int argc, char **argv, int *rest, bool *help) {
         if (o == ':') return FC_FAIL(FC_ERR_ARG, "%s: a value is missing", argv[optind - 1]);
         if (o == '?') {
             if (optopt && optopt < LONG_BASE) return FC_FAIL(FC_ERR_ARG, "unknown option -%c; see --help", optopt);
-            return FC_FAIL(FC_ERR_ARG, "unknown option %s, or a value where none is taken; see --help",
-                           argv[optind - 1]);
+            return FC_FAIL(FC_ERR_ARG, "%s: it takes no value; see --help", argv[optind - 1]);
         }
         if (o >= LONG_BASE) a = &c->args[o - LONG_BASE];
         for (size_t i = 0; !a && i < c->n_args; i++)

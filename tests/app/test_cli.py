@@ -216,6 +216,10 @@ class Cli(unittest.TestCase):
         b = ("bestof", "--novelty", m, "--alignment", "none", "--prompt", "x")
         self.refused(2, "unknown command", "fly")
         self.refused(2, "unknown option --fly", *b, "--fly")
+        self.refused(2, "unknown option --mode", "run", "--model", m, "--prompt", "x", "--mode", "judge")
+        self.refused(2, "unknown option --thread", *b, "--thread", 1)  # no abbreviations
+        self.refused(2, "takes no value", *b, "--ignore-eos=yes")
+        self.ok("bestof", "--novelty", m, "--alignment", "none", "--prompt", "--fly", "-n", 1)  # a value may look like one
         self.refused(2, "--novelty", "bestof", "--alignment", "none", "--prompt", "x")
         self.refused(2, "--alignment", "bestof", "--novelty", m, "--prompt", "x")
         self.refused(2, "give the prompt once", "bestof", "--novelty", m, "--alignment", "none")
