@@ -174,7 +174,7 @@ static fc_status open_metadata(const fc_weights *w, parts *p, fc_tok **out) {
     return fc_tok_open(&p->spec, out);
 }
 
-fc_status fc_model_tok_open(const fc_weights *w, fc_tok **out) {
+static fc_status open_any(const fc_weights *w, fc_tok **out) {
     parts p = {0};
     fc_meta m;
     fc_status st;
@@ -188,6 +188,13 @@ fc_status fc_model_tok_open(const fc_weights *w, fc_tok **out) {
     st = open_metadata(w, &p, out);
     parts_fini(&p);
     return st;
+}
+
+fc_status fc_model_tok_open(const fc_weights *w, fc_tok **out) {
+    const fc_model_config *c = fc_weights_config(w);
+    FC_TRY(open_any(w, out));
+    fc_tok_default_ends(*out, c->bos, c->n_eos > 0 ? c->eos[0] : -1);
+    return FC_OK;
 }
 
 /* ---- chat template --------------------------------------------------------------------------------------- */

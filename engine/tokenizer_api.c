@@ -115,7 +115,7 @@ fc_status fc_tokenizer_chat(const fc_tokenizer *t, const fc_message *messages, s
     fc_chat_template chat;
     fc_chat_prompt prompt = {0};
     fc_chat_message *list = NULL;
-    fc_str bos = {0};
+    fc_str bos = {0}, eos = {0};
     void *p;
     fc_status st;
     if (t->chat.size == 0) return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: the model has no chat template", t->name);
@@ -127,10 +127,13 @@ fc_status fc_tokenizer_chat(const fc_tokenizer *t, const fc_message *messages, s
         list[i] = (fc_chat_message){.role = messages[i].role, .content = content, .size = strlen(content)};
     }
     st = fc_tok_bos(t->tok) < 0 ? FC_OK : fc_tok_piece(t->tok, fc_tok_bos(t->tok), true, &bos);
+    if (!st && fc_tok_eos(t->tok) >= 0) st = fc_tok_piece(t->tok, fc_tok_eos(t->tok), true, &eos);
+    if (!st && eos.size > 0 && eos.size < sizeof chat.eos) memcpy(chat.eos, eos.data, eos.size + 1);
     if (!st) st = fc_chat_render(&chat, list, n, fc_str_text(&bos), add_generation_prompt, &prompt);
     if (!st) st = pack(&prompt, pieces, n_pieces);
     fc_chat_prompt_fini(&prompt);
     fc_str_fini(&bos);
+    fc_str_fini(&eos);
     fc_free(list);
     return st;
 }

@@ -198,7 +198,10 @@ static void make_digest(fc_tok *t) {
     for (size_t i = 0; i < t->vocab.size; i++) {
         const fc_vocab_entry *e = &t->vocab.entries[i];
         if (!e->text) continue;
-        hash(t, (uint64_t)i << 2 | (uint64_t)e->model << 1 | (uint64_t)e->special);
+        /* not e->model: an added token is cut out of the text before the model sees it, so whether it could yield
+         * it makes no difference */
+        hash(t, (uint64_t)i << 4 | (uint64_t)(e->type == FC_TOK_BYTE) << 2 | (uint64_t)(e->type == FC_TOK_UNUSED) << 1 |
+                    (uint64_t)e->special);
         hash_text(t, e->text, e->size);
         if (scored) hash(t, bits(e->score));
     }

@@ -113,7 +113,7 @@ static fc_status add_pieces(fc_tok *t, const fc_tok_spec *spec) {
         if (type == FC_TOK_NORMAL && score < least) least = score;
     }
     t->unk_score = (double)(float)(least - 10.0); /* SentencePiece's penalty of an unknown character */
-    t->float_sums = true;
+    t->float_sums = spec->model == FC_TOK_UNIGRAM;
     return FC_OK;
 }
 

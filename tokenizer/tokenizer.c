@@ -151,6 +151,11 @@ fc_status fc_tok_encode(const fc_tok *t, const char *text, size_t size, unsigned
     return st;
 }
 
+void fc_tok_default_ends(fc_tok *t, int32_t bos, int32_t eos) {
+    if (t->bos < 0 && bos >= 0 && (size_t)bos < t->vocab.size) t->bos = bos;
+    if (t->eos < 0 && eos >= 0 && (size_t)eos < t->vocab.size) t->eos = eos;
+}
+
 /* ---- questions ------------------------------------------------------------------------------------------- */
 
 size_t fc_tok_size(const fc_tok *t) { return t->vocab.size; }

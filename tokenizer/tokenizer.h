@@ -48,6 +48,9 @@ typedef struct {
 fc_status fc_tok_open(const fc_tok_spec *spec, fc_tok **out);
 fc_status fc_tok_open_json(const char *path, fc_tok **out); /* tokenizer.json, Hugging Face */
 fc_status fc_tok_open_json_text(const char *name, const char *text, size_t size, fc_tok **out);
+/* Right after open: names BOS and EOS where the tokenizer's own file did not (a tokenizer.json without a template does
+ * not). -1, and ids that it does not have, change nothing. */
+void fc_tok_default_ends(fc_tok *t, int32_t bos, int32_t eos);
 void fc_tok_close(fc_tok *t); /* NULL is fine */
 
 enum {
