@@ -1,5 +1,8 @@
 #include "engine/admit.h"
 
+/* Scoring takes the alignment prompt's table and at least one candidate's. */
+enum { SCORE_TABLES = 2 };
+
 static int slots_of(const fc_lane *l) { return fc_kv_store(l->kv)->shape.P; }
 
 /* Ids that one candidate may have in the alignment tokenizer. Another tokenizer may need more than were drawn; four times
@@ -49,7 +52,8 @@ static fc_status check_pages(const fc_lane *l, int64_t pages, const fc_job *j, c
 fc_status fc_sched_can_run(const fc_sched *s, const fc_job *j) {
     fc_need n = fc_need_of(s, j);
     bool shared = fc_sched_shared(s);
-    int tables = n.draw_tables + (shared && j->score ? 2 : 0);
+    int score = j->score ? SCORE_TABLES : 0, tables = n.draw_tables + (shared ? score : 0);
+    if (tables < score) tables = score;
     if (tables > s->max_branches)
         return FC_FAIL(FC_ERR_ARG, "request: n = %d needs %d branches; max_branches is %d", j->n, tables,
                        s->max_branches);
@@ -70,7 +74,7 @@ bool fc_admit_try(fc_sched *s, fc_job *j) {
     free_pages[0] -= n.draw_pages;
     free_tables[0] -= n.draw_tables;
     if (j->score) {
-        if (n.base_pages + n.tail_pages > free_pages[a] || free_tables[a] < 2) return false;
+        if (n.base_pages + n.tail_pages > free_pages[a] || free_tables[a] < SCORE_TABLES) return false;
         while (slot < s->max_jobs && s->slots[slot]) slot++;
         if (slot == s->max_jobs) return false;
         s->slots[slot] = true;

@@ -86,9 +86,7 @@ static fc_accounting account(const fc_job *j) {
             a.rows_flat_decode += (int64_t)p->votes * (p->n - 1);
         }
         if (j->score) {
-            int tail = j->mode < FC_SCORE_REWARD ? (p->n_score_ids > 0 ? p->n_score_ids - 1 : 0)
-                                                 : p->n_score_ids + j->n_suffix;
-            a.rows_flat_score += (int64_t)p->votes * ((int64_t)j->n_align + tail);
+            a.rows_flat_score += (int64_t)p->votes * ((int64_t)j->n_align + fc_job_tail_rows(j, p));
         }
     }
     return a;

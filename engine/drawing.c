@@ -33,14 +33,21 @@ static size_t held_back(const fc_job *j, const fc_str *text) {
     return 0;
 }
 
+/* A model may have more rows of embeddings than its tokenizer has ids: those draw as any other and have no text. */
+static fc_status put_text(const fc_sched *s, fc_path *p, int32_t id) {
+    if ((size_t)id >= fc_tok_size(s->tok[FC_NOVELTY])) return FC_OK;
+    return fc_tok_stream_put(&p->stream, id, &p->text);
+}
+
 /* Adds one id's text; *stopped when a stop string is complete: the text is cut there. */
-static fc_status grow_text(fc_job *j, fc_path *p, int32_t id, bool *stopped) {
+static fc_status grow_text(const fc_sched *s, fc_job *j, fc_path *p, int32_t id, bool *stopped) {
     size_t before = p->text.size, from, at;
     *stopped = false;
     if (!keeps_text(j)) return FC_OK;
-    FC_TRY(fc_tok_stream_put(&p->stream, id, &p->text));
-    from = before > j->longest_stop ? before - j->longest_stop : 0;
-    at = j->sampling.n_stop ? find_stop(j, &p->text, from) : SIZE_MAX;
+    FC_TRY(put_text(s, p, id));
+    from = before >= j->longest_stop ? before - j->longest_stop + 1 : 0; /* what ends in the new text */
+    /* before min_tokens a stop string is text like any other */
+    at = j->sampling.n_stop && p->n >= j->sampling.min_tokens ? find_stop(j, &p->text, from) : SIZE_MAX;
     if (at != SIZE_MAX) {
         p->text.size = at;
         p->text.data[at] = '\0';
@@ -52,8 +59,8 @@ static fc_status grow_text(fc_job *j, fc_path *p, int32_t id, bool *stopped) {
 /* ---- finishing ---- */
 
 static fc_status final_text(fc_sched *s, fc_job *j, fc_path *p, bool cut) {
-    if (keeps_text(j)) return cut ? FC_OK : fc_tok_stream_finish(&p->stream, &p->text);
-    return fc_tok_decode(s->tok[FC_NOVELTY], p->ids, (size_t)p->n_text, false, &p->text);
+    for (int i = 0; !keeps_text(j) && i < p->n_text; i++) FC_TRY(put_text(s, p, p->ids[i]));
+    return cut ? FC_OK : fc_tok_stream_finish(&p->stream, &p->text);
 }
 
 /* The candidate's ids for the alignment model: as drawn, or its text tokenised apart from the prompt. */
@@ -67,6 +74,10 @@ static fc_status score_ids(fc_sched *s, fc_job *j, fc_path *p) {
     if (s->same_tokenizer) {
         p->score_ids = p->ids;
         p->n_score_ids = p->n_text;
+        for (int i = 0; i < p->n_text; i++)
+            if (p->ids[i] >= c->V)
+                return FC_FAIL(FC_ERR_ARG, "candidate: id %d was drawn; the alignment model's vocabulary has %d ids",
+                               p->ids[i], c->V);
         return FC_OK;
     }
     FC_TRY(fc_prompt_encode(s->tok[FC_ALIGNMENT], c->V, &text, false, "candidate", &ids, &n));
@@ -145,11 +156,12 @@ static fc_status extend(fc_sched *s, fc_job *j, int path, int32_t id, float logp
     p->n++;
     *over = true;
     if (fc_job_is_end(j, id)) {
+        send_token(s, j, path, true); /* with the text that was held back as a possible stop string */
         fc_drawing_finish_path(s, j, path, FC_FINISH_STOP, true);
         return FC_OK;
     }
-    FC_TRY(grow_text(j, p, id, &stopped));
-    if (stopped && p->n >= j->sampling.min_tokens) {
+    FC_TRY(grow_text(s, j, p, id, &stopped));
+    if (stopped) {
         send_token(s, j, path, true);
         fc_drawing_finish_path(s, j, path, FC_FINISH_STOP, false);
         return FC_OK;

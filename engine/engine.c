@@ -36,8 +36,8 @@ struct fc_engine {
     pthread_mutex_t lock; /* guards the queue below */
     pthread_cond_t work, idle;
     fc_job *inbox, **inbox_tail;
-    uint64_t *cancels;
-    size_t n_cancels, cap_cancels;
+    uint64_t *live, *cancels; /* [max_requests] ids accepted and not ended; those to be cancelled */
+    int n_cancels;
     uint64_t next_id;
     int unfinished, max_requests; /* accepted and not yet ended */
     bool stop, draining;
@@ -100,9 +100,11 @@ static void on_done(void *arg, fc_job *j) {
     ev.error = j->error;
     if (j->failed) ev.result = NULL;
     count_used_pages(e);
-    fc_events_put(&e->events, &ev, false);
-    pthread_mutex_lock(&e->lock);
+    pthread_mutex_lock(&e->lock); /* who polls this event may submit the next request at once */
+    for (int i = 0; i < e->unfinished; i++)
+        if (e->live[i] == j->id) e->live[i] = e->live[e->unfinished - 1];
     e->unfinished--;
+    fc_events_put(&e->events, &ev, false);
     pthread_cond_broadcast(&e->idle);
     pthread_mutex_unlock(&e->lock);
 }
@@ -115,7 +117,7 @@ static void take_inbox(fc_engine *e) {
         fc_sched_submit(&e->sched, j);
     }
     e->inbox_tail = &e->inbox;
-    for (size_t i = 0; i < e->n_cancels; i++) fc_sched_cancel(&e->sched, e->cancels[i]);
+    for (int i = 0; i < e->n_cancels; i++) fc_sched_cancel(&e->sched, e->cancels[i]);
     e->n_cancels = 0;
 }
 
@@ -191,7 +193,8 @@ static fc_status lane_options(const fc_engine_options *o, const fc_model_config 
         .max_jobs = max_jobs,
     };
     FC_TRY(fc_kv_type_parse(kv, &out->kv_type));
-    if (out->ctx > c->ctx) out->ctx = c->ctx;
+    if (out->ctx > c->ctx)
+        return FC_FAIL(FC_ERR_ARG, "ctx = %d; model %s was made for %d positions", out->ctx, c->name, c->ctx);
     if (out->page_slots != 8 && out->page_slots != 16 && out->page_slots != 32 && out->page_slots != 64)
         return FC_FAIL(FC_ERR_ARG, "page_slots = %d; 8, 16, 32 and 64 are possible", out->page_slots);
     return pool_pages(o, c, out, &out->kv_pages);
@@ -220,7 +223,7 @@ static fc_status check_options(const fc_engine_options *o) {
 static fc_status load_files(fc_engine *e, const fc_engine_options *o) {
     const char *paths[2] = {o->novelty, o->alignment};
     e->has_alignment = o->alignment != NULL;
-    e->shared = o->alignment && strcmp(o->novelty, o->alignment) == 0;
+    e->shared = o->alignment && fc_path_same(o->novelty, o->alignment);
     for (int i = 0; i < (e->has_alignment && !e->shared ? 2 : 1); i++) {
         FC_TRY(fc_weights_open(paths[i], &e->models[i].weights));
         FC_TRY(fc_model_tok_open(e->models[i].weights, &e->models[i].tok));
@@ -234,7 +237,12 @@ static fc_status load_models(fc_engine *e, const fc_engine_options *o, fc_backen
     fc_op_limits limits = {0};
     fc_lane_options lane[2];
     fc_cpu_level level;
+    void *p;
     e->max_requests = o->max_requests ? o->max_requests : 256;
+    FC_TRY(fc_alloc((size_t)e->max_requests, sizeof *e->live, "request ids", &p));
+    e->live = p;
+    FC_TRY(fc_alloc((size_t)e->max_requests, sizeof *e->cancels, "request ids", &p));
+    e->cancels = p;
     for (int i = 0; i < n; i++) {
         const fc_tensor *t = fc_weights_find(e->models[i].weights, "blk.0.attn_q.weight");
         FC_TRY(
@@ -253,6 +261,8 @@ static fc_status load_models(fc_engine *e, const fc_engine_options *o, fc_backen
     return FC_OK;
 }
 
+static fc_status fits(const void *sched, const fc_job *j) { return fc_sched_can_run(sched, j); }
+
 static fc_status start(fc_engine *e) {
     loaded *a = e->has_alignment ? &e->models[e->shared ? 0 : 1] : NULL;
     const fc_tok *const tok[2] = {e->models[0].tok, a ? a->tok : NULL};
@@ -264,7 +274,9 @@ static fc_status start(fc_engine *e) {
     e->rules = (fc_job_rules){.tok = {tok[0], tok[1]},
                               .same_tokenizer = same,
                               .reward_head = a && a->model->reward,
-                              .max_branches = max_branches};
+                              .max_branches = max_branches,
+                              .fits = fits,
+                              .fits_arg = &e->sched};
     for (int i = 0; i < 2; i++)
         if (lanes[i]) {
             e->rules.cfg[i] = &lanes[i]->model->cfg;
@@ -330,6 +342,7 @@ void fc_engine_close(fc_engine *e) {
     fc_backend_close(e->be);
     fc_events_close(&e->events);
     fc_free(e->cancels);
+    fc_free(e->live);
     pthread_cond_destroy(&e->idle);
     pthread_cond_destroy(&e->work);
     pthread_mutex_destroy(&e->lock);
@@ -340,13 +353,7 @@ void fc_engine_close(fc_engine *e) {
 
 fc_status fc_submit(fc_engine *e, const fc_request *r, uint64_t *id) {
     fc_job *j;
-    fc_status st;
     FC_TRY(fc_job_open(&e->rules, r, &j));
-    st = fc_sched_can_run(&e->sched, j);
-    if (st) {
-        fc_job_close(j);
-        return st;
-    }
     pthread_mutex_lock(&e->lock);
     if (e->draining || e->unfinished >= e->max_requests) {
         bool draining = e->draining;
@@ -360,25 +367,23 @@ fc_status fc_submit(fc_engine *e, const fc_request *r, uint64_t *id) {
     *id = j->id; /* before the engine thread can send its first event */
     *e->inbox_tail = j;
     e->inbox_tail = &j->next;
-    e->unfinished++;
+    e->live[e->unfinished++] = j->id;
     pthread_cond_broadcast(&e->work);
     pthread_mutex_unlock(&e->lock);
     return FC_OK;
 }
 
 fc_status fc_cancel(fc_engine *e, uint64_t id) {
-    void *list;
-    fc_status st;
+    bool live = false;
     pthread_mutex_lock(&e->lock);
-    list = e->cancels;
-    st = fc_grow(&list, &e->cap_cancels, e->n_cancels + 1, sizeof *e->cancels, "cancel");
-    if (!st) {
-        e->cancels = list;
+    for (int i = 0; i < e->unfinished; i++) live = live || e->live[i] == id;
+    for (int i = 0; i < e->n_cancels; i++) live = live && e->cancels[i] != id; /* once is enough, and bounds the list */
+    if (live) {
         e->cancels[e->n_cancels++] = id;
         pthread_cond_broadcast(&e->work);
     }
     pthread_mutex_unlock(&e->lock);
-    return st;
+    return FC_OK;
 }
 
 fc_status fc_drain(fc_engine *e) {

@@ -240,7 +240,8 @@ typedef struct {
     int candidate;     /* TOKEN, CANDIDATE, SCORE: index */
     int32_t token;     /* TOKEN */
     float logprob;     /* TOKEN */
-    const char *text;  /* TOKEN: whole UTF-8 that became certain, may be empty; CANDIDATE: whole text */
+    const char *text;  /* TOKEN: whole UTF-8 that became certain, may be empty (an end token's own text never comes);
+                          CANDIDATE: whole text, also what the tokens' texts left open at the end */
     size_t text_size;
     fc_finish finish;  /* CANDIDATE */
     double score;      /* SCORE */
@@ -250,7 +251,8 @@ typedef struct {
     void *memory;      /* freed by fc_event_fini */
 } fc_event;
 
-/* The next event, in order per request. timeout_ms: -1 waits, 0 does not. FC_ERR_TIMEOUT when none came. */
+/* The next event, in order per request. timeout_ms: -1 waits, 0 does not. FC_ERR_TIMEOUT when none came. Must have returned
+ * before fc_engine_close is called. */
 FC_API fc_status fc_poll(fc_engine *e, int timeout_ms, fc_event *out);
 FC_API void fc_event_fini(fc_event *ev); /* frees what the event points to; zeroed is fine */
 

@@ -298,6 +298,17 @@ static fc_status check_lengths(const fc_job *j, const fc_job_rules *rules) {
     return FC_OK;
 }
 
+/* What the answer may hold: ids, log-probs and alternatives of every candidate. */
+static fc_status check_size(const fc_job *j) {
+    const size_t most = (size_t)1 << 30;
+    size_t bytes = (size_t)j->n * (size_t)j->max_tokens * (8 + 8 * (size_t)j->sampling.top_logprobs);
+    if (bytes > most)
+        return FC_FAIL(FC_ERR_ARG,
+                       "n = %d, max_tokens = %d, top_logprobs = %d: the answer may take %zu bytes; at most %zu", j->n,
+                       j->max_tokens, j->sampling.top_logprobs, bytes, most);
+    return FC_OK;
+}
+
 fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **out) {
     fc_status st = FC_OK;
     fc_job *j;
@@ -330,11 +341,16 @@ fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **o
     }
     FC_TRY_GOTO(st, copy_names(j, r), fail);
     if (r->score) FC_TRY_GOTO(st, copy_scoring(j, rules, r), fail);
-    if (r->n_given == 0) FC_TRY_GOTO(st, check_lengths(j, rules), fail); /* before max_tokens sizes anything */
+    if (r->n_given == 0) { /* before max_tokens sizes anything */
+        FC_TRY_GOTO(st, check_lengths(j, rules), fail);
+        FC_TRY_GOTO(st, check_size(j), fail);
+        if (rules->fits) FC_TRY_GOTO(st, rules->fits(rules->fits_arg, j), fail);
+    }
     FC_TRY_GOTO(st, make_paths(j, rules->tok[FC_NOVELTY]), fail);
     if (r->n_given) {
         FC_TRY_GOTO(st, take_given(j, rules, r), fail);
         FC_TRY_GOTO(st, check_lengths(j, rules), fail);
+        if (rules->fits) FC_TRY_GOTO(st, rules->fits(rules->fits_arg, j), fail);
     }
     *out = j;
     return FC_OK;
@@ -351,6 +367,11 @@ void fc_job_close(fc_job *j) {
     }
     fc_arena_fini(&j->arena);
     fc_free(j);
+}
+
+int fc_job_tail_rows(const fc_job *j, const fc_path *p) {
+    if (fc_job_is_loglik(j)) return p->n_score_ids > 0 ? p->n_score_ids - 1 : 0;
+    return p->n_score_ids + j->n_suffix;
 }
 
 bool fc_job_is_end(const fc_job *j, int32_t id) {

@@ -90,6 +90,8 @@ typedef struct {
     int ctx[2];
     bool same_tokenizer, reward_head;
     int max_branches;
+    fc_status (*fits)(const void *arg, const fc_job *j); /* asked before anything of the answer's size is taken; or NULL */
+    const void *fits_arg;
 } fc_job_rules;
 
 /* Checks and copies r. Errors name the field and the number. Caller closes. */
@@ -100,8 +102,11 @@ bool fc_job_is_end(const fc_job *j, int32_t id);
 /* First error wins; the sentence is this thread's last one. */
 void fc_job_fail(fc_job *j, fc_status st);
 
-/* The ids of a path that count as the candidate: without the end token. */
-static inline int fc_path_tokens(const fc_path *p) { return p->finish == FC_FINISH_NONE ? p->n : p->n_text; }
+static inline bool fc_job_is_loglik(const fc_job *j) {
+    return j->mode == FC_SCORE_LOGLIK_MEAN || j->mode == FC_SCORE_LOGLIK_SUM;
+}
+/* Rows behind the alignment prompt: the last id of a log-likelihood predicts nothing, so it is not fed. */
+int fc_job_tail_rows(const fc_job *j, const fc_path *p);
 
 /* Pieces or ids to ids in *ids (fc_grow's memory, freed by the caller). add_bos: the tokenizer's rule, once. what names
  * the field in errors. */

@@ -68,7 +68,7 @@ static fc_status load_biases(fc_model *m, const fc_weights *w, int layer, fc_lay
     } parts[3] = {{"attn_q", c->H * c->E}, {"attn_k", c->G * c->E}, {"attn_v", c->G * c->E}};
     char name[64];
     if (c->qkv_bias) {
-        /* stacked like the matrix: one buffer, so each part must be a multiple of the vectors' step */
+        /* one buffer, because the matrix is one */
         float *host;
         void *p;
         int at = 0;
@@ -165,6 +165,11 @@ fc_status fc_model_open(const fc_weights *w, fc_backend *be, void (*edit)(fc_mod
     m->be = be;
     m->cfg = *fc_weights_config(w);
     if (edit) edit(&m->cfg, arg);
+    if (m->cfg.E % 16 || m->cfg.E > 256) {
+        st = FC_FAIL(FC_ERR_UNSUPPORTED, "%s: head dimension %d; multiples of 16 up to 256 are supported",
+                     fc_weights_path(w), m->cfg.E);
+        goto fail;
+    }
     m->vectors_cap = count_vectors(&m->cfg);
     FC_TRY_GOTO(st, fc_alloc((size_t)m->cfg.L, sizeof *m->layers, "layers", &p), fail);
     m->layers = p;

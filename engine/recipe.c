@@ -23,9 +23,9 @@ static fc_status fill(fc_recipe *r, const char *name, const char *folder, size_t
     fc_status st;
     fc_request_init(&defaults);
     r->info = (fc_recipe_info){.mode = defaults.mode,
-                               .n = defaults.n,
-                               .keep = defaults.keep,
-                               .seed = defaults.seed,
+                               .n = 16, /* as bestof without a recipe */
+                               .keep = 4,
+                               .seed = 1,
                                .sampling = defaults.sampling};
     FC_TRY(copy(&r->arena, name, strlen(name), &r->name));
     FC_TRY(copy(&r->arena, folder, folder_size, &r->folder));

@@ -162,7 +162,7 @@ bool fc_sampler_add(fc_sampler *s, fc_job *j, int head, int row) {
             (fc_draw_member){.seed = j->seed, .candidate = (uint32_t)m, .position = (uint32_t)p->n};
     if (c->top_logprobs) {
         r->top = s->n_top;
-        s->top_rows[s->n_top++] = row;
+        s->n_top++;
         if (c->top_logprobs > s->top_n) s->top_n = c->top_logprobs;
     }
     s->n_rows++;
@@ -183,7 +183,6 @@ static fc_status upload_lists(fc_sampler *s) {
         FC_TRY(be->upload(be, s->dev.seen_id, s->seen_id, (size_t)s->n_seen * 4));
         FC_TRY(be->upload(be, s->dev.seen_count, s->seen_count, (size_t)s->n_seen * 4));
     }
-    if (s->n_top) FC_TRY(be->upload(be, s->dev.top_rows, s->top_rows, (size_t)s->n_top * 4));
     return FC_OK;
 }
 
@@ -219,8 +218,19 @@ fc_status fc_sampler_run(fc_sampler *s, const float *logits, int R) {
     }
     FC_TRY(be->download(be, s->token, s->dev.token, (size_t)s->n_members * 4));
     FC_TRY(be->download(be, s->logprob, s->dev.logprob, (size_t)s->n_members * 4));
+    if (s->n_top) { /* a row that could not be drawn from is not looked at again */
+        int kept = 0;
+        for (int i = 0; i < s->n_rows; i++) {
+            fc_sampler_row *r = &s->rows[i];
+            if (r->top < 0 || r->status) continue;
+            s->top_rows[kept] = s->draw[i].row;
+            r->top = kept++;
+        }
+        s->n_top = kept;
+    }
     if (s->n_top) {
         size_t bytes = (size_t)s->n_top * (size_t)s->top_n * 4;
+        FC_TRY(be->upload(be, s->dev.top_rows, s->top_rows, (size_t)s->n_top * 4));
         FC_TRY(be->top_logprobs(be->stream, &(fc_top_logprobs_args){.ids = s->dev.top_ids,
                                                                     .lp = s->dev.top_logprobs,
                                                                     .logits = logits,

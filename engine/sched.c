@@ -239,12 +239,12 @@ static fc_status run(fc_sched *s, int list, fc_lane *l) {
     uint64_t begin_ns;
     bool scores = l == s->lane[FC_ALIGNMENT];
     if (l->batch.T > 0) {
-        FC_TRY(fc_kv_flush(l->kv));
         FC_TRY(fc_batch_plan(&l->batch));
         begin_ns = fc_clock_ns();
+        FC_TRY(fc_kv_flush(l->kv));
         FC_TRY(fc_forward(l->model, &l->batch, &l->work));
-        s->op_ns += fc_clock_ns() - begin_ns;
         if (scores) FC_TRY(keep_prompts(s, l));
+        s->op_ns += fc_clock_ns() - begin_ns;
     }
     if (scores) FC_TRY(fc_scoring_run(s)); /* before drawing: it reads the same outputs, drawing moves branches */
     if (list == 0 && l->batch.T > 0) FC_TRY(fc_drawing_run(s));
@@ -255,6 +255,7 @@ static fc_status run(fc_sched *s, int list, fc_lane *l) {
 static void fail_batch(fc_sched *s, int list, fc_status st) {
     for (int i = 0; i < s->n_branches[list]; i++)
         if (s->branches[list][i].job && s->branches[list][i].batch_rows) fc_job_fail(s->branches[list][i].job, st);
+    if (s->lane[list] != s->lane[FC_ALIGNMENT]) return; /* reads belong to the other model's batch */
     for (int i = 0; i < s->scorer.n_reads; i++) fc_job_fail(s->scorer.reads[i].job, st);
     s->scorer.n_reads = 0;
 }

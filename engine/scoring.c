@@ -49,19 +49,11 @@ void fc_scorer_close(fc_lane *lane, fc_scorer *s) {
 
 /* ---- tails ---- */
 
-static bool is_loglik(const fc_job *j) { return j->mode == FC_SCORE_LOGLIK_MEAN || j->mode == FC_SCORE_LOGLIK_SUM; }
-
-/* Rows behind the prompt: the last id of a log-likelihood predicts nothing, so it is not fed. */
-static int tail_rows(const fc_job *j, const fc_path *p) {
-    if (is_loglik(j)) return p->n_score_ids > 0 ? p->n_score_ids - 1 : 0;
-    return p->n_score_ids + j->n_suffix;
-}
-
 int64_t fc_scoring_waiting_rows(const fc_sched *s) {
     int64_t rows = 0;
     for (const fc_job *j = s->running; j; j = j->next)
         for (int i = j->next_tail; j->score && !j->failed && i < j->n_finished; i++)
-            rows += tail_rows(j, &j->paths[j->finished[i]]) + 1;
+            rows += fc_job_tail_rows(j, &j->paths[j->finished[i]]) + 1;
     return rows;
 }
 
@@ -89,7 +81,7 @@ static fc_status tail_feed(fc_job *j, const fc_path *p, const int32_t **feed) {
     int32_t *ids;
     void *mem;
     *feed = p->score_ids;
-    if (is_loglik(j) || j->n_suffix == 0) return FC_OK;
+    if (fc_job_is_loglik(j) || j->n_suffix == 0) return FC_OK;
     FC_TRY(fc_arena_alloc(&j->arena, (size_t)p->n_score_ids + (size_t)j->n_suffix, sizeof *ids, &mem));
     ids = mem;
     if (p->n_score_ids) memcpy(ids, p->score_ids, (size_t)p->n_score_ids * sizeof *ids);
@@ -105,7 +97,7 @@ static fc_status start_tail(fc_sched *s, fc_job *j, bool *more) {
     const fc_path *p = &j->paths[path];
     fc_branch b = {.job = j, .kind = FC_BRANCH_TAIL, .path = path};
     *more = false;
-    rows = tail_rows(j, p);
+    rows = fc_job_tail_rows(j, p);
     if ((int64_t)j->n_align + p->n_score_ids + j->n_suffix > l->ctx)
         return FC_FAIL(
             FC_ERR_ARG,
@@ -127,9 +119,10 @@ static fc_status start_tail(fc_sched *s, fc_job *j, bool *more) {
         fc_sched_push(s, FC_ALIGNMENT, &b);
     }
     if (!j->clock.score_begin_ns) j->clock.score_begin_ns = fc_clock_ns();
-    if (is_loglik(j) ? p->n_score_ids > 0 : rows == 0) add_read(s, j, path, -1, is_loglik(j) ? p->score_ids[0] : 0);
+    if (fc_job_is_loglik(j) ? p->n_score_ids > 0 : rows == 0)
+        add_read(s, j, path, -1, fc_job_is_loglik(j) ? p->score_ids[0] : 0);
     /* nothing to judge: an empty candidate has no likelihood to compare, and ranks last */
-    if (is_loglik(j) && p->n_score_ids == 0) put_score(s, j, path, -INFINITY);
+    if (fc_job_is_loglik(j) && p->n_score_ids == 0) put_score(s, j, path, -INFINITY);
     j->next_tail++;
     *more = true;
     return FC_OK;
@@ -176,14 +169,14 @@ static bool same_row(const fc_score_read *a, const fc_score_read *b) {
     return a->out == b->out && (a->out >= 0 || a->job == b->job);
 }
 
-/* Reads [first, *end): as many as the logits have room for, their rows through the head, their ids gathered. */
-static fc_status read_chunk(fc_sched *s, int first, int *end) {
+/* Reads [first, *end), *end <= limit: as many as the logits have room for, their rows through the head, their ids gathered. */
+static fc_status read_chunk(fc_sched *s, int first, int limit, int *end) {
     fc_lane *l = s->lane[FC_ALIGNMENT];
     fc_scorer *sc = &s->scorer;
     fc_backend *be = l->be;
     int R = 0, M = 0, i = first, run = 0; /* run: first logits row not yet computed */
     const float *run_hidden = NULL;
-    for (; i < sc->n_reads; i++) {
+    for (; i < limit; i++) {
         const fc_score_read *r = &sc->reads[i];
         bool fresh = i == first || !same_row(r, r - 1);
         if (M + ids_of(r->job) > sc->max_gather || (fresh && R == l->work.max_logit_rows)) break;
@@ -204,6 +197,7 @@ static fc_status read_chunk(fc_sched *s, int first, int *end) {
             sc->id[M++] = r->job->mode == FC_SCORE_JUDGE ? r->job->labels[k] : r->id;
         }
     }
+    *end = i;
     FC_TRY(fc_forward_logits(l->model, run_hidden, R - run, run, &l->work));
     FC_TRY(be->upload(be, sc->dev_row, sc->row, (size_t)M * 4));
     FC_TRY(be->upload(be, sc->dev_id, sc->id, (size_t)M * 4));
@@ -215,28 +209,44 @@ static fc_status read_chunk(fc_sched *s, int first, int *end) {
                                                       .V = l->model->cfg.V,
                                                       .M = M}));
     FC_TRY(be->download(be, sc->lp, sc->dev_lp, (size_t)M * 4));
-    FC_TRY(be->sync(be));
-    *end = i;
-    return FC_OK;
+    return be->sync(be);
 }
 
-static fc_status read_rewards(fc_sched *s) {
+/* Scores of the reads [first, end) by the reward head, neighbouring rows in one call. */
+static fc_status reward_chunk(fc_sched *s, int first, int end) {
     fc_lane *l = s->lane[FC_ALIGNMENT];
     fc_scorer *sc = &s->scorer;
-    int n = 0;
-    for (int i = 0; i < sc->n_reads && n < sc->max_gather; i++) {
-        if (sc->reads[i].job->mode != FC_SCORE_REWARD) continue;
-        FC_TRY(l->be->linear(
-            l->be->stream,
-            &(fc_linear_args){.y = sc->dev_lp + n++, .x = hidden_of(s, &sc->reads[i]), .w = l->model->reward, .T = 1}));
+    size_t D = (size_t)l->model->cfg.D;
+    for (int i = first, k; i < end; i = k) {
+        const float *x = hidden_of(s, &sc->reads[i]);
+        for (k = i + 1; k < end && hidden_of(s, &sc->reads[k]) == x + (size_t)(k - i) * D;) k++;
+        FC_TRY(
+            l->be->linear(l->be->stream,
+                          &(fc_linear_args){.y = sc->dev_lp + (i - first), .x = x, .w = l->model->reward, .T = k - i}));
     }
-    if (n == 0) return FC_OK;
-    FC_TRY(l->be->download(l->be, sc->lp, sc->dev_lp, (size_t)n * 4));
-    FC_TRY(l->be->sync(l->be));
-    n = 0;
-    for (int i = 0; i < sc->n_reads; i++)
-        if (sc->reads[i].job->mode == FC_SCORE_REWARD)
-            put_score(s, sc->reads[i].job, sc->reads[i].path, (double)sc->lp[n++]);
+    FC_TRY(l->be->download(l->be, sc->lp, sc->dev_lp, (size_t)(end - first) * 4));
+    return l->be->sync(l->be);
+}
+
+/* Reads [first, *end) of one kind: reward head or log-probabilities. At most up to `limit`. */
+static fc_status read_some(fc_sched *s, int first, int limit, int *end) {
+    fc_scorer *sc = &s->scorer;
+    bool reward = sc->reads[first].job->mode == FC_SCORE_REWARD;
+    int M = 0, n = first + 1;
+    uint64_t begin = fc_clock_ns();
+    fc_status st;
+    while (n < limit && (sc->reads[n].job->mode == FC_SCORE_REWARD) == reward) n++;
+    *end = n;
+    st = reward ? reward_chunk(s, first, n) : read_chunk(s, first, n, end);
+    s->op_ns += fc_clock_ns() - begin;
+    if (st) return st;
+    for (int i = first; i < *end; i++) {
+        const fc_score_read *r = &sc->reads[i];
+        if (reward) put_score(s, r->job, r->path, (double)sc->lp[M]);
+        else if (r->job->mode == FC_SCORE_JUDGE) put_score(s, r->job, r->path, judge(sc->lp + M, r->job->n_labels));
+        else take_loglik(s, r->job, r->path, (double)sc->lp[M]);
+        M += ids_of(r->job);
+    }
     return FC_OK;
 }
 
@@ -249,7 +259,7 @@ static void collect_reads(fc_sched *s) {
         for (int k = 0; k < b->n_outs; k++) {
             int done = b->fed - b->n_outs + k; /* this row fed score_ids[done], so it predicts the next one */
             add_read(s, b->job, b->path, b->out + k,
-                     is_loglik(b->job) ? b->job->paths[b->path].score_ids[done + 1] : 0);
+                     fc_job_is_loglik(b->job) ? b->job->paths[b->path].score_ids[done + 1] : 0);
         }
     }
 }
@@ -269,28 +279,19 @@ static void close_tails(fc_sched *s) {
 
 fc_status fc_scoring_run(fc_sched *s) {
     fc_scorer *sc = &s->scorer;
-    fc_status st;
     collect_reads(s);
-    st = read_rewards(s);
-    if (!st) { /* rewards leave the list, log-probabilities remain */
-        int n = 0;
-        for (int i = 0; i < sc->n_reads; i++)
-            if (sc->reads[i].job->mode != FC_SCORE_REWARD) sc->reads[n++] = sc->reads[i];
-        sc->n_reads = n;
-    }
-    for (int first = 0, end; !st && first < sc->n_reads; first = end) {
-        int M = 0;
-        uint64_t begin = fc_clock_ns();
-        st = read_chunk(s, first, &end);
-        s->op_ns += fc_clock_ns() - begin;
-        for (int i = first; !st && i < end; i++) {
-            fc_score_read *r = &sc->reads[i];
-            if (r->job->mode == FC_SCORE_JUDGE) put_score(s, r->job, r->path, judge(sc->lp + M, r->job->n_labels));
-            else take_loglik(s, r->job, r->path, (double)sc->lp[M]);
-            M += ids_of(r->job);
+    for (int first = 0, end; first < sc->n_reads; first = end) {
+        fc_status st = read_some(s, first, sc->n_reads, &end);
+        if (st == FC_ERR_ARG) { /* a row that cannot be read ends its own request: read one by one */
+            for (int i = first, one; i < end; i++) {
+                st = read_some(s, i, i + 1, &one);
+                if (st) fc_job_fail(sc->reads[i].job, st);
+            }
+        } else if (st) {
+            return st;
         }
     }
     sc->n_reads = 0;
-    if (!st) close_tails(s);
-    return st;
+    close_tails(s);
+    return FC_OK;
 }

@@ -32,9 +32,10 @@ void fc_config_local_pattern(fc_model_config *c, int64_t n) {
 }
 
 void fc_config_add_eos(fc_model_config *c, int32_t id) {
-    for (int i = 0; i < c->n_eos; i++)
+    for (int i = 0; i < c->n_eos && i < FC_MAX_EOS; i++)
         if (c->eos[i] == id) return;
-    if (c->n_eos < (int)(sizeof c->eos / sizeof c->eos[0])) c->eos[c->n_eos++] = id;
+    if (c->n_eos < FC_MAX_EOS) c->eos[c->n_eos] = id;
+    c->n_eos++; /* one too many is counted, and refused by fc_config_check */
 }
 
 double fc_config_yarn_mscale(double factor, double mscale) {
@@ -99,6 +100,7 @@ fc_status fc_config_check(const char *path, const fc_model_config *c) {
         if (c->local[i] && c->window == 0)
             return FC_FAIL(FC_ERR_FORMAT, "%s: layer %d uses a sliding window, but none is given", path, i);
     FC_TRY(whole(path, "the BOS id", c->bos, -1, c->V - 1));
+    FC_TRY(whole(path, "the number of EOS ids", c->n_eos, 0, FC_MAX_EOS));
     for (int i = 0; i < c->n_eos; i++) FC_TRY(whole(path, "an EOS id", c->eos[i], 0, c->V - 1));
     return FC_OK;
 }

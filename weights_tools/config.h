@@ -11,7 +11,7 @@
 
 typedef enum { FC_ROPE_NONE = 0, FC_ROPE_LINEAR, FC_ROPE_LLAMA3, FC_ROPE_YARN } fc_rope_scaling;
 
-enum { FC_MAX_LAYERS = 512 };
+enum { FC_MAX_LAYERS = 512, FC_MAX_EOS = 64 };
 
 typedef struct {
     char arch[32]; /* GGUF's name: llama, qwen2, qwen3, gemma2, gemma3; Mistral and SmolLM2 are llama */
@@ -46,7 +46,7 @@ typedef struct {
     bool local[FC_MAX_LAYERS];        /* layer uses the window (and rope_theta_local) */
 
     bool reward_head; /* tensor score.weight [1,D] is there (sequence classification, one label) */
-    int32_t bos, eos[16], n_eos; /* -1 = none; all EOS and EOT ids the file names */
+    int32_t bos, eos[FC_MAX_EOS], n_eos; /* -1 = none; all EOS and EOT ids the file names */
     bool add_bos, add_eos;       /* the tokenizer's own rule, as far as the file says */
 } fc_model_config;
 

@@ -145,7 +145,8 @@ fc_status print_escaped(const char *text, size_t size, size_t columns, fc_str *o
     for (size_t i = 0; i < size; i++) {
         unsigned char ch = (unsigned char)text[i];
         if (columns && used >= columns && (ch & 0xC0) != 0x80) return fc_str_puts(out, "...");
-        if (ch == '\n') FC_TRY(fc_str_puts(out, "\\n"));
+        if (ch == '\\') FC_TRY(fc_str_puts(out, "\\\\"));
+        else if (ch == '\n') FC_TRY(fc_str_puts(out, "\\n"));
         else if (ch == '\t') FC_TRY(fc_str_puts(out, "\\t"));
         else if (ch < 32 || ch == 127) FC_TRY(fc_str_printf(out, "\\x%02x", ch));
         else FC_TRY(fc_str_put(out, text + i, 1));

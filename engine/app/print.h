@@ -14,7 +14,7 @@ typedef struct {
 fc_status print_json(const fc_result *r, const print_options *o, fc_str *out);
 fc_status print_table(const fc_result *r, fc_str *out);
 
-/* text with control characters written as \n, \t, \xNN; at most `columns` characters, 0: all. */
+/* text with control characters written as \n, \t, \xNN and a backslash as \\; at most `columns` characters, 0: all. */
 fc_status print_escaped(const char *text, size_t size, size_t columns, fc_str *out);
 
 /* Pieces for JSON writers: ,"key":value after the first. */

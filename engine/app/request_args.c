@@ -140,8 +140,10 @@ static fc_status read_prompt(request_args *a, fc_request *r) {
         r->prompt = (fc_prompt){.ids = a->ids, .n_ids = a->n_ids};
         FC_TRY(fc_tokenizer_open(a->novelty, &t));
         st = fc_tokenizer_decode(t, a->ids, a->n_ids, true, &text, &size);
-        if (!st) st = fc_str_put(&a->shown, text, size);
-        if (!st) fc_memory_free(text);
+        if (!st) {
+            st = fc_str_put(&a->shown, text, size);
+            fc_memory_free(text);
+        }
         fc_tokenizer_close(t);
         return st;
     }

@@ -6,11 +6,13 @@
 #include <stdio.h>
 #include <string.h>
 
+/* self: bytes written so far. The candidate's whole text ends what its tokens left open. */
 static void stream(void *self, const fc_event *ev) {
-    (void)self;
-    if (ev->type != FC_EVENT_TOKEN || ev->text_size == 0) return;
-    fwrite(ev->text, 1, ev->text_size, stdout);
+    size_t *sent = self, skip = ev->type == FC_EVENT_CANDIDATE ? *sent : 0;
+    if ((ev->type != FC_EVENT_TOKEN && ev->type != FC_EVENT_CANDIDATE) || ev->text_size <= skip) return;
+    fwrite(ev->text + skip, 1, ev->text_size - skip, stdout);
     fflush(stdout);
+    *sent += ev->text_size - skip;
 }
 
 /* The prompt as the user's turn of the model's own chat template. */
@@ -19,6 +21,8 @@ static fc_status as_chat(request_args *a, const char *system, fc_request *r, fc_
     fc_message m[2];
     size_t n = 0, n_pieces;
     fc_status st;
+    if (r->prompt.n_pieces && memchr(r->prompt.pieces[0].text, 0, r->prompt.pieces[0].size))
+        return FC_FAIL(FC_ERR_ARG, "--chat: the prompt has a NUL byte");
     if (a->prompt_ids) return FC_FAIL(FC_ERR_ARG, "--chat: the template takes text, not --prompt-ids");
     if (system) m[n++] = (fc_message){"system", system};
     m[n++] = (fc_message){"user", r->prompt.pieces[0].text};
@@ -36,11 +40,12 @@ static fc_status job(request_args *a, command *c, bool chat, const char *system)
     fc_piece *pieces = NULL;
     fc_request r;
     uint64_t id;
+    size_t sent = 0;
     fc_status st = request_args_open(a, c, false, &e, &r);
     if (!st && chat) st = as_chat(a, system, &r, &pieces);
     r.events = !a->json;
     if (!st) st = fc_submit(e, &r, &id);
-    if (!st) st = request_wait(e, id, a->json ? NULL : stream, NULL, &done);
+    if (!st) st = request_wait(e, id, a->json ? NULL : stream, &sent, &done);
     if (!st && a->json) {
         st = print_json(done.result, &(print_options){.prompt = fc_str_text(&a->shown), .prompt_size = a->shown.size},
                         &out);

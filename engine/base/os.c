@@ -102,6 +102,11 @@ bool fc_path_exists(const char *path) {
     return stat(path, &st) == 0;
 }
 
+bool fc_path_same(const char *a, const char *b) {
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
 uint64_t fc_clock_ns(void) {
     struct timespec ts;
     clock_gettime(CLOCK_MONOTONIC, &ts);

@@ -22,6 +22,7 @@ fc_status fc_file_read(const char *path, size_t max, char **text, size_t *size);
 
 bool fc_path_is_dir(const char *path);
 bool fc_path_exists(const char *path);
+bool fc_path_same(const char *a, const char *b); /* one file or folder under two names */
 
 uint64_t fc_clock_ns(void); /* monotonic */
 int fc_cpu_count(void);     /* cores this process may use, >= 1 */

@@ -126,6 +126,50 @@ static void stops_and_lengths(void **state) {
         assert_memory_equal(ev.result->all[0].text, free_run.result->all[0].text, ev.result->all[0].text_size);
         fc_event_fini(&ev);
     }
+    r.sampling.min_tokens = 24; /* until then a stop string is text like any other, and none of it is lost */
+    r.events = true;
+    ev = run_request(e, &r);
+    assert_int_equal(ev.result->all[0].finish, FC_FINISH_LENGTH);
+    assert_int_equal(ev.result->all[0].text_size, free_run.result->all[0].text_size);
+    assert_memory_equal(ev.result->all[0].text, free_run.result->all[0].text, ev.result->all[0].text_size);
+    fc_event_fini(&ev);
+    fc_event_fini(&free_run);
+    fc_engine_close(e);
+}
+
+/* What is held back because it may become a stop string is sent when the candidate ends instead. */
+static void held_text_is_sent_at_the_end(void **state) {
+    fc_engine *e = two_models();
+    fc_request r = text_request(prompt, 1, 24);
+    char sent[512] = "", stop[64];
+    const char *stops[1] = {stop};
+    fc_event free_run, ev;
+    int32_t tenth;
+    uint64_t id;
+    (void)state;
+    r.sampling.temperature = 0;
+    r.sampling.ignore_eos = true;
+    free_run = run_request(e, &r);
+    tenth = free_run.result->all[0].tokens[9];
+    r.sampling.stop_ids = &tenth;
+    r.sampling.n_stop_ids = 1;
+    ev = run_request(e, &r); /* up to the end token's first place */
+    assert_int_equal(ev.result->all[0].finish, FC_FINISH_STOP);
+    assert_true(ev.result->all[0].text_size >= 3);
+    /* a stop string that the text's end begins, and that never completes */
+    snprintf(stop, sizeof stop, "%s\x01", ev.result->all[0].text + ev.result->all[0].text_size - 3);
+    fc_event_fini(&ev);
+    r.sampling.stop = stops;
+    r.sampling.n_stop = 1;
+    r.events = true;
+    assert_ok(fc_submit(e, &r, &id));
+    for (bool done = false; !done;) {
+        assert_ok(fc_poll(e, 60000, &ev));
+        done = ev.type == FC_EVENT_DONE;
+        if (ev.type == FC_EVENT_TOKEN) strncat(sent, ev.text, ev.text_size);
+        if (done) assert_string_equal(sent, ev.result->all[0].text);
+        fc_event_fini(&ev);
+    }
     fc_event_fini(&free_run);
     fc_engine_close(e);
 }
@@ -305,6 +349,25 @@ static void pool_too_small_says_the_numbers(void **state) {
                  "/nowhere/x.gguf");
 }
 
+/* If this hangs, a request was accepted that can never be admitted, and all behind it wait for ever. */
+static void two_branches_are_needed_to_score(void **state) {
+    fc_engine *e = open_engine(&(fc_engine_options){.novelty = tiny_model("llama", 1, false),
+                                                    .alignment = tiny_model("llama", 2, false),
+                                                    .threads = 1,
+                                                    .ctx = 128,
+                                                    .max_branches = 1});
+    fc_request r = text_request(prompt, 1, 4);
+    fc_event ev;
+    uint64_t id;
+    (void)state;
+    r.score = true;
+    assert_fails(fc_submit(e, &r, &id), FC_ERR_ARG, "needs 2 branches; max_branches is 1");
+    r.score = false;
+    ev = run_request(e, &r);
+    fc_event_fini(&ev);
+    fc_engine_close(e);
+}
+
 /* A pool that holds one request at a time: the others wait, and all end. */
 static void requests_wait_for_pages(void **state) {
     fc_engine *e = open_engine(&(fc_engine_options){
@@ -395,6 +458,8 @@ int main(void) {
         cmocka_unit_test(answer_is_ranked_and_counted),
         cmocka_unit_test(events_tell_the_whole_story),
         cmocka_unit_test(stops_and_lengths),
+        cmocka_unit_test(held_text_is_sent_at_the_end),
+        cmocka_unit_test(two_branches_are_needed_to_score),
         cmocka_unit_test(bias_and_top_logprobs),
         cmocka_unit_test(wrong_requests_are_told_why),
         cmocka_unit_test(classifiers_do_not_speak),

@@ -86,9 +86,9 @@ static void an_empty_recipe_is_the_defaults(void **state) {
     assert_null(i->alignment_model);
     assert_null(i->end);
     assert_int_equal(i->mode, FC_SCORE_LOGLIK_MEAN);
-    assert_int_equal(i->n, 1);
-    assert_int_equal(i->keep, 0);
-    assert_int_equal(i->seed, 0);
+    assert_int_equal(i->n, 16);
+    assert_int_equal(i->keep, 4);
+    assert_int_equal(i->seed, 1);
     assert_true(i->sampling.temperature == 1.0f && i->sampling.top_p == 1.0f && i->sampling.typical_p == 1.0f);
     assert_true(i->sampling.repetition_penalty == 1.0f && i->sampling.min_p == 0.0f && i->sampling.top_k == 0);
     assert_int_equal(i->sampling.max_tokens, 16);
@@ -476,7 +476,7 @@ static void modes_have_names(void **state) {
     assert_fails(fc_score_mode_parse("", &m), FC_ERR_ARG, "loglik-mean, loglik-sum, reward or judge");
     memset(&q, 0xFF, sizeof q);
     fc_request_init(&q);
-    assert_true(q.n == 1 && q.keep == 0 && q.mode == FC_SCORE_LOGLIK_MEAN && !q.score && !q.given && q.seed == 0);
+    assert_true(q.n == 16 && q.keep == 4 && q.mode == FC_SCORE_LOGLIK_MEAN && !q.score && !q.given && q.seed == 1);
     assert_true(q.sampling.temperature == 1.0f && q.sampling.max_tokens == 16);
 }
 
