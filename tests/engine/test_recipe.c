@@ -476,7 +476,7 @@ static void modes_have_names(void **state) {
     assert_fails(fc_score_mode_parse("", &m), FC_ERR_ARG, "loglik-mean, loglik-sum, reward or judge");
     memset(&q, 0xFF, sizeof q);
     fc_request_init(&q);
-    assert_true(q.n == 16 && q.keep == 4 && q.mode == FC_SCORE_LOGLIK_MEAN && !q.score && !q.given && q.seed == 1);
+    assert_true(q.n == 1 && q.keep == 0 && q.mode == FC_SCORE_LOGLIK_MEAN && !q.score && !q.given && q.seed == 0);
     assert_true(q.sampling.temperature == 1.0f && q.sampling.max_tokens == 16);
 }
 
