@@ -17,12 +17,14 @@ enum { FC_TILE_ROWS = 6, FC_TILE_PANELS = 2 }; /* most of a call: 12 integer and
 
 /* A group whose largest magnitude is not above this is zero: 127 / it would leave f32. */
 #define FC_X_TINY 0x1p-100f
+#define FC_X_STEP (1.0f / 127.0f) /* scale of a group whose largest magnitude is 1 */
 
 /* One group of 32 of a row: x = scale * code, codes in -127..127. A group with a NaN or an infinity has codes 0 and scale
  * NaN, so that all outputs of its row are NaN. */
 typedef struct {
     int8_t code[FC_XGROUP];
     float scale;
+    float scale16;    /* scale / 16: for the 4-bit codes that AVX-512 leaves in the high halves of their bytes */
     float sum;        /* scale * sum of codes */
     int32_t start[2]; /* where integer sums start, so that codes count from the part's zero code: -zero * sum of codes
                          [0] and 16 times that [1]; for groups of 16 the first and the second half's */
@@ -76,7 +78,7 @@ typedef struct {
 
 extern const fc_linear_level fc_linear_portable, fc_linear_avx2, fc_linear_avx512;
 
-void fc_linear_group(const float *x, int zero, bool halves, fc_linear_x *out);      /* one group of one row, plain C  */
-void fc_linear_group_avx2(const float *x, int zero, bool halves, fc_linear_x *out); /* the same bits; AVX-512 uses it too */
+void fc_linear_group(const float *x, int zero, bool halves, fc_linear_x *out); /* one group of one row, plain C */
+void fc_linear_prepare_avx2(const fc_linear_prepare *p); /* records of fc_linear_x; AVX-512 has nothing faster to offer */
 
 #endif

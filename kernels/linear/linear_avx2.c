@@ -14,51 +14,96 @@
 /* Rows at once: 12 float sums, or 6 integer and 6 float sums, of 8 lanes. */
 enum { F_ROWS = 6, C_ROWS = 3, QUAD = 64 /* bytes of four k of 16 lanes */ };
 
-void fc_linear_group_avx2(const float *x, int zero, bool halves, fc_linear_x *out) {
-    const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
-    __m256 v[4];
-    __m256i most = _mm256_setzero_si256(), code[4], sum;
-    __m128i m;
-    int32_t low, high;
-    float top, inverse;
-    for (int i = 0; i < 4; i++) {
-        v[i] = _mm256_loadu_ps(x + 8 * i);
-        most = _mm256_max_epu32(most, _mm256_and_si256(_mm256_castps_si256(v[i]), magnitude));
-    }
-    m = _mm_max_epu32(_mm256_castsi256_si128(most), _mm256_extracti128_si256(most, 1));
-    m = _mm_max_epu32(m, _mm_shuffle_epi32(m, 0x4e));
-    m = _mm_max_epu32(m, _mm_shuffle_epi32(m, 0xb1));
-    top = _mm_cvtss_f32(_mm_castsi128_ps(m));
-    if (!(top > FC_X_TINY && top < INFINITY)) {
-        fc_linear_group(x, zero, halves, out);
+INLINE __m256i load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
+
+/* Bits of the largest magnitude in each four of 32 numbers; magnitudes order as their bits do, NaN above all. */
+INLINE __m128i magnitudes(const float *x) {
+    const __m256i mask = _mm256_set1_epi32(0x7fffffff);
+    __m256i m = _mm256_and_si256(load(x), mask);
+    UNROLL
+    for (int i = 1; i < 4; i++) m = _mm256_max_epu32(m, _mm256_and_si256(load(x + 8 * i), mask));
+    return _mm_max_epu32(_mm256_castsi256_si128(m), _mm256_extracti128_si256(m, 1));
+}
+
+/* Codes of 32 numbers; returns the sum of each four. */
+INLINE __m256i round_codes(const float *x, float inverse, int8_t *code) {
+    const __m256 by = _mm256_set1_ps(inverse);
+    __m256i c[4], all;
+    UNROLL
+    for (int i = 0; i < 4; i++) c[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), by));
+    all = _mm256_packs_epi16(_mm256_packs_epi32(c[0], c[1]), _mm256_packs_epi32(c[2], c[3]));
+    all = _mm256_permutevar8x32_epi32(all, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    _mm256_storeu_si256((__m256i *)(void *)code, all);
+    return _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), all), _mm256_set1_epi16(1));
+}
+
+INLINE fc_linear_x *record(void *out, size_t bytes, int i) { return (fc_linear_x *)(void *)((char *)out + (size_t)i * bytes); }
+
+/* Four groups to four neighbouring records, with fc_linear_group's bits. */
+INLINE void round_groups(const float *const x[4], int zero, bool halves, void *out, size_t bytes) {
+    float inverse[4];
+    __m128i m[4], top, low, high, start0, start1;
+    __m128 scale, scale16, sum, start;
+    __m256i s[4];
+    UNROLL
+    for (int i = 0; i < 4; i++) m[i] = magnitudes(x[i]);
+    m[0] = _mm_max_epu32(_mm_unpacklo_epi32(m[0], m[1]), _mm_unpackhi_epi32(m[0], m[1]));
+    m[2] = _mm_max_epu32(_mm_unpacklo_epi32(m[2], m[3]), _mm_unpackhi_epi32(m[2], m[3]));
+    top = _mm_max_epu32(_mm_unpacklo_epi64(m[0], m[2]), _mm_unpackhi_epi64(m[0], m[2]));
+    low = _mm_cmpgt_epi32(top, _mm_castps_si128(_mm_set1_ps(FC_X_TINY)));
+    high = _mm_cmplt_epi32(top, _mm_castps_si128(_mm_set1_ps(INFINITY)));
+    if (_mm_movemask_ps(_mm_castsi128_ps(_mm_and_si128(low, high))) != 15) {
+        for (int i = 0; i < 4; i++) fc_linear_group(x[i], zero, halves, record(out, bytes, i));
         return;
     }
-    inverse = 127.0f / top;
-    for (int i = 0; i < 4; i++) code[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], _mm256_set1_ps(inverse)));
-    code[0] = _mm256_packs_epi16(_mm256_packs_epi32(code[0], code[1]), _mm256_packs_epi32(code[2], code[3]));
-    code[0] = _mm256_permutevar8x32_epi32(code[0], _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-    _mm256_storeu_si256((__m256i *)(void *)out->code, code[0]);
-    sum = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), code[0]), _mm256_set1_epi16(1));
-    sum = _mm256_add_epi32(sum, _mm256_shuffle_epi32(sum, 0x4e)); /* each 128-bit lane is a half of the group */
-    sum = _mm256_add_epi32(sum, _mm256_shuffle_epi32(sum, 0xb1));
-    low = _mm_cvtsi128_si32(_mm256_castsi256_si128(sum));
-    high = _mm_cvtsi128_si32(_mm256_extracti128_si256(sum, 1));
-    out->scale = top / 127.0f;
-    out->sum = out->scale * (float)(low + high);
-    out->start[0] = -zero * (halves ? low : low + high);
-    out->start[1] = halves ? -zero * high : 16 * out->start[0];
+    _mm_storeu_ps(inverse, _mm_div_ps(_mm_set1_ps(127.0f), _mm_castsi128_ps(top)));
+    UNROLL
+    for (int i = 0; i < 4; i++) s[i] = round_codes(x[i], inverse[i], record(out, bytes, i)->code);
+    s[0] = _mm256_hadd_epi32(_mm256_hadd_epi32(s[0], s[1]), _mm256_hadd_epi32(s[2], s[3]));
+    low = _mm256_castsi256_si128(s[0]); /* the first halves' sums of all four groups */
+    high = _mm256_extracti128_si256(s[0], 1);
+    scale = _mm_mul_ps(_mm_castsi128_ps(top), _mm_set1_ps(FC_X_STEP));
+    scale16 = _mm_mul_ps(scale, _mm_set1_ps(0.0625f));
+    sum = _mm_mul_ps(scale, _mm_cvtepi32_ps(_mm_add_epi32(low, high)));
+    start0 = _mm_mullo_epi32(halves ? low : _mm_add_epi32(low, high), _mm_set1_epi32(-zero));
+    start1 = halves ? _mm_mullo_epi32(high, _mm_set1_epi32(-zero)) : _mm_slli_epi32(start0, 4);
+    start = _mm_castsi128_ps(start0);
+    _MM_TRANSPOSE4_PS(scale, scale16, sum, start); /* now each holds the four fields of one record */
+    _mm_storeu_ps(&record(out, bytes, 0)->scale, scale);
+    _mm_storeu_ps(&record(out, bytes, 1)->scale, scale16);
+    _mm_storeu_ps(&record(out, bytes, 2)->scale, sum);
+    _mm_storeu_ps(&record(out, bytes, 3)->scale, start);
+    record(out, bytes, 0)->start[1] = _mm_extract_epi32(start1, 0);
+    record(out, bytes, 1)->start[1] = _mm_extract_epi32(start1, 1);
+    record(out, bytes, 2)->start[1] = _mm_extract_epi32(start1, 2);
+    record(out, bytes, 3)->start[1] = _mm_extract_epi32(start1, 3);
 }
+_Static_assert(offsetof(fc_linear_x, start) == offsetof(fc_linear_x, scale) + 12, "round_groups stores four fields at once");
+
+/* A tile's records of so many bytes, four at a time in the order in which they lie. */
+INLINE void round_tile(const fc_linear_prepare *p, size_t bytes) {
+    const float *x[4];
+    int n = 0, g = 0, r = 0, all = p->K / FC_XGROUP * p->rows;
+    for (int i = 0; i < all; i++) {
+        x[n++] = p->x + (size_t)r * p->stride + (size_t)g * FC_XGROUP;
+        if (++r == p->rows) r = 0, g++;
+        if (n < 4) continue;
+        round_groups(x, p->zero, p->halves, record(p->out, bytes, i - 3), bytes);
+        n = 0;
+    }
+    for (int i = 0; i < n; i++) fc_linear_group(x[i], p->zero, p->halves, record(p->out, bytes, all - n + i));
+}
+
+void fc_linear_prepare_avx2(const fc_linear_prepare *p) { round_tile(p, sizeof(fc_linear_x)); }
 
 static void prepare(const fc_linear_prepare *p) {
     const __m128i order = _mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15);
     fc_linear_x_wide *out = p->out;
-    for (int g = 0; g < p->K / FC_XGROUP; g++)
-        for (int r = 0; r < p->rows; r++, out++) {
-            fc_linear_group_avx2(p->x + (size_t)r * p->stride + (size_t)g * FC_XGROUP, p->zero, p->halves, &out->x);
-            for (int h = 0; h < 2; h++) {
-                __m128i code = _mm_loadu_si128((const __m128i *)(const void *)(out->x.code + 16 * h));
-                _mm256_storeu_si256((__m256i *)(void *)out->pairs[4 * h], _mm256_cvtepi8_epi16(_mm_shuffle_epi8(code, order)));
-            }
+    round_tile(p, sizeof *out);
+    for (int i = 0; i < p->K / FC_XGROUP * p->rows; i++)
+        for (int h = 0; h < 2; h++) {
+            __m128i code = _mm_loadu_si128((const __m128i *)(const void *)(out[i].x.code + 16 * h));
+            _mm256_storeu_si256((__m256i *)(void *)out[i].pairs[4 * h], _mm256_cvtepi8_epi16(_mm_shuffle_epi8(code, order)));
         }
 }
 
@@ -86,8 +131,6 @@ INLINE __m256i broadcast(const void *p) {
     memcpy(&v, p, sizeof v);
     return _mm256_set1_epi32(v);
 }
-
-INLINE __m256i load(const unsigned char *p) { return _mm256_loadu_si256((const __m256i *)(const void *)p); }
 
 /* Four-bit codes: products of a quad fit 16 bits, and so do the eight quads of a group, at most 8 * 2 * 15 * 127. */
 INLINE void dot_narrow(__m256i sum[C_ROWS][2], int R, bool high, const unsigned char *codes, const fc_linear_x_wide *x) {

@@ -43,6 +43,13 @@ INLINE void store(const fc_linear_multiply *m, int R, int B, __m512 acc[R_MAX][B
     }
 }
 
+/* gcc keeps a zero in a register and copies it, and then lacks that register for a sum. */
+INLINE __m512i zero(void) {
+    __m512i z;
+    __asm__ volatile("vpxord %0, %0, %0" : "=v"(z));
+    return z;
+}
+
 /* Where the loop over groups stands. */
 typedef struct {
     const fc_linear_x *x;
@@ -57,11 +64,11 @@ INLINE void group(__m512 acc[R_MAX][B_MAX], place *at, int R, int B, fc_form for
     const __m512i mask = _mm512_set1_epi8(nibble == 2 ? (char)0xf0 : 0x0f);
     const fc_linear_x *x = at->x;
     __m512i sum[R_MAX][B_MAX];
+    __asm__ volatile("" ::: "memory"); /* load the codes again for the high halves: kept, they would push out the sums */
     UNROLL
     for (int r = 0; r < R; r++) {
-        __m512i start = has_min ? _mm512_setzero_si512() : _mm512_set1_epi32(x[r].start[nibble == 2 || first > 0]);
         UNROLL
-        for (int b = 0; b < B; b++) sum[r][b] = start;
+        for (int b = 0; b < B; b++) sum[r][b] = has_min ? zero() : _mm512_set1_epi32(x[r].start[nibble == 2 || first > 0]);
     }
     UNROLL
     for (int q = 0; q < quads; q++) {
@@ -81,11 +88,10 @@ INLINE void group(__m512 acc[R_MAX][B_MAX], place *at, int R, int B, fc_form for
     UNROLL
     for (int b = 0; b < B; b++) {
         __m512 scale = vector(at->scales[b], half), min = has_min ? vector(at->scales[b] + at->mins, half) : scale;
-        if (nibble == 2) scale = _mm512_mul_ps(scale, _mm512_set1_ps(0.0625f));
         at->scales[b] += FC_LANES * fc_form_scale_bytes(form);
         UNROLL
         for (int r = 0; r < R; r++) {
-            __m512 step = _mm512_mul_ps(scale, _mm512_set1_ps(x[r].scale));
+            __m512 step = _mm512_mul_ps(scale, _mm512_set1_ps(nibble == 2 ? x[r].scale16 : x[r].scale));
             acc[r][b] = _mm512_fmadd_ps(step, _mm512_cvtepi32_ps(sum[r][b]), acc[r][b]);
             if (has_min) acc[r][b] = _mm512_fmadd_ps(min, _mm512_set1_ps(x[r].sum), acc[r][b]);
         }
@@ -183,11 +189,4 @@ static void multiply(const fc_linear_multiply *m) {
     copies[m->form][m->panels - 1][m->rows - 1](m);
 }
 
-static void prepare(const fc_linear_prepare *p) {
-    fc_linear_x *out = p->out;
-    for (int g = 0; g < p->K / FC_XGROUP; g++)
-        for (int r = 0; r < p->rows; r++)
-            fc_linear_group_avx2(p->x + (size_t)r * p->stride + (size_t)g * FC_XGROUP, p->zero, p->halves, out++);
-}
-
-const fc_linear_level fc_linear_avx512 = {sizeof(fc_linear_x), prepare, multiply};
+const fc_linear_level fc_linear_avx512 = {sizeof(fc_linear_x), fc_linear_prepare_avx2, multiply};

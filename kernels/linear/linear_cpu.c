@@ -1,11 +1,14 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/linear/levels.h"
 
+#include <stdatomic.h>
+#include <threads.h>
+
 enum {
     CHUNK_ROWS = 256,     /* rows that are prepared at once: more would fall out of the second cache */
     UNITS_A_THREAD = 8,   /* so that threads end together */
     UNIT_PANELS = 16,
-    SERIAL_GROUPS = 256,  /* fewer groups of x than this are prepared faster than a second thread wakes */
+    SPINS = 4096,         /* looks at a counter before the core is offered to others */
 };
 
 /* Consecutive parts that read x in one and the same form. */
@@ -21,9 +24,11 @@ typedef struct {
     const fc_linear_args *a;
     const fc_linear_level *level;
     const pass *p;
-    unsigned char *prepared;
+    unsigned char *prepared_x;
     int first, rows, tiles; /* this chunk of rows, cut into tiles that differ by at most one row */
     int unit_panels, unit_tiles, tile_units;
+    int to_prepare; /* units 0 to this prepare a tile each, the others multiply: one start of the pool serves both */
+    atomic_int prepared;
 } work;
 
 static size_t prepared_row_bytes(const fc_linear_level *l, int K) { return (size_t)K / FC_XGROUP * l->x_bytes; }
@@ -48,18 +53,23 @@ static int tile_start(const work *w, int i) {
     return i * base + (i < extra ? i : extra);
 }
 
-static void prepare_unit(void *arg, int unit, int thread) {
-    const work *w = arg;
-    int at = tile_start(w, unit), K = w->a->w->K;
+static void prepare_tile(work *w, int tile) {
+    int at = tile_start(w, tile), K = w->a->w->K;
     fc_linear_prepare p = {.x = w->a->x + (size_t)(w->first + at) * (size_t)K,
                            .stride = (size_t)K,
-                           .rows = tile_start(w, unit + 1) - at,
+                           .rows = tile_start(w, tile + 1) - at,
                            .K = K,
                            .zero = w->p->zero,
                            .halves = w->p->halves,
-                           .out = w->prepared + (size_t)at * prepared_row_bytes(w->level, K)};
-    (void)thread;
+                           .out = w->prepared_x + (size_t)at * prepared_row_bytes(w->level, K)};
     w->level->prepare(&p);
+    atomic_fetch_add_explicit(&w->prepared, 1, memory_order_release);
+}
+
+/* Units are handed out in order, so what is waited for has been taken by threads that are at work on it. */
+static void await_prepared(work *w) {
+    for (int i = 0; atomic_load_explicit(&w->prepared, memory_order_acquire) < w->to_prepare; i++)
+        if (i >= SPINS) thrd_yield();
 }
 
 static int least(int a, int b) { return a < b ? a : b; }
@@ -80,19 +90,17 @@ static void multiply_panels(const work *w, const fc_linear_part *part, int panel
         int at = tile_start(w, i);
         size_t row = (size_t)(w->first + at);
         m.rows = tile_start(w, i + 1) - at;
-        m.x = w->p->codes ? (const void *)(w->prepared + (size_t)at * prepared_row_bytes(w->level, K)) : a->x + row * (size_t)K;
+        m.x = w->p->codes ? (const void *)(w->prepared_x + (size_t)at * prepared_row_bytes(w->level, K)) : a->x + row * (size_t)K;
         m.y = a->y + row * m.y_stride + column;
         w->level->multiply(&m);
     }
 }
 
 /* A unit is some panels times some tiles; a pair of panels passes all of them while it is near. */
-static void multiply_unit(void *arg, int unit, int thread) {
-    const work *w = arg;
+static void multiply_unit(const work *w, int unit) {
     const fc_linear_part *part = w->p->parts;
     int tile0 = unit % w->tile_units * w->unit_tiles, panel = unit / w->tile_units * w->unit_panels;
     int tile1 = least(tile0 + w->unit_tiles, w->tiles), end = least(panel + w->unit_panels, w->p->panels), before = 0, n;
-    (void)thread;
     for (; panel < end; panel += n) {
         while (panel - before >= part->n_panels) before += part++->n_panels;
         n = least(FC_TILE_PANELS, least(end - panel, before + part->n_panels - panel));
@@ -100,13 +108,21 @@ static void multiply_unit(void *arg, int unit, int thread) {
     }
 }
 
+static void run_unit(void *arg, int unit, int thread) {
+    work *w = arg;
+    (void)thread;
+    if (unit < w->to_prepare) {
+        prepare_tile(w, unit);
+    } else {
+        await_prepared(w);
+        multiply_unit(w, unit - w->to_prepare);
+    }
+}
+
 static void run_pass(fc_stream s, work *w) {
     int wanted = fc_pool_threads(s->pool) * UNITS_A_THREAD, panel_units;
-    if (w->p->codes) {
-        if ((long long)w->rows * w->a->w->K < (long long)SERIAL_GROUPS * FC_XGROUP)
-            for (int i = 0; i < w->tiles; i++) prepare_unit(w, i, 0);
-        else fc_pool_run(s->pool, w->tiles, prepare_unit, w);
-    }
+    w->to_prepare = w->p->codes ? w->tiles : 0;
+    atomic_init(&w->prepared, 0);
     w->unit_panels = least(w->p->panels / wanted, UNIT_PANELS) / FC_TILE_PANELS * FC_TILE_PANELS;
     if (w->unit_panels < FC_TILE_PANELS) w->unit_panels = FC_TILE_PANELS;
     panel_units = (w->p->panels - 1) / w->unit_panels + 1;
@@ -114,7 +130,7 @@ static void run_pass(fc_stream s, work *w) {
     if (w->tile_units > w->tiles) w->tile_units = w->tiles;
     w->unit_tiles = (w->tiles - 1) / w->tile_units + 1;
     w->tile_units = (w->tiles - 1) / w->unit_tiles + 1;
-    fc_pool_run(s->pool, panel_units * w->tile_units, multiply_unit, w);
+    fc_pool_run(s->pool, w->to_prepare + panel_units * w->tile_units, run_unit, w);
 }
 
 /* Rows that can be prepared at once in what the stream has reserved. */
@@ -132,7 +148,7 @@ static fc_status chunk_rows(fc_stream s, const work *w, int *out) {
 fc_status fc_linear_cpu(fc_stream s, const fc_linear_args *a) {
     static const fc_linear_level *const levels[] = {NULL, &fc_linear_portable, &fc_linear_avx2, &fc_linear_avx512};
     const fc_linear_part *part = a->w->parts, *end = part + a->w->n_parts;
-    work w = {.a = a, .level = levels[s->level], .prepared = s->workspace};
+    work w = {.a = a, .level = levels[s->level], .prepared_x = s->workspace};
     if (a->T < 1) return FC_FAIL(FC_ERR_ARG, "linear: T=%d; it must be at least 1", a->T);
     while (part < end) {
         pass p = {.parts = part};

@@ -19,7 +19,7 @@ void fc_linear_group(const float *x, int zero, bool halves, fc_linear_x *out) {
     memcpy(&m, &most, sizeof m);
     if (!(m > FC_X_TINY && m < INFINITY)) { /* NaN too */
         memset(out, 0, sizeof *out);
-        if (most >= 0x7f800000u) out->scale = out->sum = NAN;
+        if (most >= 0x7f800000u) out->scale = out->scale16 = out->sum = NAN;
         return;
     }
     inverse = 127.0f / m;
@@ -31,7 +31,8 @@ void fc_linear_group(const float *x, int zero, bool halves, fc_linear_x *out) {
     }
     for (int k = 0; k < 16; k++) sum[0] += out->code[k];
     for (int k = 16; k < 32; k++) sum[1] += out->code[k];
-    out->scale = m / 127.0f;
+    out->scale = m * FC_X_STEP;
+    out->scale16 = out->scale * 0.0625f;
     out->sum = out->scale * (float)(sum[0] + sum[1]);
     out->start[0] = -zero * (halves ? sum[0] : sum[0] + sum[1]);
     out->start[1] = halves ? -zero * sum[1] : 16 * out->start[0];

@@ -17,7 +17,7 @@ static void round_row(fc_form f, const float *x, int K, double *out) {
         }
         for (int k = g; k < g + FC_XGROUP; k++) {
             double code = most > FC_X_TINY ? nearbyint((double)(x[k] * (127.0f / most))) : 0.0;
-            out[k] = isnan(most) ? NAN : code * (double)(most / 127.0f);
+            out[k] = isnan(most) ? NAN : code * (double)(most * FC_X_STEP);
         }
     }
 }
