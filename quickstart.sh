@@ -59,4 +59,4 @@ get_model
 [ "${1:-}" = --no-run ] && exit 0
 say "best of 16: SmolLM2 names a next interest 16 times, and scores each distinct one"
 set -x
-build/forkcast bestof --recipe examples/recipes/interests-loglik.json --history "Gardening" --history "Photography" -n 16 -k 6 "$@"
+build/forkcast bestof --recipe examples/recipes/interests-loglik.json --history "Chess" --history "Jazz" -n 16 -k 6 "$@"
