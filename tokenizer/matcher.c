@@ -12,8 +12,8 @@
 /* Steps that one attempt may take before it is counted. A matched character of the usual expressions takes a few. */
 enum {
     FREE_STEPS = 256,
-    STEPS_PER_BYTE = 256,
-    STEPS_AT_LEAST = 1 << 22,
+    STEPS_PER_BYTE = 32,
+    STEPS_AT_LEAST = 1 << 20,
     HEAP_KIB = 512 * 1024,
     LONGEST_PATTERN = 16384
 };
@@ -277,9 +277,9 @@ static fc_status attempt(const fc_matcher *m, fc_match_use *u, const char *text,
         }
         if (rc == PCRE2_ERROR_JIT_STACKLIMIT) {
             options |= PCRE2_NO_JIT;
-        } else if (rc == PCRE2_ERROR_MATCHLIMIT && steps <= u->budget) {
+        } else if (rc == PCRE2_ERROR_MATCHLIMIT && steps < u->budget) {
             u->budget -= steps;
-            steps *= 8;
+            steps = steps * 8 < u->budget ? steps * 8 : u->budget;
         } else {
             return FC_FAIL(FC_ERR_UNSUPPORTED,
                            "%s: the expression \"%.200s\" takes too many steps on this text (byte %zu of %zu)", m->name,

@@ -18,7 +18,11 @@
 
 typedef struct fc_tok fc_tok;
 
-typedef enum { FC_TOK_BPE = 0, /* byte-level; GGUF model "gpt2" */ FC_TOK_SPM_BPE, /* GGUF "llama": pieces merged by score */ FC_TOK_UNIGRAM /* GGUF "t5" */ } fc_tok_model;
+typedef enum {
+    FC_TOK_BPE = 0,
+    /* byte-level; GGUF model "gpt2" */ FC_TOK_SPM_BPE,
+    /* GGUF "llama": pieces merged by score */ FC_TOK_UNIGRAM /* GGUF "t5" */
+} fc_tok_model;
 
 /* Token types with GGUF's numbers. */
 typedef enum { FC_TOK_NORMAL = 1, FC_TOK_UNKNOWN, FC_TOK_CONTROL, FC_TOK_USER, FC_TOK_UNUSED, FC_TOK_BYTE } fc_tok_type;
@@ -32,7 +36,7 @@ typedef struct {
 typedef struct {
     const char *name; /* file, for errors */
     fc_tok_model model;
-    const char *pre;          /* BPE: GGUF's tokenizer.ggml.pre: "gpt-2", "smollm", "llama-bpe", "qwen2", ...; NULL = gpt-2 */
+    const char *pre; /* BPE: GGUF's tokenizer.ggml.pre: "gpt-2", "smollm", "llama-bpe", "qwen2", ...; NULL = gpt-2 */
     const fc_tok_str *pieces; /* [V] */
     const int32_t *types;     /* [V] fc_tok_type, or NULL: all normal */
     const float *scores;      /* [V], SentencePiece; else NULL */
@@ -54,18 +58,20 @@ void fc_tok_default_ends(fc_tok *t, int32_t bos, int32_t eos);
 void fc_tok_close(fc_tok *t); /* NULL is fine */
 
 enum {
-    FC_TOK_ADD_SPECIAL = 1,   /* BOS/EOS as the tokenizer's own rule says */
-    FC_TOK_PARSE_SPECIAL = 2  /* names of special tokens in the text become their ids: templates only, never data */
+    FC_TOK_ADD_SPECIAL = 1,  /* BOS/EOS as the tokenizer's own rule says */
+    FC_TOK_PARSE_SPECIAL = 2 /* names of special tokens in the text become their ids: templates only, never data */
 };
 
 /* Appends ids to *ids (grown with fc_grow; *n is the count, *cap the room). Any bytes are accepted: invalid UTF-8 is
  * handled as `tokenizers` does after lossy decoding (U+FFFD), except that byte-level BPE keeps the bytes. */
-fc_status fc_tok_encode(const fc_tok *t, const char *text, size_t size, unsigned flags, int32_t **ids, size_t *n, size_t *cap);
+fc_status fc_tok_encode(const fc_tok *t, const char *text, size_t size, unsigned flags, int32_t **ids, size_t *n,
+                        size_t *cap);
 
 /* Bytes of one id as they stand inside a text (after decoding rules: byte-level, U+2581, <0xNN>); control tokens give
  * nothing unless special. An id out of range is FC_ERR_ARG. */
 fc_status fc_tok_piece(const fc_tok *t, int32_t id, bool special, fc_str *out);
-/* Whole text of ids, as `decode(ids, skip_special_tokens=!special, clean_up_tokenization_spaces=False)` but in bytes. */
+/* Whole text of ids, as `decode(ids, skip_special_tokens=!special, clean_up_tokenization_spaces=False)` but in bytes.
+ * */
 fc_status fc_tok_decode(const fc_tok *t, const int32_t *ids, size_t n, bool special, fc_str *out);
 
 /* Streaming: put ids one by one, take only whole UTF-8 sequences; finish flushes what is left (invalid bytes as they
@@ -85,9 +91,10 @@ size_t fc_tok_size(const fc_tok *t); /* V: one more than the largest id */
 int32_t fc_tok_bos(const fc_tok *t); /* -1 = none */
 int32_t fc_tok_eos(const fc_tok *t);
 bool fc_tok_adds_bos(const fc_tok *t);
-bool fc_tok_is_special(const fc_tok *t, int32_t id); /* control tokens */
+bool fc_tok_is_special(const fc_tok *t, int32_t id);     /* control tokens */
 int32_t fc_tok_find(const fc_tok *t, const char *piece); /* a token by its exact stored text ("<|im_end|>"); -1 */
-/* Same ids for every text: equal pieces, types, merges and rules. Decides whether drawn ids can be scored as they are. */
+/* Same ids for every text: equal pieces, types, merges and rules. Decides whether drawn ids can be scored as they are.
+ * */
 bool fc_tok_same(const fc_tok *a, const fc_tok *b);
 
 #endif
