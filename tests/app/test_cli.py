@@ -141,14 +141,148 @@ class Cli(unittest.TestCase):
         self.assertGreater(plain["count"], 1)
         self.assertEqual(special["count"], 1)
 
+    # ---- sampling options: each with what it changes
+
+    def drawn(self, *args):
+        """all_candidates of one prompt."""
+        return self.bestof("--prompt", "abc", "--all", "--threads", 1, *args)["all_candidates"]
+
+    def tokens(self, *args):
+        return [c["tokens"] for c in self.drawn(*args)]
+
+    def id_of(self, text):
+        ids = self.ok("tokenize", "--model", self.novelty, text).split()
+        self.assertEqual(len(ids), 1, text)
+        return int(ids[0])
+
+    def test_logit_bias(self):
+        self.assertEqual(self.tokens("-n", 3, "--max-tokens", 4, "--logit-bias", "100=60"), [[100] * 4] * 3)
+        two = self.tokens("-n", 8, "--max-tokens", 4, "--logit-bias", "100=60", "--logit-bias", "101=60")
+        self.assertEqual({t for c in two for t in c}, {100, 101})
+        banned = self.tokens("-n", 3, "--max-tokens", 4, "--logit-bias", "100=60", "--logit-bias", "101=50", "--logit-bias", "100=-inf")
+        self.assertEqual(banned, [[101] * 4] * 3)
+
+    def test_min_tokens(self):
+        end = ("-n", 3, "--max-tokens", 6, "--logit-bias", "2=60")  # the end token of a tiny model
+        for c in self.drawn(*end):
+            self.assertEqual((c["tokens"], c["finish_reason"]), ([], "stop"))
+        for c in self.drawn(*end, "--min-tokens", 3):
+            self.assertEqual((len(c["tokens"]), c["finish_reason"]), (3, "stop"))
+        for c in self.drawn(*end, "--ignore-eos"):
+            self.assertEqual((c["tokens"], c["finish_reason"]), ([2] * 6, "length"))
+
+    def test_filters(self):
+        base = ("-n", 8, "--max-tokens", 4, "--logit-bias", "2=-inf")
+        self.assertGreater(len({tuple(t) for t in self.tokens(*base)}), 4)
+        greedy = self.tokens(*base, "--temperature", 0)
+        self.assertEqual(len({tuple(t) for t in greedy}), 1)
+        for only_best in (("--top-k", 1), ("--top-p", "0.000001"), ("--min-p", 1)):
+            self.assertEqual(self.tokens(*base, *only_best), greedy, only_best)
+        typical = self.tokens(*base, "--typical-p", "0.000001")  # one id a step, and seldom the most probable
+        self.assertEqual(len({tuple(t) for t in typical}), 1)
+        self.assertNotEqual(typical, greedy)
+
+    def test_penalties(self):
+        # Greedy between three ids so far apart that the model's own logits do not matter; each line is arithmetic.
+        ids = [self.id_of(t) for t in "xyz"]
+        x, y, z = ids
+        base = ["-n", 2, "--max-tokens", 5, "--temperature", 0]
+        for i, v in zip(ids, (200, 150, 100)):
+            base += ["--logit-bias", f"{i}={v}"]
+        self.assertEqual(self.tokens(*base), [[x] * 5] * 2)
+        # once each: x 125, y 75, z 100
+        self.assertEqual(self.tokens(*base, "--presence-penalty", 75), [[x, y, x, x, x]] * 2)
+        # x 200, y 150, x 125, z 100, y 75; left: x 50, y 0, z 25
+        self.assertEqual(self.tokens(*base, "--frequency-penalty", 75), [[x, y, x, z, y]] * 2)
+        # x 50, y 37.5, z 25: all drawn once, then the largest of these
+        self.assertEqual(self.tokens(*base, "--repetition-penalty", 4), [[x, y, z, x, x]] * 2)
+        # the same after a prompt of x and z: x 50, y 150, z 25, and y 37.5 once drawn; the others look at the output alone
+        def after(*args):
+            return [c["tokens"] for c in self.bestof("--prompt", "xz", "--all", "--threads", 1, *base, *args)["all_candidates"]]
+        self.assertEqual(self.ok("tokenize", "--model", self.novelty, "xz").split(), [b"%d" % x, b"%d" % z])
+        self.assertEqual(after("--repetition-penalty", 4), [[y, x, x, x, x]] * 2)
+        self.assertEqual(after("--presence-penalty", 75), [[x, y, x, x, x]] * 2)
+        self.assertEqual(after("--frequency-penalty", 75), [[x, y, x, z, y]] * 2)
+
+    def test_stops(self):
+        a, b = self.id_of("a"), self.id_of("b")
+        base = ("-n", 3, "--max-tokens", 6, "--temperature", 0, "--frequency-penalty", 10,
+                "--logit-bias", f"{a}=95", "--logit-bias", f"{b}=90")
+        c = self.drawn(*base)[0]
+        self.assertEqual((c["text"], c["finish_reason"]), ("ababab", "length"))
+        for stop, text, n in (("ba", "a", 3), ("b", "a", 2), ("aba", "", 3)):
+            for c in self.drawn(*base, "--stop", "zzz", "--stop", stop):
+                self.assertEqual((c["text"], c["finish_reason"], len(c["tokens"])), (text, "stop", n), stop)
+        for end in (("--stop-token-id", b), ("--end", "b"), ("--stop-token-id", 2, "--stop-token-id", b)):
+            for c in self.drawn(*base, *end):
+                self.assertEqual((c["text"], c["finish_reason"], c["tokens"]), ("a", "stop", [a]), end)
+        self.refused(2, "exactly one", "run", "--model", self.novelty, "--prompt", "x", "--end", "b%^&")
+        self.refused(2, "--stop-token-id", "run", "--model", self.novelty, "--prompt", "x", "--stop-token-id", "b")
+
+    # ---- engine options: the answer stays, or is refused
+
+    def test_engine_options_do_not_change_the_answer(self):
+        def answer(*args):
+            r = self.bestof("--prompt", "Once upon a time", "-n", 12, "-k", 0, "--all", "--seed", 9, *args)
+            return r["candidates"], r["all_candidates"], r["confidence"]
+        want = answer()
+        for extra in (("--backend", "cpu"), ("--backend", "auto"), ("--cpu", "auto"), ("--kv-type", "f32"), ("--kv-pool", "64M"),
+                      ("--max-branches", 12), ("--max-rows", 5), ("--ctx", 64), ("--page-slots", 8), ("--threads", 2)):
+            self.assertEqual(answer(*extra), want, extra)
+        bestof = ("bestof", "--novelty", self.novelty, "--alignment", "none", "--prompt", "Once upon a time", "-n", 12)
+        self.refused(2, "max_branches", *bestof, "--max-branches", 11)
+        self.refused(2, "max_rows", *bestof, "--max-rows", 70000)
+        self.refused(2, "64", *bestof, "--ctx", 64, "--max-tokens", 64)
+        self.refused(2, "kv_pool", *bestof, "--kv-pool", "1K")
+        self.refused(2, "page_slots", *bestof, "--page-slots", 9)
+        self.refused(2, "avx9", *bestof, "--cpu", "avx9")
+        self.refused(1, "abacus", *bestof, "--backend", "abacus")
+
+    def test_less_exact_options_are_near(self):
+        def logprobs(*args):
+            c = self.drawn("-n", 1, "--temperature", 0, "--max-tokens", 3, "--logit-bias", "100=60", *args)[0]
+            self.assertEqual(c["tokens"], [100] * 3)  # the same tokens: what differs is arithmetic alone
+            return c["logprob"], c["score"]
+        exact = logprobs("--kv-type", "f32")
+        self.assertEqual(logprobs(), exact)
+        portable = logprobs("--cpu", "portable")
+        for kv, most in (("bf16", 0.3), ("int8", 1.0)):
+            near = logprobs("--kv-type", kv)
+            self.assertNotEqual(near, exact, kv)
+            for x, y in zip(near, exact):
+                self.assertLess(abs(x - y), most, kv)
+        for x, y in zip(portable, exact):
+            self.assertLess(abs(x - y), 1e-3)
+
+    def test_prompt_file(self):
+        text = "Two lines\nand a tab\t, naïve"
+        path = self.path("prompt.txt")
+        with open(path, "wb") as f:
+            f.write(text.encode())
+        args = ("bestof", "--novelty", self.novelty, "--alignment", self.alignment, "--json", "-n", 4, "-k", 0)
+        def answer(*more, **kw):
+            r = json.loads(self.ok(*args, *more, **kw))
+            return r["prompt"], r["candidates"]
+        want = answer("--prompt", text)
+        self.assertEqual(want[0], text)
+        self.assertEqual(answer("--prompt-file", path), want)
+        self.assertEqual(answer("--prompt-file", "-", stdin=text.encode()), want)
+        self.assertNotEqual(answer("--prompt", text + "\n"), want)  # a file's bytes are taken as they are
+        missing = self.path("no-prompt.txt")
+        self.refused(1, missing, *args, "--prompt-file", missing)
+
     # ---- the other commands
 
     def test_run_streams(self):
-        out = self.ok("run", "--model", self.novelty, "--prompt", "abc", "--max-tokens", 8, "--seed", 2)
-        r = json.loads(self.ok("run", "--model", self.novelty, "--prompt", "abc", "--max-tokens", 8, "--seed", 2, "--json"))
-        whole = r["candidates"][0]["text"].encode() + b"\n"
-        # the last bytes may be an unfinished UTF-8 sequence: JSON shows U+FFFD, the stream leaves it out
-        self.assertTrue(whole.startswith(out.rstrip(b"\n")) or "\ufffd" in r["candidates"][0]["text"], (out, whole))
+        whole = 0
+        for seed in range(1, 13):
+            args = ("run", "--model", self.novelty, "--prompt", "abc", "--max-tokens", 8, "--seed", seed)
+            text = json.loads(self.ok(*args, "--json"))["candidates"][0]["text"]
+            if not text or "\ufffd" in text:  # a draw of bytes that are no UTF-8: JSON shows U+FFFD in their place
+                continue
+            self.assertEqual(self.ok(*args), text.encode() + b"\n")
+            whole += 1
+        self.assertGreater(whole, 0)
         self.ok("run", "--model", self.novelty, "--prompt", "hi", "--chat", "--max-tokens", 3)
         self.refused(2, "--system", "run", "--model", self.novelty, "--prompt", "hi", "--system", "x")
 

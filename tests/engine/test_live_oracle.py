@@ -8,6 +8,7 @@ import sys
 import tempfile
 
 ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+SEED = 20250611  # another than the stored answers'; fixed, so that a red run can be repeated
 NAMES = ["llama_yarn", "qwen2_window", "qwen3_reward", "gemma2", "gemma3_types"]
 
 
@@ -26,11 +27,10 @@ def main():
     sys.dont_write_bytecode = True
     import parity_golden
     torch.set_num_threads(1)
-    seed = int.from_bytes(os.urandom(4), "little")
-    print(f"transformers {transformers.__version__}, torch {torch.__version__}, seed {seed}", flush=True)
+    print(f"transformers {transformers.__version__}, torch {torch.__version__}, seed {SEED}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for name in NAMES:
-            parity_golden.golden(name, os.path.join(folder, name), seed)
+            parity_golden.golden(name, os.path.join(folder, name), SEED)
         sys.stdout.flush()
         return subprocess.run([program, folder + "/", *NAMES], cwd=ROOT).returncode
 
