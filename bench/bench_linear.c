@@ -13,9 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const struct {
-    int K, N;
-} shapes[] = {{576, 960}, {576, 576}, {576, 3072}, {1536, 576}, {576, 49152}};
+static const struct { int K, N; } shapes[] = {{576, 960}, {576, 576}, {576, 3072}, {1536, 576}, {576, 49152}};
 static const int rows[] = {1, 4, 16, 64, 512};
 enum { N_SHAPES = sizeof shapes / sizeof shapes[0], N_ROWS = sizeof rows / sizeof rows[0], COPIES = 12 };
 
@@ -33,7 +31,8 @@ static void fill(unsigned char *p, size_t n) {
 }
 
 /* One shape at one row count: copies of the matrix are walked so that it comes from memory as in a model. */
-static int measure(fc_stream s, fc_dtype t, int K, int N, int T, fc_weight *const *w, int copies, const float *x, float *y) {
+static int measure(fc_stream s, fc_dtype t, int K, int N, int T, fc_weight *const *w, int copies, const float *x,
+                   float *y) {
     double best = 1e9, start = seconds(), flops = 0, bytes = 0;
     for (int round = 0; round < 3 || (seconds() - start < 0.15 && round < 1000); round++) {
         double t0 = seconds(), took;
@@ -44,8 +43,8 @@ static int measure(fc_stream s, fc_dtype t, int K, int N, int T, fc_weight *cons
         flops = 2.0 * T * N * K;
         bytes = (double)fc_weight_bytes(w[0]);
     }
-    printf("%-8s %-5s %5d -> %-6d T=%-4d %9.1f us %8.1f GOP/s %7.1f GB/s\n", fc_cpu_level_name(s->level), fc_dtype_name(t), K, N, T,
-           best * 1e6, flops / best * 1e-9, bytes / best * 1e-9);
+    printf("%-8s %-5s %5d -> %-6d T=%-4d %9.1f us %8.1f GOP/s %7.1f GB/s\n", fc_cpu_level_name(s->level),
+           fc_dtype_name(t), K, N, T, best * 1e6, flops / best * 1e-9, bytes / best * 1e-9);
     return 0;
 }
 
@@ -85,7 +84,8 @@ int main(int argc, char **argv) {
         fprintf(stderr, "bench_linear: no type %s\n", argv[2]);
         return 1;
     }
-    if (fc_cpu_stream_open(level, argc > 3 ? atoi(argv[3]) : 0, fc_linear_workspace_cpu(512, 4096), 64, &s)) return fail();
+    if (fc_cpu_stream_open(level, argc > 3 ? atoi(argv[3]) : 0, fc_linear_workspace_cpu(512, 4096), 64, &s))
+        return fail();
     bad = run(s, t);
     if (!bad && argc <= 2) bad = run(s, FC_Q8_0);
     fc_cpu_stream_close(s);

@@ -67,7 +67,8 @@ static fc_status attention(const fc_model *m, const fc_batch *b, fc_work *w, int
     fc_backend *be = m->be;
     fc_stream s = be->stream;
     int T = b->T;
-    FC_TRY(be->linear(s, &(fc_linear_args){.y = w->qkv, .x = w->x, .w = l->qkv, .bias = l->qkv_bias, .T = T}));
+    FC_TRY(be->linear(
+        s, &(fc_linear_args){.y = w->qkv, .x = w->x, .w = l->qkv, .bias = l->qkv_bias, .T = T, .precise = true}));
     FC_TRY(be->rope_kv(s, &(fc_rope_kv_args){.qkv = w->qkv,
                                              .cs = w->cs[l->local],
                                              .page = b->dev.page,
@@ -103,7 +104,8 @@ static fc_status attention(const fc_model *m, const fc_batch *b, fc_work *w, int
                                        .window = l->local ? c->window : 0,
                                        .scale = c->attn_scale,
                                        .soft_cap = c->attn_soft_cap}));
-    return be->linear(s, &(fc_linear_args){.y = w->x, .x = w->att, .w = l->o, .bias = l->o_bias, .T = T});
+    return be->linear(s,
+                      &(fc_linear_args){.y = w->x, .x = w->att, .w = l->o, .bias = l->o_bias, .T = T, .precise = true});
 }
 
 static fc_status feed_forward(const fc_model *m, const fc_batch *b, fc_work *w, int i) {
@@ -170,7 +172,7 @@ fc_status fc_forward_logits(const fc_model *m, const float *hidden, int R, int a
     const fc_model_config *c = &m->cfg;
     float *y = w->logits + (size_t)at * (size_t)c->V;
     FC_ASSERT(R >= 1 && at >= 0 && at + R <= w->max_logit_rows);
-    FC_TRY(m->be->linear(m->be->stream, &(fc_linear_args){.y = y, .x = hidden, .w = m->head, .T = R}));
+    FC_TRY(m->be->linear(m->be->stream, &(fc_linear_args){.y = y, .x = hidden, .w = m->head, .T = R, .precise = true}));
     if (c->final_soft_cap > 0)
         FC_TRY(m->be->softcap(m->be->stream,
                               &(fc_softcap_args){.x = y, .n = (size_t)R * (size_t)c->V, .cap = c->final_soft_cap}));

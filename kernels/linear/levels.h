@@ -13,7 +13,10 @@
 
 #include <math.h>
 
-enum { FC_TILE_ROWS = 6, FC_TILE_PANELS = 2 }; /* most of a call: 12 integer and 12 float sums fill AVX-512's registers */
+enum {
+    FC_TILE_ROWS = 6,
+    FC_TILE_PANELS = 2
+}; /* most of a call: 12 integer and 12 float sums fill AVX-512's registers */
 
 /* A group whose largest magnitude is not above this is zero: 127 / it would leave f32. */
 #define FC_X_TINY 0x1p-100f
@@ -56,6 +59,8 @@ typedef struct {
     float *y; /* [rows, y_stride] at the panel's first column */
     size_t y_stride;
     const float *bias; /* [lanes] or NULL */
+    const unsigned char
+        *next; /* panels that come after these, to be fetched early; NULL when there are none or they were */
 } fc_linear_multiply;
 
 /* Panel i of a call as a call of its own. */
@@ -79,6 +84,7 @@ typedef struct {
 extern const fc_linear_level fc_linear_portable, fc_linear_avx2, fc_linear_avx512;
 
 void fc_linear_group(const float *x, int zero, bool halves, fc_linear_x *out); /* one group of one row, plain C */
-void fc_linear_prepare_avx2(const fc_linear_prepare *p); /* records of fc_linear_x; AVX-512 has nothing faster to offer */
+void fc_linear_prepare_avx2(
+    const fc_linear_prepare *p); /* records of fc_linear_x; AVX-512 has nothing faster to offer */
 
 #endif

@@ -1,17 +1,27 @@
 /* linear - y[t,:] = W x[t,:] (+ bias), W packed once from a file's tensor in the file's own precision
  *
  * shapes  x [T,K], W [N,K] as parts stacked along N, bias [N], y [T,N]; row-major, contiguous
- * dtype   x, y f32. W: f32 and f16 compute in f32; bf16 rounds x to bf16 and sums in f32; quantised types stay
- *         int8 or int4 codes in groups with scale and minimum, x is rounded to int8 per row and group of 32
- * needs   T >= 1; K a multiple of 32 for quantised W (of 256 for K-quants: the file's block)
- * order   K in one chain per (row, output), first to last, whatever T, threads or part: a row's bits depend on
- *         that row alone
- * error   see linear_ref.c: the reference rounds x the same way and sums in double
+ * dtype   x, y f32. W f32, f16 and bf16: x as it stands, sums in f32. W quantised: codes of 4 or 8 bits with f16 or f32
+ *         scale and minimum for each 32 (Q6_K: 16); x is rounded to int8 for each 32 of a row with scale = largest
+ *         magnitude / 127 (its 32 are zero where that is not above 2^-100), integer dot products, sums in f32;
+ *         precise: what that rounding left is rounded the same way and multiplied too: 16 bits of x at twice the work
+ * needs   T >= 1; K a multiple of the file's block (32, K-quants 256) for quantised W
+ * order   one chain for each output: over groups (over k where W is float), first to last, then the bias; whatever T,
+ *         threads, workspace or part. A row's bits depend on that row alone, at one level; AVX2 and AVX-512 agree
+ * nan     a NaN or an infinity in a row of x makes that row of y NaN where W is quantised, what IEEE 754 says otherwise;
+ *         no other row changes
+ * bytes   W once as packed (the file's bits a weight for all types with f16 scales), x and y
+ * flops   2*T*N*K
+ * error   against linear_ref.c, which rounds x alike and sums in double: 1e-6 of sum(|w| |x|), the rounding of chains of at
+ *         most K/16 terms (K where W is float) at 6e-8 each, which add up like their square root; the rounding of x itself
+ *         is up to 0.4 % of the largest magnitude of its 32
  */
 #ifndef FC_KERNELS_LINEAR_H
 #define FC_KERNELS_LINEAR_H
 
 #include "kernels/kernel.h"
+
+#include <stdbool.h>
 
 typedef struct fc_weight fc_weight; /* packed matrix; opaque, a backend's own layout */
 
@@ -24,10 +34,10 @@ typedef struct {
 } fc_weight_part;
 
 fc_status fc_weight_pack_cpu(fc_stream s, const fc_weight_part *parts, int n_parts, fc_weight **out);
-void fc_weight_free_cpu(fc_weight *w); /* NULL is fine */
-int fc_weight_rows(const fc_weight *w);      /* N, all parts  */
-int fc_weight_cols(const fc_weight *w);      /* K             */
-size_t fc_weight_bytes(const fc_weight *w);  /* held, packed  */
+void fc_weight_free_cpu(fc_weight *w);      /* NULL is fine */
+int fc_weight_rows(const fc_weight *w);     /* N, all parts  */
+int fc_weight_cols(const fc_weight *w);     /* K             */
+size_t fc_weight_bytes(const fc_weight *w); /* held, packed  */
 
 typedef struct {
     float *y;           /* [T,N] out        */
@@ -35,14 +45,18 @@ typedef struct {
     const fc_weight *w; /* [N,K] packed     */
     const float *bias;  /* [N] or NULL      */
     int T;
+    bool precise; /* quantised W: x in two int8 terms instead of one */
 } fc_linear_args;
 
 fc_status fc_linear_cpu(fc_stream s, const fc_linear_args *a);
 fc_status fc_linear_ref(fc_stream s, const fc_linear_args *a);
 fc_cost fc_linear_cost(const fc_linear_args *a);
-size_t fc_linear_workspace_cpu(int T, int K); /* bytes of stream workspace that a call needs */
+/* Bytes of stream workspace for the best speed at T rows (it grows up to 256); a call with less, but with enough for one
+ * row, computes its rows in pieces, with the same bits. */
+size_t fc_linear_workspace_cpu(int T, int K);
+size_t fc_linear_scratch_cpu(int K); /* bytes of stream scratch, a thread */
 
-/* One row of W as f32, out [K] (host or backend memory of the CPU): embed and tests. */
+/* Row n of W as f32, out [K] (host or backend memory of the CPU), with the bits of fc_dequant_row: embed and tests. */
 void fc_weight_row_cpu(const fc_weight *w, int n, float *out);
 
 #endif

@@ -37,7 +37,9 @@ INLINE __m256i round_codes(const float *x, float inverse, int8_t *code) {
     return _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), all), _mm256_set1_epi16(1));
 }
 
-INLINE fc_linear_x *record(void *out, size_t bytes, int i) { return (fc_linear_x *)(void *)((char *)out + (size_t)i * bytes); }
+INLINE fc_linear_x *record(void *out, size_t bytes, int i) {
+    return (fc_linear_x *)(void *)((char *)out + (size_t)i * bytes);
+}
 
 /* Four groups to four neighbouring records, with fc_linear_group's bits. */
 INLINE void round_groups(const float *const x[4], int zero, bool halves, void *out, size_t bytes) {
@@ -78,7 +80,8 @@ INLINE void round_groups(const float *const x[4], int zero, bool halves, void *o
     record(out, bytes, 2)->start[1] = _mm_extract_epi32(start1, 2);
     record(out, bytes, 3)->start[1] = _mm_extract_epi32(start1, 3);
 }
-_Static_assert(offsetof(fc_linear_x, start) == offsetof(fc_linear_x, scale) + 12, "round_groups stores four fields at once");
+_Static_assert(offsetof(fc_linear_x, start) == offsetof(fc_linear_x, scale) + 12,
+               "round_groups stores four fields at once");
 
 /* A tile's records of so many bytes, four at a time in the order in which they lie. */
 INLINE void round_tile(const fc_linear_prepare *p, size_t bytes) {
@@ -103,7 +106,8 @@ static void prepare(const fc_linear_prepare *p) {
     for (int i = 0; i < p->K / FC_XGROUP * p->rows; i++)
         for (int h = 0; h < 2; h++) {
             __m128i code = _mm_loadu_si128((const __m128i *)(const void *)(out[i].x.code + 16 * h));
-            _mm256_storeu_si256((__m256i *)(void *)out[i].pairs[4 * h], _mm256_cvtepi8_epi16(_mm_shuffle_epi8(code, order)));
+            _mm256_storeu_si256((__m256i *)(void *)out[i].pairs[4 * h],
+                                _mm256_cvtepi8_epi16(_mm_shuffle_epi8(code, order)));
         }
 }
 
@@ -133,7 +137,8 @@ INLINE __m256i broadcast(const void *p) {
 }
 
 /* Four-bit codes: products of a quad fit 16 bits, and so do the eight quads of a group, at most 8 * 2 * 15 * 127. */
-INLINE void dot_narrow(__m256i sum[C_ROWS][2], int R, bool high, const unsigned char *codes, const fc_linear_x_wide *x) {
+INLINE void dot_narrow(__m256i sum[C_ROWS][2], int R, bool high, const unsigned char *codes,
+                       const fc_linear_x_wide *x) {
     UNROLL
     for (int h = 0; h < 2; h++) {
         __m256i s[C_ROWS];
@@ -147,12 +152,14 @@ INLINE void dot_narrow(__m256i sum[C_ROWS][2], int R, bool high, const unsigned 
                 s[r] = _mm256_add_epi16(s[r], _mm256_maddubs_epi16(w, broadcast(x[r].x.code + 4 * q)));
         }
         UNROLL
-        for (int r = 0; r < R; r++) sum[r][h] = _mm256_add_epi32(sum[r][h], _mm256_madd_epi16(s[r], _mm256_set1_epi16(1)));
+        for (int r = 0; r < R; r++)
+            sum[r][h] = _mm256_add_epi32(sum[r][h], _mm256_madd_epi16(s[r], _mm256_set1_epi16(1)));
     }
 }
 
 /* Eight-bit codes: 16-bit products of unsigned by signed bytes would saturate, so both are widened. */
-INLINE void dot_wide(__m256i sum[C_ROWS][2], int R, int quads, int first, const unsigned char *codes, const fc_linear_x_wide *x) {
+INLINE void dot_wide(__m256i sum[C_ROWS][2], int R, int quads, int first, const unsigned char *codes,
+                     const fc_linear_x_wide *x) {
     for (int q = first / 4; q < first / 4 + quads; q++) {
         UNROLL
         for (int h = 0; h < 2; h++) {
@@ -180,7 +187,8 @@ INLINE void codes(const fc_linear_multiply *m, int R, int first, fc_form form) {
         for (int p = 0; p < parts; p++, scales += FC_LANES * bytes) {
             __m256i sum[C_ROWS][2];
             UNROLL
-            for (int r = 0; r < R; r++) sum[r][0] = sum[r][1] = has_min ? _mm256_setzero_si256() : broadcast(&x[r].x.start[p]);
+            for (int r = 0; r < R; r++)
+                sum[r][0] = sum[r][1] = has_min ? _mm256_setzero_si256() : broadcast(&x[r].x.start[p]);
             if (narrow) dot_narrow(sum, R, g % 2, at, x);
             else dot_wide(sum, R, 8 / parts, p * 16, at, x);
             UNROLL
@@ -202,9 +210,11 @@ INLINE void codes(const fc_linear_multiply *m, int R, int first, fc_form form) {
 /* Weight k of eight lanes. A bf16 is the high half of an f32, and two k share a word. */
 INLINE __m256 weight(const unsigned char *panel, int h, size_t k, fc_form form) {
     __m256i pair;
-    if (form != FC_FORM_BF16) return vector(panel + k * (form == FC_FORM_F16 ? 32 : 64), h, form == FC_FORM_F16 ? 2 : 4);
+    if (form != FC_FORM_BF16)
+        return vector(panel + k * (form == FC_FORM_F16 ? 32 : 64), h, form == FC_FORM_F16 ? 2 : 4);
     pair = load(panel + k / 2 * 64 + h * 32);
-    return _mm256_castsi256_ps(k % 2 ? _mm256_and_si256(pair, _mm256_set1_epi32(-0x10000)) : _mm256_slli_epi32(pair, 16));
+    return _mm256_castsi256_ps(k % 2 ? _mm256_and_si256(pair, _mm256_set1_epi32(-0x10000))
+                                     : _mm256_slli_epi32(pair, 16));
 }
 
 INLINE void floats(const fc_linear_multiply *m, int R, int first, fc_form form) {
@@ -224,10 +234,11 @@ INLINE void floats(const fc_linear_multiply *m, int R, int first, fc_form form) 
     store(m, R, first, acc);
 }
 
-#define COPY(form, R)                                                      \
-    static void form##_##R(const fc_linear_multiply *m, int first) {       \
+/* clang-format off */
+#define COPY(form, R) \
+    static void form##_##R(const fc_linear_multiply *m, int first) { \
         if (fc_form_is_float(FC_FORM_##form)) floats(m, R, first, FC_FORM_##form); \
-        else codes(m, R > C_ROWS ? C_ROWS : R, first, FC_FORM_##form);     \
+        else codes(m, R > C_ROWS ? C_ROWS : R, first, FC_FORM_##form); \
     }
 #define COPIES3(form) COPY(form, 1) COPY(form, 2) COPY(form, 3)
 #define NAMES3(form)  form##_1, form##_2, form##_3
@@ -237,8 +248,9 @@ INLINE void floats(const fc_linear_multiply *m, int R, int first, fc_form form) 
 COPIES6(F32) COPIES6(F16) COPIES6(BF16)
 COPIES3(Q8_ZERO) COPIES3(Q8_MIN) COPIES3(Q8_MIN32) COPIES3(Q8_HALF)
 COPIES3(Q4_ZERO) COPIES3(Q4_MIN) COPIES3(Q4_MIN32)
+    /* clang-format on */
 
-static void multiply(const fc_linear_multiply *all) {
+    static void multiply(const fc_linear_multiply *all) {
     static void (*const copies[FC_FORM_COUNT][F_ROWS])(const fc_linear_multiply *, int) = {
         {NAMES6(F32)},      {NAMES6(F16)},     {NAMES6(BF16)},    {NAMES3(Q8_ZERO)}, {NAMES3(Q8_MIN)},
         {NAMES3(Q8_MIN32)}, {NAMES3(Q8_HALF)}, {NAMES3(Q4_ZERO)}, {NAMES3(Q4_MIN)},  {NAMES3(Q4_MIN32)},

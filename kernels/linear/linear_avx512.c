@@ -64,11 +64,13 @@ INLINE void group(__m512 acc[R_MAX][B_MAX], place *at, int R, int B, fc_form for
     const __m512i mask = _mm512_set1_epi8(nibble == 2 ? (char)0xf0 : 0x0f);
     const fc_linear_x *x = at->x;
     __m512i sum[R_MAX][B_MAX];
-    __asm__ volatile("" ::: "memory"); /* load the codes again for the high halves: kept, they would push out the sums */
+    __asm__ volatile("" ::
+                         : "memory"); /* load the codes again for the high halves: kept, they would push out the sums */
     UNROLL
     for (int r = 0; r < R; r++) {
         UNROLL
-        for (int b = 0; b < B; b++) sum[r][b] = has_min ? zero() : _mm512_set1_epi32(x[r].start[nibble == 2 || first > 0]);
+        for (int b = 0; b < B; b++)
+            sum[r][b] = has_min ? zero() : _mm512_set1_epi32(x[r].start[nibble == 2 || first > 0]);
     }
     UNROLL
     for (int q = 0; q < quads; q++) {
@@ -98,8 +100,25 @@ INLINE void group(__m512 acc[R_MAX][B_MAX], place *at, int R, int B, fc_form for
     }
 }
 
+/* Fetches the next panels in equal steps while `steps` steps of these are multiplied. */
+typedef struct {
+    const unsigned char *at;
+    size_t lines; /* a step */
+} fetch;
+
+INLINE fetch fetch_of(const fc_linear_multiply *m, int steps) {
+    size_t lines = m->next ? (size_t)m->panels * m->panel_bytes / 64 : 0;
+    return (fetch){.at = m->next, .lines = (lines + (size_t)steps - 1) / (size_t)steps};
+}
+
+INLINE void fetch_step(fetch *f) {
+    for (size_t i = 0; i < f->lines; i++) __builtin_prefetch(f->at + 64 * i, 0, 2);
+    f->at += 64 * f->lines;
+}
+
 INLINE void codes(const fc_linear_multiply *m, int R, int B, fc_form form) {
     const int groups = m->K / FC_XGROUP;
+    fetch next = fetch_of(m, fc_form_bits(form) == 4 ? (groups + 1) / 2 : groups);
     place at = {.x = m->x, .mins = fc_panel_mins(form, m->K) - fc_panel_scales(form, m->K)};
     __m512 acc[R_MAX][B_MAX];
     clear(acc, R, B);
@@ -109,6 +128,7 @@ INLINE void codes(const fc_linear_multiply *m, int R, int B, fc_form form) {
         at.scales[b] = at.codes[b] + fc_panel_scales(form, m->K);
     }
     for (int g = 0; g < groups; g++) {
+        fetch_step(&next);
         if (fc_form_bits(form) == 4) {
             group(acc, &at, R, B, form, 1, 8, 0);
             if (g + 1 < groups) { /* the odd group lies in the same bytes */
@@ -135,7 +155,8 @@ INLINE __m512 weight(const unsigned char *panel, size_t k, fc_form form) {
     __m512i pair;
     if (form != FC_FORM_BF16) return vector(panel + k * (form == FC_FORM_F16 ? 32 : 64), form == FC_FORM_F16);
     pair = _mm512_loadu_si512(panel + k / 2 * 64);
-    return _mm512_castsi512_ps(k % 2 ? _mm512_and_si512(pair, _mm512_set1_epi32(-0x10000)) : _mm512_slli_epi32(pair, 16));
+    return _mm512_castsi512_ps(k % 2 ? _mm512_and_si512(pair, _mm512_set1_epi32(-0x10000))
+                                     : _mm512_slli_epi32(pair, 16));
 }
 
 INLINE void add_products(__m512 acc[R_MAX][B_MAX], const fc_linear_multiply *m, int R, int B, fc_form form, size_t k) {
@@ -168,20 +189,21 @@ INLINE void any(const fc_linear_multiply *m, int R, int B, fc_form form) {
     else codes(m, R, B, form);
 }
 
+/* clang-format off */
 #define COPY(form, R, B) \
     static void form##_##R##_##B(const fc_linear_multiply *m) { any(m, R, B, FC_FORM_##form); }
 #define COPIES_B(form, B) \
     COPY(form, 1, B) COPY(form, 2, B) COPY(form, 3, B) COPY(form, 4, B) COPY(form, 5, B) COPY(form, 6, B)
-#define COPIES(form)  COPIES_B(form, 1) COPIES_B(form, 2)
-#define NAMES_B(form, B) \
-    { form##_1_##B, form##_2_##B, form##_3_##B, form##_4_##B, form##_5_##B, form##_6_##B }
-#define NAMES(form) [FC_FORM_##form] = {NAMES_B(form, 1), NAMES_B(form, 2)}
+#define COPIES(form) COPIES_B(form, 1) COPIES_B(form, 2)
+#define NAMES_B(form, B) {form##_1_##B, form##_2_##B, form##_3_##B, form##_4_##B, form##_5_##B, form##_6_##B}
+#define NAMES(form)      [FC_FORM_##form] = {NAMES_B(form, 1), NAMES_B(form, 2)}
 
 COPIES(F32) COPIES(F16) COPIES(BF16)
 COPIES(Q8_ZERO) COPIES(Q8_MIN) COPIES(Q8_MIN32) COPIES(Q8_HALF)
 COPIES(Q4_ZERO) COPIES(Q4_MIN) COPIES(Q4_MIN32)
+    /* clang-format on */
 
-static void multiply(const fc_linear_multiply *m) {
+    static void multiply(const fc_linear_multiply *m) {
     static void (*const copies[FC_FORM_COUNT][B_MAX][R_MAX])(const fc_linear_multiply *) = {
         NAMES(F32),      NAMES(F16),     NAMES(BF16),    NAMES(Q8_ZERO), NAMES(Q8_MIN),
         NAMES(Q8_MIN32), NAMES(Q8_HALF), NAMES(Q4_ZERO), NAMES(Q4_MIN),  NAMES(Q4_MIN32),

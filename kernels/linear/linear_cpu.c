@@ -2,13 +2,15 @@
 #include "kernels/linear/levels.h"
 
 #include <stdatomic.h>
+#include <string.h>
 #include <threads.h>
 
 enum {
-    CHUNK_ROWS = 256,     /* rows that are prepared at once: more would fall out of the second cache */
-    UNITS_A_THREAD = 8,   /* so that threads end together */
+    CHUNK_ROWS = 256,   /* rows that are prepared at once: more would fall out of the second cache */
+    UNITS_A_THREAD = 8, /* so that threads end together */
     UNIT_PANELS = 16,
-    SPINS = 4096,         /* looks at a counter before the core is offered to others */
+    FETCH_ROWS = 3, /* with fewer, memory is busy anyhow and fetching early only costs */
+    SPINS = 4096,   /* looks at a counter before the core is offered to others */
 };
 
 /* Consecutive parts that read x in one and the same form. */
@@ -21,11 +23,13 @@ typedef struct {
 } pass;
 
 typedef struct {
+    fc_stream s;
     const fc_linear_args *a;
     const fc_linear_level *level;
     const pass *p;
     unsigned char *prepared_x;
     int first, rows, tiles; /* this chunk of rows, cut into tiles that differ by at most one row */
+    int terms; /* int8 terms of x: 2 when precise; then a tile has the rows' first terms and behind them the second ones */
     int unit_panels, unit_tiles, tile_units;
     int to_prepare; /* units 0 to this prepare a tile each, the others multiply: one start of the pool serves both */
     atomic_int prepared;
@@ -53,7 +57,19 @@ static int tile_start(const work *w, int i) {
     return i * base + (i < extra ? i : extra);
 }
 
-static void prepare_tile(work *w, int tile) {
+/* Rows of x and behind them what rounding them leaves over, in out [2*rows,K]. */
+static void split_terms(const float *x, int rows, int K, float *out) {
+    size_t size = (size_t)rows * (size_t)K;
+    memcpy(out, x, size * sizeof *out);
+    for (size_t at = 0; at < size; at += FC_XGROUP) {
+        fc_linear_x first;
+        fc_linear_group(x + at, 0, false, &first);
+        for (int k = 0; k < FC_XGROUP; k++)
+            out[size + at + (size_t)k] = x[at + (size_t)k] - first.scale * (float)first.code[k];
+    }
+}
+
+static void prepare_tile(work *w, int tile, int thread) {
     int at = tile_start(w, tile), K = w->a->w->K;
     fc_linear_prepare p = {.x = w->a->x + (size_t)(w->first + at) * (size_t)K,
                            .stride = (size_t)K,
@@ -61,7 +77,13 @@ static void prepare_tile(work *w, int tile) {
                            .K = K,
                            .zero = w->p->zero,
                            .halves = w->p->halves,
-                           .out = w->prepared_x + (size_t)at * prepared_row_bytes(w->level, K)};
+                           .out = w->prepared_x + (size_t)(w->terms * at) * prepared_row_bytes(w->level, K)};
+    if (w->terms == 2) {
+        float *both = fc_cpu_scratch_of(w->s, thread);
+        split_terms(p.x, p.rows, K, both);
+        p.x = both;
+        p.rows *= 2;
+    }
     w->level->prepare(&p);
     atomic_fetch_add_explicit(&w->prepared, 1, memory_order_release);
 }
@@ -73,6 +95,24 @@ static void await_prepared(work *w) {
 }
 
 static int least(int a, int b) { return a < b ? a : b; }
+
+/* A tile whose rows are in two terms: the products of both, then their sum. */
+static void multiply_terms(const work *w, fc_linear_multiply m) {
+    float both[FC_TILE_ROWS][FC_TILE_PANELS * FC_LANES], *y = m.y;
+    size_t y_stride = m.y_stride;
+    const float *bias = m.bias;
+    int rows = m.rows;
+    m.rows = 2 * rows;
+    m.y = both[0];
+    m.y_stride = FC_TILE_PANELS * FC_LANES;
+    m.bias = NULL;
+    w->level->multiply(&m);
+    for (int r = 0; r < rows; r++)
+        for (int n = 0; n < m.lanes; n++) {
+            float sum = both[r][n] + both[rows + r][n];
+            y[(size_t)r * y_stride + (size_t)n] = bias ? sum + bias[n] : sum;
+        }
+}
 
 static void multiply_panels(const work *w, const fc_linear_part *part, int panel, int panels, int tile0, int tile1) {
     const fc_linear_args *a = w->a;
@@ -90,9 +130,14 @@ static void multiply_panels(const work *w, const fc_linear_part *part, int panel
         int at = tile_start(w, i);
         size_t row = (size_t)(w->first + at);
         m.rows = tile_start(w, i + 1) - at;
-        m.x = w->p->codes ? (const void *)(w->prepared_x + (size_t)at * prepared_row_bytes(w->level, K)) : a->x + row * (size_t)K;
+        m.x = w->p->codes ? (const void *)(w->prepared_x + (size_t)(w->terms * at) * prepared_row_bytes(w->level, K))
+                          : a->x + row * (size_t)K;
         m.y = a->y + row * m.y_stride + column;
-        w->level->multiply(&m);
+        m.next = i == tile0 && w->rows >= FETCH_ROWS && panel + 2 * panels <= part->n_panels
+                     ? m.panel + (size_t)panels * m.panel_bytes
+                     : NULL;
+        if (w->terms == 2) multiply_terms(w, m);
+        else w->level->multiply(&m);
     }
 }
 
@@ -100,8 +145,8 @@ static void multiply_panels(const work *w, const fc_linear_part *part, int panel
 static void multiply_unit(const work *w, int unit) {
     const fc_linear_part *part = w->p->parts;
     int tile0 = unit % w->tile_units * w->unit_tiles, panel = unit / w->tile_units * w->unit_panels;
-    int tile1 = least(tile0 + w->unit_tiles, w->tiles), end = least(panel + w->unit_panels, w->p->panels), before = 0, n;
-    for (; panel < end; panel += n) {
+    int tile1 = least(tile0 + w->unit_tiles, w->tiles), end = least(panel + w->unit_panels, w->p->panels), before = 0;
+    for (int n; panel < end; panel += n) {
         while (panel - before >= part->n_panels) before += part++->n_panels;
         n = least(FC_TILE_PANELS, least(end - panel, before + part->n_panels - panel));
         multiply_panels(w, part, panel - before, n, tile0, tile1);
@@ -110,9 +155,8 @@ static void multiply_unit(const work *w, int unit) {
 
 static void run_unit(void *arg, int unit, int thread) {
     work *w = arg;
-    (void)thread;
     if (unit < w->to_prepare) {
-        prepare_tile(w, unit);
+        prepare_tile(w, unit, thread);
     } else {
         await_prepared(w);
         multiply_unit(w, unit - w->to_prepare);
@@ -135,7 +179,7 @@ static void run_pass(fc_stream s, work *w) {
 
 /* Rows that can be prepared at once in what the stream has reserved. */
 static fc_status chunk_rows(fc_stream s, const work *w, int *out) {
-    size_t row = prepared_row_bytes(w->level, w->a->w->K), rows = CHUNK_ROWS;
+    size_t row = prepared_row_bytes(w->level, w->a->w->K) * (size_t)w->terms, rows = CHUNK_ROWS;
     void *unused;
     if (w->p->codes) {
         FC_TRY(fc_cpu_workspace(s, row, "linear", &unused));
@@ -148,17 +192,19 @@ static fc_status chunk_rows(fc_stream s, const work *w, int *out) {
 fc_status fc_linear_cpu(fc_stream s, const fc_linear_args *a) {
     static const fc_linear_level *const levels[] = {NULL, &fc_linear_portable, &fc_linear_avx2, &fc_linear_avx512};
     const fc_linear_part *part = a->w->parts, *end = part + a->w->n_parts;
-    work w = {.a = a, .level = levels[s->level], .prepared_x = s->workspace};
+    work w = {.s = s, .a = a, .level = levels[s->level], .prepared_x = s->workspace};
     if (a->T < 1) return FC_FAIL(FC_ERR_ARG, "linear: T=%d; it must be at least 1", a->T);
     while (part < end) {
         pass p = {.parts = part};
         int rows;
         while (part < end && joins(&p, part)) part++;
         w.p = &p;
+        w.terms = a->precise && p.codes ? 2 : 1;
+        if (w.terms == 2) FC_TRY(fc_cpu_scratch(s, fc_linear_scratch_cpu(a->w->K), "linear"));
         FC_TRY(chunk_rows(s, &w, &rows));
         for (w.first = 0; w.first < a->T; w.first += w.rows) {
             w.rows = a->T - w.first < rows ? a->T - w.first : rows;
-            w.tiles = (w.rows - 1) / FC_TILE_ROWS + 1;
+            w.tiles = (w.rows - 1) / (FC_TILE_ROWS / w.terms) + 1;
             run_pass(s, &w);
         }
     }
@@ -167,10 +213,13 @@ fc_status fc_linear_cpu(fc_stream s, const fc_linear_args *a) {
 
 size_t fc_linear_workspace_cpu(int T, int K) {
     size_t rows = T < CHUNK_ROWS ? (size_t)(T > 0 ? T : 0) : CHUNK_ROWS, k = (size_t)(K > 0 ? K : 0);
-    return rows * ((k + FC_XGROUP - 1) / FC_XGROUP) * sizeof(fc_linear_x_wide); /* the widest of all levels */
+    return 2 * rows * ((k + FC_XGROUP - 1) / FC_XGROUP) * sizeof(fc_linear_x_wide); /* two terms, the widest level */
 }
+
+size_t fc_linear_scratch_cpu(int K) { return (size_t)FC_TILE_ROWS * (size_t)(K > 0 ? K : 0) * sizeof(float); }
 
 fc_cost fc_linear_cost(const fc_linear_args *a) {
     double T = a->T, N = a->w->N, K = a->w->K;
-    return (fc_cost){.bytes = (double)a->w->bytes + 4 * T * (K + N) + (a->bias ? 4 * N : 0), .flops = 2 * T * N * K};
+    return (fc_cost){.bytes = (double)a->w->bytes + 4 * T * (K + N) + (a->bias ? 4 * N : 0),
+                     .flops = 2 * T * N * K * (a->precise ? 2 : 1)};
 }

@@ -152,7 +152,8 @@ static inline i16x8 both(const int16_t pair[2]) {
     return (i16x8)(i32x4){v, v, v, v};
 }
 
-static inline void dot(const wide_codes *w, const fc_linear_x_wide *x, int first, int quads, int32_t start, i32x4 sum[N_V]) {
+static inline void dot(const wide_codes *w, const fc_linear_x_wide *x, int first, int quads, int32_t start,
+                       i32x4 sum[N_V]) {
     i32x4 s0 = {start, start, start, start}, s1 = s0, s2 = s0, s3 = s0;
     for (int q = first; q < first + quads; q++)
         for (int h = 0; h < 2; h++) {
@@ -167,8 +168,10 @@ static inline void dot(const wide_codes *w, const fc_linear_x_wide *x, int first
 
 static void multiply_codes(const fc_linear_multiply *m) {
     const fc_linear_x_wide *x = m->x;
-    const unsigned char *scales = m->panel + fc_panel_scales(m->form, m->K), *mins = m->panel + fc_panel_mins(m->form, m->K);
-    bool narrow = fc_form_bits(m->form) == 4, has_min = fc_form_has_min(m->form), half = fc_form_scale_bytes(m->form) == 2;
+    const unsigned char *scales = m->panel + fc_panel_scales(m->form, m->K),
+                        *mins = m->panel + fc_panel_mins(m->form, m->K);
+    bool narrow = fc_form_bits(m->form) == 4, has_min = fc_form_has_min(m->form),
+         half = fc_form_scale_bytes(m->form) == 2;
     int parts = FC_XGROUP / fc_form_group(m->form), quads = 8 / parts;
     size_t step = FC_LANES * fc_form_scale_bytes(m->form);
     f32x4 acc[FC_TILE_ROWS][N_V] = {{{0}}}, scale[N_V], min[N_V] = {{0}};

@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "engine/base/quant.h"
@@ -5,9 +6,12 @@
 #include "kernels/linear/panel.h"
 
 #include <limits.h>
-#include <stdlib.h>
+#include <sys/mman.h>
 
-enum { CHUNK = 256 }; /* elements of a row that are unpacked at once: the largest block of a file */
+enum {
+    CHUNK = 256,     /* elements of a row that are unpacked at once: the largest block of a file */
+    LARGE = 1 << 22, /* bytes from which huge pages are asked for */
+};
 
 static bool form_of(fc_dtype t, fc_form *form, int *zero) {
     *zero = 0;
@@ -45,7 +49,8 @@ static fc_status place(const fc_weight_part *p, int K, fc_linear_part *out, int 
     size_t row_bytes, bytes;
     const char *name = p->name ? p->name : "?";
     if (p->N < 1 || p->K < 1) return FC_FAIL(FC_ERR_ARG, "tensor %s: [%d,%d] is no matrix", name, p->N, p->K);
-    if (p->K != K) return FC_FAIL(FC_ERR_ARG, "tensor %s: %d columns; the parts stacked before it have %d", name, p->K, K);
+    if (p->K != K)
+        return FC_FAIL(FC_ERR_ARG, "tensor %s: %d columns; the parts stacked before it have %d", name, p->K, K);
     if (!form_of(p->dtype, &out->form, &out->zero))
         return FC_FAIL(FC_ERR_UNSUPPORTED, "tensor %s: a matrix of type %s", name, fc_dtype_name(p->dtype));
     if ((size_t)K % fc_dtype_block(p->dtype))
@@ -74,8 +79,7 @@ static void pack_f16(unsigned char *panel, int lane, const unsigned char *row, s
 }
 
 static void pack_bf16(unsigned char *panel, int lane, const unsigned char *row, size_t K) {
-    for (size_t k = 0; k < K; k++)
-        memcpy(panel + (k / 2 * FC_LANES + (size_t)lane) * 4 + k % 2 * 2, row + k * 2, 2);
+    for (size_t k = 0; k < K; k++) memcpy(panel + (k / 2 * FC_LANES + (size_t)lane) * 4 + k % 2 * 2, row + k * 2, 2);
 }
 
 static void put_scales(unsigned char *to, const float *v, size_t n, size_t bytes) {
@@ -107,12 +111,15 @@ typedef struct {
     const fc_weight_part *parts;
 } pack_work;
 
-static void pack_quant(const fc_linear_part *p, fc_dtype t, int K, unsigned char *panel, int lane, const unsigned char *row) {
-    size_t scale_bytes = fc_form_scale_bytes(p->form), step = fc_dtype_block_bytes(t), group = (size_t)fc_form_group(p->form);
+static void pack_quant(const fc_linear_part *p, fc_dtype t, int K, unsigned char *panel, int lane,
+                       const unsigned char *row) {
+    size_t scale_bytes = fc_form_scale_bytes(p->form), step = fc_dtype_block_bytes(t),
+           group = (size_t)fc_form_group(p->form);
     for (size_t k = 0; k < (size_t)K; k += CHUNK) {
         uint8_t codes[CHUNK];
         float scale[CHUNK / 16], min[CHUNK / 16];
-        size_t n = (size_t)K - k < CHUNK ? (size_t)K - k : CHUNK, at = (k / group * FC_LANES + (size_t)lane) * scale_bytes;
+        size_t n = (size_t)K - k < CHUNK ? (size_t)K - k : CHUNK,
+               at = (k / group * FC_LANES + (size_t)lane) * scale_bytes;
         fc_status st = fc_quant_codes(t, row + k / fc_dtype_block(t) * step, n, codes, scale, min);
         FC_ASSERT(st == FC_OK); /* place() has checked type and length */
         pack_codes(p->form, panel, K, lane, k, codes, n);
@@ -129,11 +136,13 @@ static void pack_panel(void *arg, int unit, int thread) {
     unsigned char *panel;
     (void)thread;
     for (; unit >= p->n_panels; p++, from++) unit -= p->n_panels;
-    panel = (unsigned char *)work->w->memory + (p->panels - (const unsigned char *)work->w->memory) + (size_t)unit * p->panel_bytes;
+    panel = (unsigned char *)work->w->memory + (p->panels - (const unsigned char *)work->w->memory) +
+            (size_t)unit * p->panel_bytes;
     lanes = p->N - unit * FC_LANES < FC_LANES ? p->N - unit * FC_LANES : FC_LANES;
     for (int lane = 0; lane < lanes; lane++) {
         size_t row_bytes = (size_t)K / fc_dtype_block(from->dtype) * fc_dtype_block_bytes(from->dtype);
-        const unsigned char *row = (const unsigned char *)from->data + ((size_t)unit * FC_LANES + (size_t)lane) * row_bytes;
+        const unsigned char *row =
+            (const unsigned char *)from->data + ((size_t)unit * FC_LANES + (size_t)lane) * row_bytes;
         switch (p->form) {
         case FC_FORM_F32: pack_f32(panel, lane, row, (size_t)K); break;
         case FC_FORM_F16: pack_f16(panel, lane, row, (size_t)K); break;
@@ -160,6 +169,8 @@ fc_status fc_weight_pack_cpu(fc_stream s, const fc_weight_part *parts, int n_par
     }
     FC_TRY_GOTO(st, fc_pages_alloc(total, parts[0].name, &w->memory), fail);
     w->bytes = total;
+    if (total >= LARGE)
+        (void)madvise(w->memory, total, MADV_HUGEPAGE); /* a wish: rows stream through fewer translations */
     for (int i = 0; i < n_parts; i++) {
         w->parts[i].panels = (unsigned char *)w->memory + at;
         at += (size_t)w->parts[i].n_panels * w->parts[i].panel_bytes;

@@ -22,12 +22,12 @@ typedef enum {
     FC_FORM_F32 = 0,
     FC_FORM_F16,
     FC_FORM_BF16,
-    FC_FORM_Q8_ZERO, /* 8-bit codes, f16 scale, fixed zero code: Q8_0, Q5_0 */
-    FC_FORM_Q8_MIN,  /* 8-bit codes, f16 scale and minimum: Q5_1            */
+    FC_FORM_Q8_ZERO,  /* 8-bit codes, f16 scale, fixed zero code: Q8_0, Q5_0 */
+    FC_FORM_Q8_MIN,   /* 8-bit codes, f16 scale and minimum: Q5_1            */
     FC_FORM_Q8_MIN32, /* 8-bit codes, f32 scale and minimum: Q5_K           */
-    FC_FORM_Q8_HALF, /* 8-bit codes, f32 scale for each 16, fixed zero: Q6_K */
-    FC_FORM_Q4_ZERO, /* 4-bit codes, f16 scale, fixed zero code: Q4_0       */
-    FC_FORM_Q4_MIN,  /* 4-bit codes, f16 scale and minimum: Q4_1            */
+    FC_FORM_Q8_HALF,  /* 8-bit codes, f32 scale for each 16, fixed zero: Q6_K */
+    FC_FORM_Q4_ZERO,  /* 4-bit codes, f16 scale, fixed zero code: Q4_0       */
+    FC_FORM_Q4_MIN,   /* 4-bit codes, f16 scale and minimum: Q4_1            */
     FC_FORM_Q4_MIN32, /* 4-bit codes, f32 scale and minimum: Q4_K           */
     FC_FORM_COUNT
 } fc_form;
@@ -55,9 +55,9 @@ typedef struct {
     const unsigned char *panels; /* [n_panels][panel_bytes], 64-byte aligned */
     size_t panel_bytes;
     fc_form form;
-    int zero;       /* code that means 0 in forms without a minimum */
+    int zero; /* code that means 0 in forms without a minimum */
     int N, n_panels;
-    int first;      /* column of y of this part's output 0 */
+    int first; /* column of y of this part's output 0 */
 } fc_linear_part;
 
 struct fc_weight {

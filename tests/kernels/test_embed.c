@@ -27,7 +27,8 @@ static fc_weight *table(fc_stream s, fc_dtype t, float values[V * D]) {
         assert_ok(fc_quant_row(t, x, data + (size_t)v * row, D));
         assert_ok(fc_dequant_row(t, data + (size_t)v * row, values + v * D, D));
     }
-    assert_ok(fc_weight_pack_cpu(s, &(fc_weight_part){.name = "embed", .data = data, .dtype = t, .N = V, .K = D}, 1, &w));
+    assert_ok(
+        fc_weight_pack_cpu(s, &(fc_weight_part){.name = "embed", .data = data, .dtype = t, .N = V, .K = D}, 1, &w));
     return w;
 }
 
@@ -51,7 +52,8 @@ static void rows_are_exact(void **state) {
                 for (int d = 0; d < D; d++) {
                     float want = scaled ? values[tokens[t] * D + d] * scales[scaled] : values[tokens[t] * D + d];
                     assert_memory_equal(&y[t * D + d], &want, sizeof want);
-                    assert_true(fabsf(ref[t * D + d] - want) <= 1e-7f * fabsf(want)); /* half a unit: its product is in double */
+                    assert_true(fabsf(ref[t * D + d] - want) <=
+                                1e-7f * fabsf(want)); /* half a unit: its product is in double */
                 }
             fc_weight_free_cpu(w);
         }

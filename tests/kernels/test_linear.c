@@ -19,7 +19,7 @@ static void *must(size_t n, size_t size) {
 
 static fc_stream stream_with(fc_cpu_level level, int threads, size_t workspace) {
     fc_stream s = NULL;
-    assert_ok(fc_cpu_stream_open(level, threads, workspace, 64, &s));
+    assert_ok(fc_cpu_stream_open(level, threads, workspace, fc_linear_scratch_cpu(4096), &s));
     return s;
 }
 
@@ -84,7 +84,8 @@ static void check_close(const float *y, const float *ref, const fc_weight *w, co
             size_t i = (size_t)t * (size_t)N + (size_t)n;
             for (int k = 0; k < K; k++) size += fabs((double)row[k] * (double)x[(size_t)t * (size_t)K + (size_t)k]);
             if (!(fabs((double)y[i] - (double)ref[i]) <= 1e-6 * size + 1e-30))
-                fail_msg("%s: T=%d N=%d K=%d: y[%d,%d] = %.9g, reference %.9g", what, T, N, K, t, n, (double)y[i], (double)ref[i]);
+                fail_msg("%s: T=%d N=%d K=%d: y[%d,%d] = %.9g, reference %.9g", what, T, N, K, t, n, (double)y[i],
+                         (double)ref[i]);
         }
     }
     fc_free(row);
@@ -101,10 +102,14 @@ static void against_reference_at(fc_cpu_level level, fc_dtype t, int N, int K) {
         fc_linear_args a = {.y = y, .x = x, .w = w, .bias = i % 2 ? bias : NULL, .T = rows[i]};
         char what[64];
         snprintf(what, sizeof what, "%s %s", fc_cpu_level_name(level), fc_dtype_name(t));
-        assert_ok(fc_linear_cpu(s, &a));
-        a.y = ref;
-        assert_ok(fc_linear_ref(s, &a));
-        check_close(y, ref, w, x, rows[i], what);
+        for (int precise = 0; precise < 2; precise++) {
+            a.y = y;
+            a.precise = precise;
+            assert_ok(fc_linear_cpu(s, &a));
+            a.y = ref;
+            assert_ok(fc_linear_ref(s, &a));
+            check_close(y, ref, w, x, rows[i], what);
+        }
     }
     fc_free(y);
     fc_free(ref);
@@ -149,24 +154,55 @@ static void rows_are_the_file_s_values(void **state) {
     }
 }
 
+/* Two terms of x leave 1/127 of one term's error, and more where a group has one large value. */
+static void precise_is_nearer(void **state) {
+    enum { T = 5, N = 40, K = 256 };
+    (void)state;
+    for (fc_cpu_level l = FC_CPU_PORTABLE; l <= fc_cpu_best(); l++) {
+        fc_stream s = stream_of(l, 2);
+        unsigned char *data = tensor(FC_Q4_0, N, K, false);
+        fc_weight *w = packed(s, FC_Q4_0, data, N, K);
+        float *x = normals((size_t)T * K), y[T * N], row[K];
+        double error[2] = {0, 0};
+        for (int precise = 0; precise < 2; precise++) {
+            assert_ok(fc_linear_cpu(s, &(fc_linear_args){.y = y, .x = x, .w = w, .T = T, .precise = precise}));
+            for (int n = 0; n < N; n++) {
+                fc_weight_row_cpu(w, n, row);
+                for (int t = 0; t < T; t++) {
+                    double sum = 0;
+                    for (int k = 0; k < K; k++) sum += (double)row[k] * (double)x[t * K + k];
+                    error[precise] += fabs(sum - (double)y[t * N + n]);
+                }
+            }
+        }
+        assert_true(error[1] < error[0] / 50);
+        fc_weight_free_cpu(w);
+        fc_free(data);
+        fc_free(x);
+        fc_cpu_stream_close(s);
+    }
+}
+
+static bool precise_run; /* what run() asks for */
+
 /* y of T rows at one level, with a stream of its own. */
 static float *run(fc_cpu_level level, int threads, const fc_weight *w, const float *x, const float *bias, int T) {
     fc_stream s = stream_of(level, threads);
     float *y = must((size_t)T * (size_t)fc_weight_rows(w), sizeof *y);
-    assert_ok(fc_linear_cpu(s, &(fc_linear_args){.y = y, .x = x, .w = w, .bias = bias, .T = T}));
+    assert_ok(fc_linear_cpu(s, &(fc_linear_args){.y = y, .x = x, .w = w, .bias = bias, .T = T, .precise = precise_run}));
     fc_cpu_stream_close(s);
     return y;
 }
 
 static void same_bits(const float *a, const float *b, size_t n, const char *what) {
     for (size_t i = 0; i < n; i++)
-        if (memcmp(a + i, b + i, sizeof *a) != 0) fail_msg("%s: element %zu is %.9g and %.9g", what, i, (double)a[i], (double)b[i]);
+        if (memcmp(a + i, b + i, sizeof *a) != 0)
+            fail_msg("%s: element %zu is %.9g and %.9g", what, i, (double)a[i], (double)b[i]);
 }
 
 /* If this fails, a candidate's tokens depend on who else is in the batch. */
-static void a_row_s_bits_are_its_own(void **state) {
+static void rows_keep_their_bits(void) {
     enum { T = 64, N = 75 };
-    (void)state;
     print_message("seed %llu\n", (unsigned long long)seed);
     for (fc_cpu_level l = FC_CPU_PORTABLE; l <= fc_cpu_best(); l++)
         for (int t = 0; t < N_TYPES; t++) {
@@ -194,10 +230,19 @@ static void a_row_s_bits_are_its_own(void **state) {
         }
 }
 
+static void a_row_s_bits_are_its_own(void **state) {
+    (void)state;
+    rows_keep_their_bits();
+    precise_run = true;
+    rows_keep_their_bits();
+    precise_run = false;
+}
+
 /* Stacked parts, of one type or of several, are the same matrices side by side. */
 static void parts_are_matrices_of_their_own(void **state) {
-    static const fc_dtype mixes[][MAX_PARTS] = {{FC_Q4_K, FC_Q4_K, FC_Q6_K}, {FC_Q8_0, FC_Q5_0, FC_Q4_1}, {FC_F32, FC_BF16, FC_F16},
-                                                {FC_Q6_K, FC_F32, FC_Q8_0},  {FC_Q4_0, FC_Q4_0, FC_Q4_0}, {FC_Q5_1, FC_Q6_K, FC_Q5_K}};
+    static const fc_dtype mixes[][MAX_PARTS] = {{FC_Q4_K, FC_Q4_K, FC_Q6_K}, {FC_Q8_0, FC_Q5_0, FC_Q4_1},
+                                                {FC_F32, FC_BF16, FC_F16},   {FC_Q6_K, FC_F32, FC_Q8_0},
+                                                {FC_Q4_0, FC_Q4_0, FC_Q4_0}, {FC_Q5_1, FC_Q6_K, FC_Q5_K}};
     static const int outputs[MAX_PARTS] = {40, 17, 3};
     enum { T = 13, K = 512, N = 60 };
     (void)state;
@@ -210,7 +255,8 @@ static void parts_are_matrices_of_their_own(void **state) {
             float *x = normals((size_t)T * K), *bias = normals(N), *y;
             for (int p = 0; p < MAX_PARTS; p++) {
                 data[p] = tensor(mixes[m][p], outputs[p], K, false);
-                parts[p] = (fc_weight_part){.name = "p", .data = data[p], .dtype = mixes[m][p], .N = outputs[p], .K = K};
+                parts[p] =
+                    (fc_weight_part){.name = "p", .data = data[p], .dtype = mixes[m][p], .N = outputs[p], .K = K};
             }
             assert_ok(fc_weight_pack_cpu(s, parts, MAX_PARTS, &stack));
             assert_int_equal(fc_weight_rows(stack), N);
@@ -219,7 +265,8 @@ static void parts_are_matrices_of_their_own(void **state) {
             for (int p = 0, first = 0; p < MAX_PARTS; first += outputs[p++]) {
                 fc_weight *w = packed(s, mixes[m][p], data[p], outputs[p], K);
                 float *alone = run(l, 1, w, x, bias + first, T);
-                for (int t = 0; t < T; t++) same_bits(y + t * N + first, alone + t * outputs[p], (size_t)outputs[p], "part");
+                for (int t = 0; t < T; t++)
+                    same_bits(y + t * N + first, alone + t * outputs[p], (size_t)outputs[p], "part");
                 fc_free(alone);
                 fc_free(data[p]);
                 fc_weight_free_cpu(w);
@@ -359,9 +406,15 @@ static void bad_parts_are_named(void **state) {
         fc_status status;
         const char *words;
     } cases[] = {
-        {{.name = "blk.3.ffn_down", .dtype = FC_I32, .N = 4, .K = 64}, FC_ERR_UNSUPPORTED, "blk.3.ffn_down: a matrix of type I32"},
-        {{.name = "a", .dtype = FC_Q4_K, .N = 4, .K = 64}, FC_ERR_FORMAT, "tensor a: 64 columns are no multiple of the block of Q4_K, 256"},
-        {{.name = "b", .dtype = FC_F32, .N = 4, .K = 63}, FC_ERR_ARG, "tensor b: 63 columns; the parts stacked before it have 64"},
+        {{.name = "blk.3.ffn_down", .dtype = FC_I32, .N = 4, .K = 64},
+         FC_ERR_UNSUPPORTED,
+         "blk.3.ffn_down: a matrix of type I32"},
+        {{.name = "a", .dtype = FC_Q4_K, .N = 4, .K = 64},
+         FC_ERR_FORMAT,
+         "tensor a: 64 columns are no multiple of the block of Q4_K, 256"},
+        {{.name = "b", .dtype = FC_F32, .N = 4, .K = 63},
+         FC_ERR_ARG,
+         "tensor b: 63 columns; the parts stacked before it have 64"},
         {{.name = "c", .dtype = FC_F32, .N = 0, .K = 64}, FC_ERR_ARG, "tensor c: [0,64]"},
         {{.name = "d", .dtype = FC_F32, .N = 4, .K = -1}, FC_ERR_ARG, "tensor d: [4,-1]"},
         {{.name = "e", .dtype = FC_F32, .N = INT32_MAX, .K = 64}, FC_ERR_ARG, "tensor e: 2147483647 rows"},
@@ -401,15 +454,11 @@ static void costs_count_the_matrix_once(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(agrees_with_the_reference),
-        cmocka_unit_test(rows_are_the_file_s_values),
-        cmocka_unit_test(a_row_s_bits_are_its_own),
-        cmocka_unit_test(parts_are_matrices_of_their_own),
-        cmocka_unit_test(a_small_workspace_changes_no_bit),
-        cmocka_unit_test(many_rows),
-        cmocka_unit_test(extremes_do_not_saturate),
-        cmocka_unit_test(non_finite_rows_stay_alone),
-        cmocka_unit_test(wide_levels_agree_bit_for_bit),
-        cmocka_unit_test(bad_parts_are_named),
+        cmocka_unit_test(precise_is_nearer),        cmocka_unit_test(rows_are_the_file_s_values),
+        cmocka_unit_test(a_row_s_bits_are_its_own),         cmocka_unit_test(parts_are_matrices_of_their_own),
+        cmocka_unit_test(a_small_workspace_changes_no_bit), cmocka_unit_test(many_rows),
+        cmocka_unit_test(extremes_do_not_saturate),         cmocka_unit_test(non_finite_rows_stay_alone),
+        cmocka_unit_test(wide_levels_agree_bit_for_bit),    cmocka_unit_test(bad_parts_are_named),
         cmocka_unit_test(costs_count_the_matrix_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
