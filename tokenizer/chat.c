@@ -45,8 +45,8 @@ static span content(const fc_chat_message *m) { return (span){m->content, m->siz
 
 /* What Python's str.strip() takes off: Unicode's blanks and line ends. Bytes of the one at s[0..n), 0 for none. */
 static size_t blank_size(const char *s, size_t n) {
-    static const char *const wide[] = {"\xc2\x85",     "\xc2\xa0",     "\xe1\x9a\x80", "\xe2\x80\xa8", "\xe2\x80\xa9",
-                                       "\xe2\x80\xaf", "\xe2\x81\x9f", "\xe3\x80\x80"};
+    static const char *const wide[] = {"\xc2\x85",     "\xc2\xa0",     "\xe1\x9a\x80", "\xe2\x80\xa8",
+                                       "\xe2\x80\xa9", "\xe2\x80\xaf", "\xe2\x81\x9f", "\xe3\x80\x80"};
     if (n == 0) return 0;
     unsigned char c = (unsigned char)s[0];
     if (c == ' ' || (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x1f)) return 1;
@@ -148,10 +148,8 @@ static fc_status render_chatml(const job *j, bool open) {
     for (size_t i = 0; i < j->n; i++) {
         const fc_chat_message *m = &j->messages[i];
         FC_TRY(chatml_open(j, m->role));
-        if (think && is(m, "assistant"))
-            FC_TRY(think_answer(j, i, question));
-        else
-            FC_TRY(data(j, content(m)));
+        if (think && is(m, "assistant")) FC_TRY(think_answer(j, i, question));
+        else FC_TRY(data(j, content(m)));
         FC_TRY(chatml_close(j));
     }
     if (!open) return FC_OK;
@@ -195,8 +193,10 @@ static fc_status render_llama3(const job *j, bool open) {
 static fc_status alternate(const job *j, size_t first) {
     for (size_t i = first; i < j->n; i++)
         if (is(&j->messages[i], "user") != ((i - first) % 2 == 0))
-            return FC_FAIL(FC_ERR_ARG, "chat: message %zu has role %s; after an optional system message, %s's template wants "
-                           "user, assistant, user, ...", i, j->messages[i].role, fc_chat_family_name(j->t->family));
+            return FC_FAIL(FC_ERR_ARG,
+                           "chat: message %zu has role %s; after an optional system message, %s's template wants "
+                           "user, assistant, user, ...",
+                           i, j->messages[i].role, fc_chat_family_name(j->t->family));
     return FC_OK;
 }
 
@@ -205,7 +205,8 @@ static fc_status render_mistral(const job *j, bool open) {
     const fc_chat_message *system = NULL;
     size_t first = 0;
     (void)open; /* [/INST] opens the answer already */
-    if (is(&j->messages[0], "system") && v & (FC_CHAT_SYSTEM_FIRST | FC_CHAT_SYSTEM_LAST)) system = &j->messages[first++];
+    if (is(&j->messages[0], "system") && v & (FC_CHAT_SYSTEM_FIRST | FC_CHAT_SYSTEM_LAST))
+        system = &j->messages[first++];
     FC_TRY(alternate(j, first));
     if (v & FC_CHAT_BOS) FC_TRY(mark(j, j->bos));
     for (size_t i = first; i < j->n; i++) {
@@ -316,8 +317,7 @@ static fc_status holds_names(const fc_tok *tok, span x, bool *out) {
 static fc_status texts_hold_names(const fc_tok *tok, const fc_chat_prompt *p, bool *out) {
     *out = false;
     for (size_t i = 0, start = 0; i < p->n_pieces && !*out; start = p->pieces[i++].end)
-        if (!p->pieces[i].marker)
-            FC_TRY(holds_names(tok, (span){p->text.data + start, p->pieces[i].end - start}, out));
+        if (!p->pieces[i].marker) FC_TRY(holds_names(tok, (span){p->text.data + start, p->pieces[i].end - start}, out));
     return FC_OK;
 }
 
@@ -338,7 +338,8 @@ static fc_status encode_apart(const fc_tok *tok, const fc_chat_prompt *p, int32_
         if (!token && p->pieces[i].marker) FC_TRY(is_token(tok, (span){p->text.data + start, end - start}, &token));
         if (token) {
             if (from < start) FC_TRY(fc_tok_encode(tok, p->text.data + from, start - from, 0, ids, n, cap));
-            if (start < end) FC_TRY(fc_tok_encode(tok, p->text.data + start, end - start, FC_TOK_PARSE_SPECIAL, ids, n, cap));
+            if (start < end)
+                FC_TRY(fc_tok_encode(tok, p->text.data + start, end - start, FC_TOK_PARSE_SPECIAL, ids, n, cap));
             from = end;
         }
         start = end;

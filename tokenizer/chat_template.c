@@ -25,16 +25,13 @@ static bool word_char(char c) {
 /* One literal, from its quote on; *i ends behind the closing quote. Joined to a literal before it. */
 static fc_status put_literal(span t, size_t *i, fc_str *out) {
     char quote = t.s[*i];
-    if (out->size >= 2 && !memcmp(out->data + out->size - 2, "'+", 2))
-        out->data[out->size -= 2] = '\0';
-    else
-        FC_TRY(fc_str_put(out, "'", 1));
+    if (out->size >= 2 && !memcmp(out->data + out->size - 2, "'+", 2)) out->data[out->size -= 2] = '\0';
+    else FC_TRY(fc_str_put(out, "'", 1));
     for ((*i)++; *i < t.n && t.s[*i] != quote; (*i)++) {
         char c = t.s[*i];
         if (c == '\\' && *i + 1 < t.n) {
             char next = t.s[++*i];
-            if (next == '"')
-                FC_TRY(fc_str_put(out, "\"", 1));
+            if (next == '"') FC_TRY(fc_str_put(out, "\"", 1));
             else {
                 FC_TRY(fc_str_put(out, "\\", 1));
                 FC_TRY(fc_str_put(out, &next, 1));
@@ -134,7 +131,8 @@ static fc_status normalise(span t, fc_str *out, bool *printing) {
         if (prints((span){t.s + start, i - start}, before, cut, after, after && sign == '-')) *printing = true;
         if (i >= t.n) return FC_OK;
         if (after == '#') {
-            for (i += 2; i + 1 < t.n && !(t.s[i] == '#' && t.s[i + 1] == '}'); i++) {}
+            for (i += 2; i + 1 < t.n && !(t.s[i] == '#' && t.s[i + 1] == '}'); i++) {
+            }
             cut = t.s[i - 1] == '-';
             i = i + 2 < t.n ? i + 2 : t.n;
         } else {
@@ -206,8 +204,8 @@ static bool default_system(const fc_str *c, fc_chat_template *t) {
 }
 
 static bool chatml(const fc_str *c, fc_chat_template *t) {
-    static const char *const plain[] = {"<|im_start|>", "\\n", "<|im_end|>\\n", "<|im_start|>assistant\\n", "role",
-                                        "content", "system", NULL};
+    static const char *const plain[] = {"<|im_start|>", "\\n",     "<|im_end|>\\n", "<|im_start|>assistant\\n",
+                                        "role",         "content", "system",        NULL};
     static const char *const strange[] = {"macro", "image", "vision", "video", "audio", "|trim", "documents", NULL};
     static const char turn[] = "'<|im_start|>'+message['role']+'\\n'+";
     bool tools = has(c, "{%iftools"), think = has(c, "last_query_index");
@@ -230,17 +228,21 @@ static bool chatml(const fc_str *c, fc_chat_template *t) {
     if (!has(c, turn) && !tools) return false;
     if (has(c, "{%ifadd_generation_prompt%}{{'<|im_start|>assistant\\n<think>\\n'}}"))
         t->variant |= FC_CHAT_OPENS_THINK;
-    else if (!has(c, "{%ifadd_generation_prompt%}{{'<|im_start|>assistant\\n'}}"))
-        return false;
-    t->family = !t->default_system[0] ? FC_CHAT_CHATML
+    else if (!has(c, "{%ifadd_generation_prompt%}{{'<|im_start|>assistant\\n'}}")) return false;
+    t->family = !t->default_system[0]                 ? FC_CHAT_CHATML
                 : strstr(t->default_system, "SmolLM") ? FC_CHAT_SMOLLM2
                                                       : FC_CHAT_QWEN2;
     return true;
 }
 
 static bool llama3(const fc_str *c, fc_chat_template *t) {
-    static const char *const first[] = {"<|start_header_id|>", "<|end_header_id|>\\n\\n", "<|eot_id|>", "role", "content",
-                                        "<|start_header_id|>assistant<|end_header_id|>\\n\\n", NULL};
+    static const char *const first[] = {"<|start_header_id|>",
+                                        "<|end_header_id|>\\n\\n",
+                                        "<|eot_id|>",
+                                        "role",
+                                        "content",
+                                        "<|start_header_id|>assistant<|end_header_id|>\\n\\n",
+                                        NULL};
     static const char *const strange[] = {"macro", "image", "think", NULL};
     if (has_any(c, strange) || !has(c, "bos_token")) return false;
     if (!has(c, "'<|start_header_id|>'+message['role']+'<|end_header_id|>\\n\\n'+message['content']|trim+'<|eot_id|>'"))
@@ -249,8 +251,9 @@ static bool llama3(const fc_str *c, fc_chat_template *t) {
     t->variant = FC_CHAT_BOS;
     if (has(c, "date_string")) {
         static const char set[] = "{%setdate_string='";
-        if (!has(c, "setsystem_message=messages[0]['content']|trim") || !has(c, "'Today Date: '+date_string+'\\n\\n'") ||
-            !has(c, "Cutting Knowledge Date: December 2023\\n") || !has(c, "add_generation_prompt"))
+        if (!has(c, "setsystem_message=messages[0]['content']|trim") ||
+            !has(c, "'Today Date: '+date_string+'\\n\\n'") || !has(c, "Cutting Knowledge Date: December 2023\\n") ||
+            !has(c, "add_generation_prompt"))
             return false;
         const char *day = strstr(fc_str_text(c), set);
         if (!day) return false;
@@ -272,18 +275,21 @@ static bool mistral(const fc_str *c, fc_chat_template *t) {
         const char *text;
         int bits;
     } users[] = {{"{{'[INST] '+message['content']+' [/INST]'}}", FC_CHAT_SPACE_IN | FC_CHAT_SPACE_CLOSE},
-                 {"{{' [INST] '+message['content']+' [/INST]'}}", FC_CHAT_SPACE_OPEN | FC_CHAT_SPACE_IN | FC_CHAT_SPACE_CLOSE},
+                 {"{{' [INST] '+message['content']+' [/INST]'}}",
+                  FC_CHAT_SPACE_OPEN | FC_CHAT_SPACE_IN | FC_CHAT_SPACE_CLOSE},
                  {"{{'[INST] '+message['content']+'[/INST]'}}", FC_CHAT_SPACE_IN},
                  {"{{'[INST]'+message['content']+'[/INST]'}}", 0}},
-      answers[] = {{"=='assistant'%}{{message['content']+eos_token}}", 0},
-                   {"=='assistant'%}{{message['content']+eos_token+' '}}", FC_CHAT_SPACE_AFTER},
-                   {"=='assistant'%}{{' '+message['content']+eos_token}}", FC_CHAT_SPACE_ANSWER},
-                   {"=='assistant'%}{{message['content']|trim+eos_token}}", FC_CHAT_TRIM_ANSWER},
-                   {"=='assistant'%}{{' '+message['content']|trim+eos_token}}", FC_CHAT_SPACE_ANSWER | FC_CHAT_TRIM_ANSWER}};
+      answers[] = {
+          {"=='assistant'%}{{message['content']+eos_token}}", 0},
+          {"=='assistant'%}{{message['content']+eos_token+' '}}", FC_CHAT_SPACE_AFTER},
+          {"=='assistant'%}{{' '+message['content']+eos_token}}", FC_CHAT_SPACE_ANSWER},
+          {"=='assistant'%}{{message['content']|trim+eos_token}}", FC_CHAT_TRIM_ANSWER},
+          {"=='assistant'%}{{' '+message['content']|trim+eos_token}}", FC_CHAT_SPACE_ANSWER | FC_CHAT_TRIM_ANSWER}};
     static const char *const strange[] = {"<<SYS>>", "[SYSTEM_PROMPT]", "macro", "THINK", "think", "image", NULL};
     int user = 0, answer = 0;
     if (has_any(c, strange) || !has(c, "{{bos_token}}") || !has(c, "raise_exception(")) return false;
-    if (!has(c, "(message['role']=='user')!=(loop.index0%2==0)") && !has(c, "(message['role']=='user')!=(ns.index%2==0)"))
+    if (!has(c, "(message['role']=='user')!=(loop.index0%2==0)") &&
+        !has(c, "(message['role']=='user')!=(ns.index%2==0)"))
         return false;
     for (size_t k = 0; k < sizeof users / sizeof *users; k++)
         if (has(c, users[k].text)) user++, t->variant |= users[k].bits;
@@ -293,7 +299,8 @@ static bool mistral(const fc_str *c, fc_chat_template *t) {
     if (has(c, "system_message")) {
         bool first = has(c, "{%ifloop.firstandsystem_messageisdefined%}"),
              last = has(c, "{%ifloop.lastandsystem_messageisdefined%}");
-        if (first == last || !has(c, "[INST]") || !has(c, "'+system_message+'\\n\\n'+message['content']+'")) return false;
+        if (first == last || !has(c, "[INST]") || !has(c, "'+system_message+'\\n\\n'+message['content']+'"))
+            return false;
         t->variant |= first ? FC_CHAT_SYSTEM_FIRST : FC_CHAT_SYSTEM_LAST;
     }
     t->variant |= FC_CHAT_BOS;
@@ -346,10 +353,11 @@ fc_status fc_chat_recognise(const char *template_text, size_t size, fc_chat_temp
     fc_str_fini(&c);
     if (st) return st;
     if (!known)
-        return FC_FAIL(FC_ERR_UNSUPPORTED,
-                       "chat template: not one that is known (ChatML, SmolLM2, Qwen2, Qwen2.5, Qwen3, Llama 3, Llama 3.1 to "
-                       "3.3, Mistral v1 to v3, Gemma 1 to 3); %zu bytes beginning \"%.*s\"",
-                       size, (int)(size < 40 ? size : 40), size ? template_text : "");
+        return FC_FAIL(
+            FC_ERR_UNSUPPORTED,
+            "chat template: not one that is known (ChatML, SmolLM2, Qwen2, Qwen2.5, Qwen3, Llama 3, Llama 3.1 to "
+            "3.3, Mistral v1 to v3, Gemma 1 to 3); %zu bytes beginning \"%.*s\"",
+            size, (int)(size < 40 ? size : 40), size ? template_text : "");
     *out = t;
     return FC_OK;
 }

@@ -16,8 +16,9 @@ static const char *folder = FOLDER; /* or the one that test_live_oracle.py has m
 
 enum { MAX_T = 256, MAX_ROWS = 8, MAX_COLUMNS = 64, MAX_SCORES = 8 };
 
-static const char *const models[] = {"llama",  "llama_linear", "llama_llama3", "llama_yarn", "llama_bias", "mistral_window",
-                                     "qwen2",  "qwen2_window", "qwen3",        "gemma2",     "gemma3",     "gemma3_types"};
+static const char *const models[] = {"llama",      "llama_linear",   "llama_llama3", "llama_yarn",
+                                     "llama_bias", "mistral_window", "qwen2",        "qwen2_window",
+                                     "qwen3",      "gemma2",         "gemma3",       "gemma3_types"};
 static const char *const reward_models[] = {"llama_reward", "qwen3_reward"};
 
 /* What transformers answered. */
@@ -25,7 +26,7 @@ typedef struct {
     int32_t ids[MAX_T], columns[MAX_COLUMNS], rows[MAX_ROWS], lengths[MAX_SCORES];
     int T, n_columns, n_rows, n_scores;
     float scores[MAX_SCORES];
-    char *bytes;          /* golden.bin, freed with fc_free */
+    char *bytes;            /* golden.bin, freed with fc_free */
     const float *at_column; /* [T,n_columns] */
     const float *at_row;    /* [n_rows,V]    */
 } golden;
@@ -100,7 +101,8 @@ static double distance(fc_probe *p, const golden *g) {
     assert_non_null(logits);
     assert_ok(fc_probe_logits(p, g->ids, g->T, logits));
     for (int t = 0; t < g->T; t++)
-        for (int k = 0; k < g->n_columns; k++) worse(&most, logits[t * V + g->columns[k]], g->at_column[t * g->n_columns + k]);
+        for (int k = 0; k < g->n_columns; k++)
+            worse(&most, logits[t * V + g->columns[k]], g->at_column[t * g->n_columns + k]);
     for (int r = 0; r < g->n_rows; r++)
         for (int v = 0; v < V; v++) worse(&most, logits[g->rows[r] * V + v], g->at_row[r * V + v]);
     free(logits);
@@ -124,10 +126,12 @@ static void near_at_every_level(const char *const *names, size_t n) {
     for (size_t i = 0; i < n; i++) {
         for (fc_cpu_level level = FC_CPU_PORTABLE; level <= fc_cpu_best(); level++) {
             const fc_probe_options whole = {.cpu = fc_cpu_level_name(level), .max_rows = 256, .threads = 1};
-            const fc_probe_options chunks = {.cpu = fc_cpu_level_name(level), .max_rows = 37, .page_slots = 8, .threads = 2};
+            const fc_probe_options chunks = {
+                .cpu = fc_cpu_level_name(level), .max_rows = 37, .page_slots = 8, .threads = 2};
             double a = distance_of(names[i], &whole), b = distance_of(names[i], &chunks);
             printf("%-15s %-8s %.2e at once, %.2e in chunks of 37\n", names[i], whole.cpu, a, b);
-            if (!(a <= 1e-4) || !(b <= 1e-4)) fail_msg("%s at %s: %g, in chunks %g, away from transformers", names[i], whole.cpu, a, b);
+            if (!(a <= 1e-4) || !(b <= 1e-4))
+                fail_msg("%s at %s: %g, in chunks %g, away from transformers", names[i], whole.cpu, a, b);
         }
     }
 }
@@ -282,8 +286,9 @@ static void named_models_equal_transformers(void **state) {
 
 /* With arguments FOLDER/ NAME...: those models alone. */
 int main(int argc, char **argv) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(logits_equal_transformers), cmocka_unit_test(rewards_equal_transformers),
-                                       cmocka_unit_test(every_feature_is_needed), cmocka_unit_test(probe_refuses_nonsense)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(logits_equal_transformers), cmocka_unit_test(rewards_equal_transformers),
+        cmocka_unit_test(every_feature_is_needed), cmocka_unit_test(probe_refuses_nonsense)};
     const struct CMUnitTest live[] = {cmocka_unit_test(named_models_equal_transformers)};
     if (argc < 3) return cmocka_run_group_tests(tests, NULL, NULL);
     folder = argv[1];

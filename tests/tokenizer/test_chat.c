@@ -51,7 +51,8 @@ static void one(const char *name, const fc_chat_template *t, const fc_json *talk
     size_t n = conversation(talk, m);
     fc_status st = fc_chat_render(t, m, n, bos, open, p);
     if (fc_json_kind(expect) == FC_JSON_NULL) {
-        if (st != FC_ERR_ARG) fail_msg("%s: rendered what the template refuses (%s): %s", name, m[0].content, p->text.data);
+        if (st != FC_ERR_ARG)
+            fail_msg("%s: rendered what the template refuses (%s): %s", name, m[0].content, p->text.data);
         return;
     }
     if (st) fail_msg("%s: %s", name, fc_status_text());
@@ -179,7 +180,8 @@ static void ids_equal(const char *name, const fc_json *expect, const fc_chat_pro
     for (const fc_json *x = fc_json_first(expect); x; x = fc_json_next(x), i++) {
         int64_t v;
         assert_ok(fc_json_int(x, 0, INT32_MAX, &v));
-        if (i >= n || ids[i] != v) fail_msg("%s: id %zu of %zu is %d, not %d, in:\n%s", name, i, n, i < n ? ids[i] : -1, (int)v, p->text.data);
+        if (i >= n || ids[i] != v)
+            fail_msg("%s: id %zu of %zu is %d, not %d, in:\n%s", name, i, n, i < n ? ids[i] : -1, (int)v, p->text.data);
     }
     if (i != n) fail_msg("%s: %zu ids, not %zu, for:\n%s", name, n, i, p->text.data);
 }
@@ -200,7 +202,8 @@ static void ids_equal_transformers(void **state) {
         snprintf(path, sizeof path, FOLDER "%s.json", string(need(x, "tokenizer")));
         assert_ok(fc_tok_open_json(path, &tok));
         const fc_json *expect = fc_json_first(need(x, "ids"));
-        for (const fc_json *c = fc_json_first(need(root, "conversations")); c; c = fc_json_next(c), expect = fc_json_next(expect)) {
+        for (const fc_json *c = fc_json_first(need(root, "conversations")); c;
+             c = fc_json_next(c), expect = fc_json_next(expect)) {
             fc_chat_message m[MOST];
             int32_t *ids = NULL;
             size_t n = 0, cap = 0, talk = conversation(c, m);
@@ -257,10 +260,12 @@ static void llama_date_is_fixed(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_family_renders_as_transformers), cmocka_unit_test(others_are_refused_by_name),
-        cmocka_unit_test(damaged_templates_end),                cmocka_unit_test(markers_hold_no_message_text),
-        cmocka_unit_test(ids_equal_transformers),
-        cmocka_unit_test(wrong_messages_are_refused),           cmocka_unit_test(llama_date_is_fixed)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_family_renders_as_transformers),
+                                       cmocka_unit_test(others_are_refused_by_name),
+                                       cmocka_unit_test(damaged_templates_end),
+                                       cmocka_unit_test(markers_hold_no_message_text),
+                                       cmocka_unit_test(ids_equal_transformers),
+                                       cmocka_unit_test(wrong_messages_are_refused),
+                                       cmocka_unit_test(llama_date_is_fixed)};
     return cmocka_run_group_tests(tests, load, unload);
 }
