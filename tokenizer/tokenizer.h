@@ -62,8 +62,12 @@ enum {
     FC_TOK_PARSE_SPECIAL = 2 /* names of special tokens in the text become their ids: templates only, never data */
 };
 
-/* Appends ids to *ids (grown with fc_grow; *n is the count, *cap the room). Any bytes are accepted: invalid UTF-8 is
- * handled as `tokenizers` does after lossy decoding (U+FFFD), except that byte-level BPE keeps the bytes. */
+/* Appends ids to *ids (grown with fc_grow; *n is the count, *cap the room); on failure *n is as before. Any bytes are
+ * accepted: invalid UTF-8 is handled as `tokenizers` does after lossy decoding (U+FFFD), except that byte-level BPE keeps
+ * the bytes: words are cut as if U+FFFD stood there, and then hold the bytes themselves. A byte or character for which the
+ * vocabulary has no piece, not even an unknown one, gives nothing, as in `tokenizers`. Without FC_TOK_PARSE_SPECIAL no id
+ * is a special token's (nor with it one that only normalisation has spelt out): there `tokenizers` may differ. At most
+ * 256 MiB. */
 fc_status fc_tok_encode(const fc_tok *t, const char *text, size_t size, unsigned flags, int32_t **ids, size_t *n,
                         size_t *cap);
 

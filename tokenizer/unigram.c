@@ -34,14 +34,12 @@ static void walk(const fc_tok *t, fc_lattice_node *nodes, const char *word, size
     for (size_t i = 0, step; i < size; i += step) {
         uint32_t cp, node = 0;
         int32_t id;
-        bool single = false; /* the character at i is a piece of its own */
         step = fc_text_next(word + i, &cp);
         for (size_t k = i; k < size && fc_prefixes_step(&t->lattice, &node, (unsigned char)word[k], &id); k++) {
-            if (id < 0) continue;
-            reach(nodes, i, k + 1, sum(t, nodes[i].score, t->vocab.entries[id].score), id);
-            if (k + 1 == i + step) single = true;
+            if (id >= 0) reach(nodes, i, k + 1, sum(t, nodes[i].score, t->vocab.entries[id].score), id);
         }
-        if (!single) reach(nodes, i, i + step, sum(t, nodes[i].score, t->unk_score), t->unk_model);
+        /* where the character is a piece of its own this is worse: unk_score is below every piece's */
+        reach(nodes, i, i + step, sum(t, nodes[i].score, t->unk_score), t->unk_model);
     }
     for (size_t i = size; i > 0; i = (size_t)nodes[i].from) nodes[nodes[i].from].to = (int32_t)i;
 }

@@ -1,15 +1,20 @@
 """Every rule of tokenizer.json on its own, against `tokenizers`: writes tests/data/tokenizer/variants.json.
 
-  pip install tokenizers==0.23.*
+  pip install tokenizers==0.23.* sentencepiece
   python3 tests/oracle/tokenizer_variants.py tests/data/tokenizer
 
 Each variant takes the model of one of the trained files and puts other sections around it. The hash is over the strings of
 strings.bin that are UTF-8, the first COUNT of the file.
 """
 
+import base64
+import io
 import json
 import sys
+import tempfile
 
+import sentencepiece
+from sentencepiece import sentencepiece_model_pb2 as pb
 from tokenizers import Tokenizer
 
 import tokenizer_hash
@@ -42,6 +47,20 @@ def added(*texts, first, **flags):
     return [{"id": first + i, "content": t, **rules} for i, t in enumerate(texts)]
 
 
+def charsmap():
+    """Rules of which one begins another, as SentencePiece compiles them."""
+    rules = (("6F 308", "F6"), ("6F", "30"), ("65 301", "E9"), ("62 62", "42"), ("63", ""), ("4E2D 56FD", "41 42"))
+    out = io.BytesIO()
+    with tempfile.NamedTemporaryFile("w", suffix=".tsv") as f:
+        f.write("".join(f"{a}\t{b}\n" for a, b in rules))
+        f.flush()
+        sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(["a b c d e f g h i j o p"] * 10), model_writer=out, vocab_size=30,
+                                                 hard_vocab_limit=False, normalization_rule_tsv=f.name, minloglevel=2)
+    proto = pb.ModelProto()
+    proto.ParseFromString(out.getvalue())
+    return base64.b64encode(proto.normalizer_spec.precompiled_charsmap).decode()
+
+
 def variants(sizes):
     b, c = "gpt2", "llama2" # byte-level pieces, pieces of characters
     pre = lambda name, p, **more: dict(name=name, model=b, pre_tokenizer=p, **more)
@@ -65,10 +84,12 @@ def variants(sizes):
         r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+", "Removed", True), BYTES))
     yield pre("classes", seq("pretokenizers", split(r"\w+|\W+", "Isolated"), split(r"[\s]+(?=[\S])|\x{41}+|\u00e9", "Isolated"), BYTES))
     yield pre("scripts", seq("pretokenizers", split(r"\p{Han}+|\p{Hiragana}+|\p{Greek}+|\P{Cyrillic}", "Isolated"), BYTES))
+    yield pre("scripts removed", seq("pretokenizers", split(r"\p{Han}|\p{Hiragana}", "Removed"), BYTES))
     yield pre("line ends", seq("pretokenizers", split(r"^a|.$|\n", "Isolated"), BYTES))
     yield pre("possessive", seq("pretokenizers", split(r"[^\r\n\p{L}\p{N}]?+\p{L}++|\s++$|.", "Isolated"), BYTES))
     for form in ("NFC", "NFD", "NFKC", "NFKD", "Lowercase"):
         yield norm(form, {"type": form})
+    yield norm("rules", {"type": "Precompiled", "precompiled_charsmap": charsmap()})
     yield norm("strip", {"type": "Strip", "strip_left": True, "strip_right": True})
     yield norm("strip left", {"type": "Strip", "strip_left": True, "strip_right": False})
     yield norm("replace expression", replace(r"\s+", " ", True))

@@ -165,6 +165,41 @@ static void bytes_survive_normalisation(void **state) {
     fc_tok_close(t);
 }
 
+/* gpt2.json with the first `from` replaced; text in, the text that comes back out. */
+static void comes_back_as(const char *from, const char *to, const char *text, const char *want) {
+    tok_file f = tok_file_open(TOK_DATA "gpt2.json");
+    char *at = strstr(f.data, from);
+    fc_str json = {0}, out = {0};
+    fc_tok *t = NULL;
+    tok_ids ids = {0};
+    assert_non_null(at);
+    assert_ok(fc_str_put(&json, f.data, (size_t)(at - f.data)));
+    assert_ok(fc_str_puts(&json, to));
+    assert_ok(fc_str_puts(&json, at + strlen(from)));
+    assert_ok(fc_tok_open_json_text("edited", json.data, json.size, &t));
+    tok_encode(t, text, strlen(text), FC_TOK_PARSE_SPECIAL, &ids);
+    assert_ok(fc_tok_decode(t, ids.ids, ids.n, true, &out));
+    assert_string_equal(out.data, want);
+    fc_str_fini(&out);
+    fc_str_fini(&json);
+    tok_ids_fini(&ids);
+    fc_tok_close(t);
+    tok_file_close(&f);
+}
+
+/* What takes a U+FFFD out of the text, a normaliser or an added token, leaves the other bytes in their places. */
+static void a_removed_byte_shifts_no_other(void **state) {
+    (void)state;
+    comes_back_as("\"normalizer\":null",
+                  "\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"x\xEF\xBF\xBD\"},\"content\":\"\"}",
+                  "x\xFFy\xFC<|endoftext|>\xFE", "y\xEF\xBF\xBD<|endoftext|>\xFE"); /* one too few to tell which */
+    comes_back_as("\"special\":true}",
+                  "\"special\":true},{\"id\":2001,\"content\":\"\xEF\xBF\xBD!\",\"normalized\":false}",
+                  "\xFF! \xFE\xFD", "\xEF\xBF\xBD! \xFE\xFD"); /* the token is its own text */
+    comes_back_as("\"special\":true}", "\"special\":true},{\"id\":2001,\"content\":\"ab c\",\"normalized\":false}",
+                  "xab cx", "xab cx"); /* a blank is not in the alphabet: the piece is taken as it is */
+}
+
 /* One U+FFFD for each maximal part of a sequence, as Python and Rust decode. */
 static void others_see_the_replacement_character(void **state) {
     static const struct {
@@ -378,6 +413,33 @@ static void same_rules_are_the_same_tokenizer(void **state) {
     tok_file_close(&f);
 }
 
+/* SentencePiece: of equal scores the one on the left, whatever its id. */
+static void equal_scores_merge_from_the_left(void **state) {
+    fc_tok_str p[] = {{"<unk>", 5}, {"a", 1}, {"b", 1}, {"c", 1}, {"bc", 2}, {"ab", 2}};
+    int32_t types[] = {FC_TOK_UNKNOWN, 1, 1, 1, 1, 1};
+    float scores[] = {0, -9, -9, -9, -1, -1};
+    fc_tok_spec s = {.name = "ties",
+                     .model = FC_TOK_SPM_BPE,
+                     .pieces = p,
+                     .types = types,
+                     .scores = scores,
+                     .V = 6,
+                     .bos = -1,
+                     .eos = -1,
+                     .unk = 0,
+                     .pad = -1};
+    fc_tok *t = NULL;
+    (void)state;
+    assert_ok(fc_tok_open(&s, &t));
+    encodes_to(t, "abc", 0, (int32_t[]){5, 3}, 2);
+    encodes_to(t, "xyabz", 0, (int32_t[]){0, 5, 0}, 3); /* no bytes to fall back to: a run of unknown is one */
+    fc_tok_close(t);
+    scores[4] = -0.5f;
+    assert_ok(fc_tok_open(&s, &t));
+    encodes_to(t, "abc", 0, (int32_t[]){1, 4}, 2);
+    fc_tok_close(t);
+}
+
 static void empty_text_is_no_ids(void **state) {
     (void)state;
     for (int f = 0; f < FAMILIES; f++) {
@@ -395,11 +457,13 @@ int main(void) {
         cmocka_unit_test(default_ends_fill_gaps_only),
         cmocka_unit_test(byte_level_keeps_every_byte),
         cmocka_unit_test(bytes_survive_normalisation),
+        cmocka_unit_test(a_removed_byte_shifts_no_other),
         cmocka_unit_test(others_see_the_replacement_character),
         cmocka_unit_test(stream_holds_back_half_a_character),
         cmocka_unit_test(pieces_and_bounds),
         cmocka_unit_test(encode_appends),
         cmocka_unit_test(same_rules_are_the_same_tokenizer),
+        cmocka_unit_test(equal_scores_merge_from_the_left),
         cmocka_unit_test(empty_text_is_no_ids),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
