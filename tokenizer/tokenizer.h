@@ -19,9 +19,9 @@
 typedef struct fc_tok fc_tok;
 
 typedef enum {
-    FC_TOK_BPE = 0,
-    /* byte-level; GGUF model "gpt2" */ FC_TOK_SPM_BPE,
-    /* GGUF "llama": pieces merged by score */ FC_TOK_UNIGRAM /* GGUF "t5" */
+    FC_TOK_BPE = 0, /* byte-level; GGUF model "gpt2" */
+    FC_TOK_SPM_BPE, /* GGUF "llama": pieces merged by score */
+    FC_TOK_UNIGRAM  /* GGUF "t5" */
 } fc_tok_model;
 
 /* Token types with GGUF's numbers. */
@@ -63,11 +63,11 @@ enum {
 };
 
 /* Appends ids to *ids (grown with fc_grow; *n is the count, *cap the room); on failure *n is as before. Any bytes are
- * accepted: invalid UTF-8 is handled as `tokenizers` does after lossy decoding (U+FFFD), except that byte-level BPE keeps
- * the bytes: words are cut as if U+FFFD stood there, and then hold the bytes themselves. A byte or character for which the
- * vocabulary has no piece, not even an unknown one, gives nothing, as in `tokenizers`. Without FC_TOK_PARSE_SPECIAL no id
- * is a special token's (nor with it one that only normalisation has spelt out): there `tokenizers` may differ. At most
- * 256 MiB. */
+ * accepted: invalid UTF-8 is handled as `tokenizers` does after lossy decoding (U+FFFD), except that byte-level BPE
+ * keeps the bytes: words are cut as if U+FFFD stood there, and then hold the bytes themselves. A byte or character for
+ * which the vocabulary has no piece, not even an unknown one, gives nothing, as in `tokenizers`. Without
+ * FC_TOK_PARSE_SPECIAL no id is a special token's but the unknown piece (nor with it one whose name only normalisation
+ * has spelt out): there `tokenizers` may differ. At most 256 MiB. */
 fc_status fc_tok_encode(const fc_tok *t, const char *text, size_t size, unsigned flags, int32_t **ids, size_t *n,
                         size_t *cap);
 
