@@ -1,5 +1,5 @@
-/* SmolLM2-135M-Instruct with its KV cache in bf16 and int8, at the best level of this machine, against the same answers of
- * transformers as test_smollm2.c.
+/* SmolLM2-135M-Instruct with its KV cache in bf16 and int8, at the best level of this machine, against the answers of
+ * transformers that test_smollm2.c is held against too.
  *
  * tolerance  0.05 mean absolute on log-probs, as with f32 there: bf16 keeps 8 bits of a key, int8 7 bits of its largest
  *            value, which is no coarser than the 8-bit activations that the f32 figure already holds

@@ -1,0 +1,300 @@
+/* Exactness over random scenarios: models, KV types, requests and cancels are drawn from a seed. Every request is answered
+ * alone by a plain engine (pages of 16, 2 threads, rows and branches by default), then together with the others, and with
+ * some that are cancelled, by an engine of another shape with a small KV pool. All candidates must be the same bits.
+ *
+ *   test_exact_long [SEED [SCENARIOS [FIRST]]]
+ */
+#include "tests/engine/util_engine.h"
+
+#include "kernels/cpu/cpu.h"
+
+enum { MAX_REQUESTS = 4, MAX_TEXT = 120, CTX = 256, OTHER_V = 400 };
+
+static uint64_t base_seed = 20250612;
+static int n_scenarios = 200, first_scenario = 0;
+
+typedef struct {
+    char text[MAX_TEXT + 1], align_text[MAX_TEXT + 1];
+    int32_t ids[MAX_TEXT];
+    int32_t bias_id;
+    float bias_value;
+    fc_piece piece, align_piece, suffix;
+    fc_request r;
+    int n_less; /* candidates that the other engine draws */
+    fc_event want;
+} ask;
+
+typedef struct {
+    uint64_t s;
+    fc_engine_options plain, other;
+    bool same_tokenizer;
+    int n;
+    ask asks[MAX_REQUESTS];
+    char what[256];
+} scenario;
+
+/* ---- drawing a scenario ---- */
+
+static bool chance(scenario *c, int of) { return test_below(&c->s, of) == 0; }
+
+static const char *family(scenario *c) {
+    static const char *const names[] = {"llama", "qwen2", "qwen3", "gemma2", "gemma3"};
+    return names[test_below(&c->s, 5)];
+}
+
+static void pick_models(scenario *c) {
+    static const fc_dtype types[] = {FC_Q4_0, FC_Q8_0, FC_BF16, FC_F16};
+    fc_engine_options *o = &c->plain;
+    c->same_tokenizer = true;
+    o->novelty =
+        chance(c, 4) ? tiny_model_typed("llama", 11, types[test_below(&c->s, 4)]) : tiny_model(family(c), 1, true);
+    switch (test_below(&c->s, 5)) {
+    case 0: break; /* none: ranked by log-prob */
+    case 1: o->alignment = o->novelty; break;
+    case 2:
+        o->alignment = tiny_model_vocab("llama", 3, true, OTHER_V);
+        c->same_tokenizer = false;
+        break;
+    default: o->alignment = tiny_model(family(c), 2, true);
+    }
+}
+
+static void pick_engines(scenario *c) {
+    static const char *const kv[] = {NULL, "f32", "bf16", "int8"};
+    static const int pages[] = {8, 16, 32, 64};
+    fc_cpu_level level = (fc_cpu_level)(FC_CPU_PORTABLE + test_below(&c->s, (int)fc_cpu_best() - FC_CPU_PORTABLE + 1));
+    c->plain = (fc_engine_options){.threads = 2, .page_slots = 16, .ctx = CTX, .cpu = fc_cpu_level_name(level)};
+    c->plain.kv_type = kv[test_below(&c->s, 4)];
+    pick_models(c);
+    c->other = c->plain;
+    c->other.page_slots = pages[test_below(&c->s, 4)];
+    c->other.threads = 1 + test_below(&c->s, 4);
+    c->other.max_rows = chance(c, 3) ? 0 : 1 + test_below(&c->s, chance(c, 2) ? 12 : 200);
+}
+
+static int pick_text(scenario *c, char *out) {
+    static const char *const words[] = {"the ",   "night ", "x",  "naive ", "\n",
+                                        "house ", "7",      "? ", "craft ", "\xC3\xA9"};
+    int size = 0, want = 1 + test_below(&c->s, chance(c, 2) ? 20 : MAX_TEXT - 8);
+    while (size < want) {
+        const char *w = words[test_below(&c->s, 10)];
+        memcpy(out + size, w, strlen(w));
+        size += (int)strlen(w);
+    }
+    out[size] = '\0';
+    return size;
+}
+
+static void pick_sampling(scenario *c, ask *a) {
+    static const float temperatures[] = {0.0f, 0.4f, 1.0f, 1.0f, 1.4f};
+    static const char *const stops[] = {"the", " w"};
+    fc_sampling *s = &a->r.sampling;
+    /* at least 8 where the tokenizers differ: four times as many ids are promised room, not four times of each one */
+    s->max_tokens = c->same_tokenizer ? 1 + test_below(&c->s, 16) : 8 + test_below(&c->s, 9);
+    s->min_tokens = chance(c, 4) ? test_below(&c->s, s->max_tokens + 1) : 0;
+    s->temperature = temperatures[test_below(&c->s, 5)];
+    s->top_k = chance(c, 3) ? 1 + test_below(&c->s, 30) : 0;
+    s->top_p = chance(c, 3) ? 0.8f : 1.0f;
+    s->min_p = chance(c, 4) ? 0.05f : 0.0f;
+    s->typical_p = chance(c, 4) ? 0.7f : 1.0f;
+    s->repetition_penalty = chance(c, 4) ? 1.3f : 1.0f;
+    s->presence_penalty = chance(c, 4) ? 0.7f : 0.0f;
+    s->frequency_penalty = chance(c, 4) ? 0.4f : 0.0f;
+    s->ignore_eos = chance(c, 5);
+    s->top_logprobs = chance(c, 3) ? 3 : 0;
+    a->bias_id = 2; /* the end token: candidates of many lengths */
+    a->bias_value = 2.5f;
+    if (chance(c, 2)) {
+        s->bias_ids = &a->bias_id;
+        s->bias_values = &a->bias_value;
+        s->n_bias = 1;
+    }
+    if (chance(c, 4)) {
+        s->stop = stops;
+        s->n_stop = 2;
+    }
+}
+
+static void pick_scoring(scenario *c, ask *a) {
+    static const char *const labels[] = {"a", "b", "c"};
+    fc_request *r = &a->r;
+    if (!c->plain.alignment || chance(c, 8)) return;
+    r->score = true;
+    r->mode = (fc_score_mode)test_below(&c->s, FC_SCORE_JUDGE + 1);
+    if (strstr(c->plain.alignment, "reward") == NULL && r->mode == FC_SCORE_REWARD) r->mode = FC_SCORE_LOGLIK_SUM;
+    if (chance(c, 2)) {
+        a->align_piece = (fc_piece){.text = a->align_text, .size = (size_t)pick_text(c, a->align_text)};
+        r->alignment_prompt = (fc_prompt){.pieces = &a->align_piece, .n_pieces = 1};
+    }
+    if (r->mode >= FC_SCORE_REWARD && chance(c, 2)) {
+        a->suffix = (fc_piece){.text = " good?", .size = 6};
+        r->suffix = (fc_prompt){.pieces = &a->suffix, .n_pieces = 1};
+    }
+    if (r->mode == FC_SCORE_JUDGE) {
+        r->labels = labels;
+        r->n_labels = 3;
+    }
+}
+
+static void pick_ask(scenario *c, ask *a) {
+    fc_request *r = &a->r;
+    fc_request_init(r);
+    if (c->same_tokenizer && chance(c, 4)) {
+        int n = 1 + test_below(&c->s, MAX_TEXT);
+        for (int i = 0; i < n; i++) a->ids[i] = test_below(&c->s, OTHER_V - 100);
+        r->prompt = (fc_prompt){.ids = a->ids, .n_ids = (size_t)n};
+    } else {
+        a->piece = (fc_piece){.text = a->text, .size = (size_t)pick_text(c, a->text)};
+        r->prompt = (fc_prompt){.pieces = &a->piece, .n_pieces = 1};
+    }
+    r->n = 1 + test_below(&c->s, chance(c, 2) ? 8 : 64);
+    r->seed = fc_rng_next(&c->s);
+    a->n_less = chance(c, 2) ? r->n : 1 + test_below(&c->s, r->n);
+    pick_sampling(c, a);
+    pick_scoring(c, a);
+}
+
+/* ---- the two runs ---- */
+
+/* KV bytes that the largest request surely fits in; the others then wait for pages, or share them out. */
+static uint64_t pool_for(const scenario *c, const fc_engine *plain) {
+    fc_engine_info info;
+    uint64_t slot, slots = 0, P = (uint64_t)c->other.page_slots;
+    fc_engine_describe(plain, &info);
+    slot = info.novelty.kv_page_bytes / 16 + 1;
+    if (c->plain.alignment && info.alignment.kv_page_bytes / 16 + 1 > slot)
+        slot = info.alignment.kv_page_bytes / 16 + 1;
+    for (int i = 0; i < c->n; i++) {
+        uint64_t tail = P + (uint64_t)c->asks[i].r.sampling.max_tokens;
+        uint64_t want = 2 * (MAX_TEXT + 16 + P) + (uint64_t)c->asks[i].r.n * (tail + P) + 4 * tail + 2 * P;
+        if (want > slots) slots = want;
+    }
+    return slots * slot;
+}
+
+static bool same_confidence(const fc_confidence *a, const fc_confidence *b) {
+    const double x[] = {a->logprob, a->entropy, a->vote_share, a->margin};
+    const double y[] = {b->logprob, b->entropy, b->vote_share, b->margin};
+    return memcmp(x, y, sizeof x) == 0 && a->distinct == b->distinct && a->n_used == b->n_used; /* NAN is NAN */
+}
+
+static void compare(const scenario *c, const ask *a, const fc_event *ev, int k) {
+    const fc_result *got = ev->result, *want = a->want.result;
+    char what[320];
+    snprintf(what, sizeof what, "%s, request %d (n %d)", c->what, k, a->n_less);
+    if (ev->status) fail_msg("%s: %s", what, ev->error);
+    assert_int_equal(got->n_all, a->n_less);
+    for (int i = 0; i < got->n_all; i++) {
+        const fc_candidate *x = &got->all[i], *y = &want->all[i];
+        size_t tops = x->n_logprobs * (size_t)x->top_n;
+        assert_same_candidate(what, x, y);
+        if (x->text_size != y->text_size || memcmp(x->text, y->text, x->text_size) != 0)
+            fail_msg("%s: candidate %d: another text", what, i);
+        if (x->top_n != y->top_n || (tops && (memcmp(x->top_ids, y->top_ids, tops * sizeof *x->top_ids) != 0 ||
+                                              memcmp(x->top_logprobs, y->top_logprobs, tops * sizeof(float)) != 0)))
+            fail_msg("%s: candidate %d: other top log-probs", what, i);
+    }
+    if (got->n_all != want->n_all) return; /* ranks and votes are of the whole */
+    if (got->n_kept != want->n_kept || !same_confidence(&got->confidence, &want->confidence))
+        fail_msg("%s: another confidence record", what);
+    for (int i = 0; i < got->n_kept; i++)
+        if (got->kept[i].index != want->kept[i].index || got->kept[i].votes != want->kept[i].votes)
+            fail_msg("%s: another candidate at rank %d", what, i + 1);
+}
+
+typedef struct {
+    uint64_t id;
+    int ask;
+    bool cancelled, done;
+} flight;
+
+/* All requests at once, each once or twice; of the second ones some are cancelled on the way. Returns how many were. */
+static int fly(scenario *c, fc_engine *e) {
+    flight f[2 * MAX_REQUESTS];
+    int n = 0, left, cancelled = 0;
+    for (int i = 0; i < 2 * c->n; i++) {
+        fc_request r = c->asks[i % c->n].r;
+        if (i >= c->n && chance(c, 2)) continue;
+        r.n = c->asks[i % c->n].n_less;
+        r.events = chance(c, 2);
+        f[n] = (flight){.ask = i % c->n, .cancelled = i >= c->n && !chance(c, 3)};
+        assert_ok(fc_submit(e, &r, &f[n].id));
+        if (f[n].cancelled && chance(c, 3)) assert_ok(fc_cancel(e, f[n].id)); /* before it began, as a rule */
+        n++;
+    }
+    for (left = n; left > 0;) {
+        fc_event ev;
+        int k = 0;
+        assert_ok(fc_poll(e, 120000, &ev));
+        while (f[k].id != ev.id) k++;
+        for (int i = 0; i < n; i++)
+            if (f[i].cancelled && chance(c, 20)) assert_ok(fc_cancel(e, f[i].id));
+        if (ev.type == FC_EVENT_DONE) {
+            assert_false(f[k].done);
+            f[k].done = true;
+            left--;
+            if (f[k].cancelled && ev.status == FC_ERR_CANCELLED) cancelled++;
+            else compare(c, &c->asks[f[k].ask], &ev, f[k].ask);
+        }
+        fc_event_fini(&ev);
+    }
+    assert_int_equal(fc_engine_pages_used(e), 0);
+    return cancelled;
+}
+
+static void describe(scenario *c, int number, bool tight) {
+    const char *align = c->plain.alignment ? strrchr(c->plain.alignment, '/') + 1 : "none";
+    snprintf(c->what, sizeof c->what, "seed %llu, scenario %d: %s + %s, %s, KV %s, pages of %d, %d threads, %d rows%s",
+             (unsigned long long)base_seed, number, strrchr(c->plain.novelty, '/') + 1, align, c->plain.cpu,
+             c->plain.kv_type ? c->plain.kv_type : "default", c->other.page_slots, c->other.threads, c->other.max_rows,
+             tight ? ", small pool" : "");
+}
+
+static void one_scenario(int number, int *candidates, int *cancelled) {
+    scenario *c = calloc(1, sizeof *c);
+    fc_engine *e;
+    int widest = 0;
+    bool tight;
+    assert_non_null(c);
+    c->s = base_seed * 1000003u + (uint64_t)number;
+    pick_engines(c);
+    c->n = 1 + test_below(&c->s, MAX_REQUESTS);
+    for (int i = 0; i < c->n; i++) {
+        pick_ask(c, &c->asks[i]);
+        if (c->asks[i].r.n > widest) widest = c->asks[i].r.n;
+    }
+    e = open_engine(&c->plain);
+    tight = !chance(c, 3);
+    if (tight) c->other.kv_pool = pool_for(c, e);
+    if (chance(c, 2)) c->other.max_branches = widest + 3;
+    describe(c, number, tight);
+    for (int i = 0; i < c->n; i++) {
+        c->asks[i].want = run_request(e, &c->asks[i].r);
+        *candidates += c->asks[i].n_less;
+    }
+    fc_engine_close(e);
+    e = open_engine(&c->other);
+    *cancelled += fly(c, e);
+    fc_engine_close(e);
+    for (int i = 0; i < c->n; i++) fc_event_fini(&c->asks[i].want);
+    free(c);
+}
+
+/* If this fails, an answer depends on what stands around it. The scenario's line says how to run it alone. */
+static void random_scenarios_are_exact(void **state) {
+    int candidates = 0, cancelled = 0;
+    (void)state;
+    print_message("seed %llu, scenarios %d to %d\n", (unsigned long long)base_seed, first_scenario,
+                  first_scenario + n_scenarios - 1);
+    for (int i = first_scenario; i < first_scenario + n_scenarios; i++) one_scenario(i, &candidates, &cancelled);
+    print_message("%d candidates are the same bits; %d requests cancelled beside them\n", candidates, cancelled);
+    assert_true(n_scenarios < 100 || cancelled > n_scenarios / 10);
+}
+
+int main(int argc, char **argv) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(random_scenarios_are_exact)};
+    if (argc > 1) base_seed = strtoull(argv[1], NULL, 10);
+    if (argc > 2) n_scenarios = atoi(argv[2]);
+    if (argc > 3) first_scenario = atoi(argv[3]);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
