@@ -1,6 +1,6 @@
-/* Every sampling field of a request reaches the draw: what an engine drew, against draw_ref.c on rows that this file builds
- * itself from the request and the logits of each candidate's own prefix. All cases run in one engine at once, so that one
- * row's lists would be another's if they were cut wrongly. */
+/* Every sampling field of a request reaches the draw: what an engine drew, against draw_ref.c on rows that this file
+ * builds itself from the request and the logits of each candidate's own prefix. All cases run in one engine at once, so
+ * that one row's lists would be another's if they were cut wrongly. */
 #include "engine/probe.h"
 #include "kernels/draw/draw.h"
 #include "tests/engine/util_engine.h"
