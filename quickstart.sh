@@ -31,7 +31,7 @@ install_packages() {
 build() {
     say "building (Release)"
     [ -f build/build.ninja ] || cmake -S . -B build -G Ninja -DCMAKE_BUILD_TYPE=Release >&2
-    ninja -C build forkcast_cli forkcast_shared >&2
+    ninja -C build program >&2
 }
 
 sha_of() { sha256sum "$1" | cut -d' ' -f1; }

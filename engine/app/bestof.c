@@ -90,7 +90,7 @@ int cmd_bestof(int argc, char **argv) {
     args[n++] = arg_of(ARG_TEXT, "suffix", &a.suffix, "TEXT", "what the alignment model reads after the candidate");
     args[n++] =
         arg_of(ARG_LIST, "label", &a.labels, "TEXT", "judge: one token each; the first one's probability is the score");
-    request_args_sampling(&a, args, &n);
+    request_args_sampling(&a, "tokens a candidate; default 16, or the recipe's", args, &n);
     request_args_engine(&a, args, &n);
     args[n++] = arg_of(ARG_HEADING, "Output:", NULL, NULL, NULL);
     args[n++] = arg_of(ARG_FLAG, "json", &a.json, NULL, "one JSON object instead of the table");

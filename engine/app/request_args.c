@@ -49,11 +49,11 @@ void request_args_engine(request_args *a, arg *args, size_t *n) {
         arg_of(ARG_INT, "page-slots", &a->page_slots, "P", "token slots of a KV page: 8, 16, 32 or 64; default 16"));
 }
 
-void request_args_sampling(request_args *a, arg *args, size_t *n) {
+void request_args_sampling(request_args *a, const char *max_tokens, arg *args, size_t *n) {
     fc_sampling *s = &a->sampling;
     put(args, n, arg_of(ARG_HEADING, "Sampling:", NULL, NULL, NULL));
     put(args, n, arg_of(ARG_U64, "seed", &a->seed, "S", "candidate i of a seed is the same for every n; default 1"));
-    put(args, n, arg_of(ARG_INT, "max-tokens", &s->max_tokens, "N", "tokens a candidate; default 16"));
+    put(args, n, arg_of(ARG_INT, "max-tokens", &s->max_tokens, "N", max_tokens));
     put(args, n, arg_of(ARG_INT, "min-tokens", &s->min_tokens, "N", "no end before so many tokens"));
     put(args, n, arg_of(ARG_FLOAT, "temperature", &s->temperature, "T", "0 is greedy; default 1"));
     put(args, n, arg_of(ARG_INT, "top-k", &s->top_k, "K", "draw from the K most probable; 0 is off"));
@@ -69,7 +69,8 @@ void request_args_sampling(request_args *a, arg *args, size_t *n) {
     put(args, n,
         arg_of(ARG_LIST, "logit-bias", &a->bias, "ID=VALUE",
                "add VALUE to a token's logit; -inf forbids it; repeatable"));
-    put(args, n, arg_of(ARG_LIST, "stop", &a->stop, "TEXT", "end a candidate before TEXT; repeatable"));
+    put(args, n,
+        arg_of(ARG_LIST, "stop", &a->stop, "TEXT", "end a candidate before TEXT, taken as it stands; repeatable"));
     put(args, n, arg_of(ARG_LIST, "stop-token-id", &a->stop_ids, "ID", "end a candidate at a token; repeatable"));
     put(args, n, arg_of(ARG_TEXT, "end", &a->end, "TEXT", "text of one token that ends a candidate"));
     put(args, n, arg_of(ARG_FLAG, "ignore-eos", &s->ignore_eos, NULL, "the model's end tokens do not end a candidate"));

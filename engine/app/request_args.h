@@ -32,7 +32,7 @@ void request_args_fini(request_args *a);
 
 /* Rows of the option table; each appends to args[*n]. */
 void request_args_engine(request_args *a, arg *args, size_t *n);
-void request_args_sampling(request_args *a, arg *args, size_t *n);
+void request_args_sampling(request_args *a, const char *max_tokens, arg *args, size_t *n); /* max_tokens: its help */
 
 /* Reads recipe, prompt and files; opens the engine. The request points into *a. c: the parsed command, for what was given. */
 fc_status request_args_open(request_args *a, const command *c, bool needs_alignment, fc_engine **engine, fc_request *r);

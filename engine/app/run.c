@@ -92,7 +92,7 @@ int cmd_run(int argc, char **argv) {
     args[n++] = arg_of(ARG_TEXT, "prompt-ids", &a.prompt_ids, "FILE", "decimal token ids; - is standard input");
     args[n++] = arg_of(ARG_FLAG, "chat", &chat, NULL, "apply the model's chat template");
     args[n++] = arg_of(ARG_TEXT, "system", &system, "TEXT", "with --chat: the system message");
-    request_args_sampling(&a, args, &n);
+    request_args_sampling(&a, "tokens to generate; default 128", args, &n);
     request_args_engine(&a, args, &n);
     args[n++] = arg_of(ARG_HEADING, "Output:", NULL, NULL, NULL);
     args[n++] = arg_of(ARG_FLAG, "json", &a.json, NULL, "one JSON object at the end instead of the stream");
