@@ -1,6 +1,6 @@
 /* Exactness over random scenarios: models, KV types, requests and cancels are drawn from a seed. Every request is
  * answered alone by a plain engine (pages of 16, 2 threads, rows and branches by default), then together with the
- * others and with some that are cancelled, by an engine of another shape with a small KV pool. All bits must be the same.
+ * others and with some that are cancelled, by an engine of another shape with a small KV pool: the same bits each time.
  *
  *   test_exact_long [SEED [SCENARIOS [FIRST]]]
  */
