@@ -18,6 +18,9 @@ static bool ends_with(const char *text, const char *end) {
     return n >= k && strcmp(text + n - k, end) == 0;
 }
 
+/* A tokenizer.json on its own, by whatever name; not the index of a model's shards. */
+static bool is_tokenizer_json(const char *path) { return ends_with(path, ".json") && !ends_with(path, ".index.json"); }
+
 static fc_status open_model(fc_tokenizer *t, const char *path) {
     fc_weights *w = NULL;
     fc_status st;
@@ -36,9 +39,7 @@ fc_status fc_tokenizer_open(const char *model_path, fc_tokenizer **out) {
     FC_TRY(fc_alloc(1, sizeof *t, "tokenizer", &p));
     t = p;
     st = fc_copy_str(model_path, "model path", &t->name);
-    if (!st)
-        st =
-            ends_with(model_path, "tokenizer.json") ? fc_tok_open_json(model_path, &t->tok) : open_model(t, model_path);
+    if (!st) st = is_tokenizer_json(model_path) ? fc_tok_open_json(model_path, &t->tok) : open_model(t, model_path);
     if (st) {
         fc_tokenizer_close(t);
         return st;
