@@ -1,11 +1,8 @@
+#include "kernels/cpu/lanes_avx512.h"
 #include "kernels/cpu/vmath_avx512.h"
 #include "kernels/logprob/tile.h"
 
 #include <math.h>
-
-static __mmask16 lanes(int left) {
-    return left >= 16 ? (__mmask16)0xffff : left <= 0 ? 0 : (__mmask16)((1u << left) - 1u);
-}
 
 static void max_avx512(const float *x, int V, int from, int to, float *top) {
     const __m512 none = _mm512_set1_ps(-INFINITY);
@@ -15,8 +12,8 @@ static void max_avx512(const float *x, int V, int from, int to, float *top) {
         __m512 m0 = none, m1 = none;
         __mmask16 bad = 0;
         for (int i = 0; i < FC_TILE && i < n; i += 32) {
-            __m512 a = _mm512_mask_loadu_ps(none, lanes(n - i), v + i);
-            __m512 b = _mm512_mask_loadu_ps(none, lanes(n - i - 16), v + i + 16);
+            __m512 a = _mm512_mask_loadu_ps(none, fc_lanes_avx512(n - i), v + i);
+            __m512 b = _mm512_mask_loadu_ps(none, fc_lanes_avx512(n - i - 16), v + i + 16);
             bad |= _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q); /* either of the two is NaN */
             m0 = _mm512_max_ps(m0, a);
             m1 = _mm512_max_ps(m1, b);
@@ -26,7 +23,7 @@ static void max_avx512(const float *x, int V, int from, int to, float *top) {
 }
 
 static __m512 weigh(const float *x, int left, __m512 max, __m512 scale) {
-    __m512 v = _mm512_mask_loadu_ps(_mm512_set1_ps(-INFINITY), lanes(left), x);
+    __m512 v = _mm512_mask_loadu_ps(_mm512_set1_ps(-INFINITY), fc_lanes_avx512(left), x);
     return fc_exp_avx512(_mm512_mul_ps(_mm512_sub_ps(v, max), scale));
 }
 
