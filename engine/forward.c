@@ -61,6 +61,9 @@ void fc_work_close(fc_work *w) {
     memset(w, 0, sizeof *w);
 }
 
+/* Matrix products of what a norm leaves (queries, keys and values, gate and up, the head) read it in 16 bits: there the
+ * rounding to 8 costs most (bench/SPEED.md). Attention's and SwiGLU's outputs keep 8. */
+
 static fc_status attention(const fc_model *m, const fc_batch *b, fc_work *w, int i) {
     const fc_model_config *c = &m->cfg;
     const fc_layer *l = &m->layers[i];
@@ -104,8 +107,7 @@ static fc_status attention(const fc_model *m, const fc_batch *b, fc_work *w, int
                                        .window = l->local ? c->window : 0,
                                        .scale = c->attn_scale,
                                        .soft_cap = c->attn_soft_cap}));
-    return be->linear(s,
-                      &(fc_linear_args){.y = w->x, .x = w->att, .w = l->o, .bias = l->o_bias, .T = T, .precise = true});
+    return be->linear(s, &(fc_linear_args){.y = w->x, .x = w->att, .w = l->o, .bias = l->o_bias, .T = T});
 }
 
 static fc_status feed_forward(const fc_model *m, const fc_batch *b, fc_work *w, int i) {
@@ -113,7 +115,7 @@ static fc_status feed_forward(const fc_model *m, const fc_batch *b, fc_work *w, 
     const fc_layer *l = &m->layers[i];
     fc_backend *be = m->be;
     fc_stream s = be->stream;
-    FC_TRY(be->linear(s, &(fc_linear_args){.y = w->gate_up, .x = w->x, .w = l->gate_up, .T = b->T}));
+    FC_TRY(be->linear(s, &(fc_linear_args){.y = w->gate_up, .x = w->x, .w = l->gate_up, .T = b->T, .precise = true}));
     FC_TRY(be->glu(s, &(fc_glu_args){.y = w->hidden,
                                      .x = w->gate_up,
                                      .T = b->T,

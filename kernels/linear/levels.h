@@ -13,17 +13,33 @@
 
 #include <math.h>
 
-enum {
-    FC_TILE_ROWS = 6,
-    FC_TILE_PANELS = 2
-}; /* most of a call: 12 integer and 12 float sums fill AVX-512's registers */
+/* Loops are written once, with rows, panels and form as arguments, and compiled once for each combination, so that all
+ * sums stay in registers. A sanitizer would take minutes over those copies: there one copy with variables serves all. */
+#define FC_INLINE static inline __attribute__((always_inline))
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define FC_ONE_COPY 1
+#elif defined(__has_feature)
+#define FC_ONE_COPY (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
+#else
+#define FC_ONE_COPY 0
+#endif
+#if FC_ONE_COPY
+#define FC_UNROLL
+#elif defined(__clang__)
+#define FC_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define FC_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/* Most of a call: 12 integer and 12 float sums fill AVX-512's registers. */
+enum { FC_TILE_ROWS = 6, FC_TILE_PANELS = 2 };
 
 /* A group whose largest magnitude is not above this is zero: 127 / it would leave f32. */
 #define FC_X_TINY 0x1p-100f
 #define FC_X_STEP (1.0f / 127.0f) /* scale of a group whose largest magnitude is 1 */
 
-/* One group of 32 of a row: x = scale * code, codes in -127..127. A group with a NaN or an infinity has codes 0 and scale
- * NaN, so that all outputs of its row are NaN. */
+/* One group of 32 of a row: x = scale * code, codes in -127..127; precise: x = scale * (256 * code + low), low in
+ * -128..127. A group with a NaN or an infinity has codes 0 and scale NaN, so that all outputs of its row are NaN. */
 typedef struct {
     int8_t code[FC_XGROUP];
     float scale;
@@ -33,7 +49,13 @@ typedef struct {
                          [0] and 16 times that [1]; for groups of 16 the first and the second half's */
 } fc_linear_x;
 
-/* AVX2's: it multiplies 16-bit numbers in pairs, and takes (k0, k2) and (k1, k3) of each quad of k. */
+typedef struct {
+    fc_linear_x x;
+    int8_t low[FC_XGROUP];
+} fc_linear_x_precise;
+
+/* AVX2's and the portable one's: they multiply 16-bit numbers in pairs, and take (k0, k2) and (k1, k3) of each quad of k.
+ * Here a precise code is one number. */
 typedef struct {
     fc_linear_x x;
     int16_t pairs[FC_XGROUP / 4][2][2];
@@ -45,7 +67,8 @@ typedef struct {
     int rows, K;
     int zero;    /* of the parts that will read it; 0 when all have minimums */
     bool halves; /* start[] by halves */
-    void *out;   /* [K/32][rows] */
+    bool precise;
+    void *out; /* [K/32][rows] */
 } fc_linear_prepare;
 
 typedef struct {
@@ -54,13 +77,13 @@ typedef struct {
     fc_form form;
     int panels, rows, K; /* 1..FC_TILE_PANELS, 1..FC_TILE_ROWS, inputs */
     int lanes;           /* outputs that exist: 1..16 * panels, the last panel may be short */
+    bool precise;        /* how x was prepared */
     const void *x;       /* prepared tile; f32 [rows, stride] for F32, F16 and BF16 */
     size_t stride;
     float *y; /* [rows, y_stride] at the panel's first column */
     size_t y_stride;
-    const float *bias; /* [lanes] or NULL */
-    const unsigned char
-        *next; /* panels that come after these, to be fetched early; NULL when there are none or they were */
+    const float *bias;         /* [lanes] or NULL */
+    const unsigned char *next; /* the panels after these, to be fetched early; NULL: none, or it was done */
 } fc_linear_multiply;
 
 /* Panel i of a call as a call of its own. */
@@ -76,15 +99,16 @@ static inline fc_linear_multiply fc_linear_one_panel(const fc_linear_multiply *a
 }
 
 typedef struct {
-    size_t x_bytes; /* of a prepared group */
+    size_t x_bytes[2]; /* of a prepared group; [1] precise */
     void (*prepare)(const fc_linear_prepare *p);
     void (*multiply)(const fc_linear_multiply *m);
 } fc_linear_level;
 
 extern const fc_linear_level fc_linear_portable, fc_linear_avx2, fc_linear_avx512;
 
-void fc_linear_group(const float *x, int zero, bool halves, fc_linear_x *out); /* one group of one row, plain C */
-void fc_linear_prepare_avx2(
-    const fc_linear_prepare *p); /* records of fc_linear_x; AVX-512 has nothing faster to offer */
+/* One group of one row, plain C; low [32] is written when precise. */
+void fc_linear_group(const float *x, const fc_linear_prepare *p, fc_linear_x *out, int8_t *low);
+/* Records of fc_linear_x or fc_linear_x_precise; AVX-512 has nothing faster to offer. */
+void fc_linear_prepare_avx2(const fc_linear_prepare *p);
 
 #endif

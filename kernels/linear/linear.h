@@ -4,7 +4,8 @@
  * dtype   x, y f32. W f32, f16 and bf16: x as it stands, sums in f32. W quantised: codes of 4 or 8 bits with f16 or f32
  *         scale and minimum for each 32 (Q6_K: 16); x is rounded to int8 for each 32 of a row with scale = largest
  *         magnitude / 127 (its 32 are zero where that is not above 2^-100), integer dot products, sums in f32;
- *         precise: what that rounding left is rounded the same way and multiplied too: 16 bits of x at twice the work
+ *         precise: x is rounded to 256 times finer steps, 16 bits; at twice the multiplications on AVX-512 (in two bytes),
+ *         at next to no cost elsewhere (codes of weights are widened to 16 bits in any case, those of 4 bits excepted)
  * needs   T >= 1; K a multiple of the file's block (32, K-quants 256) for quantised W
  * order   one chain for each output: over groups (over k where W is float), first to last, then the bias; whatever T,
  *         threads, workspace or part. A row's bits depend on that row alone, at one level; AVX2 and AVX-512 agree
@@ -45,7 +46,7 @@ typedef struct {
     const fc_weight *w; /* [N,K] packed     */
     const float *bias;  /* [N] or NULL      */
     int T;
-    bool precise; /* quantised W: x in two int8 terms instead of one */
+    bool precise; /* quantised W: x in 16 bits instead of 8 */
 } fc_linear_args;
 
 fc_status fc_linear_cpu(fc_stream s, const fc_linear_args *a);
@@ -54,7 +55,6 @@ fc_cost fc_linear_cost(const fc_linear_args *a);
 /* Bytes of stream workspace for the best speed at T rows (it grows up to 256); a call with less, but with enough for one
  * row, computes its rows in pieces, with the same bits. */
 size_t fc_linear_workspace_cpu(int T, int K);
-size_t fc_linear_scratch_cpu(int K); /* bytes of stream scratch, a thread */
 
 /* Row n of W as f32, out [K] (host or backend memory of the CPU), with the bits of fc_dequant_row: embed and tests. */
 void fc_weight_row_cpu(const fc_weight *w, int n, float *out);

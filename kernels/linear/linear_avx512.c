@@ -1,101 +1,122 @@
+#include "kernels/cpu/lanes_avx512.h"
 #include "kernels/linear/levels.h"
 
 #include <immintrin.h>
 
-/* The loops below are written once with rows R, panels B and the form as arguments; each table entry is a copy in which
- * they are constants, so that all sums stay in registers. */
-#define INLINE static inline __attribute__((always_inline))
-#ifdef __clang__
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
-
 enum { R_MAX = FC_TILE_ROWS, B_MAX = FC_TILE_PANELS, QUAD = 64 /* bytes of four k of 16 lanes */ };
 
-INLINE __m512i broadcast(const void *p) {
+FC_INLINE __m512i broadcast(const void *p) {
     int32_t v;
     memcpy(&v, p, sizeof v);
     return _mm512_set1_epi32(v);
 }
 
-INLINE __m512 vector(const unsigned char *p, bool half) {
+FC_INLINE __m512 vector(const unsigned char *p, bool half) {
     return half ? _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p)) : _mm512_loadu_ps(p);
 }
 
-INLINE void clear(__m512 acc[R_MAX][B_MAX], int R, int B) {
-    UNROLL
+FC_INLINE void clear(__m512 acc[R_MAX][B_MAX], int R, int B) {
+    FC_UNROLL
     for (int r = 0; r < R; r++) {
-        UNROLL
+        FC_UNROLL
         for (int b = 0; b < B; b++) acc[r][b] = _mm512_setzero_ps();
     }
 }
 
-INLINE void store(const fc_linear_multiply *m, int R, int B, __m512 acc[R_MAX][B_MAX]) {
-    UNROLL
+FC_INLINE void store(const fc_linear_multiply *m, int R, int B, __m512 acc[R_MAX][B_MAX]) {
+    FC_UNROLL
     for (int b = 0; b < B; b++) {
-        int left = m->lanes - b * FC_LANES;
-        __mmask16 lanes = (__mmask16)(left < FC_LANES ? (1u << left) - 1u : 0xffffu);
+        __mmask16 lanes = fc_lanes_avx512(m->lanes - b * FC_LANES);
         __m512 bias = m->bias ? _mm512_maskz_loadu_ps(lanes, m->bias + b * FC_LANES) : _mm512_setzero_ps();
-        UNROLL
+        FC_UNROLL
         for (int r = 0; r < R; r++)
             _mm512_mask_storeu_ps(m->y + (size_t)r * m->y_stride + b * FC_LANES, lanes, _mm512_add_ps(acc[r][b], bias));
     }
 }
 
 /* gcc keeps a zero in a register and copies it, and then lacks that register for a sum. */
-INLINE __m512i zero(void) {
+FC_INLINE __m512i zero(void) {
     __m512i z;
     __asm__ volatile("vpxord %0, %0, %0" : "=v"(z));
     return z;
 }
 
+/* What the copies of a loop differ in. */
+typedef struct {
+    int R, B;
+    fc_form form;
+    bool precise;
+} shape;
+
 /* Where the loop over groups stands. */
 typedef struct {
-    const fc_linear_x *x;
+    const unsigned char *x; /* [R] records of x_bytes */
     const unsigned char *codes[B_MAX], *scales[B_MAX];
     size_t mins; /* from a scale to its minimum */
 } place;
 
-/* The codes of one scale onto acc: `quads` quads from element `first` of the group on. nibble 1 is the low half of each
- * byte, 2 the high half, which counts 16 times, 0 the whole byte. */
-INLINE void group(__m512 acc[R_MAX][B_MAX], place *at, int R, int B, fc_form form, int nibble, int quads, int first) {
-    const bool has_min = fc_form_has_min(form), half = fc_form_scale_bytes(form) == 2;
+FC_INLINE size_t x_bytes(shape s) { return s.precise ? sizeof(fc_linear_x_precise) : sizeof(fc_linear_x); }
+
+FC_INLINE const fc_linear_x *x_of(const place *at, shape s, int r) {
+    return (const fc_linear_x *)(const void *)(at->x + (size_t)r * x_bytes(s));
+}
+
+/* `quads` quads of codes onto sum, with the 32 codes of x at x + r * x_bytes. nibble 1 is the low half of each byte, 2 the
+ * high half, which counts 16 times, 0 the whole byte. */
+FC_INLINE void dot(__m512i sum[R_MAX][B_MAX], const place *at, shape s, int nibble, int quads, int first,
+                   const unsigned char *x) {
     const __m512i mask = _mm512_set1_epi8(nibble == 2 ? (char)0xf0 : 0x0f);
-    const fc_linear_x *x = at->x;
-    __m512i sum[R_MAX][B_MAX];
-    __asm__ volatile("" ::
-                         : "memory"); /* load the codes again for the high halves: kept, they would push out the sums */
-    UNROLL
-    for (int r = 0; r < R; r++) {
-        UNROLL
-        for (int b = 0; b < B; b++)
-            sum[r][b] = has_min ? zero() : _mm512_set1_epi32(x[r].start[nibble == 2 || first > 0]);
-    }
-    UNROLL
+    __asm__ volatile("" ::: "memory"); /* load codes anew each time: kept for the next, they would push out the sums */
+    FC_UNROLL
     for (int q = 0; q < quads; q++) {
         __m512i w[B_MAX];
-        UNROLL
-        for (int b = 0; b < B; b++) {
+        FC_UNROLL
+        for (int b = 0; b < s.B; b++) {
             w[b] = _mm512_loadu_si512(at->codes[b] + (first / 4 + q) * QUAD);
             if (nibble) w[b] = _mm512_and_si512(w[b], mask);
         }
-        UNROLL
-        for (int r = 0; r < R; r++) {
-            __m512i v = broadcast(x[r].code + first + 4 * q);
-            UNROLL
-            for (int b = 0; b < B; b++) sum[r][b] = _mm512_dpbusd_epi32(sum[r][b], w[b], v);
+        FC_UNROLL
+        for (int r = 0; r < s.R; r++) {
+            __m512i v = broadcast(x + (size_t)r * x_bytes(s) + first + 4 * q);
+            FC_UNROLL
+            for (int b = 0; b < s.B; b++) sum[r][b] = _mm512_dpbusd_epi32(sum[r][b], w[b], v);
         }
     }
-    UNROLL
-    for (int b = 0; b < B; b++) {
+}
+
+/* The codes of one scale onto acc: `quads` quads from element `first` of the group on. */
+FC_INLINE void group(__m512 acc[R_MAX][B_MAX], place *at, shape s, int nibble, int quads, int first) {
+    const bool has_min = fc_form_has_min(s.form), half = fc_form_scale_bytes(s.form) == 2;
+    const int start = nibble == 2 || first > 0;
+    __m512i sum[R_MAX][B_MAX];
+    FC_UNROLL
+    for (int r = 0; r < s.R; r++) {
+        FC_UNROLL
+        for (int b = 0; b < s.B; b++)
+            sum[r][b] = has_min || s.precise ? zero() : _mm512_set1_epi32(x_of(at, s, r)->start[start]);
+    }
+    dot(sum, at, s, nibble, quads, first, at->x + offsetof(fc_linear_x, code));
+    if (s.precise) {
+        FC_UNROLL
+        for (int r = 0; r < s.R; r++) {
+            FC_UNROLL
+            for (int b = 0; b < s.B; b++) {
+                sum[r][b] = _mm512_slli_epi32(sum[r][b], 8);
+                if (!has_min) sum[r][b] = _mm512_add_epi32(sum[r][b], _mm512_set1_epi32(x_of(at, s, r)->start[start]));
+            }
+        }
+        dot(sum, at, s, nibble, quads, first, at->x + offsetof(fc_linear_x_precise, low));
+    }
+    FC_UNROLL
+    for (int b = 0; b < s.B; b++) {
         __m512 scale = vector(at->scales[b], half), min = has_min ? vector(at->scales[b] + at->mins, half) : scale;
-        at->scales[b] += FC_LANES * fc_form_scale_bytes(form);
-        UNROLL
-        for (int r = 0; r < R; r++) {
-            __m512 step = _mm512_mul_ps(scale, _mm512_set1_ps(nibble == 2 ? x[r].scale16 : x[r].scale));
+        at->scales[b] += FC_LANES * fc_form_scale_bytes(s.form);
+        FC_UNROLL
+        for (int r = 0; r < s.R; r++) {
+            const fc_linear_x *x = x_of(at, s, r);
+            __m512 step = _mm512_mul_ps(scale, _mm512_set1_ps(nibble == 2 ? x->scale16 : x->scale));
             acc[r][b] = _mm512_fmadd_ps(step, _mm512_cvtepi32_ps(sum[r][b]), acc[r][b]);
-            if (has_min) acc[r][b] = _mm512_fmadd_ps(min, _mm512_set1_ps(x[r].sum), acc[r][b]);
+            if (has_min) acc[r][b] = _mm512_fmadd_ps(min, _mm512_set1_ps(x->sum), acc[r][b]);
         }
     }
 }
@@ -106,52 +127,52 @@ typedef struct {
     size_t lines; /* a step */
 } fetch;
 
-INLINE fetch fetch_of(const fc_linear_multiply *m, int steps) {
+FC_INLINE fetch fetch_of(const fc_linear_multiply *m, int steps) {
     size_t lines = m->next ? (size_t)m->panels * m->panel_bytes / 64 : 0;
     return (fetch){.at = m->next, .lines = (lines + (size_t)steps - 1) / (size_t)steps};
 }
 
-INLINE void fetch_step(fetch *f) {
+FC_INLINE void fetch_step(fetch *f) {
     for (size_t i = 0; i < f->lines; i++) __builtin_prefetch(f->at + 64 * i, 0, 2);
     f->at += 64 * f->lines;
 }
 
-INLINE void codes(const fc_linear_multiply *m, int R, int B, fc_form form) {
+FC_INLINE void codes(const fc_linear_multiply *m, shape s) {
     const int groups = m->K / FC_XGROUP;
-    fetch next = fetch_of(m, fc_form_bits(form) == 4 ? (groups + 1) / 2 : groups);
-    place at = {.x = m->x, .mins = fc_panel_mins(form, m->K) - fc_panel_scales(form, m->K)};
+    fetch next = fetch_of(m, fc_form_bits(s.form) == 4 ? (groups + 1) / 2 : groups);
+    place at = {.x = m->x, .mins = fc_panel_mins(s.form, m->K) - fc_panel_scales(s.form, m->K)};
     __m512 acc[R_MAX][B_MAX];
-    clear(acc, R, B);
-    UNROLL
-    for (int b = 0; b < B; b++) {
+    clear(acc, s.R, s.B);
+    FC_UNROLL
+    for (int b = 0; b < s.B; b++) {
         at.codes[b] = m->panel + (size_t)b * m->panel_bytes;
-        at.scales[b] = at.codes[b] + fc_panel_scales(form, m->K);
+        at.scales[b] = at.codes[b] + fc_panel_scales(s.form, m->K);
     }
     for (int g = 0; g < groups; g++) {
         fetch_step(&next);
-        if (fc_form_bits(form) == 4) {
-            group(acc, &at, R, B, form, 1, 8, 0);
+        if (fc_form_bits(s.form) == 4) {
+            group(acc, &at, s, 1, 8, 0);
             if (g + 1 < groups) { /* the odd group lies in the same bytes */
-                at.x += R;
-                group(acc, &at, R, B, form, 2, 8, 0);
+                at.x += (size_t)s.R * x_bytes(s);
+                group(acc, &at, s, 2, 8, 0);
                 g++;
             }
-        } else if (fc_form_group(form) == 16) {
-            group(acc, &at, R, B, form, 0, 4, 0);
-            group(acc, &at, R, B, form, 0, 4, 16);
+        } else if (fc_form_group(s.form) == 16) {
+            group(acc, &at, s, 0, 4, 0);
+            group(acc, &at, s, 0, 4, 16);
         } else {
-            group(acc, &at, R, B, form, 0, 8, 0);
+            group(acc, &at, s, 0, 8, 0);
         }
-        at.x += R;
-        UNROLL
-        for (int b = 0; b < B; b++) at.codes[b] += 8 * QUAD;
+        at.x += (size_t)s.R * x_bytes(s);
+        FC_UNROLL
+        for (int b = 0; b < s.B; b++) at.codes[b] += 8 * QUAD;
     }
-    store(m, R, B, acc);
+    store(m, s.R, s.B, acc);
 }
 
 /* Weight k of 16 lanes. A bf16 is the high half of an f32, and two k share a word. AVX512_BF16 has a dot product, but where
  * it was measured it does half the work of these multiply-adds, and it would round x. */
-INLINE __m512 weight(const unsigned char *panel, size_t k, fc_form form) {
+FC_INLINE __m512 weight(const unsigned char *panel, size_t k, fc_form form) {
     __m512i pair;
     if (form != FC_FORM_BF16) return vector(panel + k * (form == FC_FORM_F16 ? 32 : 64), form == FC_FORM_F16);
     pair = _mm512_loadu_si512(panel + k / 2 * 64);
@@ -159,20 +180,21 @@ INLINE __m512 weight(const unsigned char *panel, size_t k, fc_form form) {
                                      : _mm512_slli_epi32(pair, 16));
 }
 
-INLINE void add_products(__m512 acc[R_MAX][B_MAX], const fc_linear_multiply *m, int R, int B, fc_form form, size_t k) {
+FC_INLINE void add_products(__m512 acc[R_MAX][B_MAX], const fc_linear_multiply *m, int R, int B, fc_form form,
+                            size_t k) {
     const float *x = (const float *)m->x + k;
     __m512 w[B_MAX];
-    UNROLL
+    FC_UNROLL
     for (int b = 0; b < B; b++) w[b] = weight(m->panel + (size_t)b * m->panel_bytes, k, form);
-    UNROLL
+    FC_UNROLL
     for (int r = 0; r < R; r++) {
         __m512 v = _mm512_set1_ps(x[(size_t)r * m->stride]);
-        UNROLL
+        FC_UNROLL
         for (int b = 0; b < B; b++) acc[r][b] = _mm512_fmadd_ps(w[b], v, acc[r][b]);
     }
 }
 
-INLINE void floats(const fc_linear_multiply *m, int R, int B, fc_form form) {
+FC_INLINE void floats(const fc_linear_multiply *m, int R, int B, fc_form form) {
     size_t K = (size_t)m->K, k;
     __m512 acc[R_MAX][B_MAX];
     clear(acc, R, B);
@@ -184,31 +206,40 @@ INLINE void floats(const fc_linear_multiply *m, int R, int B, fc_form form) {
     store(m, R, B, acc);
 }
 
-INLINE void any(const fc_linear_multiply *m, int R, int B, fc_form form) {
-    if (fc_form_is_float(form)) floats(m, R, B, form);
-    else codes(m, R, B, form);
+FC_INLINE void any(const fc_linear_multiply *m, shape s) {
+    if (fc_form_is_float(s.form)) floats(m, s.R, s.B, s.form);
+    else codes(m, s);
 }
 
+#if FC_ONE_COPY
+static void multiply(const fc_linear_multiply *m) { any(m, (shape){m->rows, m->panels, m->form, m->precise}); }
+#else
 /* clang-format off */
-#define COPY(form, R, B) \
-    static void form##_##R##_##B(const fc_linear_multiply *m) { any(m, R, B, FC_FORM_##form); }
-#define COPIES_B(form, B) \
-    COPY(form, 1, B) COPY(form, 2, B) COPY(form, 3, B) COPY(form, 4, B) COPY(form, 5, B) COPY(form, 6, B)
-#define COPIES(form) COPIES_B(form, 1) COPIES_B(form, 2)
-#define NAMES_B(form, B) {form##_1_##B, form##_2_##B, form##_3_##B, form##_4_##B, form##_5_##B, form##_6_##B}
-#define NAMES(form)      [FC_FORM_##form] = {NAMES_B(form, 1), NAMES_B(form, 2)}
+#define COPY(form, p, B, R) \
+    static void form##_##p##_##B##_##R(const fc_linear_multiply *m) { any(m, (shape){R, B, FC_FORM_##form, p}); }
+#define COPIES_B(form, p, B) \
+    COPY(form, p, B, 1) COPY(form, p, B, 2) COPY(form, p, B, 3) \
+    COPY(form, p, B, 4) COPY(form, p, B, 5) COPY(form, p, B, 6)
+#define COPIES(form, p) COPIES_B(form, p, 1) COPIES_B(form, p, 2)
+#define NAMES_B(form, p, B) \
+    {form##_##p##_##B##_1, form##_##p##_##B##_2, form##_##p##_##B##_3, form##_##p##_##B##_4, form##_##p##_##B##_5, \
+     form##_##p##_##B##_6}
+#define NAMES(form, p) [FC_FORM_##form] = {NAMES_B(form, p, 1), NAMES_B(form, p, 2)}
+#define CODES(EACH, p) \
+    EACH(Q8_ZERO, p) EACH(Q8_MIN, p) EACH(Q8_MIN32, p) EACH(Q8_HALF, p) \
+    EACH(Q4_ZERO, p) EACH(Q4_MIN, p) EACH(Q4_MIN32, p)
+#define NAMES_COMMA(form, p) NAMES(form, p),
 
-COPIES(F32) COPIES(F16) COPIES(BF16)
-COPIES(Q8_ZERO) COPIES(Q8_MIN) COPIES(Q8_MIN32) COPIES(Q8_HALF)
-COPIES(Q4_ZERO) COPIES(Q4_MIN) COPIES(Q4_MIN32)
-    /* clang-format on */
+COPIES(F32, 0) COPIES(F16, 0) COPIES(BF16, 0) CODES(COPIES, 0) CODES(COPIES, 1)
 
-    static void multiply(const fc_linear_multiply *m) {
-    static void (*const copies[FC_FORM_COUNT][B_MAX][R_MAX])(const fc_linear_multiply *) = {
-        NAMES(F32),      NAMES(F16),     NAMES(BF16),    NAMES(Q8_ZERO), NAMES(Q8_MIN),
-        NAMES(Q8_MIN32), NAMES(Q8_HALF), NAMES(Q4_ZERO), NAMES(Q4_MIN),  NAMES(Q4_MIN32),
-    };
-    copies[m->form][m->panels - 1][m->rows - 1](m);
-}
+static void (*const copies[2][FC_FORM_COUNT][B_MAX][R_MAX])(const fc_linear_multiply *) = {
+    {NAMES(F32, 0), NAMES(F16, 0), NAMES(BF16, 0), CODES(NAMES_COMMA, 0)},
+    {CODES(NAMES_COMMA, 1)},
+};
+/* clang-format on */
 
-const fc_linear_level fc_linear_avx512 = {sizeof(fc_linear_x), fc_linear_prepare_avx2, multiply};
+static void multiply(const fc_linear_multiply *m) { copies[m->precise][m->form][m->panels - 1][m->rows - 1](m); }
+#endif
+
+const fc_linear_level fc_linear_avx512 = {
+    {sizeof(fc_linear_x), sizeof(fc_linear_x_precise)}, fc_linear_prepare_avx2, multiply};

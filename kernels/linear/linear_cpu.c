@@ -2,7 +2,6 @@
 #include "kernels/linear/levels.h"
 
 #include <stdatomic.h>
-#include <string.h>
 #include <threads.h>
 
 enum {
@@ -23,19 +22,19 @@ typedef struct {
 } pass;
 
 typedef struct {
-    fc_stream s;
     const fc_linear_args *a;
     const fc_linear_level *level;
     const pass *p;
     unsigned char *prepared_x;
     int first, rows, tiles; /* this chunk of rows, cut into tiles that differ by at most one row */
-    int terms; /* int8 terms of x: 2 when precise; then a tile has the rows' first terms and behind them the second ones */
     int unit_panels, unit_tiles, tile_units;
     int to_prepare; /* units 0 to this prepare a tile each, the others multiply: one start of the pool serves both */
     atomic_int prepared;
 } work;
 
-static size_t prepared_row_bytes(const fc_linear_level *l, int K) { return (size_t)K / FC_XGROUP * l->x_bytes; }
+static size_t prepared_row_bytes(const work *w) {
+    return (size_t)w->a->w->K / FC_XGROUP * w->level->x_bytes[w->a->precise];
+}
 
 static bool joins(pass *p, const fc_linear_part *part) {
     bool codes = !fc_form_is_float(part->form), halves = fc_form_group(part->form) == 16;
@@ -57,34 +56,16 @@ static int tile_start(const work *w, int i) {
     return i * base + (i < extra ? i : extra);
 }
 
-/* Rows of x and behind them what rounding them leaves over, in out [2*rows,K]. */
-static void split_terms(const float *x, int rows, int K, float *out) {
-    size_t size = (size_t)rows * (size_t)K;
-    memcpy(out, x, size * sizeof *out);
-    for (size_t at = 0; at < size; at += FC_XGROUP) {
-        fc_linear_x first;
-        fc_linear_group(x + at, 0, false, &first);
-        for (int k = 0; k < FC_XGROUP; k++)
-            out[size + at + (size_t)k] = x[at + (size_t)k] - first.scale * (float)first.code[k];
-    }
-}
-
-static void prepare_tile(work *w, int tile, int thread) {
+static void prepare_tile(work *w, int tile) {
     int at = tile_start(w, tile), K = w->a->w->K;
-    fc_linear_prepare p = {.x = w->a->x + (size_t)(w->first + at) * (size_t)K,
-                           .stride = (size_t)K,
-                           .rows = tile_start(w, tile + 1) - at,
-                           .K = K,
-                           .zero = w->p->zero,
-                           .halves = w->p->halves,
-                           .out = w->prepared_x + (size_t)(w->terms * at) * prepared_row_bytes(w->level, K)};
-    if (w->terms == 2) {
-        float *both = fc_cpu_scratch_of(w->s, thread);
-        split_terms(p.x, p.rows, K, both);
-        p.x = both;
-        p.rows *= 2;
-    }
-    w->level->prepare(&p);
+    w->level->prepare(&(fc_linear_prepare){.x = w->a->x + (size_t)(w->first + at) * (size_t)K,
+                                           .stride = (size_t)K,
+                                           .rows = tile_start(w, tile + 1) - at,
+                                           .K = K,
+                                           .zero = w->p->zero,
+                                           .halves = w->p->halves,
+                                           .precise = w->a->precise,
+                                           .out = w->prepared_x + (size_t)at * prepared_row_bytes(w)});
     atomic_fetch_add_explicit(&w->prepared, 1, memory_order_release);
 }
 
@@ -96,24 +77,6 @@ static void await_prepared(work *w) {
 
 static int least(int a, int b) { return a < b ? a : b; }
 
-/* A tile whose rows are in two terms: the products of both, then their sum. */
-static void multiply_terms(const work *w, fc_linear_multiply m) {
-    float both[FC_TILE_ROWS][FC_TILE_PANELS * FC_LANES], *y = m.y;
-    size_t y_stride = m.y_stride;
-    const float *bias = m.bias;
-    int rows = m.rows;
-    m.rows = 2 * rows;
-    m.y = both[0];
-    m.y_stride = FC_TILE_PANELS * FC_LANES;
-    m.bias = NULL;
-    w->level->multiply(&m);
-    for (int r = 0; r < rows; r++)
-        for (int n = 0; n < m.lanes; n++) {
-            float sum = both[r][n] + both[rows + r][n];
-            y[(size_t)r * y_stride + (size_t)n] = bias ? sum + bias[n] : sum;
-        }
-}
-
 static void multiply_panels(const work *w, const fc_linear_part *part, int panel, int panels, int tile0, int tile1) {
     const fc_linear_args *a = w->a;
     int K = a->w->K, column = part->first + panel * FC_LANES;
@@ -122,6 +85,7 @@ static void multiply_panels(const work *w, const fc_linear_part *part, int panel
                             .form = part->form,
                             .panels = panels,
                             .K = K,
+                            .precise = a->precise && w->p->codes,
                             .lanes = least(part->N - panel * FC_LANES, panels * FC_LANES),
                             .stride = (size_t)K,
                             .y_stride = (size_t)a->w->N,
@@ -130,14 +94,12 @@ static void multiply_panels(const work *w, const fc_linear_part *part, int panel
         int at = tile_start(w, i);
         size_t row = (size_t)(w->first + at);
         m.rows = tile_start(w, i + 1) - at;
-        m.x = w->p->codes ? (const void *)(w->prepared_x + (size_t)(w->terms * at) * prepared_row_bytes(w->level, K))
-                          : a->x + row * (size_t)K;
+        m.x = w->p->codes ? (const void *)(w->prepared_x + (size_t)at * prepared_row_bytes(w)) : a->x + row * (size_t)K;
         m.y = a->y + row * m.y_stride + column;
         m.next = i == tile0 && w->rows >= FETCH_ROWS && panel + 2 * panels <= part->n_panels
                      ? m.panel + (size_t)panels * m.panel_bytes
                      : NULL;
-        if (w->terms == 2) multiply_terms(w, m);
-        else w->level->multiply(&m);
+        w->level->multiply(&m);
     }
 }
 
@@ -155,8 +117,9 @@ static void multiply_unit(const work *w, int unit) {
 
 static void run_unit(void *arg, int unit, int thread) {
     work *w = arg;
+    (void)thread;
     if (unit < w->to_prepare) {
-        prepare_tile(w, unit, thread);
+        prepare_tile(w, unit);
     } else {
         await_prepared(w);
         multiply_unit(w, unit - w->to_prepare);
@@ -179,7 +142,7 @@ static void run_pass(fc_stream s, work *w) {
 
 /* Rows that can be prepared at once in what the stream has reserved. */
 static fc_status chunk_rows(fc_stream s, const work *w, int *out) {
-    size_t row = prepared_row_bytes(w->level, w->a->w->K) * (size_t)w->terms, rows = CHUNK_ROWS;
+    size_t row = prepared_row_bytes(w), rows = CHUNK_ROWS;
     void *unused;
     if (w->p->codes) {
         FC_TRY(fc_cpu_workspace(s, row, "linear", &unused));
@@ -192,19 +155,17 @@ static fc_status chunk_rows(fc_stream s, const work *w, int *out) {
 fc_status fc_linear_cpu(fc_stream s, const fc_linear_args *a) {
     static const fc_linear_level *const levels[] = {NULL, &fc_linear_portable, &fc_linear_avx2, &fc_linear_avx512};
     const fc_linear_part *part = a->w->parts, *end = part + a->w->n_parts;
-    work w = {.s = s, .a = a, .level = levels[s->level], .prepared_x = s->workspace};
+    work w = {.a = a, .level = levels[s->level], .prepared_x = s->workspace};
     if (a->T < 1) return FC_FAIL(FC_ERR_ARG, "linear: T=%d; it must be at least 1", a->T);
     while (part < end) {
         pass p = {.parts = part};
         int rows;
         while (part < end && joins(&p, part)) part++;
         w.p = &p;
-        w.terms = a->precise && p.codes ? 2 : 1;
-        if (w.terms == 2) FC_TRY(fc_cpu_scratch(s, fc_linear_scratch_cpu(a->w->K), "linear"));
         FC_TRY(chunk_rows(s, &w, &rows));
         for (w.first = 0; w.first < a->T; w.first += w.rows) {
             w.rows = a->T - w.first < rows ? a->T - w.first : rows;
-            w.tiles = (w.rows - 1) / (FC_TILE_ROWS / w.terms) + 1;
+            w.tiles = (w.rows - 1) / FC_TILE_ROWS + 1;
             run_pass(s, &w);
         }
     }
@@ -213,10 +174,8 @@ fc_status fc_linear_cpu(fc_stream s, const fc_linear_args *a) {
 
 size_t fc_linear_workspace_cpu(int T, int K) {
     size_t rows = T < CHUNK_ROWS ? (size_t)(T > 0 ? T : 0) : CHUNK_ROWS, k = (size_t)(K > 0 ? K : 0);
-    return 2 * rows * ((k + FC_XGROUP - 1) / FC_XGROUP) * sizeof(fc_linear_x_wide); /* two terms, the widest level */
+    return rows * ((k + FC_XGROUP - 1) / FC_XGROUP) * sizeof(fc_linear_x_wide); /* the widest of all levels */
 }
-
-size_t fc_linear_scratch_cpu(int K) { return (size_t)FC_TILE_ROWS * (size_t)(K > 0 ? K : 0) * sizeof(float); }
 
 fc_cost fc_linear_cost(const fc_linear_args *a) {
     double T = a->T, N = a->w->N, K = a->w->K;

@@ -6,7 +6,14 @@
 
 #define MAGIC 12582912.0f /* 1.5 * 2^23: adding it rounds to a whole number, ties to even */
 
-void fc_linear_group(const float *x, int zero, bool halves, fc_linear_x *out) {
+static int32_t nearest(float v) {
+    float t = v + MAGIC;
+    int32_t bits;
+    memcpy(&bits, &t, sizeof bits);
+    return bits - 0x4b400000;
+}
+
+void fc_linear_group(const float *x, const fc_linear_prepare *p, fc_linear_x *out, int8_t *low) {
     uint32_t most = 0;
     int32_t sum[2] = {0, 0};
     float m, inverse;
@@ -19,31 +26,38 @@ void fc_linear_group(const float *x, int zero, bool halves, fc_linear_x *out) {
     memcpy(&m, &most, sizeof m);
     if (!(m > FC_X_TINY && m < INFINITY)) { /* NaN too */
         memset(out, 0, sizeof *out);
+        if (p->precise) memset(low, 0, FC_XGROUP);
         if (most >= 0x7f800000u) out->scale = out->scale16 = out->sum = NAN;
         return;
     }
     inverse = 127.0f / m;
     for (int k = 0; k < FC_XGROUP; k++) {
-        float t = x[k] * inverse + MAGIC;
-        int32_t bits;
-        memcpy(&bits, &t, sizeof bits);
-        out->code[k] = (int8_t)(bits - 0x4b400000);
+        float v = x[k] * inverse;
+        int32_t code = nearest(v), rest;
+        out->code[k] = (int8_t)code;
+        if (p->precise) {
+            rest = nearest((v - (float)code) * 256.0f); /* -128..128 */
+            low[k] = (int8_t)(rest < 127 ? rest : 127);
+            code = 256 * code + low[k];
+        }
+        sum[k / 16] += code;
     }
-    for (int k = 0; k < 16; k++) sum[0] += out->code[k];
-    for (int k = 16; k < 32; k++) sum[1] += out->code[k];
-    out->scale = m * FC_X_STEP;
+    out->scale = m * (p->precise ? FC_X_STEP / 256.0f : FC_X_STEP);
     out->scale16 = out->scale * 0.0625f;
     out->sum = out->scale * (float)(sum[0] + sum[1]);
-    out->start[0] = -zero * (halves ? sum[0] : sum[0] + sum[1]);
-    out->start[1] = halves ? -zero * sum[1] : 16 * out->start[0];
+    out->start[0] = -p->zero * (p->halves ? sum[0] : sum[0] + sum[1]);
+    out->start[1] = p->halves ? -p->zero * sum[1] : 16 * out->start[0];
 }
 
 static void prepare(const fc_linear_prepare *p) {
     fc_linear_x_wide *out = p->out;
     for (int g = 0; g < p->K / FC_XGROUP; g++)
         for (int r = 0; r < p->rows; r++, out++) {
-            fc_linear_group(p->x + (size_t)r * p->stride + (size_t)g * FC_XGROUP, p->zero, p->halves, &out->x);
-            for (int k = 0; k < FC_XGROUP; k++) out->pairs[k / 4][k % 2][k / 2 % 2] = out->x.code[k];
+            int8_t low[FC_XGROUP];
+            fc_linear_group(p->x + (size_t)r * p->stride + (size_t)g * FC_XGROUP, p, &out->x, low);
+            for (int k = 0; k < FC_XGROUP; k++)
+                out->pairs[k / 4][k % 2][k / 2 % 2] =
+                    (int16_t)(p->precise ? 256 * out->x.code[k] + low[k] : out->x.code[k]);
         }
 }
 
@@ -203,4 +217,4 @@ static void multiply(const fc_linear_multiply *all) {
     }
 }
 
-const fc_linear_level fc_linear_portable = {sizeof(fc_linear_x_wide), prepare, multiply};
+const fc_linear_level fc_linear_portable = {{sizeof(fc_linear_x_wide), sizeof(fc_linear_x_wide)}, prepare, multiply};

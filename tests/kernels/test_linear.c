@@ -19,7 +19,7 @@ static void *must(size_t n, size_t size) {
 
 static fc_stream stream_with(fc_cpu_level level, int threads, size_t workspace) {
     fc_stream s = NULL;
-    assert_ok(fc_cpu_stream_open(level, threads, workspace, fc_linear_scratch_cpu(4096), &s));
+    assert_ok(fc_cpu_stream_open(level, threads, workspace, 64, &s));
     return s;
 }
 
@@ -154,7 +154,7 @@ static void rows_are_the_file_s_values(void **state) {
     }
 }
 
-/* Two terms of x leave 1/127 of one term's error, and more where a group has one large value. */
+/* 16 bits of x leave 1/256 of the error of 8. */
 static void precise_is_nearer(void **state) {
     enum { T = 5, N = 40, K = 256 };
     (void)state;
@@ -185,11 +185,24 @@ static void precise_is_nearer(void **state) {
 
 static bool precise_run; /* what run() asks for */
 
+static int x_in_16_bits(void **state) {
+    (void)state;
+    precise_run = true;
+    return 0;
+}
+
+static int x_in_8_bits(void **state) {
+    (void)state;
+    precise_run = false;
+    return 0;
+}
+
 /* y of T rows at one level, with a stream of its own. */
 static float *run(fc_cpu_level level, int threads, const fc_weight *w, const float *x, const float *bias, int T) {
     fc_stream s = stream_of(level, threads);
     float *y = must((size_t)T * (size_t)fc_weight_rows(w), sizeof *y);
-    assert_ok(fc_linear_cpu(s, &(fc_linear_args){.y = y, .x = x, .w = w, .bias = bias, .T = T, .precise = precise_run}));
+    assert_ok(
+        fc_linear_cpu(s, &(fc_linear_args){.y = y, .x = x, .w = w, .bias = bias, .T = T, .precise = precise_run}));
     fc_cpu_stream_close(s);
     return y;
 }
@@ -201,8 +214,9 @@ static void same_bits(const float *a, const float *b, size_t n, const char *what
 }
 
 /* If this fails, a candidate's tokens depend on who else is in the batch. */
-static void rows_keep_their_bits(void) {
+static void a_row_s_bits_are_its_own(void **state) {
     enum { T = 64, N = 75 };
+    (void)state;
     print_message("seed %llu\n", (unsigned long long)seed);
     for (fc_cpu_level l = FC_CPU_PORTABLE; l <= fc_cpu_best(); l++)
         for (int t = 0; t < N_TYPES; t++) {
@@ -228,14 +242,6 @@ static void rows_keep_their_bits(void) {
             fc_weight_free_cpu(w);
             fc_cpu_stream_close(s);
         }
-}
-
-static void a_row_s_bits_are_its_own(void **state) {
-    (void)state;
-    rows_keep_their_bits();
-    precise_run = true;
-    rows_keep_their_bits();
-    precise_run = false;
 }
 
 /* Stacked parts, of one type or of several, are the same matrices side by side. */
@@ -338,7 +344,7 @@ static void extremes_do_not_saturate(void **state) {
             ref = must(T * N, sizeof *ref);
             for (int i = 0; i < T * K; i++) x[i] = i / K % 2 ? 1e30f : -3.0f;
             y = run(l, 1, w, x, NULL, T);
-            assert_ok(fc_linear_ref(s, &(fc_linear_args){.y = ref, .x = x, .w = w, .T = T}));
+            assert_ok(fc_linear_ref(s, &(fc_linear_args){.y = ref, .x = x, .w = w, .T = T, .precise = precise_run}));
             check_close(y, ref, w, x, T, fc_dtype_name(types[t]));
             fc_free(ref);
             fc_free(x);
@@ -451,14 +457,28 @@ static void costs_count_the_matrix_once(void **state) {
     fc_cpu_stream_close(s);
 }
 
+/* The same story with x in 16 bits. */
+#define precise_unit_test(story)                                                                                       \
+    { "precise: " #story, story, x_in_16_bits, x_in_8_bits, NULL }
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(agrees_with_the_reference),
-        cmocka_unit_test(precise_is_nearer),        cmocka_unit_test(rows_are_the_file_s_values),
-        cmocka_unit_test(a_row_s_bits_are_its_own),         cmocka_unit_test(parts_are_matrices_of_their_own),
-        cmocka_unit_test(a_small_workspace_changes_no_bit), cmocka_unit_test(many_rows),
-        cmocka_unit_test(extremes_do_not_saturate),         cmocka_unit_test(non_finite_rows_stay_alone),
-        cmocka_unit_test(wide_levels_agree_bit_for_bit),    cmocka_unit_test(bad_parts_are_named),
+        cmocka_unit_test(precise_is_nearer),
+        cmocka_unit_test(rows_are_the_file_s_values),
+        cmocka_unit_test(a_row_s_bits_are_its_own),
+        precise_unit_test(a_row_s_bits_are_its_own),
+        cmocka_unit_test(parts_are_matrices_of_their_own),
+        precise_unit_test(parts_are_matrices_of_their_own),
+        cmocka_unit_test(a_small_workspace_changes_no_bit),
+        cmocka_unit_test(many_rows),
+        cmocka_unit_test(extremes_do_not_saturate),
+        precise_unit_test(extremes_do_not_saturate),
+        cmocka_unit_test(non_finite_rows_stay_alone),
+        precise_unit_test(non_finite_rows_stay_alone),
+        cmocka_unit_test(wide_levels_agree_bit_for_bit),
+        precise_unit_test(wide_levels_agree_bit_for_bit),
+        cmocka_unit_test(bad_parts_are_named),
         cmocka_unit_test(costs_count_the_matrix_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
