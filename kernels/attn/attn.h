@@ -1,20 +1,24 @@
-/* attn - attention over paged KV: prefill, decode and shared-prefix decode in one operator
+/* attn - attention over paged KV: prefill, decode, shared-prefix decode and trees of tokens in one operator
  *
  * y[t,h,:] = sum_j softmax_j(cap(scale * q[t,h,:] . K[j,h/(H/G),:])) V[j,h/(H/G),:]
  *            over KV positions j of row t's branch with j <= pos[t], and j > pos[t] - window when window > 0
  *            cap(x) = soft_cap * tanh(x / soft_cap) when soft_cap > 0, else x
  *
  * shapes  q [T,ldq], first H*E of each row; y [T,H*E]; pages: page tables, position p of a table lies in page
- *         pages[item.pages + p/P], slot p%P
- * work    an item is a stretch of tiles (64 positions each, counted from position 0) of one page table, and the rows
- *         that read it. Every row's items cover positions 0..pos[t] without overlap. An item with several tiles begins at
- *         a run boundary (16 tiles); it covers part of one run, or any number of whole runs, the last one cut anywhere
+ *         pages[item.pages + p/P], slot p%P. Of an item that gathers (gather >= 0), position p lies in slot s%P of
+ *         page s/P, s = slots[item.gather + p - item.tile*64]: its 64 * n_tiles entries name a slot each, in any
+ *         order. -1 is a position that none of the item's rows sees (p > pos of each): it is not read
+ * work    an item is a stretch of tiles (64 positions each, counted from position 0) of one page table or list of
+ *         slots, and the rows that read it. Every row's items cover positions 0..pos[t] without overlap. An item with
+ *         several tiles begins at a run boundary (16 tiles); it covers part of one run, or any number of whole runs,
+ *         the last one cut anywhere
  * order   each tile's (o, max, sum) is made from scratch; tiles fold left inside their run, runs fold left. An item that
  *         is its row's only one (part < 0) writes y; otherwise it leaves one partial state per (row, head) in
  *         slot part + i, and fold lists a row's slots in order. A slot that stands for one tile within a run that an
  *         earlier slot of the row began folds into that run; FC_ATTN_NEW_RUN marks a slot that begins a run. An item of
  *         several runs is allowed only when its row has no other item. So the way of cutting never changes a bit
- *         An empty state (all masked) is the identity of the fold, exactly
+ *         An empty state (all masked) is the identity of the fold, exactly. Where K and V lie changes no bit either: a
+ *         gathered tile is the tile that the same K and V in one table would make
  * dtype   f32 q and y; KV as kv.shape.type; f32 sums
  * needs   H % G == 0, E <= 256 and a multiple of 16, P divides 64
  * error   2e-5 absolute on outputs of unit scale, against attn_ref.c (which folds nothing: one softmax in double)
@@ -28,10 +32,11 @@
 enum { FC_ATTN_TILE = 64, FC_ATTN_RUN = 16 }; /* positions a tile, tiles a run */
 
 typedef struct {
-    int32_t pages;         /* index into pages[] of the entry for position 0 */
+    int32_t pages;         /* index into pages[] of the entry for position 0; not read by an item that gathers */
     int32_t tile, n_tiles; /* tiles tile .. tile+n_tiles-1                    */
     int32_t row, n_rows;   /* rows item_rows[row .. row+n_rows-1]             */
     int32_t part;          /* first partial slot, or -1: the rows' only item  */
+    int32_t gather;        /* index into slots[] of the entry for position tile*64, or -1: by page table */
 } fc_attn_item;
 
 #define FC_ATTN_NEW_RUN ((int32_t)1 << 30) /* flag in fold_slot[] */
@@ -42,6 +47,7 @@ typedef struct {
     const fc_kv_buf *kv;         /* host struct */
     const int32_t *pos;          /* [T]         */
     const int32_t *pages;        /* page tables, flattened */
+    const int32_t *slots;        /* page*P + slot of the positions of items that gather; NULL without any */
     const fc_attn_item *items;   /* [n_items]   */
     const int32_t *item_rows;    /* rows of all items */
     const int32_t *fold_row;     /* [n_fold] rows with more than one item */

@@ -75,6 +75,27 @@ static void fold_unit(void *arg, int unit, int thread) {
     j->code->fold(j->a, unit / j->a->H, unit % j->a->H, scratch_of(j->s, thread));
 }
 
+/* Every position that a row of the item sees has a slot of the store. */
+static fc_status check_gather(const fc_attn_args *a, int i) {
+    const fc_attn_item *it = &a->items[i];
+    int64_t n_slots = (int64_t)a->kv->shape.n_pages * a->kv->shape.P;
+    int first = it->tile * FC_ATTN_TILE, end = first;
+    if (it->gather < 0 || !a->slots)
+        return FC_FAIL(FC_ERR_ARG, "attn: item %d: gather=%d, %s slots", i, it->gather, a->slots ? "with" : "without");
+    for (int r = 0; r < it->n_rows; r++) {
+        int pos = a->pos[a->item_rows[it->row + r]];
+        end = pos + 1 > end ? pos + 1 : end;
+    }
+    if (end > (it->tile + it->n_tiles) * FC_ATTN_TILE) end = (it->tile + it->n_tiles) * FC_ATTN_TILE;
+    for (int p = first; p < end; p++) {
+        int32_t slot = a->slots[it->gather + p - first];
+        if (slot < 0 || slot >= n_slots)
+            return FC_FAIL(FC_ERR_ARG, "attn: item %d: position %d in slot %d; the store has %lld", i, p, slot,
+                           (long long)n_slots);
+    }
+    return FC_OK;
+}
+
 static fc_status check_items(const fc_attn_args *a) {
     for (int i = 0; i < a->n_items; i++) {
         const fc_attn_item *it = &a->items[i];
@@ -88,6 +109,7 @@ static fc_status check_items(const fc_attn_args *a) {
         if (it->part >= 0 && it->tile / FC_ATTN_RUN != (end - 1) / FC_ATTN_RUN)
             return FC_FAIL(FC_ERR_ARG, "attn: item %d: tiles %d to %d are several runs in one partial state", i,
                            it->tile, end - 1);
+        if (it->gather != -1) FC_TRY(check_gather(a, i));
     }
     return FC_OK;
 }

@@ -11,19 +11,20 @@ static bool has_row(const fc_attn_args *a, const fc_attn_item *item, int t) {
     return false;
 }
 
-/* page[j / P] for every position of row t, from whichever item covers it; -1 where none does. */
-static void row_pages(const fc_attn_args *a, int t, int32_t *page, int n) {
-    int per_tile = FC_ATTN_TILE / a->kv->shape.P;
-    for (int p = 0; p < n; p++) page[p] = -1;
+/* The flat slot of each of the n positions of row t, from whichever item covers it; -1 where none does. */
+static void row_slots(const fc_attn_args *a, int t, int32_t *slot, int n) {
+    int P = a->kv->shape.P;
+    for (int j = 0; j < n; j++) slot[j] = -1;
     for (int i = 0; i < a->n_items; i++) {
         const fc_attn_item *it = &a->items[i];
+        int first = it->tile * FC_ATTN_TILE;
         if (!has_row(a, it, t)) continue;
-        for (int p = it->tile * per_tile; p < (it->tile + it->n_tiles) * per_tile && p < n; p++)
-            page[p] = a->pages[it->pages + p];
+        for (int j = first; j < first + it->n_tiles * FC_ATTN_TILE && j < n; j++)
+            slot[j] = it->gather < 0 ? a->pages[it->pages + j / P] * P + j % P : a->slots[it->gather + j - first];
     }
 }
 
-static fc_status one_head(const fc_attn_args *a, int t, int h, const int32_t *page, double *score) {
+static fc_status one_head(const fc_attn_args *a, int t, int h, const int32_t *slot, double *score) {
     const fc_kv_shape *s = &a->kv->shape;
     int E = s->E, g = h / (a->H / s->G), pos = a->pos[t];
     int first = a->window > 0 && pos - a->window + 1 > 0 ? pos - a->window + 1 : 0;
@@ -32,16 +33,15 @@ static fc_status one_head(const fc_attn_args *a, int t, int h, const int32_t *pa
     double max = -INFINITY, sum = 0.0, o[256] = {0};
     for (int j = first; j <= pos; j++) {
         double dot = 0.0;
-        if (page[j / s->P] < 0)
-            return FC_FAIL(FC_ERR_ARG, "attn reference: no item covers position %d of row %d", j, t);
-        fc_kv_get_cpu(a->kv, page[j / s->P], j % s->P, a->layer, g, k, v);
+        if (slot[j] < 0) return FC_FAIL(FC_ERR_ARG, "attn reference: no item covers position %d of row %d", j, t);
+        fc_kv_get_cpu(a->kv, slot[j] / s->P, slot[j] % s->P, a->layer, g, k, v);
         for (int e = 0; e < E; e++) dot += (double)q[e] * k[e];
         score[j] = a->soft_cap > 0 ? a->soft_cap * tanh(a->scale * dot / a->soft_cap) : a->scale * dot;
         if (score[j] > max) max = score[j];
     }
     for (int j = first; j <= pos; j++) {
         double w = exp(score[j] - max);
-        fc_kv_get_cpu(a->kv, page[j / s->P], j % s->P, a->layer, g, k, v);
+        fc_kv_get_cpu(a->kv, slot[j] / s->P, slot[j] % s->P, a->layer, g, k, v);
         sum += w;
         for (int e = 0; e < E; e++) o[e] += w * v[e];
     }
@@ -51,18 +51,18 @@ static fc_status one_head(const fc_attn_args *a, int t, int h, const int32_t *pa
 
 static fc_status one_row(const fc_attn_args *a, int t) {
     fc_status st = FC_OK;
-    int n = a->pos[t] / a->kv->shape.P + 1;
-    void *page, *score;
-    FC_TRY(fc_alloc((size_t)n, sizeof(int32_t), "attn reference: pages", &page));
-    st = fc_alloc((size_t)a->pos[t] + 1, sizeof(double), "attn reference: scores", &score);
+    int n = a->pos[t] + 1;
+    void *slot, *score;
+    FC_TRY(fc_alloc((size_t)n, sizeof(int32_t), "attn reference: slots", &slot));
+    st = fc_alloc((size_t)n, sizeof(double), "attn reference: scores", &score);
     if (st) {
-        fc_free(page);
+        fc_free(slot);
         return st;
     }
-    row_pages(a, t, page, n);
-    for (int h = 0; h < a->H && !st; h++) st = one_head(a, t, h, page, score);
+    row_slots(a, t, slot, n);
+    for (int h = 0; h < a->H && !st; h++) st = one_head(a, t, h, slot, score);
     fc_free(score);
-    fc_free(page);
+    fc_free(slot);
     return st;
 }
 

@@ -89,6 +89,17 @@ ALWAYS float load_one(const fc_dtype type, const unsigned char *p, size_t i) {
     return (float)((const int8_t *)p)[i];
 }
 
+/* V of n slots of one page from slot `at` on, into rows 0 .. n-1 of v. */
+ALWAYS void gather_values(const fc_dtype type, const fc_kv_block *b, int E, int at, int n, float *v) {
+    for (int j = 0; j < n; j++) {
+        vf scale = v_set1(type == FC_I8 ? b->v_scale[at + j] : 1.0f);
+        for (int e = 0; e < E; e += V_LANES) {
+            vf x = load_as(type, b->v, (size_t)((at + j) * E + e));
+            v_store(v + j * E + e, type == FC_I8 ? v_mul(x, scale) : x);
+        }
+    }
+}
+
 /* Slots [lo,hi) of one page: K into k[e*TILE + slot], V into v[slot*E + e]. K goes as whole pages, as lanes beyond hi are
  * masked later. A product with a scale is rounded by itself, so vectors and single elements agree. */
 ALWAYS void gather_page(const fc_dtype type, const int P, const fc_kv_block *b, int E, int lo, int hi, float *k,
@@ -104,13 +115,7 @@ ALWAYS void gather_page(const fc_dtype type, const int P, const fc_kv_block *b, 
         float scale = type == FC_I8 ? b->k_scale[i] : 1.0f;
         for (int e = 0; e < E; e++) k[e * TILE + i] = load_one(type, b->k, (size_t)(e * P + i)) * scale;
     }
-    for (int j = lo; j < hi; j++) {
-        vf scale = v_set1(type == FC_I8 ? b->v_scale[j] : 1.0f);
-        for (int e = 0; e < E; e += V_LANES) {
-            vf x = load_as(type, b->v, (size_t)(j * E + e));
-            v_store(v + j * E + e, type == FC_I8 ? v_mul(x, scale) : x);
-        }
-    }
+    gather_values(type, b, E, lo, hi - lo, v + lo * E);
 }
 
 ALWAYS void gather_type(const fc_dtype type, const fc_kv_block *b, int P, int E, int lo, int hi, float *k, float *v) {
@@ -133,6 +138,38 @@ static void gather_tile(const fc_attn_args *a, const int32_t *pages, int g, int 
         if (s->type == FC_F32) gather_type(FC_F32, &b, s->P, s->E, from, to, kp, vp);
         else if (s->type == FC_BF16) gather_type(FC_BF16, &b, s->P, s->E, from, to, kp, vp);
         else gather_type(FC_I8, &b, s->P, s->E, from, to, kp, vp);
+    }
+}
+
+/* And K with it, into lanes 0 .. n-1 of k; the other lanes are left as they are. */
+ALWAYS void gather_stretch(const fc_dtype type, const fc_kv_block *b, int P, int E, int at, int n, float *k, float *v) {
+    int vectors = n & ~(V_LANES - 1);
+    for (int e = 0; e < E; e++) {
+        for (int i = 0; i < vectors; i += V_LANES) {
+            vf x = load_as(type, b->k, (size_t)(e * P + at + i));
+            v_store(k + e * TILE + i, type == FC_I8 ? v_mul(x, v_load(b->k_scale + at + i)) : x);
+        }
+        for (int i = vectors; i < n; i++)
+            k[e * TILE + i] =
+                load_one(type, b->k, (size_t)(e * P + at + i)) * (type == FC_I8 ? b->k_scale[at + i] : 1.0f);
+    }
+    gather_values(type, b, E, at, n, v);
+}
+
+/* Positions [lo,hi) of a tile from the slots that the list names. Neighbours in a page go together: the whole pages of
+ * a prompt, a run of a tree's nodes. */
+static void gather_slots(const fc_attn_args *a, const int32_t *slots, int g, int lo, int hi, float *k, float *v) {
+    const fc_kv_shape *s = &a->kv->shape;
+    for (int i = lo, n; i < hi; i += n) {
+        int32_t page = slots[i] / s->P;
+        int at = slots[i] % s->P;
+        fc_kv_block b = fc_kv_block_at(a->kv, page, a->layer, g);
+        float *ki = k + i, *vi = v + (size_t)i * (size_t)s->E;
+        for (n = 1; i + n < hi && at + n < s->P && slots[i + n] == slots[i] + n;) n++;
+        if (n == s->P) gather_tile(a, &page, g, 0, n, ki, vi);
+        else if (s->type == FC_F32) gather_stretch(FC_F32, &b, s->P, s->E, at, n, ki, vi);
+        else if (s->type == FC_BF16) gather_stretch(FC_BF16, &b, s->P, s->E, at, n, ki, vi);
+        else gather_stretch(FC_I8, &b, s->P, s->E, at, n, ki, vi);
     }
 }
 
@@ -276,7 +313,8 @@ static void attn_block(const fc_attn_block *b, const fc_attn_scratch *w) {
     const fc_attn_args *a = b->a;
     const int P = a->kv->shape.P, E = a->kv->shape.E, n = b->q1 - b->q0, per_group = a->H / a->kv->shape.G;
     ahead next;
-    int last = -1, since = INT32_MAX, tile = b->item->tile, end = tile + b->item->n_tiles;
+    const bool gathered = b->item->gather >= 0;
+    int last = -1, since = INT32_MAX, tile = b->item->tile, end = tile + b->item->n_tiles, first = tile * TILE;
     for (int i = 0; i < n; i++) {
         int t = a->item_rows[b->item->row + (b->q0 + i) / per_group], h = b->g * per_group + (b->q0 + i) % per_group;
         w->q[i] = a->q + (size_t)t * (size_t)a->ldq + (size_t)h * (size_t)E;
@@ -291,9 +329,11 @@ static void attn_block(const fc_attn_block *b, const fc_attn_scratch *w) {
     if (tile < since / TILE) tile = since / TILE;
     for (; tile < end && tile * TILE <= last; tile++) {
         int t0 = tile * TILE, lo = since > t0 ? since - t0 : 0, hi = last - t0 + 1 < TILE ? last - t0 + 1 : TILE;
-        gather_tile(a, a->pages + b->item->pages + t0 / P, b->g, lo, hi, w->k, w->v);
+        if (gathered) gather_slots(a, a->slots + b->item->gather + (t0 - first), b->g, lo, hi, w->k, w->v);
+        else gather_tile(a, a->pages + b->item->pages + t0 / P, b->g, lo, hi, w->k, w->v);
         next = (ahead){0};
-        if (n > MICRO && tile + 1 < end && t0 + 2 * TILE - P <= last) /* not for a tile whose pages are not all there */
+        if (!gathered && n > MICRO && tile + 1 < end &&
+            t0 + 2 * TILE - P <= last) /* not for a tile whose pages are not all there */
             next = ahead_of(a, a->pages + b->item->pages + (t0 + TILE) / P, b->g, 2 * n);
         for (int i = 0; i < n; i += MICRO) micro_block(a, i, n - i < MICRO ? n - i : MICRO, t0, w, &next);
         if (tile % FC_ATTN_RUN == FC_ATTN_RUN - 1) close_run(n, E, w);

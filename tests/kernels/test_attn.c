@@ -20,6 +20,19 @@ static float *take_y(const attn_case *c) {
 
 static size_t y_bytes(const attn_case *c) { return (size_t)c->rows * (size_t)c->H * (size_t)c->E * sizeof(float); }
 
+static int gathered_items, gathered_by_branches; /* of all cases run, the second: for rows of several branches */
+
+static void count_gathered(const attn_case *c, const attn_work *w) {
+    for (int i = 0; i < w->args.n_items; i++) {
+        const fc_attn_item *it = &w->items[i];
+        bool several = false;
+        for (int r = 1; r < it->n_rows; r++)
+            several |= c->branch[w->item_rows[it->row + r]] != c->branch[w->item_rows[it->row]];
+        gathered_items += it->gather >= 0;
+        gathered_by_branches += it->gather >= 0 && several;
+    }
+}
+
 /* The answer of one level, cut and number of threads, in a new y. */
 static float *run_case(const attn_case *c, attn_cut cut, fc_cpu_level level, int threads) {
     float *y = take_y(c);
@@ -28,6 +41,7 @@ static float *run_case(const attn_case *c, attn_cut cut, fc_cpu_level level, int
     memset(y, 0xff, y_bytes(c)); /* a row that is forgotten stays NaN */
     attn_work_open(c, cut, y, &w);
     assert_ok(fc_attn_cpu(s, &w.args));
+    count_gathered(c, &w);
     attn_work_close(&w);
     fc_cpu_stream_close(s);
     return y;
@@ -67,10 +81,12 @@ static attn_case some_case(uint64_t *seed, int longest) {
 }
 
 static void print_case(const attn_case *c, attn_cut cut, const char *level) {
-    print_message(
-        "%s cut=%d %s P=%d H=%d G=%d E=%d rows=%d branches=%d prefix=%d window=%d cap=%g pos[0]=%d seed=%llu\n", level,
-        (int)cut, fc_dtype_name(c->type), c->P, c->H, c->G, c->E, c->rows, c->branches, c->prefix, c->window,
-        (double)c->soft_cap, c->pos[0], (unsigned long long)c->seed);
+    print_message("%s cut=%d %s P=%d H=%d G=%d E=%d rows=%d branches=%d prefix=%d window=%d cap=%g pos[0]=%d gather=%d "
+                  "from tile %d "
+                  "stretch=%d seed=%llu\n",
+                  level, (int)cut, fc_dtype_name(c->type), c->P, c->H, c->G, c->E, c->rows, c->branches, c->prefix,
+                  c->window, (double)c->soft_cap, c->pos[0], c->gather, c->gather_tile, c->stretch,
+                  (unsigned long long)c->seed);
 }
 
 /* Outputs are means of unit normals, so 2e-5 is absolute: attn.h. */
@@ -136,6 +152,64 @@ static void nothing_else_changes_a_bit(void **state) {
             }
             fc_free(base);
         }
+    }
+}
+
+/* c with its positions from some tile on in slots of their own: single ones, short runs, or runs over many pages. */
+static attn_case gathered(const attn_case *c, uint64_t *seed) {
+    static const int stretches[] = {1, 5, 20, 200};
+    attn_case other = *c;
+    int most = 0;
+    for (int t = 0; t < c->rows; t++) most = c->pos[t] > most ? c->pos[t] : most;
+    other.gather = true;
+    other.gather_tile = test_below(seed, 3) ? test_below(seed, most / FC_ATTN_TILE + 1) : 0;
+    other.stretch = stretches[test_below(seed, 4)];
+    return other;
+}
+
+/* If this fails, the score of a candidate depends on which other candidates share its stem. */
+static void where_kv_lies_changes_no_bit(void **state) {
+    static const fc_dtype types[] = {FC_F32, FC_BF16, FC_I8};
+    static const int pages[] = {8, 16, 64, 32, 1};
+    uint64_t seed = 4711;
+    (void)state;
+    printf("seed %llu\n", (unsigned long long)seed);
+    gathered_items = gathered_by_branches = 0;
+    for (int i = 0; i < 36; i++) {
+        attn_case c = some_case(&seed, i % 6 == 5 ? 2600 : i % 2 ? 1300 : 200);
+        c.type = types[i % 3];
+        for (fc_cpu_level l = FC_CPU_PORTABLE; l <= fc_cpu_best(); l++) {
+            float *base = run_case(&c, CUT_ALONE, l, 1);
+            for (attn_cut cut = CUT_WHOLE; cut < CUT_COUNT; cut++) {
+                attn_case other = gathered(&c, &seed);
+                float *y;
+                other.P = pages[test_below(&seed, 5)];
+                other.poison = test_below(&seed, 2);
+                y = run_case(&other, cut, l, 1 + test_below(&seed, 3));
+                assert_same_bits(&other, cut, fc_cpu_level_name(l), y, base);
+                fc_free(y);
+            }
+            fc_free(base);
+        }
+    }
+    printf("%d items gathered, %d of them for several branches\n", gathered_items, gathered_by_branches);
+    assert_true(gathered_items > 1000 && gathered_by_branches > 100);
+}
+
+static void gathered_matches_the_reference(void **state) {
+    uint64_t seed = 90210;
+    (void)state;
+    for (int i = 0; i < 24; i++) {
+        attn_case c = some_case(&seed, i % 8 == 7 ? 1500 : 300), other = gathered(&c, &seed);
+        float *paged = run_ref(&c), *ref = run_ref(&other);
+        assert_same_bits(&other, CUT_ALONE, "reference", ref, paged);
+        for (fc_cpu_level l = FC_CPU_PORTABLE; l <= fc_cpu_best(); l++) {
+            attn_cut cut = (attn_cut)test_below(&seed, CUT_COUNT);
+            float *y = run_case(&other, cut, l, 2);
+            assert_near(&other, cut, fc_cpu_level_name(l), y, ref);
+            fc_free(y);
+        }
+        fc_free(ref), fc_free(paged);
     }
 }
 
@@ -299,6 +373,45 @@ static void refuses_what_it_cannot_do(void **state) {
     fc_free(y);
 }
 
+/* If this fails, a wrong list of the engine's reads outside the store. */
+static void refuses_slots_that_do_not_exist(void **state) {
+    attn_case c = {.type = FC_F32,
+                   .P = 16,
+                   .G = 1,
+                   .H = 2,
+                   .E = 32,
+                   .L = 1,
+                   .seed = 3,
+                   .rows = 1,
+                   .branches = 1,
+                   .pos = {100},
+                   .gather = true,
+                   .gather_tile = 1};
+    float *y = take_y(&c);
+    attn_work w;
+    fc_stream s = open_stream(FC_CPU_AUTO, 1, c.E);
+    int32_t kept;
+    (void)state;
+    attn_work_open(&c, CUT_WHOLE, y, &w);
+    assert_int_equal(w.items[1].gather, 0);
+    kept = w.slots[36];
+    assert_int_equal(w.slots[37], -1); /* position 101: nobody sees it */
+    assert_ok(fc_attn_cpu(s, &w.args));
+    w.slots[36] = -1;
+    assert_fails(fc_attn_cpu(s, &w.args), FC_ERR_ARG, "position 100 in slot -1");
+    w.slots[36] = w.kv.shape.n_pages * 16;
+    assert_fails(fc_attn_cpu(s, &w.args), FC_ERR_ARG, "item 1: position 100 in slot");
+    w.slots[36] = kept;
+    w.items[1].gather = -2;
+    assert_fails(fc_attn_cpu(s, &w.args), FC_ERR_ARG, "gather=-2");
+    w.items[1].gather = 0;
+    w.args.slots = NULL;
+    assert_fails(fc_attn_cpu(s, &w.args), FC_ERR_ARG, "without slots");
+    attn_work_close(&w);
+    fc_cpu_stream_close(s);
+    fc_free(y);
+}
+
 static void cost_counts_what_the_header_says(void **state) {
     fc_kv_buf kv = {.shape = {.type = FC_BF16, .n_pages = 1, .P = 16, .L = 1, .G = 3, .E = 64}};
     fc_attn_args a = {.kv = &kv, .T = 16, .H = 9};
@@ -312,12 +425,15 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(matches_the_reference),
         cmocka_unit_test(nothing_else_changes_a_bit),
+        cmocka_unit_test(where_kv_lies_changes_no_bit),
+        cmocka_unit_test(gathered_matches_the_reference),
         cmocka_unit_test(a_row_is_the_same_in_a_crowd),
         cmocka_unit_test(unwritten_slots_are_never_read),
         cmocka_unit_test(a_nan_does_not_outlive_its_call),
         cmocka_unit_test(a_zero_has_one_sign),
         cmocka_unit_test(the_first_position_returns_its_value),
         cmocka_unit_test(refuses_what_it_cannot_do),
+        cmocka_unit_test(refuses_slots_that_do_not_exist),
         cmocka_unit_test(cost_counts_what_the_header_says),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -85,7 +85,7 @@ static void greedy_tokens(fc_backend *be, int32_t *out) {
     int32_t tokens[T], pos[T], slot[T], pages[1] = {1}, item_rows[T], on_page[T];
     fc_draw_row rows[T];
     fc_draw_member members[T];
-    const fc_attn_item item = {.n_tiles = 1, .n_rows = T, .part = -1};
+    const fc_attn_item item = {.n_tiles = 1, .n_rows = T, .part = -1, .gather = -1};
     fc_weight *embed, *qkv, *head;
     fc_kv_buf kv = {.shape = {.type = FC_BF16, .n_pages = 2, .P = 16, .L = 1, .G = G, .E = E}};
     float *x, *h, *y, *q, *cs, *logits, *norm, *freq, *lp;

@@ -1,4 +1,5 @@
-/* util_attn - attention cases for tests: branches on a shared prefix in shuffled pages, and every way of cutting the work. */
+/* util_attn - attention cases for tests: branches on a shared prefix in shuffled pages or slots, and every way of
+ * cutting the work. */
 #ifndef FC_TESTS_UTIL_ATTN_H
 #define FC_TESTS_UTIL_ATTN_H
 
@@ -17,7 +18,9 @@ typedef struct {
     int window;
     float soft_cap;
     uint64_t seed;
-    bool poison; /* slots that were never written hold NaN */
+    bool poison;              /* slots that were never written hold NaN */
+    bool gather;              /* positions from tile gather_tile on lie in slots dealt out without pages */
+    int gather_tile, stretch; /* neighbours stay together for up to `stretch` slots */
 } attn_case;
 
 typedef enum {
@@ -32,9 +35,10 @@ typedef struct {
     fc_attn_args args; /* points into the rest */
     fc_kv_buf kv;
     float *q, *part;
-    int32_t pos[ATTN_ROWS], *pages, *item_rows, *fold_slot, fold_row[ATTN_ROWS], fold_off[ATTN_ROWS + 1];
+    int32_t pos[ATTN_ROWS], *pages, *slots, *item_rows, *fold_slot, fold_row[ATTN_ROWS], fold_off[ATTN_ROWS + 1];
     fc_attn_item *items;
-    double rows_tiles; /* for the cost */
+    int slots_per_branch; /* entries of slots of one branch */
+    double rows_tiles;    /* for the cost */
 } attn_work;
 
 /* y [rows,H*E] is the caller's. Ends the test on failure; attn_work_close frees. */
