@@ -9,7 +9,15 @@
 static size_t round64(size_t n) { return (n + 63) & ~(size_t)63; }
 
 /* Partial states are bounded so that the scratch is; a batch that would need more is planned without sharing. */
-enum { PARTS_PER_ROW = 24 };
+enum { PARTS_PER_ROW = 24, TILES_PER_CHAIN = 4 };
+
+static int tiles_for(int positions) { return (positions + FC_ATTN_TILE - 1) / FC_ATTN_TILE; }
+
+/* Where the item from tile t0 on ends: a run where one begins, one tile inside a run. */
+static int item_end(int t0, int t1) {
+    int end = t0 % FC_ATTN_RUN ? t0 + 1 : t0 + FC_ATTN_RUN;
+    return end < t1 ? end : t1;
+}
 
 fc_status fc_batch_open(fc_backend *be, fc_kv *kv, int max_rows, int max_seqs, int max_len, fc_batch *out) {
     fc_status st = FC_OK;
@@ -17,14 +25,21 @@ fc_status fc_batch_open(fc_backend *be, fc_kv *kv, int max_rows, int max_seqs, i
     int P = fc_kv_store(kv)->shape.P;
     size_t rows = (size_t)max_rows, seqs = (size_t)max_seqs, pages = (size_t)fc_kv_pages_for(max_len, P);
     void *p;
-    b.max_parts = max_rows * PARTS_PER_ROW;
+    int tiles = tiles_for(max_len), deepest = tiles / FC_ATTN_RUN + FC_ATTN_RUN; /* items of one chain alone */
+    b.max_parts = max_rows * PARTS_PER_ROW > deepest ? max_rows * PARTS_PER_ROW : deepest;
+    b.max_slots = (max_seqs * TILES_PER_CHAIN + tiles) * FC_ATTN_TILE;
     b.max_items = b.max_parts + max_seqs;
-    b.bytes = 8 * round64(rows * 4) + round64(seqs * pages * 4) + round64((size_t)b.max_items * sizeof(fc_attn_item)) +
-              2 * round64((rows + 1) * 4) + round64((size_t)b.max_parts * 4);
+    b.bytes = 8 * round64(rows * 4) + round64(seqs * pages * 4) + round64((size_t)b.max_slots * 4) +
+              round64((size_t)b.max_items * sizeof(fc_attn_item)) + 2 * round64((rows + 1) * 4) +
+              round64((size_t)b.max_parts * 4);
     FC_TRY_GOTO(st, fc_alloc(rows, 4, "batch tokens", &p), fail);
     b.tokens = p;
     FC_TRY_GOTO(st, fc_alloc(rows, 4, "batch positions", &p), fail);
     b.pos = p;
+    FC_TRY_GOTO(st, fc_alloc(rows, 4, "batch slots", &p), fail);
+    b.place = p;
+    FC_TRY_GOTO(st, fc_alloc((size_t)b.max_slots, 4, "gathered slots", &p), fail);
+    b.slots = p;
     FC_TRY_GOTO(st, fc_alloc(seqs, sizeof *b.seqs, "batch sequences", &p), fail);
     b.seqs = p;
     FC_TRY_GOTO(st, fc_alloc(rows, 4, "batch outputs", &p), fail);
@@ -58,12 +73,14 @@ void fc_batch_close(fc_batch *b) {
     fc_free(b->items);
     fc_free(b->outs);
     fc_free(b->seqs);
+    fc_free(b->slots);
+    fc_free(b->place);
     fc_free(b->pos);
     fc_free(b->tokens);
     memset(b, 0, sizeof *b);
 }
 
-void fc_batch_reset(fc_batch *b) { b->T = b->n_seqs = b->n_outs = 0; }
+void fc_batch_reset(fc_batch *b) { b->T = b->n_seqs = b->n_outs = b->n_slots = b->chain_parts = 0; }
 
 int fc_batch_add(fc_batch *b, int table, const int32_t *ids, int n) {
     int first = b->T, len = fc_kv_len(b->kv, table);
@@ -72,7 +89,9 @@ int fc_batch_add(fc_batch *b, int table, const int32_t *ids, int n) {
         .table = table,
         .row = first,
         .n_rows = n,
-        .n_tiles = (len + FC_ATTN_TILE - 1) / FC_ATTN_TILE,
+        .n_tiles = tiles_for(len),
+        .n_paged = tiles_for(len),
+        .gather = -1,
     };
     for (int i = 0; i < n; i++) {
         b->tokens[first + i] = ids[i];
@@ -80,6 +99,49 @@ int fc_batch_add(fc_batch *b, int table, const int32_t *ids, int n) {
     }
     b->T += n;
     return first;
+}
+
+/* Partial states of a chain when nothing is shared: none where one item is all that its rows read. */
+static int64_t parts_alone(int base, int first, int n) {
+    int n_paged = base / FC_ATTN_TILE, n_tiles = tiles_for(first + n), items = 0;
+    for (int t = 0; n_paged && t < n_tiles; t = item_end(t, t < n_paged ? n_paged : n_tiles)) items++;
+    return (int64_t)items * n;
+}
+
+static int gathered_slots(int base, int first, int n) {
+    return (tiles_for(first + n) - base / FC_ATTN_TILE) * FC_ATTN_TILE;
+}
+
+bool fc_batch_fits_chain(const fc_batch *b, int base, int first, int n) {
+    return b->T + n <= b->max_rows && b->n_seqs < b->max_seqs &&
+           b->n_slots + gathered_slots(base, first, n) <= b->max_slots &&
+           b->chain_parts + parts_alone(base, first, n) <= b->max_parts;
+}
+
+int fc_batch_add_chain(fc_batch *b, const fc_batch_chain *c) {
+    int row = b->T, at = b->n_slots - c->base / FC_ATTN_TILE * FC_ATTN_TILE; /* position p's entry is slots[at + p] */
+    FC_ASSERT(c->n > 0 && c->base >= 0 && c->base <= fc_kv_len(b->kv, c->table) && c->first >= c->base);
+    FC_ASSERT(fc_batch_fits_chain(b, c->base, c->first, c->n));
+    b->seqs[b->n_seqs++] = (fc_batch_seq){
+        .table = c->table,
+        .row = row,
+        .n_rows = c->n,
+        .n_tiles = tiles_for(c->first + c->n),
+        .base = c->base,
+        .n_paged = c->base / FC_ATTN_TILE,
+        .gather = b->n_slots,
+    };
+    for (int p = c->base; p < c->first; p++) b->slots[at + p] = c->ancestors[p - c->base]; /* plan knows those before */
+    for (int i = 0; i < c->n; i++) {
+        b->tokens[row + i] = c->ids[i];
+        b->pos[row + i] = c->first + i;
+        b->place[row + i] = b->slots[at + c->first + i] = c->slot[i];
+    }
+    for (int p = c->first + c->n; p % FC_ATTN_TILE; p++) b->slots[at + p] = -1;
+    b->T += c->n;
+    b->n_slots += gathered_slots(c->base, c->first, c->n);
+    b->chain_parts += (int)parts_alone(c->base, c->first, c->n);
+    return row;
 }
 
 int fc_batch_want(fc_batch *b, int row) {
@@ -121,14 +183,16 @@ static const fc_batch_seq *seq_at(const fc_batch *b, int i) { return &b->seqs[b-
 
 /* One item over tiles [t0, t1) for the rows of ordered sequences lo..hi-1. first: where their rows stand in item_rows. */
 static bool emit_item(fc_batch *b, int lo, int first, int n_rows, int t0, int t1, bool whole) {
+    const fc_batch_seq *s = seq_at(b, lo);
     if (b->n_items == b->max_items || (!whole && b->n_parts + n_rows > b->max_parts)) return false;
     b->items[b->n_items++] = (fc_attn_item){
-        .pages = seq_at(b, lo)->pages,
+        .pages = s->pages,
         .tile = t0,
         .n_tiles = t1 - t0,
         .row = first,
         .n_rows = n_rows,
         .part = whole ? -1 : b->n_parts,
+        .gather = t0 < s->n_paged ? -1 : s->gather + (t0 - s->n_paged) * FC_ATTN_TILE,
     };
     if (!whole) b->n_parts += n_rows;
     b->tiles += t1 - t0;
@@ -139,22 +203,25 @@ static bool emit_item(fc_batch *b, int lo, int first, int n_rows, int t0, int t1
 /* Tiles [t0, t1): run by run where a run begins here, tile by tile inside a run that an ancestor began. */
 static bool emit_stretch(fc_batch *b, int lo, int first, int n_rows, int t0, int t1) {
     while (t0 < t1) {
-        int end = t0 % FC_ATTN_RUN ? t0 + 1 : t0 + FC_ATTN_RUN;
-        if (end > t1) end = t1;
+        int end = item_end(t0, t1);
         if (!emit_item(b, lo, first, n_rows, t0, end, false)) return false;
         t0 = end;
     }
     return true;
 }
 
+/* The tiles of one ordered sequence from t0 on, which nobody shares. */
+static bool emit_alone(fc_batch *b, int i, int first, int t0) {
+    const fc_batch_seq *s = seq_at(b, i);
+    if (t0 == 0 && (s->gather < 0 || s->n_paged == 0)) return emit_item(b, i, first, s->n_rows, 0, s->n_tiles, true);
+    return emit_stretch(b, i, first, s->n_rows, t0, s->n_paged) &&
+           emit_stretch(b, i, first, s->n_rows, s->n_paged, s->n_tiles);
+}
+
 /* Ordered sequences lo..hi-1 share every page of the tiles before t0. */
 static bool emit_group(fc_batch *b, int lo, int hi, int first, int t0) {
     int per_tile = FC_ATTN_TILE / fc_kv_store(b->kv)->shape.P, n_rows = 0, t1;
-    if (hi - lo == 1) {
-        const fc_batch_seq *s = seq_at(b, lo);
-        if (t0 == 0) return emit_item(b, lo, first, s->n_rows, 0, s->n_tiles, true);
-        return emit_stretch(b, lo, first, s->n_rows, t0, s->n_tiles);
-    }
+    if (hi - lo == 1) return emit_alone(b, lo, first, t0);
     for (int i = lo; i < hi; i++) n_rows += seq_at(b, i)->n_rows;
     t1 = common_pages(seq_at(b, lo), seq_at(b, hi - 1)) / per_tile; /* sorted: what first and last share, all share */
     if (t1 > t0 && !emit_stretch(b, lo, first, n_rows, t0, t1)) return false;
@@ -189,8 +256,8 @@ static void emit_all(fc_batch *b) {
     b->n_items = b->n_parts = first = 0;
     b->tiles = b->row_tiles = 0;
     for (int i = 0; i < b->n_seqs; i++) {
-        fits = emit_item(b, i, first, seq_at(b, i)->n_rows, 0, seq_at(b, i)->n_tiles, true);
-        FC_ASSERT(fits);
+        fits = emit_alone(b, i, first, 0);
+        FC_ASSERT(fits); /* of chains fc_batch_fits_chain has counted them; others are one item each */
         first += seq_at(b, i)->n_rows;
     }
 }
@@ -257,19 +324,23 @@ fc_status fc_batch_plan(fc_batch *b) {
     for (int i = 0; i < b->n_seqs; i++) {
         fc_batch_seq *s = &b->seqs[i];
         s->page = fc_kv_pages(b->kv, s->table);
-        s->n_pages = fc_kv_pages_for(fc_kv_len(b->kv, s->table), P);
+        s->n_pages = s->gather < 0 ? fc_kv_pages_for(fc_kv_len(b->kv, s->table), P) : s->n_paged * (FC_ATTN_TILE / P);
         s->pages = n_pages;
         n_pages += s->n_pages;
         for (int r = s->row; r < s->row + s->n_rows; r++) {
-            page[r] = s->page[b->pos[r] / P];
-            slot[r] = b->pos[r] % P;
+            page[r] = s->gather < 0 ? s->page[b->pos[r] / P] : b->place[r] / P;
+            slot[r] = s->gather < 0 ? b->pos[r] % P : b->place[r] % P;
         }
+        for (int p = s->n_paged * FC_ATTN_TILE, at = s->gather; at >= 0 && p < s->base; p++)
+            b->slots[at++] = s->page[p / P] * P + p % P;
         b->order[i] = i;
     }
     pages = stage(b, &used, (size_t)n_pages * 4, &dev);
     b->dev.pages = dev;
     for (int i = 0; i < b->n_seqs; i++)
         memcpy(pages + b->seqs[i].pages, b->seqs[i].page, (size_t)b->seqs[i].n_pages * 4);
+    put_list(b, &used, b->slots, (size_t)b->n_slots * 4, &dev);
+    b->dev.slots = dev;
     if (b->share) sort_order(b, 0, b->n_seqs);
     for (int i = 0; i < b->n_seqs; i++)
         for (int r = 0; r < seq_at(b, i)->n_rows; r++) b->item_rows[k++] = seq_at(b, i)->row + r;

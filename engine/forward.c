@@ -92,6 +92,7 @@ static fc_status attention(const fc_model *m, const fc_batch *b, fc_work *w, int
                                        .kv = fc_kv_store(b->kv),
                                        .pos = b->dev.pos,
                                        .pages = b->dev.pages,
+                                       .slots = b->dev.slots,
                                        .items = b->dev.items,
                                        .item_rows = b->dev.item_rows,
                                        .fold_row = b->dev.fold_row,
