@@ -9,9 +9,11 @@
  *   5. typical-p: ids by | -log p - H | ascending, ties to the smaller id, the shortest prefix with mass >= p (1 = off)
  *   6. top-p: ids by p descending, ties to the smaller id, the shortest prefix with mass >= p (1 = off); over what 4-5 kept
  *   7. min-p: p >= min_p * largest p (0 = off)
- *   8. draw: weights w = exp(l - max), filtered ids exactly 0. Tile t is ids 256t..256t+255, summed by a fixed pairwise
- *      tree in f32; tiles fold left in double. target = u * total; the first tile whose running sum exceeds the target
- *      holds the id; inside, the tree is descended (left when target < left sum). An id of weight 0 is never drawn
+ *   8. draw: tile t is ids 256t..256t+255. With m_t its largest logit, an id weighs exp(l - m_t), a filtered one exactly
+ *      0; s_t is the sum by a fixed pairwise tree in f32, from this tile alone. With max the largest m_t, tiles fold left
+ *      in double: total = sum of s_t * exp(m_t - max). target = u * total; the first tile whose running total exceeds the
+ *      target holds the id; what is left of the target, divided by the tile's exp(m_t - max), descends the tree (left when
+ *      target < left sum). An id of weight 0 is never drawn
  * logprob of the drawn id: under the softmax of the untouched row (no bias, penalty, temperature or filter), as in
  * kernels/logprob.
  *

@@ -20,8 +20,8 @@ size_t fc_draw_scratch_init(fc_draw_scratch *m, void *base, int V) {
     *m = (fc_draw_scratch){.run = cut(b, &used, tiles, sizeof *m->run)};
     m->digits = cut(b, &used, FC_BEST_DIGITS, sizeof *m->digits);
     m->x = cut(b, &used, n, sizeof *m->x);
+    m->tile = cut(b, &used, tiles, sizeof *m->tile);
     m->top = cut(b, &used, tiles, sizeof *m->top);
-    m->sum0 = cut(b, &used, tiles, sizeof *m->sum0);
     m->sum = cut(b, &used, tiles, sizeof *m->sum);
     m->id = cut(b, &used, n, sizeof *m->id);
     m->value = cut(b, &used, n, sizeof *m->value);
@@ -52,80 +52,73 @@ static void change_logits(const fc_draw_args *a, const fc_draw_row *r, const flo
 }
 
 /* The smaller of the ids that share the largest logit. */
-static int32_t greedy(const fc_draw_dist *d) {
+static int32_t greedy(const fc_draw_dist *d, const fc_draw_scratch *m) {
     int t = 0, i;
-    while (d->top[t] != d->max) t++;
+    while (m->top[t] != d->max) t++;
     for (i = t * FC_TILE; d->x[i] != d->max; i++) {
     }
     return i;
 }
 
-/* First place of the list at or past id. */
-static int list_from(const int32_t *id, int n, int from) {
-    int lo = 0;
-    while (n > lo) {
-        int mid = lo + (n - lo) / 2;
-        if (id[mid] < from) lo = mid + 1;
-        else n = mid;
+double fc_draw_tiles(fc_draw_dist *d, fc_draw_scratch *m) {
+    bool known;
+    if (!d->x) {
+        d->tile = m->tile;
+        d->n_tiles = fc_list_tiles(d->tiler.ops, &d->list, d->scale, m->tile, m->top, m->sum);
+    } else if (!d->summed) {
+        fc_tiles_sum(d->tiler, d->x, d->V, d->scale, m->top, m->sum);
+        d->summed = true;
     }
-    return lo;
+    known = fc_tops_max(m->top, d->n_tiles, &d->max);
+    FC_ASSERT(known); /* a row with NaN or +inf has been refused */
+    return fc_tiles_fold(m->top, m->sum, d->n_tiles, d->max, d->scale, m->run);
 }
 
-/* Tile t of what may be drawn, as 256 values; what is not in the list is -inf. Returns how many of them are meant. */
-static int tile_values(const fc_draw_dist *d, const fc_draw_scratch *m, int t, const float **v, float buf[FC_TILE]) {
-    int from = t * FC_TILE, i;
-    if (d->n < 0) {
+/* Tile k of what may be drawn, as 256 values; what is not in the list is -inf. Returns how many of them are meant. */
+static int tile_values(const fc_draw_dist *d, int k, const float **v, float buf[FC_TILE]) {
+    int from = (d->tile ? d->tile[k] : k) * FC_TILE, i;
+    if (d->x) {
         *v = d->x + from;
         return d->V - from < FC_TILE ? d->V - from : FC_TILE;
     }
     for (i = 0; i < FC_TILE; i++) buf[i] = -INFINITY;
-    for (i = list_from(m->id, d->n, from); i < d->n && m->id[i] < from + FC_TILE; i++)
-        buf[m->id[i] - from] = m->value[i];
+    for (i = fc_list_from(d->list.id, d->list.n, from); i < d->list.n && d->list.id[i] - from < FC_TILE; i++)
+        buf[d->list.id[i] - from] = d->list.value[i];
     *v = buf;
     return FC_TILE;
-}
-
-/* Sums of the tiles that the list touches; all others are 0. */
-static void list_sums(const fc_draw_dist *d, const fc_draw_scratch *m) {
-    float buf[FC_TILE];
-    const float *v;
-    for (int t = 0; t < d->n_tiles; t++) m->sum[t] = 0.0f;
-    for (int i = 0; i < d->n;) {
-        int t = m->id[i] / FC_TILE;
-        int n = tile_values(d, m, t, &v, buf);
-        d->tiler.ops->sum(v, n, 0, 1, d->max, d->scale, m->sum + t);
-        while (i < d->n && m->id[i] / FC_TILE == t) i++;
-    }
 }
 
 /* The tile that the last draw fell into: on a sure model the next one falls there too. Node i of the tree has the
  * halves 2i and 2i+1; ids are nodes 256 .. 511. */
 typedef struct {
-    int tile; /* -1: none yet */
+    int k; /* -1: none yet */
+    double factor;
     float tree[2 * FC_TILE];
 } last_tile;
 
-static void build_tree(const fc_draw_dist *d, const fc_draw_scratch *m, last_tile *last, int t) {
+static void build_tree(const fc_draw_dist *d, const fc_draw_scratch *m, last_tile *last, int k) {
     float buf[FC_TILE];
     const float *v;
-    int n = tile_values(d, m, t, &v, buf);
-    d->tiler.ops->weights(v, n, d->max, d->scale, last->tree + FC_TILE);
+    int n = tile_values(d, k, &v, buf);
+    d->tiler.ops->weights(v, n, m->top[k], d->scale, last->tree + FC_TILE);
     for (int i = FC_TILE - 1; i > 0; i--) last->tree[i] = last->tree[2 * i] + last->tree[2 * i + 1];
-    last->tile = t;
+    last->factor = fc_tile_factor(m->top[k], d->max, d->scale);
+    last->k = k;
 }
 
 /* Inversion of one uniform number on the weights in id order. Whatever rounding does to the target, an id with weight
- * comes out: a side whose sum is 0 is never taken. */
+ * comes out: a tile that adds nothing to the running total and a side whose sum is 0 are never taken. */
 static int32_t invert(const fc_draw_dist *d, const fc_draw_scratch *m, double u, last_tile *last) {
     double target = u * m->run[d->n_tiles - 1];
     int lo = 0, hi = d->n_tiles - 1, node = 1;
-    while (lo < hi) { /* first tile whose running sum exceeds the target */
+    while (lo < hi) { /* first tile whose running total exceeds the target */
         int mid = lo + (hi - lo) / 2;
         if (m->run[mid] > target) hi = mid;
         else lo = mid + 1;
     }
     if (lo > 0) target -= m->run[lo - 1];
-    if (last->tile != lo) build_tree(d, m, last, lo);
+    if (last->k != lo) build_tree(d, m, last, lo);
+    target /= last->factor; /* in the tile's own weights */
     while (node < FC_TILE) {
         double left = (double)last->tree[2 * node];
         node *= 2;
@@ -133,21 +126,18 @@ static int32_t invert(const fc_draw_dist *d, const fc_draw_scratch *m, double u,
         target -= left;
         node++;
     }
-    return (int32_t)(lo * FC_TILE + node - FC_TILE);
+    return (int32_t)((d->tile ? d->tile[lo] : lo) * FC_TILE + node - FC_TILE);
 }
 
 typedef enum { ROW_OK = 0, ROW_BROKEN, ROW_EMPTY, ROW_CHANGED_BROKEN, ROW_CHANGED_EMPTY, ROW_STATES } row_state;
 
 static row_state draw_row(const fc_draw_args *a, const fc_draw_row *r, fc_tiler tiler, fc_draw_scratch *m) {
     const float *logits = a->logits + (size_t)r->row * (size_t)a->V;
-    fc_draw_dist d = {
-        .tiler = tiler, .r = r, .x = logits, .top = m->top, .V = a->V, .n_tiles = fc_tile_count(a->V), .n = -1};
+    fc_draw_dist d = {.tiler = tiler, .r = r, .x = logits, .V = a->V, .n_tiles = fc_tile_count(a->V)};
     fc_row_lse lse;
-    fc_row_state st = fc_tiles_lse(tiler, logits, a->V, m->top, m->sum0, &lse);
+    fc_row_state st = fc_tiles_lse(tiler, logits, a->V, m->top, m->sum, &lse);
     bool all = r->top_k == 0 && r->typical_p == 1.0f && r->top_p == 1.0f && r->min_p == 0.0f, changed = has_changes(r);
     last_tile last;
-    float *sum = m->sum;
-    double run = 0.0;
     int32_t id = -1;
     if (st) return st == FC_ROW_BROKEN ? ROW_BROKEN : ROW_EMPTY;
     d.max = lse.max;
@@ -158,20 +148,14 @@ static row_state draw_row(const fc_draw_args *a, const fc_draw_row *r, fc_tiler 
         if (d.max == -INFINITY) return ROW_CHANGED_EMPTY;
     }
     if (r->temperature == 0.0f) {
-        id = greedy(&d);
+        id = greedy(&d, m);
     } else {
         d.scale = 1.0f / r->temperature < FLT_MAX ? 1.0f / r->temperature : FLT_MAX;
-        if (!all) {
-            fc_draw_filter(&d, m);
-            list_sums(&d, m);
-        } else if (changed || d.scale != 1.0f) {
-            fc_tiles_sum(tiler, d.x, a->V, d.max, d.scale, m->sum);
-        } else {
-            sum = m->sum0;
-        }
-        for (int t = 0; t < d.n_tiles; t++) m->run[t] = run += (double)sum[t];
+        d.summed = !changed && d.scale == 1.0f;
+        if (!all) fc_draw_filter(&d, m);
+        (void)fc_draw_tiles(&d, m);
     }
-    last.tile = -1;
+    last.k = -1;
     for (int i = r->member; i < r->member + r->n_members; i++) {
         const fc_draw_member *k = a->members + i;
         if (r->temperature != 0.0f)

@@ -4,8 +4,9 @@
  * top_logprobs the n largest of each row, ties by smaller id, ids [R,n], lp [R,n]
  *
  * shapes  logits [R,V], row, id, lp [M]
- * dtype   f32; lse = max + log(sum of exp(l - max)), sums in the draw's tiles of 256 ids (fixed pairwise tree, tiles folded
- *         left in double), so that draw and score agree on one number
+ * dtype   f32; in the draw's tiles of 256 ids (draw.h, step 8): m_t = largest of the tile, s_t = sum of exp(l - m_t) by a
+ *         fixed pairwise tree; lse = max + log(sum of s_t * exp(m_t - max)), tiles folded left in double. So draw and score
+ *         agree on one number, and a tile's m_t and s_t come from one reading, whatever the other tiles hold
  * needs   R >= 1, V >= 1, 0 <= id < V, 1 <= n <= FC_TOP_LOGPROBS_MAX and <= V
  * error   2e-6 + 2e-6 * |lp| against logprob_ref.c
  */
@@ -17,10 +18,10 @@
 enum { FC_TOP_LOGPROBS_MAX = 128 };
 
 typedef struct {
-    float *lp;            /* [M] out */
-    const float *logits;  /* [R,V]   */
-    const int32_t *row;   /* [M], not decreasing */
-    const int32_t *id;    /* [M]     */
+    float *lp;           /* [M] out */
+    const float *logits; /* [R,V]   */
+    const int32_t *row;  /* [M], not decreasing */
+    const int32_t *id;   /* [M]     */
     int R, V, M;
 } fc_logprob_args;
 
@@ -29,10 +30,10 @@ fc_status fc_logprob_ref(fc_stream s, const fc_logprob_args *a);
 fc_cost fc_logprob_cost(const fc_logprob_args *a);
 
 typedef struct {
-    int32_t *ids;         /* [R,n] out */
-    float *lp;            /* [R,n] out */
-    const float *logits;  /* [.,V]     */
-    const int32_t *rows;  /* [R] rows of logits */
+    int32_t *ids;        /* [R,n] out */
+    float *lp;           /* [R,n] out */
+    const float *logits; /* [.,V]     */
+    const int32_t *rows; /* [R] rows of logits */
     int R, V, n;
 } fc_top_logprobs_args;
 

@@ -43,12 +43,16 @@ static __m128 sum8(const float *x, __m256 max, __m256 scale) {
     return _mm_add_ps(_mm256_castps256_ps128(c), _mm256_extractf128_ps(c, 1));
 }
 
-static void sum_avx2(const float *x, int V, int from, int to, float max, float scale, float *sum) {
-    __m256 vmax = _mm256_set1_ps(max), vscale = _mm256_set1_ps(scale);
+static void sum_avx2(const float *x, int V, int from, int to, float scale, const float *top, float *sum) {
+    __m256 vscale = _mm256_set1_ps(scale);
     float copy[FC_TILE];
     for (int t = from; t < to; t++) {
-        const float *v = whole_tile(x, V, t, copy);
+        const float *v;
+        __m256 vmax = _mm256_set1_ps(top[t]);
         __m128 q[4]; /* sums of 16, in order */
+        sum[t] = 0.0f;
+        if (top[t] == -INFINITY) continue; /* -inf less -inf is no weight */
+        v = whole_tile(x, V, t, copy);
         for (int i = 0; i < 4; i++)
             q[i] = _mm_hadd_ps(sum8(v + 64 * i, vmax, vscale), sum8(v + 64 * i + 32, vmax, vscale));
         q[0] = _mm_hadd_ps(_mm_hadd_ps(q[0], q[1]), _mm_hadd_ps(q[2], q[3])); /* sums of 64 */

@@ -37,13 +37,16 @@ static __m512 quarters(__m512 a, __m512 b) {
     return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
 }
 
-static void sum_avx512(const float *x, int V, int from, int to, float max, float scale, float *sum) {
-    __m512 vmax = _mm512_set1_ps(max), vscale = _mm512_set1_ps(scale);
+static void sum_avx512(const float *x, int V, int from, int to, float scale, const float *top, float *sum) {
+    __m512 vscale = _mm512_set1_ps(scale);
     for (int t = from; t < to; t++) {
         const float *v = x + (size_t)t * FC_TILE;
         int n = V - t * FC_TILE;
+        __m512 vmax = _mm512_set1_ps(top[t]);
         __m512 four[4], all; /* four[i]: of ids 64i.., quarter k element e is the sum of 4 ids from 16e + 4k */
         float lane[16];
+        sum[t] = 0.0f;
+        if (top[t] == -INFINITY) continue; /* -inf less -inf is no weight */
         for (int i = 0; i < 4; i++) {
             __m512 a = weigh(v + 64 * i, n - 64 * i, vmax, vscale),
                    b = weigh(v + 64 * i + 16, n - 64 * i - 16, vmax, vscale);
@@ -59,7 +62,9 @@ static void sum_avx512(const float *x, int V, int from, int to, float max, float
 
 static void weights_avx512(const float *x, int n, float max, float scale, float *w) {
     __m512 vmax = _mm512_set1_ps(max), vscale = _mm512_set1_ps(scale);
-    for (int i = 0; i < FC_TILE; i += 16) _mm512_storeu_ps(w + i, weigh(x + i, n - i, vmax, vscale));
+    int i = 0;
+    for (; i < n; i += 16) _mm512_storeu_ps(w + i, weigh(x + i, n - i, vmax, vscale));
+    for (; i < FC_TILE; i += 16) _mm512_storeu_ps(w + i, _mm512_setzero_ps());
 }
 
 const fc_tile_ops fc_tile_avx512 = {max_avx512, sum_avx512, weights_avx512};

@@ -3,6 +3,7 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/draw/draw.h"
 #include "kernels/logprob/logprob.h"
+#include "kernels/logprob/tile.h"
 #include "tests/util.h"
 
 enum { ROWS = 5, PER_ROW = 7 };
@@ -58,6 +59,31 @@ static void logprob_meets_the_reference_with_the_same_bits(void **state) {
             }
         free(x);
     }
+}
+
+/* A fused head keeps (top, sum) of each tile and sees no other tile. If this fails, its log-probs have bits of their own. */
+static void a_tile_is_summed_from_itself_alone(void **state) {
+    enum { V = 3000, TILES = 12 };
+    float *x = logits_of(1, V, 3.0f, 21), top[TILES], sum[TILES], one_top, one_sum, scale[] = {1.0f, 0.4f, 3e38f};
+    (void)state;
+    for (int i = 0; i < V; i++)
+        x[i] += (float)(i / FC_TILE * 37 % 5) * 60.0f; /* most tiles are far below the largest */
+    for (int i = 5 * FC_TILE; i < 6 * FC_TILE; i++) x[i] = -INFINITY;
+    for (int l = FC_CPU_PORTABLE; l <= (int)fc_cpu_best(); l++)
+        for (int k = 0; k < 3; k++) {
+            const fc_tile_ops *ops = fc_tile_ops_of((fc_cpu_level)l);
+            float max;
+            assert_true(fc_tiles_max((fc_tiler){ops, NULL}, x, V, top, &max));
+            fc_tiles_sum((fc_tiler){ops, NULL}, x, V, scale[k], top, sum);
+            for (int t = 0; t < TILES; t++) {
+                int n = V - t * FC_TILE < FC_TILE ? V - t * FC_TILE : FC_TILE;
+                ops->max(x + t * FC_TILE, n, 0, 1, &one_top);
+                ops->sum(x + t * FC_TILE, n, 0, 1, scale[k], &one_top, &one_sum);
+                assert_true(one_top == top[t] && one_sum == sum[t]);
+                assert_true(t == 5 ? sum[t] == 0.0f : sum[t] >= 1.0f && sum[t] <= 256.0f);
+            }
+        }
+    free(x);
 }
 
 /* If this fails, a candidate's log-prob depends on whether the model drew it or scored it. */
@@ -191,6 +217,7 @@ static void wrong_arguments_are_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logprob_meets_the_reference_with_the_same_bits),
+        cmocka_unit_test(a_tile_is_summed_from_itself_alone),
         cmocka_unit_test(a_drawn_id_and_a_scored_id_have_one_logprob),
         cmocka_unit_test(top_logprobs_meet_the_reference),
         cmocka_unit_test(a_broken_row_is_named),
