@@ -17,8 +17,13 @@
  * logprob of the drawn id: under the softmax of the untouched row (no bias, penalty, temperature or filter), as in
  * kernels/logprob.
  *
+ * A list row (n_ids > 0) has its logits as a list of rising ids and their values: it means the row of V whose other ids are
+ * -inf, token and logprob have that row's bits, and the work goes with n_ids. So logprob is under the list's own softmax;
+ * bias and penalties on ids that are not listed do nothing.
+ *
  * shapes  logits [R,V] (read only), rows [n_rows], members [M], token, logprob [M]
- * needs   every row keeps at least one id of finite logit, else FC_ERR_ARG names the row; NaN logits: FC_ERR_ARG
+ * needs   every row keeps at least one id of finite logit, else FC_ERR_ARG names the row; NaN logits: FC_ERR_ARG; ids of a
+ *         list rise, 0 <= id < V
  * error   ids: exact given the weights; logprob as kernels/logprob. draw_ref.c computes weights in double: it may choose
  *         a neighbouring id only when u lies within 1e-5 of a boundary of the cumulative distribution
  * source  Holtzman et al. 2020 (top-p); Meister et al. 2023 (typical); Nguyen et al. 2024 (min-p); Keskar et al. 2019
@@ -32,13 +37,15 @@
 enum { FC_DRAW_TILE = 256 };
 
 typedef struct {
-    int32_t row;               /* of logits */
+    int32_t row;               /* of logits; for a list row only its name in errors */
     int32_t member, n_members; /* members[member .. member+n_members-1] draw from this row */
     int32_t bias, n_bias;      /* into bias_id, bias_value */
     int32_t seen, n_seen;      /* into seen_id, seen_count: ids that occurred, distinct */
     int32_t top_k;
     float temperature, top_p, min_p, typical_p;
     float repetition, presence, frequency; /* 1, 0, 0 = off */
+    int32_t n_ids;                         /* 0: a whole row of logits; else a list of */
+    int32_t ids, values;                   /* list_id[ids ..] and list_value[values ..], n_ids each */
 } fc_draw_row;
 
 /* The key of a member's uniform number: engine/base/rng.h, fc_rng_uniform. */
@@ -51,12 +58,14 @@ typedef struct {
 typedef struct {
     int32_t *token;                /* [M] out */
     float *logprob;                /* [M] out */
-    const float *logits;           /* [R,V]   */
+    const float *logits;           /* [R,V]; NULL and R 0 where all rows are lists */
     const fc_draw_row *rows;       /* [n_rows] */
     const fc_draw_member *members; /* [M]     */
     const int32_t *bias_id;
     const float *bias_value;
     const int32_t *seen_id, *seen_count;
+    const int32_t *list_id;
+    const float *list_value;
     int R, V, n_rows, M;
 } fc_draw_args;
 

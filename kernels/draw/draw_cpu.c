@@ -41,11 +41,22 @@ static bool has_changes(const fc_draw_row *r) {
     return r->n_bias > 0 || (r->n_seen > 0 && (r->repetition != 1.0f || r->presence != 0.0f || r->frequency != 0.0f));
 }
 
+/* The logit of an id in x, which holds a whole row (list_id NULL) or a list's values; NULL: the list does not have it. */
+static float *logit_of(float *x, const int32_t *list_id, int n, int32_t id) {
+    int i = list_id ? fc_list_find(list_id, n, id) : id;
+    return i < 0 ? NULL : x + i;
+}
+
 static void change_logits(const fc_draw_args *a, const fc_draw_row *r, const float *from, float *x) {
-    memcpy(x, from, (size_t)a->V * sizeof *x);
-    for (int i = r->bias; i < r->bias + r->n_bias; i++) x[a->bias_id[i]] += a->bias_value[i];
+    const int32_t *list = r->n_ids ? a->list_id + r->ids : NULL;
+    memcpy(x, from, (size_t)(list ? r->n_ids : a->V) * sizeof *x);
+    for (int i = r->bias; i < r->bias + r->n_bias; i++) {
+        float *l = logit_of(x, list, r->n_ids, a->bias_id[i]);
+        if (l) *l += a->bias_value[i];
+    }
     for (int i = r->seen; i < r->seen + r->n_seen; i++) {
-        float *l = x + a->seen_id[i], count = (float)a->seen_count[i];
+        float *l = logit_of(x, list, r->n_ids, a->seen_id[i]), count = (float)a->seen_count[i];
+        if (!l) continue;
         if (r->repetition != 1.0f) *l = *l > 0.0f ? *l / r->repetition : *l * r->repetition;
         *l -= r->frequency * count + (count > 0.0f ? r->presence : 0.0f);
     }
@@ -54,6 +65,11 @@ static void change_logits(const fc_draw_args *a, const fc_draw_row *r, const flo
 /* The smaller of the ids that share the largest logit. */
 static int32_t greedy(const fc_draw_dist *d, const fc_draw_scratch *m) {
     int t = 0, i;
+    if (!d->x) {
+        for (i = 0; d->list.value[i] != d->max; i++) {
+        }
+        return d->list.id[i];
+    }
     while (m->top[t] != d->max) t++;
     for (i = t * FC_TILE; d->x[i] != d->max; i++) {
     }
@@ -131,37 +147,63 @@ static int32_t invert(const fc_draw_dist *d, const fc_draw_scratch *m, double u,
 
 typedef enum { ROW_OK = 0, ROW_BROKEN, ROW_EMPTY, ROW_CHANGED_BROKEN, ROW_CHANGED_EMPTY, ROW_STATES } row_state;
 
-static row_state draw_row(const fc_draw_args *a, const fc_draw_row *r, fc_tiler tiler, fc_draw_scratch *m) {
-    const float *logits = a->logits + (size_t)r->row * (size_t)a->V;
-    fc_draw_dist d = {.tiler = tiler, .r = r, .x = logits, .V = a->V, .n_tiles = fc_tile_count(a->V)};
-    fc_row_lse lse;
-    fc_row_state st = fc_tiles_lse(tiler, logits, a->V, m->top, m->sum, &lse);
-    bool all = r->top_k == 0 && r->typical_p == 1.0f && r->top_p == 1.0f && r->min_p == 0.0f, changed = has_changes(r);
-    last_tile last;
-    int32_t id = -1;
-    if (st) return st == FC_ROW_BROKEN ? ROW_BROKEN : ROW_EMPTY;
-    d.max = lse.max;
-    if (changed) {
-        change_logits(a, r, logits, m->x);
-        d.x = m->x;
-        if (!fc_tiles_max(tiler, m->x, a->V, m->top, &d.max)) return ROW_CHANGED_BROKEN;
-        if (d.max == -INFINITY) return ROW_CHANGED_EMPTY;
+/* The row as it came: sets d's logits, m's tiles at scale 1 and lse. */
+static row_state read_row(const fc_draw_args *a, fc_draw_dist *d, fc_draw_scratch *m, fc_row_lse *lse) {
+    const fc_draw_row *r = d->r;
+    fc_row_state st;
+    if (r->n_ids) {
+        d->list = (fc_id_list){a->list_id + r->ids, a->list_value + r->values, r->n_ids};
+        st = fc_list_lse(d->tiler.ops, &d->list, m->tile, m->top, m->sum, &d->n_tiles, lse);
+    } else {
+        d->x = a->logits + (size_t)r->row * (size_t)a->V;
+        d->n_tiles = fc_tile_count(a->V);
+        st = fc_tiles_lse(d->tiler, d->x, a->V, m->top, m->sum, lse);
     }
+    if (st) return st == FC_ROW_BROKEN ? ROW_BROKEN : ROW_EMPTY;
+    d->max = lse->max;
+    return ROW_OK;
+}
+
+/* Bias and penalties. */
+static row_state change_row(const fc_draw_args *a, fc_draw_dist *d, fc_draw_scratch *m) {
+    bool sound;
+    change_logits(a, d->r, d->x ? d->x : d->list.value, m->x);
+    if (d->x) {
+        d->x = m->x;
+        sound = fc_tiles_max(d->tiler, m->x, a->V, m->top, &d->max);
+    } else {
+        d->list.value = m->x;
+        sound = fc_tops_max(m->top, fc_list_tiles(d->tiler.ops, &d->list, 1.0f, m->tile, m->top, m->sum), &d->max);
+    }
+    if (!sound) return ROW_CHANGED_BROKEN;
+    return d->max == -INFINITY ? ROW_CHANGED_EMPTY : ROW_OK;
+}
+
+static row_state draw_row(const fc_draw_args *a, const fc_draw_row *r, fc_tiler tiler, fc_draw_scratch *m) {
+    fc_draw_dist d = {.tiler = tiler, .r = r, .V = a->V};
+    fc_row_lse lse;
+    row_state st = read_row(a, &d, m, &lse);
+    const float *logits = d.x ? d.x : d.list.value; /* untouched */
+    bool changed = has_changes(r), filtered = r->top_k || r->typical_p < 1.0f || r->top_p < 1.0f || r->min_p > 0.0f;
+    last_tile last = {.k = -1};
+    int32_t id = -1;
+    if (st == ROW_OK && changed) st = change_row(a, &d, m);
+    if (st) return st;
     if (r->temperature == 0.0f) {
         id = greedy(&d, m);
     } else {
         d.scale = 1.0f / r->temperature < FLT_MAX ? 1.0f / r->temperature : FLT_MAX;
         d.summed = !changed && d.scale == 1.0f;
-        if (!all) fc_draw_filter(&d, m);
+        if (filtered) fc_draw_filter(&d, m);
         (void)fc_draw_tiles(&d, m);
     }
-    last.k = -1;
     for (int i = r->member; i < r->member + r->n_members; i++) {
         const fc_draw_member *k = a->members + i;
         if (r->temperature != 0.0f)
             id = invert(&d, m, fc_rng_uniform(k->seed, k->candidate, k->attempt, k->position), &last);
         a->token[i] = id;
-        a->logprob[i] = (float)((double)logits[id] - lse.lse);
+        a->logprob[i] =
+            (float)((double)logits[r->n_ids ? fc_list_find(a->list_id + r->ids, r->n_ids, id) : id] - lse.lse);
     }
     return ROW_OK;
 }
@@ -196,10 +238,20 @@ static fc_status check_ids(const char *what, int row, const int32_t *id, int fro
     return FC_OK;
 }
 
+static fc_status check_list(const fc_draw_args *a, const fc_draw_row *r) {
+    const int32_t *id = a->list_id + r->ids;
+    for (int i = 0; i < r->n_ids; i++)
+        if (id[i] < (i ? id[i - 1] + 1 : 0) || id[i] >= a->V)
+            return FC_FAIL(FC_ERR_ARG, "draw: row %d: listed id %d at place %d; ids rise, from 0 to %d", r->row, id[i],
+                           i, a->V - 1);
+    return FC_OK;
+}
+
 static bool within(float v, float lo, float hi) { return v >= lo && v <= hi; } /* NaN is not */
 
 static fc_status check_row(const fc_draw_args *a, const fc_draw_row *r) {
-    if (r->row < 0 || r->row >= a->R) return FC_FAIL(FC_ERR_ARG, "draw: row %d of %d", r->row, a->R);
+    if (r->n_ids < 0) return FC_FAIL(FC_ERR_ARG, "draw: row %d: a list of %d ids", r->row, r->n_ids);
+    if (r->n_ids == 0 && (r->row < 0 || r->row >= a->R)) return FC_FAIL(FC_ERR_ARG, "draw: row %d of %d", r->row, a->R);
     if (r->member < 0 || r->n_members < 0 || r->n_members > a->M - r->member)
         return FC_FAIL(FC_ERR_ARG, "draw: row %d: members %d+%d of %d", r->row, r->member, r->n_members, a->M);
     if (!within(r->temperature, 0.0f, FLT_MAX) || !within(r->top_p, 0.0f, 1.0f) || !within(r->typical_p, 0.0f, 1.0f) ||
@@ -209,6 +261,7 @@ static fc_status check_row(const fc_draw_args *a, const fc_draw_row *r) {
     if (!within(r->repetition, FLT_MIN, FLT_MAX) || !isfinite(r->presence) || !isfinite(r->frequency))
         return FC_FAIL(FC_ERR_ARG, "draw: row %d: repetition %g, presence %g, frequency %g", r->row,
                        (double)r->repetition, (double)r->presence, (double)r->frequency);
+    FC_TRY(check_list(a, r));
     FC_TRY(check_ids("bias", r->row, a->bias_id, r->bias, r->n_bias, a->V));
     return check_ids("seen", r->row, a->seen_id, r->seen, r->n_seen, a->V);
 }
@@ -229,7 +282,7 @@ fc_status fc_draw_cpu(fc_stream s, const fc_draw_args *a) {
     atomic_init(&w.worst, INT_MAX);
     if (a->n_rows >= fc_pool_threads(s->pool)) {
         fc_pool_run(s->pool, a->n_rows, run_row, &w);
-    } else { /* few rows: the threads share the tiles of each */
+    } else { /* few rows: the threads share the tiles of each whole one */
         fc_draw_scratch m;
         fc_draw_scratch_init(&m, fc_cpu_scratch_of(s, 0), a->V);
         for (int i = 0; i < a->n_rows; i++)
@@ -242,6 +295,11 @@ fc_status fc_draw_cpu(fc_stream s, const fc_draw_args *a) {
 }
 
 fc_cost fc_draw_cost(const fc_draw_args *a) {
-    double n = (double)a->n_rows * a->V; /* read for the maximum and for the sum; an exponential counts as 16 */
-    return (fc_cost){.bytes = 4 * n + 8.0 * a->M, .flops = 20 * n + 20.0 * FC_TILE * a->M};
+    double whole = 0.0, listed = 0.0;
+    for (int i = 0; i < a->n_rows; i++) {
+        if (a->rows[i].n_ids) listed += a->rows[i].n_ids;
+        else whole += a->V;
+    }
+    return (fc_cost){.bytes = 4 * whole + 8 * listed + 8.0 * a->M, /* an exponential counts as 16 */
+                     .flops = 20 * (whole + listed) + 20.0 * FC_TILE * a->M};
 }

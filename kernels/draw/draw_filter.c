@@ -17,7 +17,9 @@ static float lower_bound(fc_draw_dist *d, fc_draw_scratch *m, double *total) {
     const fc_draw_row *r = d->r;
     float bound = -FLT_MAX;
     if (r->top_k > 0) {
-        float b = fc_best_bound(m->top, d->n_tiles, r->top_k, m->key, m->digits);
+        float b;
+        if (!d->x) return bound;
+        b = fc_best_bound(m->top, d->n_tiles, r->top_k, m->key, m->digits);
         return b > bound ? b : bound;
     }
     if (r->typical_p < 1.0f) return bound;
@@ -81,11 +83,25 @@ static void typical(fc_draw_dist *d, fc_draw_scratch *m, double p) {
     keep_cut(d, m, fc_best_find(m->key, m->w, d->list.n, fmax(p * total, DBL_MIN), m->digits));
 }
 
+/* fc_best_collect from a list. */
+static int shorten(const fc_id_list *l, float bound, int32_t *id, float *value) {
+    int n = 0;
+    for (int i = 0; i < l->n; i++) {
+        id[n] = l->id[i];
+        value[n] = l->value[i];
+        n += l->value[i] >= bound;
+    }
+    return n;
+}
+
 void fc_draw_filter(fc_draw_dist *d, fc_draw_scratch *m) {
     const fc_draw_row *r = d->r;
     double total = 0.0;
     float bound = lower_bound(d, m, &total), most = 0.0f;
-    d->list = (fc_id_list){m->id, m->value, fc_best_collect(d->x, d->V, m->top, bound, m->id, m->value)};
+    int n;
+    if (d->x) n = fc_best_collect(d->x, d->V, m->top, bound, m->id, m->value);
+    else n = shorten(&d->list, bound, m->id, m->value);
+    d->list = (fc_id_list){m->id, m->value, n};
     d->x = NULL;
     if (r->top_k > 0 && r->top_k < d->list.n) {
         key_by_value(d, m);
@@ -101,7 +117,7 @@ void fc_draw_filter(fc_draw_dist *d, fc_draw_scratch *m) {
     for (int i = 0; i < d->list.n; i++) most = m->w[i] > most ? m->w[i] : most;
     if (r->min_p > 0.0f) {
         float least = r->min_p * most;
-        int n = 0;
+        n = 0;
         for (int i = 0; i < d->list.n; i++) {
             m->id[n] = m->id[i];
             m->value[n] = m->value[i];

@@ -44,8 +44,8 @@ static void keep_prefix(double *l, const double *p, const double *key, int V, in
 }
 
 typedef struct {
-    double *l, *p, *key; /* [V] each */
-    entry *e;            /* [V] */
+    double *l, *p, *key, *logits; /* [V] each */
+    entry *e;                     /* [V] */
 } room;
 
 static void filters(const fc_draw_row *r, int V, const room *m) {
@@ -73,12 +73,19 @@ static void filters(const fc_draw_row *r, int V, const room *m) {
     softmax(m->l, m->p, V);
 }
 
+/* The row as it came: of a list, every other id is -inf. */
+static void read_logits(const fc_draw_args *a, const fc_draw_row *r, double *l) {
+    for (int i = 0; i < a->V; i++)
+        l[i] = r->n_ids ? -INFINITY : (double)a->logits[(size_t)r->row * (size_t)a->V + (size_t)i];
+    for (int i = 0; i < r->n_ids; i++) l[a->list_id[r->ids + i]] = (double)a->list_value[r->values + i];
+}
+
 static fc_status row_ref(const fc_draw_args *a, const fc_draw_row *r, const room *m) {
-    const float *logits = a->logits + (size_t)r->row * (size_t)a->V;
     double lse;
     int best = 0, n;
+    read_logits(a, r, m->l);
     for (int i = 0; i < a->V; i++) {
-        m->l[i] = (double)logits[i];
+        m->logits[i] = m->l[i];
         if (!(m->l[i] < INFINITY)) return FC_FAIL(FC_ERR_ARG, "draw: row %d: a logit is NaN or +inf", r->row);
     }
     n = softmax(m->l, m->p, a->V);
@@ -108,7 +115,7 @@ static fc_status row_ref(const fc_draw_args *a, const fc_draw_row *r, const room
                 if (m->p[j] > 0.0) id = j; /* when rounding keeps the sum below u: the last id that has a weight */
             }
         a->token[i] = id;
-        a->logprob[i] = (float)((double)logits[id] - lse);
+        a->logprob[i] = (float)(m->logits[id] - lse);
     }
     return FC_OK;
 }
@@ -118,11 +125,11 @@ fc_status fc_draw_ref(fc_stream s, const fc_draw_args *a) {
     fc_status st = FC_OK;
     void *doubles = NULL, *entries = NULL;
     (void)s; /* the CPU has one queue: program order */
-    FC_TRY(fc_alloc(3 * V, sizeof(double), "draw_ref", &doubles));
+    FC_TRY(fc_alloc(4 * V, sizeof(double), "draw_ref", &doubles));
     FC_TRY_GOTO(st, fc_alloc(V, sizeof(entry), "draw_ref", &entries), end);
     {
         double *d = doubles;
-        room m = {d, d + V, d + 2 * V, entries};
+        room m = {d, d + V, d + 2 * V, d + 3 * V, entries};
         for (int i = 0; i < a->n_rows; i++) FC_TRY_GOTO(st, row_ref(a, a->rows + i, &m), end);
     }
 end:

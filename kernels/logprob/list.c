@@ -42,3 +42,9 @@ int fc_list_tiles(const fc_tile_ops *ops, const fc_id_list *l, float scale, int3
     }
     return k;
 }
+
+fc_row_state fc_list_lse(const fc_tile_ops *ops, const fc_id_list *l, int32_t *tile, float *top, float *sum,
+                         int *n_tiles, fc_row_lse *out) {
+    *n_tiles = fc_list_tiles(ops, l, 1.0f, tile, top, sum);
+    return fc_tops_lse(top, sum, *n_tiles, out);
+}

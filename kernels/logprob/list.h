@@ -18,6 +18,10 @@ typedef struct {
  * as many as min(n, tiles of the vocabulary). */
 int fc_list_tiles(const fc_tile_ops *ops, const fc_id_list *l, float scale, int32_t *tile, float *top, float *sum);
 
+/* As fc_tiles_lse; n_tiles: how many the list touches. */
+fc_row_state fc_list_lse(const fc_tile_ops *ops, const fc_id_list *l, int32_t *tile, float *top, float *sum, int *n_tiles,
+                         fc_row_lse *out);
+
 /* First place of the list at or past an id. */
 static inline int fc_list_from(const int32_t *id, int n, int from) {
     int lo = 0;
