@@ -14,6 +14,7 @@
 #include "kernels/glu/glu.h"
 #include "kernels/kv/kv_buf.h"
 #include "kernels/linear/linear.h"
+#include "kernels/linear/linear_pick.h"
 #include "kernels/logprob/logprob.h"
 #include "kernels/rmsnorm/rmsnorm.h"
 #include "kernels/rope_kv/rope_kv.h"
@@ -43,6 +44,7 @@ typedef struct fc_backend {
     fc_status (*embed)(fc_stream s, const fc_embed_args *a);
     fc_status (*rmsnorm)(fc_stream s, const fc_rmsnorm_args *a);
     fc_status (*linear)(fc_stream s, const fc_linear_args *a);
+    fc_status (*linear_pick)(fc_stream s, const fc_linear_pick_args *a);
     fc_status (*rope_table)(fc_stream s, const fc_rope_table_args *a);
     fc_status (*rope_kv)(fc_stream s, const fc_rope_kv_args *a);
     fc_status (*attn)(fc_stream s, const fc_attn_args *a);

@@ -1,4 +1,5 @@
-/* panel - how a packed matrix lies in memory, the same for every vector unit. Inner to kernels/linear.
+/* panel - how a packed matrix lies in memory, the same for every vector unit. Inner to kernels/linear
+ * and, by rows.h, to kernels/head.
  *
  * A part of N outputs is cut into panels of 16 outputs (lanes); outputs past N are zero. A panel is one contiguous piece:
  *

@@ -113,6 +113,7 @@ static fc_status late_weight_pack(fc_stream s, const fc_weight_part *parts, int 
 LATE_OPERATOR(embed, fc_embed_args)
 LATE_OPERATOR(rmsnorm, fc_rmsnorm_args)
 LATE_OPERATOR(linear, fc_linear_args)
+LATE_OPERATOR(linear_pick, fc_linear_pick_args)
 LATE_OPERATOR(rope_table, fc_rope_table_args)
 LATE_OPERATOR(rope_kv, fc_rope_kv_args)
 LATE_OPERATOR(attn, fc_attn_args)
@@ -150,6 +151,7 @@ fc_status late_backend_open(fc_cpu_level level, int threads, const fc_op_limits 
         .embed = late_embed,
         .rmsnorm = late_rmsnorm,
         .linear = late_linear,
+        .linear_pick = late_linear_pick,
         .rope_table = late_rope_table,
         .rope_kv = late_rope_kv,
         .attn = late_attn,

@@ -1,0 +1,43 @@
+#include "tests/kernels/util_weight.h"
+
+#include "engine/base/mem.h"
+#include "tests/util.h"
+
+const fc_dtype weight_types[WEIGHT_TYPES] = {FC_F32,  FC_F16,  FC_BF16, FC_Q8_0, FC_Q4_0, FC_Q4_1,
+                                             FC_Q5_0, FC_Q5_1, FC_Q4_K, FC_Q5_K, FC_Q6_K};
+
+static void put_half(unsigned char *p, float f) {
+    uint16_t h = fc_f32_to_f16(f);
+    memcpy(p, &h, 2);
+}
+
+static void put_block(fc_dtype t, unsigned char *b, uint64_t *seed) {
+    float value = 0.3f * test_normal(seed), scale = 0.01f * (1.5f + test_uniform(seed));
+    uint16_t half = fc_f32_to_bf16(value);
+    switch (t) {
+    case FC_F32: memcpy(b, &value, 4); break;
+    case FC_F16: put_half(b, value); break;
+    case FC_BF16: memcpy(b, &half, 2); break;
+    case FC_Q4_1:
+    case FC_Q5_1: put_half(b, scale), put_half(b + 2, -8 * scale); break;
+    case FC_Q4_K:
+    case FC_Q5_K: put_half(b, scale / 32), put_half(b + 2, scale / 4); break;
+    case FC_Q6_K: put_half(b + 208, scale / 64); break;
+    default: put_half(b, scale);
+    }
+}
+
+fc_weight *weight_made_up(fc_stream s, fc_dtype t, int N, int K, uint64_t *seed) {
+    size_t row, block = fc_dtype_block_bytes(t);
+    fc_weight *w = NULL;
+    void *data = NULL;
+    unsigned char *p;
+    assert_ok(fc_dtype_row_bytes(t, (size_t)K, &row));
+    assert_ok(fc_alloc((size_t)N, row, "test", &data));
+    p = data;
+    for (size_t i = 0; i < (size_t)N * row; i++) p[i] = (unsigned char)fc_rng_next(seed);
+    for (unsigned char *b = p; b < p + (size_t)N * row; b += block) put_block(t, b, seed);
+    assert_ok(fc_weight_pack_cpu(s, &(fc_weight_part){.name = "w", .data = data, .dtype = t, .N = N, .K = K}, 1, &w));
+    fc_free(data);
+    return w;
+}
