@@ -15,6 +15,7 @@
 #include "kernels/kv/kv_buf.h"
 #include "kernels/linear/linear.h"
 #include "kernels/linear/linear_pick.h"
+#include "kernels/logprob/list_logprob.h"
 #include "kernels/logprob/logprob.h"
 #include "kernels/rmsnorm/rmsnorm.h"
 #include "kernels/rope_kv/rope_kv.h"
@@ -54,6 +55,8 @@ typedef struct fc_backend {
     fc_status (*draw)(fc_stream s, const fc_draw_args *a);
     fc_status (*logprob)(fc_stream s, const fc_logprob_args *a);
     fc_status (*top_logprobs)(fc_stream s, const fc_top_logprobs_args *a);
+    fc_status (*list_logprob)(fc_stream s, const fc_list_logprob_args *a);
+    fc_status (*list_gather)(fc_stream s, const fc_list_gather_args *a);
     void (*close)(struct fc_backend *be);
 } fc_backend;
 

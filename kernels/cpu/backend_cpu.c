@@ -104,6 +104,8 @@ fc_status fc_backend_open_cpu(fc_cpu_level level, int threads, const fc_op_limit
         .draw = fc_draw_cpu,
         .logprob = fc_logprob_cpu,
         .top_logprobs = fc_top_logprobs_cpu,
+        .list_logprob = fc_list_logprob_cpu,
+        .list_gather = fc_list_gather_cpu,
         .close = cpu_close,
     };
     st = fc_cpu_stream_open(level, threads, workspace, scratch, &be->stream);

@@ -123,6 +123,8 @@ LATE_OPERATOR(kv_copy, fc_kv_copy_args)
 LATE_OPERATOR(draw, fc_draw_args)
 LATE_OPERATOR(logprob, fc_logprob_args)
 LATE_OPERATOR(top_logprobs, fc_top_logprobs_args)
+LATE_OPERATOR(list_logprob, fc_list_logprob_args)
+LATE_OPERATOR(list_gather, fc_list_gather_args)
 
 static void late_close(fc_backend *be) {
     late *l = be->self;
@@ -161,6 +163,8 @@ fc_status late_backend_open(fc_cpu_level level, int threads, const fc_op_limits 
         .draw = late_draw,
         .logprob = late_logprob,
         .top_logprobs = late_top_logprobs,
+        .list_logprob = late_list_logprob,
+        .list_gather = late_list_gather,
         .close = late_close,
     };
     st = fc_backend_open_cpu(level, threads, limits, &l->inner);
