@@ -12,6 +12,7 @@
 #include "kernels/draw/draw.h"
 #include "kernels/embed/embed.h"
 #include "kernels/glu/glu.h"
+#include "kernels/head/head_lse.h"
 #include "kernels/kv/kv_buf.h"
 #include "kernels/linear/linear.h"
 #include "kernels/linear/linear_pick.h"
@@ -57,6 +58,7 @@ typedef struct fc_backend {
     fc_status (*top_logprobs)(fc_stream s, const fc_top_logprobs_args *a);
     fc_status (*list_logprob)(fc_stream s, const fc_list_logprob_args *a);
     fc_status (*list_gather)(fc_stream s, const fc_list_gather_args *a);
+    fc_status (*head_lse)(fc_stream s, const fc_head_lse_args *a);
     void (*close)(struct fc_backend *be);
 } fc_backend;
 

@@ -78,7 +78,7 @@ fc_status fc_backend_open_cpu(fc_cpu_level level, int threads, const fc_op_limit
     void *p;
     size_t workspace, scratch;
     FC_TRY(check_limits(limits));
-    workspace = fc_linear_workspace_cpu(limits->rows, limits->cols);
+    workspace = fc_head_lse_workspace_cpu(limits->rows, limits->cols, limits->vocab); /* linear's and more */
     scratch = larger(fc_draw_workspace_cpu(limits->vocab), fc_attn_scratch_cpu(limits->head_dim));
     FC_TRY(fc_alloc(1, sizeof *be, "cpu backend", &p));
     be = p;
@@ -106,6 +106,7 @@ fc_status fc_backend_open_cpu(fc_cpu_level level, int threads, const fc_op_limit
         .top_logprobs = fc_top_logprobs_cpu,
         .list_logprob = fc_list_logprob_cpu,
         .list_gather = fc_list_gather_cpu,
+        .head_lse = fc_head_lse_cpu,
         .close = cpu_close,
     };
     st = fc_cpu_stream_open(level, threads, workspace, scratch, &be->stream);

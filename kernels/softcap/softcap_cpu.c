@@ -1,6 +1,5 @@
 #include "kernels/softcap/softcap.h"
 
-#include "kernels/cpu/cpu.h"
 #include "kernels/cpu/vmath.h"
 #include "kernels/softcap/softcap_levels.h"
 
@@ -11,6 +10,11 @@ enum { UNIT = 4096 }; /* elements a thread takes at once */
 
 void fc_softcap_run_portable(float *x, size_t n, float cap, float inv) {
     for (size_t i = 0; i < n; i++) x[i] = cap * fc_tanhf(x[i] * inv);
+}
+
+fc_softcap_run fc_softcap_run_of(fc_cpu_level level) {
+    if (level == FC_CPU_AVX512) return fc_softcap_run_avx512;
+    return level == FC_CPU_AVX2 ? fc_softcap_run_avx2 : fc_softcap_run_portable;
 }
 
 typedef struct {
@@ -26,8 +30,7 @@ static void run_unit(void *arg, int unit, int thread) {
 }
 
 fc_status fc_softcap_cpu(fc_stream s, const fc_softcap_args *a) {
-    static const fc_softcap_run runs[] = {NULL, fc_softcap_run_portable, fc_softcap_run_avx2, fc_softcap_run_avx512};
-    work w = {.a = a, .run = runs[s->level]};
+    work w = {.a = a, .run = fc_softcap_run_of(s->level)};
     if (!(a->cap > 0.0f) || !isfinite(a->cap))
         return FC_FAIL(FC_ERR_ARG, "softcap: cap=%g; it must be positive", (double)a->cap);
     if (a->n / UNIT >= INT_MAX) return FC_FAIL(FC_ERR_ARG, "softcap: n=%zu elements are too many", a->n);
