@@ -20,6 +20,7 @@
 #include "kernels/logprob/logprob.h"
 #include "kernels/rmsnorm/rmsnorm.h"
 #include "kernels/rope_kv/rope_kv.h"
+#include "kernels/rows/rows_copy.h"
 #include "kernels/softcap/softcap.h"
 
 /* The largest shapes that operators will be called with: what open reserves. */
@@ -45,6 +46,7 @@ typedef struct fc_backend {
 
     fc_status (*embed)(fc_stream s, const fc_embed_args *a);
     fc_status (*rmsnorm)(fc_stream s, const fc_rmsnorm_args *a);
+    fc_status (*rows_copy)(fc_stream s, const fc_rows_copy_args *a);
     fc_status (*linear)(fc_stream s, const fc_linear_args *a);
     fc_status (*linear_pick)(fc_stream s, const fc_linear_pick_args *a);
     fc_status (*rope_table)(fc_stream s, const fc_rope_table_args *a);

@@ -93,6 +93,7 @@ fc_status fc_backend_open_cpu(fc_cpu_level level, int threads, const fc_op_limit
         .weight_free = fc_weight_free_cpu,
         .embed = fc_embed_cpu,
         .rmsnorm = fc_rmsnorm_cpu,
+        .rows_copy = fc_rows_copy_cpu,
         .linear = fc_linear_cpu,
         .linear_pick = fc_linear_pick_cpu,
         .rope_table = fc_rope_table_cpu,

@@ -112,6 +112,7 @@ static fc_status late_weight_pack(fc_stream s, const fc_weight_part *parts, int 
     }
 LATE_OPERATOR(embed, fc_embed_args)
 LATE_OPERATOR(rmsnorm, fc_rmsnorm_args)
+LATE_OPERATOR(rows_copy, fc_rows_copy_args)
 LATE_OPERATOR(linear, fc_linear_args)
 LATE_OPERATOR(linear_pick, fc_linear_pick_args)
 LATE_OPERATOR(rope_table, fc_rope_table_args)
@@ -153,6 +154,7 @@ fc_status late_backend_open(fc_cpu_level level, int threads, const fc_op_limits 
         .weight_pack = late_weight_pack,
         .embed = late_embed,
         .rmsnorm = late_rmsnorm,
+        .rows_copy = late_rows_copy,
         .linear = late_linear,
         .linear_pick = late_linear_pick,
         .rope_table = late_rope_table,
