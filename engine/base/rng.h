@@ -44,4 +44,23 @@ static inline uint64_t fc_rng_next(uint64_t *state) { /* splitmix64, Steele, Lea
     return z ^ (z >> 31);
 }
 
+/* ---- draws without replacement: one uniform number for each (seed, prefix of tokens, token), whoever asks */
+
+/* Hash of a prefix and one more token; the empty prefix is 0. */
+static inline uint64_t fc_rng_prefix(uint64_t prefix, int32_t token) {
+    prefix += ((uint64_t)(uint32_t)token + 1) * 0xD6E8FEB86659FD93u;
+    return fc_rng_next(&prefix);
+}
+
+/* 52 bits k; the number is (k + 1/2) / 2^52, in (0,1) at both ends. The last word keeps it apart from fc_rng_uniform. */
+static inline uint64_t fc_rng_token_bits(uint64_t seed, uint64_t prefix, int32_t token) {
+    const uint32_t counter[4] = {(uint32_t)prefix, (uint32_t)(prefix >> 32), (uint32_t)token, 1};
+    const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+    uint32_t r[4];
+    fc_philox(counter, key, r);
+    return (uint64_t)r[0] << 20 | r[1] >> 12;
+}
+
+static inline double fc_rng_token_uniform(uint64_t bits) { return ((double)bits + 0.5) * 0x1p-52; }
+
 #endif

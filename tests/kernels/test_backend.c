@@ -20,6 +20,8 @@ static void every_operator_is_there(void **state) {
     assert_true(be->alloc && be->free && be->upload && be->download && be->sync && be->weight_pack && be->weight_free);
     assert_true(be->embed && be->rmsnorm && be->linear && be->rope_table && be->rope_kv && be->attn && be->glu);
     assert_true(be->softcap && be->kv_copy && be->draw && be->logprob && be->top_logprobs && be->close);
+    assert_non_null(be->gumbel_top);
+    assert_non_null(be->gumbel_list);
     assert_non_null(be->rows_copy);
     assert_non_null(be->head_lse);
     assert_non_null(be->list_gather);
