@@ -52,7 +52,8 @@ static inline uint64_t fc_rng_prefix(uint64_t prefix, int32_t token) {
     return fc_rng_next(&prefix);
 }
 
-/* 52 bits k; the number is (k + 1/2) / 2^52, in (0,1) at both ends. The last word keeps it apart from fc_rng_uniform. */
+/* 52 bits k; the number is (k + 1/2) / 2^52, in (0,1) at both ends. The last word keeps it apart from
+ * fc_rng_uniform. */
 static inline uint64_t fc_rng_token_bits(uint64_t seed, uint64_t prefix, int32_t token) {
     const uint32_t counter[4] = {(uint32_t)prefix, (uint32_t)(prefix >> 32), (uint32_t)token, 1};
     const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};

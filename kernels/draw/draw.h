@@ -9,21 +9,21 @@
  *   5. typical-p: ids by | -log p - H | ascending, ties to the smaller id, the shortest prefix with mass >= p (1 = off)
  *   6. top-p: ids by p descending, ties to the smaller id, the shortest prefix with mass >= p (1 = off); over what 4-5 kept
  *   7. min-p: p >= min_p * largest p (0 = off)
- *   8. draw: tile t is ids 256t..256t+255. With m_t its largest logit, an id weighs exp(l - m_t), a filtered one exactly
- *      0; s_t is the sum by a fixed pairwise tree in f32, from this tile alone. With max the largest m_t, tiles fold left
- *      in double: total = sum of s_t * exp(m_t - max). target = u * total; the first tile whose running total exceeds the
- *      target holds the id; what is left of the target, divided by the tile's exp(m_t - max), descends the tree (left when
- *      target < left sum). An id of weight 0 is never drawn
+ *   8. draw: tile t is ids 256t..256t+255. With m_t its largest logit, an id weighs exp(l - m_t), a filtered one
+ *      exactly 0; s_t is the sum by a fixed pairwise tree in f32, from this tile alone. With max the largest m_t, tiles
+ *      fold left in double: total = sum of s_t * exp(m_t - max). target = u * total; the first tile whose running total
+ *      exceeds the target holds the id; what is left of the target, divided by the tile's exp(m_t - max), descends the
+ *      tree (left when target < left sum). An id of weight 0 is never drawn
  * logprob of the drawn id: under the softmax of the untouched row (no bias, penalty, temperature or filter), as in
  * kernels/logprob.
  *
- * A list row (n_ids > 0) has its logits as a list of rising ids and their values: it means the row of V whose other ids are
- * -inf, token and logprob have that row's bits, and the work goes with n_ids. So logprob is under the list's own softmax;
- * bias and penalties on ids that are not listed do nothing.
+ * A list row (n_ids > 0) has its logits as a list of rising ids and their values: it means the row of V whose other ids
+ * are -inf, token and logprob have that row's bits, and the work goes with n_ids. So logprob is under the list's own
+ * softmax; bias and penalties on ids that are not listed do nothing.
  *
  * shapes  logits [R,V] (read only), rows [n_rows], members [M], token, logprob [M]
- * needs   every row keeps at least one id of finite logit, else FC_ERR_ARG names the row; NaN logits: FC_ERR_ARG; ids of a
- *         list rise, 0 <= id < V
+ * needs   every row keeps at least one id of finite logit, else FC_ERR_ARG names the row; NaN logits: FC_ERR_ARG; ids
+ *         of a list rise, 0 <= id < V
  * error   ids: exact given the weights; logprob as kernels/logprob. draw_ref.c computes weights in double: it may choose
  *         a neighbouring id only when u lies within 1e-5 of a boundary of the cumulative distribution
  * source  Holtzman et al. 2020 (top-p); Meister et al. 2023 (typical); Nguyen et al. 2024 (min-p); Keskar et al. 2019

@@ -41,7 +41,8 @@ static bool has_changes(const fc_draw_row *r) {
     return r->n_bias > 0 || (r->n_seen > 0 && (r->repetition != 1.0f || r->presence != 0.0f || r->frequency != 0.0f));
 }
 
-/* The logit of an id in x, which holds a whole row (list_id NULL) or a list's values; NULL: the list does not have it. */
+/* The logit of an id in x, which holds a whole row (list_id NULL) or a list's values; NULL: the list does not have
+ * it. */
 static float *logit_of(float *x, const int32_t *list_id, int n, int32_t id) {
     int i = list_id ? fc_list_find(list_id, n, id) : id;
     return i < 0 ? NULL : x + i;

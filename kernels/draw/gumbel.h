@@ -1,20 +1,21 @@
-/* gumbel - perturbed log-probs for draws without replacement: the k largest leaves of a tree are k draws without replacement
+/* gumbel - perturbed log-probs: the k largest leaves of a tree are k draws without replacement
  *
  * A node is a prefix of tokens with log-prob `lp` and perturbed log-prob `G`; for each next token i with log-prob lp_i:
  *   phi_i = lp + lp_i;  g_i = phi_i - log(-log(u_i)), u_i = the uniform number of (seed, prefix, i): engine/base/rng.h
  *   Z = largest g_i;  g~_i = -log(exp(-G) - exp(-Z) + exp(-g_i)): g_i given that the largest of them is G
- * worked out as v = G - g_i + log(1 - exp(g_i - Z)), g~_i = G - max(0, v) - log(1 + exp(-|v|)), which does not overflow.
- * The largest g~ is G itself, and no other is above it. At the root lp = G = 0.
+ * worked out as v = G - g_i + log(1 - exp(g_i - Z)), g~_i = G - max(0, v) - log(1 + exp(-|v|)), which does not
+ * overflow. The largest g~ is G itself, and no other is above it. At the root lp = G = 0.
  *
  * gumbel_list  g~ of every listed id of each row, from given log-probs
  * gumbel_top   whole rows of logits, lp_i as logprob has them: the n ids of largest g~ (by g, ties to the smaller id)
  *
- * shapes  rows [n_rows]; lists as in kernels/logprob/list_logprob.h, g laid out as lp; logits [R,V], ids, g, lp_top [n_rows,n]
+ * shapes  rows [n_rows]; lists as in kernels/logprob/list_logprob.h, g laid out as lp; logits [R,V]; of
+ *         gumbel_top ids, g, lp [n_rows,n]
  * dtype   lp f32, all else f64
- * needs   lp and G of a row finite; n_ids >= 1, ids rise, 0 <= id < V; 1 <= n <= FC_TOP_LOGPROBS_MAX and <= V; a NaN or +inf
- *         among log-probs or logits, or nothing but -inf: FC_ERR_ARG names the row. An id of -inf has g~ = -inf
- * error   1e-9 absolute against gumbel_ref.c, which uses the short formula in long double, where |G - g~| < 30; gumbel_top as
- *         logprob besides
+ * needs   lp and G of a row finite; n_ids >= 1, ids rise, 0 <= id < V; 1 <= n <= FC_TOP_LOGPROBS_MAX and <= V; a NaN or
+ *         +inf among log-probs or logits, or nothing but -inf: FC_ERR_ARG names the row. An id of -inf has g~ = -inf
+ * error   1e-9 absolute against gumbel_ref.c, which uses the short formula in long double, where |G - g~| < 30;
+ *         gumbel_top as logprob besides
  * source  Kool, van Hoof, Welling, "Stochastic Beams and Where to Find Them", 2019 (appendix B.3 for the stable form)
  */
 #ifndef FC_KERNELS_GUMBEL_H

@@ -4,8 +4,9 @@
  *   lse[r] = log of the sum of exp(logit[r,:]);  lp[m] = logit[row[m], id[m]] - lse[row[m]]
  *
  * shapes  x [R,D], W [V,D] packed, of one tensor; row, id, lp [M]; lse [R]
- * dtype   logits as linear, softcap and logprob would have them one after another: the same bits, lp included. A tile of 256
- *         ids is computed for a few rows at a time and only its largest and its sum (logprob/tile.h) are kept; lse f64
+ * dtype   logits as linear, softcap and logprob would have them one after another: the same bits, lp included. A tile
+ *         of 256 ids is computed for a few rows at a time and only its largest and its sum (logprob/tile.h) are kept;
+ *         lse f64
  * needs   R >= 1, 0 <= id < V, rows not decreasing; a row with NaN or +inf, or -inf alone: FC_ERR_ARG names it
  * memory  workspace: for each row of a piece, x rounded and 8 bytes a tile; more rows than fit are done in pieces
  * bytes   W once for each 256 rows, x, lp

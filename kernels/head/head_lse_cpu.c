@@ -43,7 +43,8 @@ static int first_of(const int32_t *of, int n, int row) {
     return lo;
 }
 
-/* Logits of row's ids from .. from + n - 1: the tile's top and sum, and what was asked for, left in lp for the time being. */
+/* Logits of row's ids from .. from + n - 1: the tile's top and sum, and what was asked for, left in lp for the time
+ * being. */
 static void reduce(const work *w, int row, int tile, float *x, int n) {
     const fc_head_lse_args *a = w->a;
     size_t at = (size_t)(row - w->first) * (size_t)w->tiles + (size_t)tile;
@@ -55,8 +56,8 @@ static void reduce(const work *w, int row, int tile, float *x, int n) {
         if (a->id[m] >= from && a->id[m] - from < n) a->lp[m] = x[a->id[m] - from];
 }
 
-/* A unit is a tile of ids for all rows of the piece, some tiles of rows at a time: a pair of panels passes them while it is
- * in the first cache, and the next pair is on its way. */
+/* A unit is a tile of ids for all rows of the piece, some tiles of rows at a time: a pair of panels passes them while
+ * it is in the first cache, and the next pair is on its way. */
 static void tile_unit(void *arg, int tile, int thread) {
     const work *w = arg;
     int panel = tile * TILE_PANELS, end = panel + TILE_PANELS, all = w->rows.part->n_panels;

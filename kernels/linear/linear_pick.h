@@ -2,8 +2,8 @@
  *
  *   y[y + r * n_ids + i] = (W x[row + r])[ids[i]],  r = 0 .. n_rows-1, i = 0 .. n_ids-1, for each segment
  *
- * shapes  x [R,K], W [N,K] packed, of one tensor; segments [S], each some rows of x and some rising ids; y compact, laid out
- *         by the segments
+ * shapes  x [R,K], W [N,K] packed, of one tensor; segments [S], each some rows of x and some rising ids; y compact,
+ *         laid out by the segments
  * dtype   as linear; x is rounded once for each row of a segment
  * needs   0 <= ids < N, rising inside a segment; rows inside x. Segments may share ids and rows, not y
  * order   as linear: every output has the bits that fc_linear gives it, whatever else is picked
@@ -32,8 +32,8 @@ typedef struct {
     bool precise; /* as linear's */
 } fc_linear_pick_args;
 
-/* Workspace: fc_linear_workspace_cpu of as many rows as all segments have; with less, but with enough for one row, it works
- * in pieces, with the same bits. */
+/* Workspace: fc_linear_workspace_cpu of as many rows as all segments have; with less, but with enough for one row, it
+ * works in pieces, with the same bits. */
 fc_status fc_linear_pick_cpu(fc_stream s, const fc_linear_pick_args *a);
 fc_status fc_linear_pick_ref(fc_stream s, const fc_linear_pick_args *a);
 fc_cost fc_linear_pick_cost(const fc_linear_pick_args *a);

@@ -48,8 +48,8 @@ static piece next_piece(const work *w, piece p) {
     return piece_at(w, segment, 0, at);
 }
 
-/* Items are dealt out to units in equal runs; a job sees each piece with the part of [0, items of the piece) that is the
- * unit's. Units find their place by walking the pieces: there is no table to keep. */
+/* Items are dealt out to units in equal runs; a job sees each piece with the part of [0, items of the piece) that is
+ * the unit's. Units find their place by walking the pieces: there is no table to keep. */
 static void run_items(const work *w, int unit, int64_t (*items_of)(const piece *p),
                       void (*job)(const work *w, const piece *p, int from, int to)) {
     int64_t from = w->items * unit / w->units, to = w->items * (unit + 1) / w->units, before = 0;

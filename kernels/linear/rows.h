@@ -1,5 +1,6 @@
-/* rows - rows of x made ready for one tensor, and some of its outputs for them. For operators that want a few outputs of a
- * matrix, or all of them a piece at a time: each output has fc_linear's bits. Inner to kernels/linear and kernels/head.
+/* rows - rows of x made ready for one tensor, and some of its outputs for them. For operators that want a few outputs
+ * of a matrix, or all of them a piece at a time: each output has fc_linear's bits. Inner to kernels/linear and
+ * kernels/head.
  */
 #ifndef FC_KERNELS_LINEAR_ROWS_H
 #define FC_KERNELS_LINEAR_ROWS_H
@@ -34,8 +35,8 @@ void fc_linear_rows_prepare(const fc_linear_rows *r, fc_linear_row_tile t);
 
 /* Outputs of 1..FC_TILE_PANELS panels from `panel` on, y [t.n, y_stride] at the first panel's first output; returns how
  * many outputs there are. next: the panels that will be wanted after these, or NULL. */
-int fc_linear_rows_multiply(const fc_linear_rows *r, fc_linear_row_tile t, int panel, int panels, float *y, size_t y_stride,
-                            const unsigned char *next);
+int fc_linear_rows_multiply(const fc_linear_rows *r, fc_linear_row_tile t, int panel, int panels, float *y,
+                            size_t y_stride, const unsigned char *next);
 
 static inline const unsigned char *fc_linear_panel(const fc_linear_rows *r, int panel) {
     return r->part->panels + (size_t)panel * r->part->panel_bytes;

@@ -10,8 +10,8 @@ static float list_max(const float *v, int n) {
     return bad ? NAN : m;
 }
 
-/* The tree over 256 places of which only n hold something: x + 0 is x, so a step adds those neighbours alone that are both
- * there. place rises; both arrays are used up. */
+/* The tree over 256 places of which only n hold something: x + 0 is x, so a step adds those neighbours alone that are
+ * both there. place rises; both arrays are used up. */
 static float sparse_tree(uint8_t *place, float *w, int n) {
     while (n > 1) {
         int k = 0;

@@ -1,7 +1,7 @@
 /* list - a row of logits given by some of its ids, in rising order: the row whose other ids are -inf.
  *
- * Its tiles are those of tile.h that hold an id of the list, its ids in their own places; so its sums have the bits of the
- * whole row's, and the work goes with the length of the list. Inner to kernels/logprob and kernels/draw.
+ * Its tiles are those of tile.h that hold an id of the list, its ids in their own places; so its sums have the bits of
+ * the whole row's, and the work goes with the length of the list. Inner to kernels/logprob and kernels/draw.
  */
 #ifndef FC_KERNELS_LIST_H
 #define FC_KERNELS_LIST_H
@@ -14,13 +14,13 @@ typedef struct {
     int n;
 } fc_id_list;
 
-/* The k-th tile that the list touches is tile[k], with its top and sum; returns how many there are. The arrays must hold
- * as many as min(n, tiles of the vocabulary). */
+/* The k-th tile that the list touches is tile[k], with its top and sum; returns how many there are. The arrays must
+ * hold as many as min(n, tiles of the vocabulary). */
 int fc_list_tiles(const fc_tile_ops *ops, const fc_id_list *l, float scale, int32_t *tile, float *top, float *sum);
 
 /* As fc_tiles_lse; n_tiles: how many the list touches. */
-fc_row_state fc_list_lse(const fc_tile_ops *ops, const fc_id_list *l, int32_t *tile, float *top, float *sum, int *n_tiles,
-                         fc_row_lse *out);
+fc_row_state fc_list_lse(const fc_tile_ops *ops, const fc_id_list *l, int32_t *tile, float *top, float *sum,
+                         int *n_tiles, fc_row_lse *out);
 
 /* First place of the list at or past an id. */
 static inline int fc_list_from(const int32_t *id, int n, int from) {

@@ -4,9 +4,9 @@
  * top_logprobs the n largest of each row, ties by smaller id, ids [R,n], lp [R,n]
  *
  * shapes  logits [R,V], row, id, lp [M]
- * dtype   f32; in the draw's tiles of 256 ids (draw.h, step 8): m_t = largest of the tile, s_t = sum of exp(l - m_t) by a
- *         fixed pairwise tree; lse = max + log(sum of s_t * exp(m_t - max)), tiles folded left in double. So draw and score
- *         agree on one number, and a tile's m_t and s_t come from one reading, whatever the other tiles hold
+ * dtype   f32; in the draw's tiles of 256 ids (draw.h, step 8): m_t = largest of the tile, s_t = sum of exp(l - m_t) by
+ *         a fixed pairwise tree; lse = max + log(sum of s_t * exp(m_t - max)), tiles folded left in double. So draw and
+ *         score agree on one number, and a tile's m_t and s_t come from one reading, whatever the other tiles hold
  * needs   R >= 1, V >= 1, 0 <= id < V, 1 <= n <= FC_TOP_LOGPROBS_MAX and <= V
  * error   2e-6 + 2e-6 * |lp| against logprob_ref.c
  */

@@ -2,8 +2,8 @@
  *
  * A tile is summed from scratch, whatever the other tiles hold, so that a row can be read once and in any order:
  *   top[t] = largest of the tile; weight = exp((x - top[t]) * scale), an id of -inf weighs exactly 0
- *   sum[t] = pairwise tree in f32 over its 256 places, ids past V weighing 0: neighbours first, (0+1) + (2+3), ..., the two
- *            halves last, so that every node stands for ids in a row; 0 for a tile of nothing but -inf
+ *   sum[t] = pairwise tree in f32 over its 256 places, ids past V weighing 0: neighbours first, (0+1) + (2+3), ..., the
+ *            two halves last, so that every node stands for ids in a row; 0 for a tile of nothing but -inf
  * The row: max = largest top; total = left fold in double, in the order of tiles, of sum[t] * factor[t],
  * factor[t] = exp((top[t] - max) * scale) in double. At scale 1, lse = max + log(total).
  * A tile that weighs nothing adds exact zero, so it may as well be left out. Every level gives the same bits.

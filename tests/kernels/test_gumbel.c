@@ -1,5 +1,5 @@
-/* Draws without replacement: the conditional form against the short formula, frequencies of ordered pairs on one list and on a
- * tree against exact ones, the best of whole rows, errors. */
+/* Draws without replacement: the conditional form against the short formula, frequencies of ordered pairs on one list
+ * and on a tree against exact ones, the best of whole rows, errors. */
 #include "kernels/draw/gumbel.h"
 
 #include "kernels/cpu/cpu.h"
@@ -114,8 +114,9 @@ static void pairs_come_as_without_replacement(void **state) {
     fc_cpu_stream_close(s);
 }
 
-/* Three nodes of three leaves each, perturbed from the root down: the two largest leaves are two draws without replacement
- * from all nine. This is what the conditional form is for: were a node's G not handed down, it would fail. */
+/* Three nodes of three leaves each, perturbed from the root down: the two largest leaves are two draws without
+ * replacement from all nine. This is what the conditional form is for: were a node's G not handed down, it would
+ * fail. */
 static void leaves_of_a_tree_come_as_without_replacement(void **state) {
     enum { B = 3, LEAVES = B * B };
     static const double p[B] = {0.6, 0.3, 0.1}, q[B][B] = {{0.5, 0.3, 0.2}, {0.1, 0.1, 0.8}, {0.3, 0.35, 0.35}};

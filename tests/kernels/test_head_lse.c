@@ -1,5 +1,5 @@
-/* The fused head: bits of linear, softcap and logprob one after another, for every weight type, level and cut; the reference;
- * broken rows by name. */
+/* The fused head: bits of linear, softcap and logprob one after another, for every weight type, level and cut; the
+ * reference; broken rows by name. */
 #include "kernels/head/head_lse.h"
 
 #include "engine/base/mem.h"
@@ -32,7 +32,8 @@ typedef struct {
     int n;
 } batch;
 
-/* Row 4 is asked for nothing; the first and the last id of the vocabulary and both sides of a tile's edge are asked for. */
+/* Row 4 is asked for nothing; the first and the last id of the vocabulary and both sides of a tile's edge are asked
+ * for. */
 static void make(batch *b, int V, int D) {
     static const int edges[] = {0, 255, 256, 511};
     *b = (batch){.x = must((size_t)R * (size_t)D, sizeof(float)), .logits = must((size_t)R * (size_t)V, sizeof(float))};

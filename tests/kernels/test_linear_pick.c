@@ -1,4 +1,5 @@
-/* Picked outputs: fc_linear's bits for every weight type, level, number of threads and workspace; the reference; errors. */
+/* Picked outputs: fc_linear's bits for every weight type, level, number of threads and workspace; the reference;
+ * errors. */
 #include "kernels/linear/linear_pick.h"
 
 #include "engine/base/mem.h"
@@ -21,8 +22,8 @@ typedef struct {
     int S, n_y;
 } plan;
 
-/* Rising ids, each with chance 1 / stride; shape 0: one segment of many rows; 1: a row each; 2: anything, with rows and ids
- * that several segments share and segments of nothing. */
+/* Rising ids, each with chance 1 / stride; shape 0: one segment of many rows; 1: a row each; 2: anything, with rows and
+ * ids that several segments share and segments of nothing. */
 static void make(plan *p, int shape) {
     int n = 0;
     *p = (plan){.S = shape == 0 ? 1 : shape == 1 ? R : S_MAX};

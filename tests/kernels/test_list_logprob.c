@@ -1,4 +1,5 @@
-/* Log-probs of lists: the reference, logprob's bits for the masked row, the number that draw reports; cutting lists out. */
+/* Log-probs of lists: the reference, logprob's bits for the masked row, the number that draw reports; cutting lists
+ * out. */
 #include "kernels/cpu/cpu.h"
 #include "kernels/draw/draw.h"
 #include "kernels/logprob/list.h"

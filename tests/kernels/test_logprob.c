@@ -61,7 +61,8 @@ static void logprob_meets_the_reference_with_the_same_bits(void **state) {
     }
 }
 
-/* A fused head keeps (top, sum) of each tile and sees no other tile. If this fails, its log-probs have bits of their own. */
+/* A fused head keeps (top, sum) of each tile and sees no other tile. If this fails, its log-probs have bits of their
+ * own. */
 static void a_tile_is_summed_from_itself_alone(void **state) {
     enum { V = 3000, TILES = 12 };
     float *x = logits_of(1, V, 3.0f, 21), top[TILES], sum[TILES], one_top, one_sum, scale[] = {1.0f, 0.4f, 3e38f};

@@ -1,4 +1,5 @@
-/* Rows moved by lists: every kind of list against the reference, what is not named stays, lists out of range by number. */
+/* Rows moved by lists: every kind of list against the reference, what is not named stays, lists out of range by
+ * number. */
 #include "kernels/rows/rows_copy.h"
 
 #include "kernels/cpu/cpu.h"
