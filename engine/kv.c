@@ -2,11 +2,15 @@
 
 #include "engine/base/mem.h"
 
+#include <string.h>
+
 typedef struct {
     int32_t *pages; /* [max_pages] */
     int len;
     bool used;
 } table;
+
+enum { HELD = 1, COPY_TO = 2 }; /* marks: the prefix index holds the page; a queued copy writes it */
 
 struct fc_kv {
     fc_backend *be;
@@ -14,6 +18,8 @@ struct fc_kv {
     size_t page_bytes;
     int max_tables, max_len, max_pages; /* max_pages: of one table */
     int32_t *refs;                      /* [n_pages] */
+    int32_t *copy_from;                 /* [n_pages] queued copies that read the page */
+    uint8_t *marks;                     /* [n_pages] */
     int32_t *free_pages;                /* stack */
     int n_free;
     table *tables;
@@ -23,6 +29,8 @@ struct fc_kv {
     int32_t *copies;     /* [3][max_copies]: src, dst, n */
     int32_t *dev_copies; /* the same on the backend */
     int n_copies, max_copies;
+    void (*watch)(void *index, int32_t page, bool read);
+    void *index;
 };
 
 fc_status fc_kv_open(fc_backend *be, const fc_kv_shape *shape, int max_tables, int max_len, fc_kv **out) {
@@ -44,6 +52,10 @@ fc_status fc_kv_open(fc_backend *be, const fc_kv_shape *shape, int max_tables, i
     FC_TRY_GOTO(st, be->alloc(be, bytes, "KV pool", &kv->store.base), fail);
     FC_TRY_GOTO(st, fc_alloc((size_t)shape->n_pages, sizeof *kv->refs, "KV page counts", &p), fail);
     kv->refs = p;
+    FC_TRY_GOTO(st, fc_alloc((size_t)shape->n_pages, sizeof *kv->copy_from, "KV page counts", &p), fail);
+    kv->copy_from = p;
+    FC_TRY_GOTO(st, fc_alloc((size_t)shape->n_pages, sizeof *kv->marks, "KV page marks", &p), fail);
+    kv->marks = p;
     FC_TRY_GOTO(st, fc_alloc((size_t)shape->n_pages, sizeof *kv->free_pages, "KV free list", &p), fail);
     kv->free_pages = p;
     FC_TRY_GOTO(st, fc_alloc((size_t)max_tables, sizeof *kv->tables, "KV tables", &p), fail);
@@ -79,6 +91,8 @@ void fc_kv_close(fc_kv *kv) {
     fc_free(kv->table_pages);
     fc_free(kv->tables);
     fc_free(kv->free_pages);
+    fc_free(kv->marks);
+    fc_free(kv->copy_from);
     fc_free(kv->refs);
     fc_free(kv);
 }
@@ -97,14 +111,80 @@ static table *table_of(const fc_kv *kv, int t) {
 int fc_kv_len(const fc_kv *kv, int t) { return table_of(kv, t)->len; }
 const int32_t *fc_kv_pages(const fc_kv *kv, int t) { return table_of(kv, t)->pages; }
 
+static int32_t page_of(const fc_kv *kv, int32_t page) {
+    FC_ASSERT(page >= 0 && page < kv->store.shape.n_pages);
+    return page;
+}
+
+bool fc_kv_held(const fc_kv *kv, int32_t page) { return kv->marks[page_of(kv, page)] & HELD; }
+bool fc_kv_copying(const fc_kv *kv, int32_t page) { return kv->copy_from[page_of(kv, page)] > 0; }
+int fc_kv_readers(const fc_kv *kv, int32_t page) { return kv->refs[page_of(kv, page)] - fc_kv_held(kv, page); }
+
+void fc_kv_watch(fc_kv *kv, void (*watch)(void *index, int32_t page, bool read), void *index) {
+    kv->watch = watch;
+    kv->index = index;
+}
+
 static int32_t page_take(fc_kv *kv) {
     int32_t page = kv->free_pages[--kv->n_free];
     kv->refs[page] = 1;
     return page;
 }
 
+static void page_free_if_unused(fc_kv *kv, int32_t page) {
+    if (kv->refs[page] == 0 && kv->copy_from[page] == 0) kv->free_pages[kv->n_free++] = page;
+}
+
+static void page_ref(fc_kv *kv, int32_t page) {
+    if (++kv->refs[page] == 2 && (kv->marks[page] & HELD) && kv->watch) kv->watch(kv->index, page, true);
+}
+
+/* Room for a copy from src. What one queued copy writes another cannot read in the same operator: it runs first. */
+static fc_status copy_room(fc_kv *kv, int32_t src) {
+    return kv->n_copies == kv->max_copies || (kv->marks[src] & COPY_TO) ? fc_kv_flush(kv) : FC_OK;
+}
+
+/* dst was on the free list, so no queued copy reads it: (1). */
+static void copy_queue(fc_kv *kv, int32_t src, int32_t dst, int n) {
+    int32_t *c = kv->copies + kv->n_copies++;
+    c[0] = src;
+    c[kv->max_copies] = dst;
+    c[2 * kv->max_copies] = n;
+    kv->copy_from[src]++;
+    kv->marks[dst] |= COPY_TO;
+}
+
+/* Copy i leaves the queue, having run or being forgotten; the last one takes its place. */
+static void copy_drop(fc_kv *kv, int i) {
+    int32_t *c = kv->copies + i, src = c[0];
+    kv->marks[c[kv->max_copies]] &= (uint8_t)~COPY_TO;
+    kv->n_copies--;
+    for (int k = 0; k < 3; k++) c[k * kv->max_copies] = kv->copies[k * kv->max_copies + kv->n_copies];
+    kv->copy_from[src]--;
+    page_free_if_unused(kv, src);
+}
+
 static void page_unref(fc_kv *kv, int32_t page) {
-    if (--kv->refs[page] == 0) kv->free_pages[kv->n_free++] = page;
+    if (--kv->refs[page] == 1 && (kv->marks[page] & HELD) && kv->watch) kv->watch(kv->index, page, false);
+    if (kv->refs[page] > 0) return;
+    if (kv->marks[page] & COPY_TO) { /* else the next owner's copy and this one would write the page together */
+        int i = 0;
+        while (kv->copies[kv->max_copies + i] != page) i++;
+        copy_drop(kv, i);
+    }
+    page_free_if_unused(kv, page);
+}
+
+void fc_kv_hold(fc_kv *kv, int32_t page) {
+    FC_ASSERT(!fc_kv_held(kv, page) && kv->refs[page] > 0);
+    kv->marks[page] |= HELD;
+    kv->refs[page]++;
+}
+
+void fc_kv_release(fc_kv *kv, int32_t page) {
+    FC_ASSERT(fc_kv_held(kv, page));
+    kv->marks[page] &= (uint8_t)~HELD;
+    page_unref(kv, page);
 }
 
 fc_status fc_kv_table_open(fc_kv *kv, int *out) {
@@ -117,19 +197,21 @@ fc_status fc_kv_table_open(fc_kv *kv, int *out) {
     return FC_OK;
 }
 
-fc_status fc_kv_fork(fc_kv *kv, int src, int *out) {
+fc_status fc_kv_fork_at(fc_kv *kv, int src, int len, int *out) {
     const table *s = table_of(kv, src);
-    int n = fc_kv_pages_for(s->len, kv->store.shape.P);
     int t = -1;
+    if (len < 0 || len > s->len) return FC_FAIL(FC_ERR_ARG, "KV pool: a fork at %d of %d tokens", len, s->len);
     FC_TRY(fc_kv_table_open(kv, &t));
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < fc_kv_pages_for(len, kv->store.shape.P); i++) {
         kv->tables[t].pages[i] = s->pages[i];
-        kv->refs[s->pages[i]]++;
+        page_ref(kv, s->pages[i]);
     }
-    kv->tables[t].len = s->len;
+    kv->tables[t].len = len;
     *out = t;
     return FC_OK;
 }
+
+fc_status fc_kv_fork(fc_kv *kv, int src, int *out) { return fc_kv_fork_at(kv, src, table_of(kv, src)->len, out); }
 
 void fc_kv_table_close(fc_kv *kv, int t) {
     table *b = table_of(kv, t);
@@ -162,16 +244,45 @@ fc_status fc_kv_append(fc_kv *kv, int t, int n) {
                        kv->store.shape.n_pages);
     if (n <= 0) return FC_OK;
     if (must_copy(kv, b)) {
-        int32_t old = b->pages[have - 1], *c = kv->copies;
-        if (kv->n_copies == kv->max_copies) FC_TRY(fc_kv_flush(kv));
+        int32_t old = b->pages[have - 1];
+        FC_TRY(copy_room(kv, old));
         b->pages[have - 1] = page_take(kv);
-        page_unref(kv, old); /* refs > 1: another table still holds it, so nobody can take it before the flush */
-        c[kv->n_copies] = old;
-        c[kv->max_copies + kv->n_copies] = b->pages[have - 1];
-        c[2 * kv->max_copies + kv->n_copies] = b->len % P;
-        kv->n_copies++;
+        copy_queue(kv, old, b->pages[have - 1], b->len % P);
+        page_unref(kv, old);
     }
     for (int i = have; i < fc_kv_pages_for(b->len + n, P); i++) b->pages[i] = page_take(kv);
+    b->len += n;
+    return FC_OK;
+}
+
+/* Whole pages, and room for n more tokens behind them. */
+static fc_status adopt_room(const fc_kv *kv, const table *b, int n) {
+    FC_ASSERT(b->len % kv->store.shape.P == 0);
+    if (n > kv->max_len - b->len)
+        return FC_FAIL(FC_ERR_ARG, "KV pool: %d + %d tokens; a branch holds at most %d", b->len, n, kv->max_len);
+    return FC_OK;
+}
+
+fc_status fc_kv_adopt(fc_kv *kv, int t, int32_t page) {
+    table *b = table_of(kv, t);
+    int P = kv->store.shape.P;
+    FC_ASSERT(kv->refs[page_of(kv, page)] > 0);
+    FC_TRY(adopt_room(kv, b, P));
+    b->pages[b->len / P] = page;
+    b->len += P;
+    page_ref(kv, page);
+    return FC_OK;
+}
+
+fc_status fc_kv_adopt_part(fc_kv *kv, int t, int32_t page, int n) {
+    table *b = table_of(kv, t);
+    int P = kv->store.shape.P;
+    FC_ASSERT(kv->refs[page_of(kv, page)] > 0 && n > 0 && n < P);
+    FC_TRY(adopt_room(kv, b, n));
+    FC_TRY(copy_room(kv, page));
+    if (kv->n_free == 0) return FC_FAIL(FC_ERR_FULL, "KV pool: none of %d pages is free", kv->store.shape.n_pages);
+    b->pages[b->len / P] = page_take(kv);
+    copy_queue(kv, page, b->pages[b->len / P], n);
     b->len += n;
     return FC_OK;
 }
@@ -185,7 +296,27 @@ fc_status fc_kv_flush(fc_kv *kv) {
         be->stream,
         &(fc_kv_copy_args){
             .kv = &kv->store, .src = d, .dst = d + kv->max_copies, .n = d + 2 * kv->max_copies, .M = kv->n_copies}));
-    kv->n_copies = 0;
+    while (kv->n_copies) copy_drop(kv, kv->n_copies - 1);
+    return FC_OK;
+}
+
+/* (6), with the counts and marks that stand for it. left: [n_pages] zeroed. */
+static fc_status check_copies(const fc_kv *kv, int32_t *left) {
+    const int32_t *src = kv->copies, *dst = src + kv->max_copies;
+    for (int i = 0; i < kv->n_copies; i++) {
+        if (left[dst[i]] < 0 || !(kv->marks[dst[i]] & COPY_TO) || kv->refs[dst[i]] == 0)
+            return FC_FAIL(FC_ERR_INTERNAL, "kv (6): page %d, %d references, is to be copied to", dst[i],
+                           kv->refs[dst[i]]);
+        left[dst[i]] = -1;
+    }
+    for (int i = 0; i < kv->n_copies; i++) {
+        if (left[src[i]] < 0) return FC_FAIL(FC_ERR_INTERNAL, "kv (6): page %d is to be copied from and to", src[i]);
+        left[src[i]]++;
+    }
+    for (int i = 0; i < kv->store.shape.n_pages; i++)
+        if ((left[i] < 0) != ((kv->marks[i] & COPY_TO) != 0) || (left[i] >= 0 && left[i] != kv->copy_from[i]))
+            return FC_FAIL(FC_ERR_INTERNAL, "kv (6): page %d counts %d copies from it, mark %d; the queue says %d", i,
+                           kv->copy_from[i], kv->marks[i] & COPY_TO, left[i]);
     return FC_OK;
 }
 
@@ -196,6 +327,8 @@ fc_status fc_kv_check(const fc_kv *kv) {
     void *p;
     FC_TRY(fc_alloc((size_t)n, sizeof *seen, "KV check", &p));
     seen = p;
+    FC_TRY_GOTO(st, check_copies(kv, seen), done);
+    memset(seen, 0, (size_t)n * sizeof *seen);
     for (int t = 0; t < kv->max_tables; t++) {
         const table *b = &kv->tables[t];
         if (!b->used) continue;
@@ -208,17 +341,19 @@ fc_status fc_kv_check(const fc_kv *kv) {
         }
     }
     for (int i = 0; i < n; i++) {
-        used += kv->refs[i] > 0;
-        if (seen[i] != kv->refs[i]) {
-            st = FC_FAIL(FC_ERR_INTERNAL, "kv (2): page %d has %d references, %d tables list it", i, kv->refs[i],
-                         seen[i]);
+        bool held = fc_kv_held(kv, i);
+        used += kv->refs[i] > 0 || kv->copy_from[i] > 0;
+        if (seen[i] + held != kv->refs[i]) {
+            st = FC_FAIL(FC_ERR_INTERNAL, "kv (2): page %d has %d references, %d tables list it, the index holds %d", i,
+                         kv->refs[i], seen[i], held);
             goto done;
         }
     }
     for (int i = 0; i < kv->n_free; i++) {
         int32_t page = kv->free_pages[i];
-        if (kv->refs[page] != 0 || seen[page] < 0) {
-            st = FC_FAIL(FC_ERR_INTERNAL, "kv (1): page %d is on the free list, %d references", page, kv->refs[page]);
+        if (kv->refs[page] != 0 || kv->copy_from[page] != 0 || seen[page] < 0) {
+            st = FC_FAIL(FC_ERR_INTERNAL, "kv (1): page %d is on the free list, %d references, %d copies from it", page,
+                         kv->refs[page], kv->copy_from[page]);
             goto done;
         }
         seen[page] = -1; /* twice on the list is as bad */
