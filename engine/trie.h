@@ -44,8 +44,8 @@ typedef struct fc_trie {
     const int32_t *leaf;        /* [n_names] node of each name */
 } fc_trie;
 
-/* sizes [n], or NULL: names end in NUL. Everything is borrowed during open only. Errors are FC_ERR_ARG and name the name:
- * empty, without ids, the end token's id inside it, two with the same ids. Caller closes. */
+/* sizes [n], or NULL: names end in NUL. Everything is borrowed during open only. Errors are FC_ERR_ARG and name the
+ * name: empty, without ids, the end token's id inside it, two with the same ids. Caller closes. */
 fc_status fc_trie_open(const fc_tok *tok, const char *const *names, const size_t *sizes, size_t n, const char *before,
                        size_t before_size, int32_t end, fc_trie **out);
 void fc_trie_close(fc_trie *t); /* NULL is fine */
