@@ -19,6 +19,7 @@
 #include "kernels/linear/linear_pick.h"
 #include "kernels/logprob/list_logprob.h"
 #include "kernels/logprob/logprob.h"
+#include "kernels/lora/lora.h"
 #include "kernels/rmsnorm/rmsnorm.h"
 #include "kernels/rope_kv/rope_kv.h"
 #include "kernels/rows/rows_copy.h"
@@ -50,6 +51,7 @@ typedef struct fc_backend {
     fc_status (*rows_copy)(fc_stream s, const fc_rows_copy_args *a);
     fc_status (*linear)(fc_stream s, const fc_linear_args *a);
     fc_status (*linear_pick)(fc_stream s, const fc_linear_pick_args *a);
+    fc_status (*lora)(fc_stream s, const fc_lora_args *a);
     fc_status (*rope_table)(fc_stream s, const fc_rope_table_args *a);
     fc_status (*rope_kv)(fc_stream s, const fc_rope_kv_args *a);
     fc_status (*attn)(fc_stream s, const fc_attn_args *a);

@@ -96,6 +96,7 @@ fc_status fc_backend_open_cpu(fc_cpu_level level, int threads, const fc_op_limit
         .rows_copy = fc_rows_copy_cpu,
         .linear = fc_linear_cpu,
         .linear_pick = fc_linear_pick_cpu,
+        .lora = fc_lora_cpu,
         .rope_table = fc_rope_table_cpu,
         .rope_kv = fc_rope_kv_cpu,
         .attn = fc_attn_cpu,

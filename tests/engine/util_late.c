@@ -115,6 +115,7 @@ LATE_OPERATOR(rmsnorm, fc_rmsnorm_args)
 LATE_OPERATOR(rows_copy, fc_rows_copy_args)
 LATE_OPERATOR(linear, fc_linear_args)
 LATE_OPERATOR(linear_pick, fc_linear_pick_args)
+LATE_OPERATOR(lora, fc_lora_args)
 LATE_OPERATOR(rope_table, fc_rope_table_args)
 LATE_OPERATOR(rope_kv, fc_rope_kv_args)
 LATE_OPERATOR(attn, fc_attn_args)
@@ -159,6 +160,7 @@ fc_status late_backend_open(fc_cpu_level level, int threads, const fc_op_limits 
         .rows_copy = late_rows_copy,
         .linear = late_linear,
         .linear_pick = late_linear_pick,
+        .lora = late_lora,
         .rope_table = late_rope_table,
         .rope_kv = late_rope_kv,
         .attn = late_attn,

@@ -1,0 +1,31 @@
+#include <immintrin.h>
+#include <stdint.h>
+
+typedef __m512 vf;
+
+enum { V_LANES = 16 };
+#define V_ROWS   4
+#define V_RANKS  4
+#define V_RANKS1 8
+#define V_COLS   4
+#define V_COLS1  8
+
+static inline vf v_load(const float *p) { return _mm512_loadu_ps(p); }
+static inline vf v_load_bf16(const uint16_t *p) {
+    __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+static inline void v_store(float *p, vf x) { _mm512_storeu_ps(p, x); }
+static inline vf v_set1(float x) { return _mm512_set1_ps(x); }
+static inline vf v_add(vf a, vf b) { return _mm512_add_ps(a, b); }
+static inline vf v_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+static inline float v_hsum(vf x) {
+    __m256 a = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+    __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    b = _mm_add_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
+}
+
+#include "kernels/lora/lora_simd.h"
+
+const fc_lora_code fc_lora_code_avx512 = {shrink, expand};
