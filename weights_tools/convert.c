@@ -97,17 +97,11 @@ static fc_status write_metadata(const job *j) {
 
 /* ---- tensors ----------------------------------------------------------------------------------------------- */
 
-/* Rows of q and k (elements of their biases) in the order of the new file: within a head, dimensions i and i + R/2 that are
- * rotated together become neighbours. */
+/* Rows of q and k (elements of their biases) that change places: see fc_layout_pairs_row. */
 static bool reordered(const job *j, const char *name) {
     return j->file.rope_interleaved && !j->source->rope_interleaved &&
            (ends_with(name, ".attn_q.weight") || ends_with(name, ".attn_k.weight") || ends_with(name, ".attn_q.bias") ||
             ends_with(name, ".attn_k.bias"));
-}
-
-static int64_t source_row(const fc_model_config *c, int64_t r) {
-    int64_t e = r % c->E;
-    return e < c->rope_dim ? r - e + e % 2 * (c->rope_dim / 2) + e / 2 : r;
 }
 
 static fc_status write_vector(const job *j, const fc_layout_entry *e, const fc_tensor *t) {
@@ -118,7 +112,7 @@ static fc_status write_vector(const job *j, const fc_layout_entry *e, const fc_t
     }
     FC_TRY(fc_dequant_row(t->dtype, t->data, j->row, (size_t)e->K));
     for (int64_t i = 0; i < e->K; i++) {
-        float v = j->row[reorder ? source_row(j->source, i) : i];
+        float v = j->row[reorder ? fc_layout_pairs_row(j->source, i) : i];
         if (plus_one) v += 1.0f;
         if (!isfinite(v))
             return FC_FAIL(FC_ERR_FORMAT, "%s: tensor %s: element %lld is %g", fc_weights_path(j->in), t->file_name,
@@ -134,7 +128,7 @@ static fc_status write_matrix(const job *j, const fc_layout_entry *e, const fc_t
     bool reorder = reordered(j, e->name);
     FC_TRY(fc_dtype_row_bytes(type, K, &to));
     for (int64_t r = 0; r < e->N; r++) {
-        int64_t s = reorder ? source_row(j->source, r) : r;
+        int64_t s = reorder ? fc_layout_pairs_row(j->source, r) : r;
         const unsigned char *row = (const unsigned char *)t->data + (size_t)s * from;
         if (t->dtype == type) {
             FC_TRY(fc_gguf_write_data(j->w, row, to));

@@ -61,10 +61,15 @@ static uint64_t mix_tensor(uint64_t h, const fc_tensor *t) {
     return mix_bytes(h, p + t->bytes - SAMPLE, SAMPLE);
 }
 
-uint64_t fc_fingerprint(const fc_model_config *c, const fc_tensor *const *by_name, size_t n) {
-    uint64_t h = mix_config(0x66635F6D6F64656Cu, c);
+uint64_t fc_fingerprint_bytes(uint64_t h, const void *data, size_t n) { return mix_bytes(h, data, n); }
+
+uint64_t fc_fingerprint_tensors(uint64_t h, const fc_tensor *const *by_name, size_t n) {
     for (size_t i = 0; i < n; i++) h = mix_tensor(h, by_name[i]);
     h ^= h >> 32;
     h *= 0xD6E8FEB86659FD93u;
     return h ^ (h >> 32);
+}
+
+uint64_t fc_fingerprint(const fc_model_config *c, const fc_tensor *const *by_name, size_t n) {
+    return fc_fingerprint_tensors(mix_config(0x66635F6D6F64656Cu, c), by_name, n);
 }

@@ -8,5 +8,8 @@
  * them up to 16 KiB a tensor, else 64 even samples of 256 bytes with both ends. by_name is sorted, so that the order
  * in the file does not count. */
 uint64_t fc_fingerprint(const fc_model_config *c, const fc_tensor *const *by_name, size_t n);
+/* The same over tensors alone, and over bytes: for what belongs to a model. h goes in and comes out. */
+uint64_t fc_fingerprint_tensors(uint64_t h, const fc_tensor *const *by_name, size_t n);
+uint64_t fc_fingerprint_bytes(uint64_t h, const void *data, size_t n);
 
 #endif

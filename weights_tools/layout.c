@@ -79,3 +79,8 @@ void fc_layout_at(const fc_model_config *c, size_t i, fc_layout_entry *out) {
     out->K = items[i].K;
     out->vector = items[i].vector;
 }
+
+int64_t fc_layout_pairs_row(const fc_model_config *c, int64_t r) {
+    int64_t e = r % c->E;
+    return e < c->rope_dim ? r - e + e % 2 * (c->rope_dim / 2) + e / 2 : r;
+}

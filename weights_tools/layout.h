@@ -19,4 +19,8 @@ typedef struct {
 size_t fc_layout_count(const fc_model_config *c);
 void fc_layout_at(const fc_model_config *c, size_t i, fc_layout_entry *out); /* i < count */
 
+/* Row of q or k in Hugging Face's order that stands at row r where pairs (2i,2i+1) are rotated together: within a head,
+ * dimensions i and i + R/2 become neighbours. */
+int64_t fc_layout_pairs_row(const fc_model_config *c, int64_t r);
+
 #endif
