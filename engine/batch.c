@@ -29,7 +29,7 @@ fc_status fc_batch_open(fc_backend *be, fc_kv *kv, int max_rows, int max_seqs, i
     b.max_parts = max_rows * PARTS_PER_ROW > deepest ? max_rows * PARTS_PER_ROW : deepest;
     b.max_slots = (max_seqs * TILES_PER_CHAIN + tiles) * FC_ATTN_TILE;
     b.max_items = b.max_parts + max_seqs;
-    b.bytes = 8 * round64(rows * 4) + round64(seqs * pages * 4) + round64((size_t)b.max_slots * 4) +
+    b.bytes = 9 * round64(rows * 4) + round64(seqs * pages * 4) + round64((size_t)b.max_slots * 4) +
               round64((size_t)b.max_items * sizeof(fc_attn_item)) + 2 * round64((rows + 1) * 4) +
               round64((size_t)b.max_parts * 4);
     FC_TRY_GOTO(st, fc_alloc(rows, 4, "batch tokens", &p), fail);
@@ -52,6 +52,9 @@ fc_status fc_batch_open(fc_backend *be, fc_kv *kv, int max_rows, int max_seqs, i
     b.item_rows = p;
     FC_TRY_GOTO(st, fc_alloc(rows + 1, 4, "batch folds", &p), fail);
     b.fold_count = p;
+    FC_TRY_GOTO(st, fc_alloc(rows, 4, "batch adapters", &p), fail);
+    b.adapter = p;
+    memset(b.adapter, 0xff, rows * 4); /* -1 */
     FC_TRY_GOTO(st, fc_alloc(b.bytes, 1, "batch plan", &p), fail);
     b.host = p;
     FC_TRY_GOTO(st, be->alloc(be, b.bytes, "batch plan", &p), fail);
@@ -67,6 +70,7 @@ void fc_batch_close(fc_batch *b) {
     if (!b->be) return;
     b->be->free(b->be, b->device);
     fc_free(b->host);
+    fc_free(b->adapter);
     fc_free(b->fold_count);
     fc_free(b->item_rows);
     fc_free(b->order);
@@ -80,7 +84,15 @@ void fc_batch_close(fc_batch *b) {
     memset(b, 0, sizeof *b);
 }
 
-void fc_batch_reset(fc_batch *b) { b->T = b->n_seqs = b->n_outs = b->n_slots = b->chain_parts = 0; }
+void fc_batch_reset(fc_batch *b) {
+    for (int t = 0; t < b->T; t++) b->adapter[t] = -1;
+    b->T = b->n_seqs = b->n_outs = b->n_slots = b->chain_parts = 0;
+}
+
+void fc_batch_adapter(fc_batch *b, int first_row, int n, int adapter) {
+    FC_ASSERT(first_row >= 0 && n >= 0 && first_row + n <= b->T && adapter >= 0 && adapter < FC_MAX_ADAPTERS);
+    for (int t = first_row; t < first_row + n; t++) b->adapter[t] = adapter;
+}
 
 int fc_batch_add(fc_batch *b, int table, const int32_t *ids, int n) {
     int first = b->T, len = fc_kv_len(b->kv, table);
@@ -308,6 +320,23 @@ static void put_folds(fc_batch *b, size_t *used) {
     b->n_fold_slots = at;
 }
 
+/* Rows by adapter, so that an adapter's weights are read once for all of its rows. */
+static void put_adapters(fc_batch *b, size_t *used) {
+    int count[FC_MAX_ADAPTERS] = {0}, n = 0;
+    const void *dev;
+    int32_t *rows = stage(b, used, (size_t)b->T * 4, &dev);
+    b->dev.lora_rows = dev;
+    b->n_lora = 0;
+    for (int t = 0; t < b->T; t++)
+        if (b->adapter[t] >= 0) count[b->adapter[t]]++;
+    for (int a = 0; a < FC_MAX_ADAPTERS; a++) {
+        if (!count[a]) continue;
+        b->lora[b->n_lora++] = (fc_batch_lora){.adapter = a, .first = n, .n_rows = count[a]};
+        for (int t = 0; t < b->T; t++)
+            if (b->adapter[t] == a) rows[n++] = t;
+    }
+}
+
 fc_status fc_batch_plan(fc_batch *b) {
     int P = fc_kv_store(b->kv)->shape.P, n_pages = 0, k = 0;
     size_t used = 0, T = (size_t)b->T;
@@ -352,5 +381,6 @@ fc_status fc_batch_plan(fc_batch *b) {
     put_list(b, &used, b->outs, (size_t)b->n_outs * 4, &dev);
     b->dev.outs = dev;
     put_folds(b, &used);
+    put_adapters(b, &used);
     return b->be->upload(b->be, b->device, b->host, used);
 }

@@ -8,6 +8,8 @@
  *
  *   reset -> add*, add_chain* -> plan -> forward (reads dev) -> reset
  *
+ * Adapters: a row belongs to none until fc_batch_adapter says otherwise; plan() lists the rows of each together.
+ *
  * Sharing: sequences and chains whose tables begin with the same pages are found by sorting the tables; what they share
  * is read by one item for all their rows. A chain's table counts up to the last whole tile of its prompt; its tiles
  * from there on are gathered slot by slot, for that chain alone. Where items are cut, and where K and V lie, never
@@ -38,6 +40,13 @@ typedef struct {
     int n;
 } fc_batch_chain;
 
+enum { FC_MAX_ADAPTERS = 64 }; /* of one model */
+
+typedef struct {
+    int adapter;       /* index in the model's table */
+    int first, n_rows; /* stretch of dev.lora_rows */
+} fc_batch_lora;
+
 /* The uploaded lists. Backend buffers. */
 typedef struct {
     const int32_t *tokens, *pos, *page, *slot; /* [T] */
@@ -45,6 +54,7 @@ typedef struct {
     const fc_attn_item *items;
     const int32_t *item_rows, *fold_row, *fold_off, *fold_slot;
     const int32_t *outs; /* [n_outs] rows whose final hidden state is wanted */
+    const int32_t *lora_rows; /* rows that have an adapter, by adapter, rising */
 } fc_batch_dev;
 
 typedef struct {
@@ -66,6 +76,10 @@ typedef struct {
     int max_items;
     int32_t *order, *item_rows, *fold_count; /* [max_seqs], [max_rows], [max_rows] host scratch */
 
+    int32_t *adapter;                    /* [max_rows] of each row, -1: none */
+    fc_batch_lora lora[FC_MAX_ADAPTERS]; /* after plan */
+    int n_lora;
+
     unsigned char *host, *device; /* [bytes] staging and its copy on the backend */
     size_t bytes;
     fc_batch_dev dev;
@@ -86,6 +100,8 @@ int fc_batch_add_chain(fc_batch *b, const fc_batch_chain *c);
  * takes gathered slots, of which 4 tiles a sequence and one chain of max_len are reserved, and partial states, 24 a
  * row: in a batch of its own one row always fits, and max_rows up to position 8192. */
 bool fc_batch_fits_chain(const fc_batch *b, int base, int first, int n);
+/* Rows first_row .. first_row+n-1, which were added, go through an adapter of the model (fc_model.adapters). */
+void fc_batch_adapter(fc_batch *b, int first_row, int n, int adapter);
 /* Wants the final hidden state of a row; returns its place among the outputs. Rows must be given in rising order. */
 int fc_batch_want(fc_batch *b, int row);
 fc_status fc_batch_plan(fc_batch *b);

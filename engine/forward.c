@@ -1,5 +1,6 @@
 #include "engine/forward.h"
 
+#include "engine/adapter.h"
 #include "engine/base/mem.h"
 
 #include <math.h>
@@ -35,6 +36,9 @@ fc_status fc_work_open(const fc_model *m, int max_rows, int max_parts, fc_work *
     FC_TRY_GOTO(st, take(be, T, (size_t)c->rope_dim, "rotary table", &w.cs[0]), fail);
     FC_TRY_GOTO(st, take(be, T, (size_t)c->rope_dim, "rotary table", &w.cs[1]), fail);
     FC_TRY_GOTO(st, take(be, (size_t)max_parts * H, E + 2, "partial attention states", &w.part), fail);
+    for (int i = 0; i < m->n_adapters; i++)
+        if (m->adapters[i]->rank > w.max_rank) w.max_rank = m->adapters[i]->rank;
+    if (w.max_rank) FC_TRY_GOTO(st, take(be, T, (size_t)w.max_rank, "adapters", &w.z), fail);
     FC_TRY_GOTO(st, take(be, T, D, "final hidden states", &w.out), fail);
     FC_TRY_GOTO(st, take(be, (size_t)w.max_logit_rows, (size_t)c->V, "logits", &w.logits), fail);
     *out = w;
@@ -49,6 +53,7 @@ void fc_work_close(fc_work *w) {
     if (!be) return;
     be->free(be, w->logits);
     be->free(be, w->out);
+    be->free(be, w->z);
     be->free(be, w->part);
     be->free(be, w->cs[1]);
     be->free(be, w->cs[0]);
@@ -61,6 +66,34 @@ void fc_work_close(fc_work *w) {
     memset(w, 0, sizeof *w);
 }
 
+/* A layer's matrices that adapters may change. */
+typedef enum { QKV, O, GATE_UP, DOWN } matrix;
+
+/* y [T,ldy] += what the rows' adapters add to the product of x [T,K] and a matrix of layer i. */
+static fc_status adapt(const fc_model *m, const fc_batch *b, fc_work *w, int i, matrix which, float *y, int ldy,
+                       const float *x) {
+    fc_lora_group groups[FC_MAX_ADAPTERS];
+    fc_lora_args a = {.y = y,
+                      .x = x,
+                      .z = w->z,
+                      .rows = b->dev.lora_rows,
+                      .groups = groups,
+                      .T = b->T,
+                      .ldy = ldy,
+                      .ldz = w->max_rank};
+    for (int g = 0; g < b->n_lora; g++) {
+        const fc_adapter_layer *l;
+        const fc_lora *lora;
+        FC_ASSERT(b->lora[g].adapter < m->n_adapters);
+        l = &m->adapters[b->lora[g].adapter]->layers[i];
+        lora = which == QKV ? &l->qkv : which == O ? &l->o : which == GATE_UP ? &l->gate_up : &l->down;
+        if (lora->R == 0) continue;
+        a.K = lora->K;
+        groups[a.n_groups++] = (fc_lora_group){.w = lora, .first = b->lora[g].first, .n_rows = b->lora[g].n_rows};
+    }
+    return a.n_groups ? m->be->lora(m->be->stream, &a) : FC_OK;
+}
+
 /* Matrix products of what a norm leaves (queries, keys and values, gate and up, the head) read it in 16 bits: there the
  * rounding to 8 costs most (bench/SPEED.md). Attention's and SwiGLU's outputs keep 8. */
 
@@ -69,9 +102,10 @@ static fc_status attention(const fc_model *m, const fc_batch *b, fc_work *w, int
     const fc_layer *l = &m->layers[i];
     fc_backend *be = m->be;
     fc_stream s = be->stream;
-    int T = b->T;
+    int T = b->T, ldq = (c->H + 2 * c->G) * c->E;
     FC_TRY(be->linear(
         s, &(fc_linear_args){.y = w->qkv, .x = w->x, .w = l->qkv, .bias = l->qkv_bias, .T = T, .precise = true}));
+    FC_TRY(adapt(m, b, w, i, QKV, w->qkv, ldq, w->x));
     FC_TRY(be->rope_kv(s, &(fc_rope_kv_args){.qkv = w->qkv,
                                              .cs = w->cs[l->local],
                                              .page = b->dev.page,
@@ -104,11 +138,12 @@ static fc_status attention(const fc_model *m, const fc_batch *b, fc_work *w, int
                                        .layer = i,
                                        .T = T,
                                        .H = c->H,
-                                       .ldq = (c->H + 2 * c->G) * c->E,
+                                       .ldq = ldq,
                                        .window = l->local ? c->window : 0,
                                        .scale = c->attn_scale,
                                        .soft_cap = c->attn_soft_cap}));
-    return be->linear(s, &(fc_linear_args){.y = w->x, .x = w->att, .w = l->o, .bias = l->o_bias, .T = T});
+    FC_TRY(be->linear(s, &(fc_linear_args){.y = w->x, .x = w->att, .w = l->o, .bias = l->o_bias, .T = T}));
+    return adapt(m, b, w, i, O, w->x, c->D, w->att);
 }
 
 static fc_status feed_forward(const fc_model *m, const fc_batch *b, fc_work *w, int i) {
@@ -117,12 +152,14 @@ static fc_status feed_forward(const fc_model *m, const fc_batch *b, fc_work *w, 
     fc_backend *be = m->be;
     fc_stream s = be->stream;
     FC_TRY(be->linear(s, &(fc_linear_args){.y = w->gate_up, .x = w->x, .w = l->gate_up, .T = b->T, .precise = true}));
+    FC_TRY(adapt(m, b, w, i, GATE_UP, w->gate_up, 2 * c->F, w->x));
     FC_TRY(be->glu(s, &(fc_glu_args){.y = w->hidden,
                                      .x = w->gate_up,
                                      .T = b->T,
                                      .F = c->F,
                                      .act = c->gelu_tanh ? FC_ACT_GELU_TANH : FC_ACT_SILU}));
-    return be->linear(s, &(fc_linear_args){.y = w->x, .x = w->hidden, .w = l->down, .T = b->T});
+    FC_TRY(be->linear(s, &(fc_linear_args){.y = w->x, .x = w->hidden, .w = l->down, .T = b->T}));
+    return adapt(m, b, w, i, DOWN, w->x, c->D, w->hidden);
 }
 
 /* y = norm(x), or with a residual: res += x first, y = norm(res). */

@@ -34,6 +34,8 @@ typedef struct {
     float *vectors; /* backend buffer of all vectors */
     size_t vectors_used, vectors_cap; /* floats */
     size_t bytes;   /* held on the backend */
+    const struct fc_adapter *const *adapters; /* [n_adapters] borrowed; set before the model's lane is opened */
+    int n_adapters;
 } fc_model;
 
 /* edit (or NULL) may change the configuration before anything is built from it: tests take features out. */

@@ -1,5 +1,6 @@
 #include "engine/probe.h"
 
+#include "engine/adapter.h"
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "engine/lane.h"
@@ -8,6 +9,8 @@ struct fc_probe {
     fc_weights *weights;
     fc_backend *be;
     fc_model *model;
+    fc_adapter *adapter;           /* or NULL */
+    const fc_adapter *adapters[1]; /* the model's table */
     fc_lane lane;
 };
 
@@ -33,6 +36,12 @@ fc_status fc_probe_open(const char *path, const fc_probe_options *o, fc_probe **
     fc_model_limits(fc_weights_config(p->weights), lane.max_rows, &limits);
     FC_TRY_GOTO(st, fc_backend_open_cpu(level, o->threads ? o->threads : fc_cpu_count(), &limits, &p->be), fail);
     FC_TRY_GOTO(st, fc_model_open(p->weights, p->be, o->edit, o->arg, &p->model), fail);
+    if (o->adapter) {
+        FC_TRY_GOTO(st, fc_adapter_open(p->model, o->adapter, &p->adapter), fail);
+        p->adapters[0] = p->adapter;
+        p->model->adapters = p->adapters;
+        p->model->n_adapters = 1;
+    }
     FC_TRY_GOTO(st, fc_lane_open(p->model, &lane, &p->lane), fail);
     *out = p;
     return FC_OK;
@@ -44,6 +53,7 @@ fail:
 void fc_probe_close(fc_probe *p) {
     if (!p) return;
     fc_lane_close(&p->lane);
+    fc_adapter_close(p->adapter);
     fc_model_close(p->model);
     fc_backend_close(p->be);
     fc_weights_close(p->weights);
@@ -69,6 +79,7 @@ static fc_status read_logits(fc_probe *p, int at, float *logits) {
 /* Feeds ids in chunks; logits [n,V] or NULL: then the last row alone is wanted and left in work.out. */
 static fc_status feed(fc_probe *p, int table, const int32_t *ids, int n, float *logits) {
     fc_lane *l = &p->lane;
+    int begins = p->adapter ? fc_adapter_begins(p->adapter, ids, n) : n;
     for (int at = 0; at < n;) {
         int T = n - at < l->batch.max_rows ? n - at : l->batch.max_rows;
         for (int i = at; i < at + T; i++)
@@ -77,6 +88,10 @@ static fc_status feed(fc_probe *p, int table, const int32_t *ids, int n, float *
         fc_batch_reset(&l->batch);
         FC_TRY(fc_kv_append(l->kv, table, T));
         fc_batch_add(&l->batch, table, ids + at, T);
+        if (begins < at + T) {
+            int first = begins > at ? begins - at : 0;
+            fc_batch_adapter(&l->batch, first, T - first, 0);
+        }
         for (int r = 0; r < T; r++)
             if (logits || at + r == n - 1) fc_batch_want(&l->batch, r);
         FC_TRY(fc_kv_flush(l->kv));
@@ -102,12 +117,12 @@ fc_status fc_probe_logits(fc_probe *p, const int32_t *ids, int n, float *logits)
 
 fc_status fc_probe_reward(fc_probe *p, const int32_t *ids, int n, float *score) {
     fc_lane *l = &p->lane;
-    if (!p->model->reward)
+    const fc_weight *reward = p->adapter && p->adapter->reward ? p->adapter->reward : p->model->reward;
+    if (!reward)
         return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: the model has no reward head (score.weight)",
                        fc_weights_path(p->weights));
     FC_TRY(fresh(p, ids, n, NULL));
-    FC_TRY(p->be->linear(p->be->stream,
-                         &(fc_linear_args){.y = l->work.logits, .x = l->work.out, .w = p->model->reward, .T = 1}));
+    FC_TRY(p->be->linear(p->be->stream, &(fc_linear_args){.y = l->work.logits, .x = l->work.out, .w = reward, .T = 1}));
     FC_TRY(p->be->download(p->be, score, l->work.logits, sizeof *score));
     return p->be->sync(p->be);
 }

@@ -17,6 +17,7 @@ typedef struct {
     int page_slots;      /* 0: 16 */
     int max_rows;        /* rows of one pass: longer sequences go in chunks; 0: 128 */
     int ctx;             /* positions; 0: 2048 */
+    const char *adapter; /* folder of a PEFT adapter that every sequence goes through, or NULL */
     void (*edit)(fc_model_config *c, void *arg); /* changes the configuration before the model is built; or NULL */
     void *arg;
 } fc_probe_options;
@@ -27,7 +28,7 @@ const fc_model_config *fc_probe_config(const fc_probe *p);
 
 /* logits [n,V], host: row i predicts the token after ids[i]. Each call starts from nothing. */
 fc_status fc_probe_logits(fc_probe *p, const int32_t *ids, int n, float *logits);
-/* Reward head on the last of n ids. FC_ERR_UNSUPPORTED without one. */
+/* Reward head (the adapter's, where it has one) on the last of n ids. FC_ERR_UNSUPPORTED without one. */
 fc_status fc_probe_reward(fc_probe *p, const int32_t *ids, int n, float *score);
 
 #endif
