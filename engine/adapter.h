@@ -30,8 +30,9 @@ typedef struct fc_adapter {
 fc_status fc_adapter_open(const fc_model *m, const char *path, fc_adapter **out);
 void fc_adapter_close(fc_adapter *a); /* NULL is fine */
 
-/* First of the n rows of a prompt that the adapter changes; all behind it, and all that is drawn, are changed too.
- * 0 for plain LoRA; the beginning of the last invocation for aLoRA, n when there is none; n for a head alone. */
+/* First of the n >= 1 rows of a prompt that the adapter changes; all behind it, and all that is drawn, are changed too.
+ * 0 for plain LoRA, the beginning of the last invocation for aLoRA. n: it changes no row, of what is drawn neither:
+ * aLoRA without its invocation, and a head alone. */
 int fc_adapter_begins(const fc_adapter *a, const int32_t *ids, int n);
 
 #endif

@@ -29,7 +29,7 @@ typedef enum {
 /* W + scale * B A. Both tensors are there or none. */
 typedef struct {
     const fc_tensor *a; /* [r,K] F32, F16 or BF16 */
-    const fc_tensor *b; /* [N,r] rows in Hugging Face's order: see fc_adapter_file_row */
+    const fc_tensor *b; /* [N,r] rows in Hugging Face's order: see fc_adapter_row */
     int r;
     float scale;
 } fc_adapter_pair;
