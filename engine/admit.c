@@ -1,38 +1,55 @@
-#include "engine/admit.h"
+/* admit - what a job needs of the KV pools, who is let in, and who must give way. */
+#include "engine/sched.h"
 
-/* Scoring takes the alignment prompt's table and at least one candidate's. */
-enum { SCORE_TABLES = 2 };
+#include "engine/base/os.h"
+
+/* A job is let in when its prompts fit and so many of its candidates find a page each. */
+enum { FIRST_PAGES = 8 };
+
+/* Pages and tables of one job at their worst, by role. */
+typedef struct {
+    int64_t draw_pages, score_pages;
+    int draw_tables, score_tables;
+} need;
 
 static int slots_of(const fc_lane *l) { return fc_kv_store(l->kv)->shape.P; }
 
 /* Ids that one candidate may have in the alignment tokenizer. Another tokenizer may need more than were drawn; four times
- * is promised, and a candidate that exceeds all of its request's pages is an error that says so. */
+ * is promised, and a candidate that exceeds the context is an error that says so. */
 static int64_t tail_ids(const fc_sched *s, const fc_job *j) {
     int64_t longest = 0;
-    if (j->max_tokens) longest = s->same_tokenizer ? j->max_tokens : 4 * (int64_t)j->max_tokens;
+    if (j->max_tokens) longest = s->o.same_tokenizer ? j->max_tokens : 4 * (int64_t)j->max_tokens;
     else
         for (int i = 0; i < j->n; i++)
             if (j->paths[i].n > longest) longest = j->paths[i].n;
     longest += j->n_suffix;
-    if (longest > s->lane[FC_ALIGNMENT]->ctx) longest = s->lane[FC_ALIGNMENT]->ctx;
+    if (longest > s->lane[FC_ALIGNMENT]->ctx - j->n_align) longest = s->lane[FC_ALIGNMENT]->ctx - j->n_align;
     return longest;
 }
 
 static int64_t pages_for(int64_t len, int P) { return (len + P - 1) / P; }
 
-fc_need fc_need_of(const fc_sched *s, const fc_job *j) {
-    fc_need n = {0};
+static need worst(const fc_sched *s, const fc_job *j) {
+    need n = {0};
+    bool alone = fc_sched_off(s, FC_OFF_FORK);
     if (j->max_tokens) {
         int P = slots_of(s->lane[FC_NOVELTY]);
-        n.draw_pages = j->n_prompt / P + (int64_t)j->n * pages_for(j->n_prompt % P + j->max_tokens, P);
-        n.draw_tables = j->n;
+        int64_t own = alone ? 0 : j->n_prompt / P; /* pages that all share */
+        n.draw_pages = own + (int64_t)j->n * pages_for(j->n_prompt - own * P + j->max_tokens, P) +
+                       (j->constraint == FC_CONSTRAINT_REJECT); /* the prompt's last page stays for redraws */
+        n.draw_tables = j->n + (j->constraint == FC_CONSTRAINT_REJECT); /* and the prompt's, for redraws */
     }
     if (j->score) {
-        int P = slots_of(s->lane[FC_ALIGNMENT]);
-        n.base_pages = pages_for(j->n_align, P);
-        n.tail_pages = pages_for(j->n_align % P + tail_ids(s, j), P);
-        if (n.tail_pages == 0) n.tail_pages = 1;
-        n.tails = j->n;
+        const fc_lane *l = s->lane[FC_ALIGNMENT];
+        int P = slots_of(l);
+        int64_t tail = tail_ids(s, j), nodes = (int64_t)j->n * tail;
+        if (fc_scoring_alone(s)) {
+            n.score_pages = pages_for(j->n_align + tail, P); /* one after another, if need be */
+            n.score_tables = 1;
+        } else {
+            n.score_pages = pages_for(j->n_align, P) + pages_for(nodes, P) + nodes / l->ctx;
+            n.score_tables = 1 + (int)(nodes / l->ctx + 1);
+        }
     }
     return n;
 }
@@ -50,58 +67,122 @@ static fc_status check_pages(const fc_lane *l, int64_t pages, const fc_job *j, c
 }
 
 fc_status fc_sched_can_run(const fc_sched *s, const fc_job *j) {
-    fc_need n = fc_need_of(s, j);
+    need n = worst(s, j);
     bool shared = fc_sched_shared(s);
-    int score = j->score ? SCORE_TABLES : 0, tables = n.draw_tables + (shared ? score : 0);
-    if (tables < score) tables = score;
-    if (tables > s->max_branches)
+    int tables = shared ? n.draw_tables + n.score_tables : n.draw_tables;
+    if (!shared && n.score_tables > tables) tables = n.score_tables;
+    if (tables > s->o.max_branches)
         return FC_FAIL(FC_ERR_ARG, "request: n = %d needs %d branches; max_branches is %d", j->n, tables,
-                       s->max_branches);
-    if (shared) return check_pages(s->lane[0], n.draw_pages + n.base_pages + n.tail_pages, j, "drawing and scoring");
+                       s->o.max_branches);
+    if (shared) return check_pages(s->lane[0], n.draw_pages + n.score_pages, j, "drawing and scoring");
     FC_TRY(check_pages(s->lane[FC_NOVELTY], n.draw_pages, j, "drawing"));
-    return j->score ? check_pages(s->lane[FC_ALIGNMENT], n.base_pages + n.tail_pages, j, "scoring") : FC_OK;
+    return j->score ? check_pages(s->lane[FC_ALIGNMENT], n.score_pages, j, "scoring") : FC_OK;
 }
 
-bool fc_admit_try(fc_sched *s, fc_job *j) {
-    fc_need n = fc_need_of(s, j);
-    int a = fc_sched_list(s, FC_ALIGNMENT), slot = 0;
-    int64_t free_pages[2], free_tables[2], tail_pages;
-    for (int i = 0; i < 2; i++) {
-        free_pages[i] = s->lane[i] ? fc_kv_pages_total(s->lane[i]->kv) - s->reserved_pages[i] : 0;
-        free_tables[i] = s->max_branches - s->reserved_tables[i];
+/* ---- admission ---- */
+
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* Pages that a job takes soon: its prompts, what is to be replayed, and a page each for its first candidates. */
+static need soon(const fc_sched *s, const fc_job *j) {
+    need all = worst(s, j), n = all;
+    if (j->n_open > 0) {
+        int P = slots_of(s->lane[FC_NOVELTY]);
+        int64_t longest = 0, first = least(j->n_open, FIRST_PAGES);
+        for (int g = j->idle; g >= 0; g = j->group_next[g])
+            if (j->paths[g].n > longest) longest = j->paths[g].n;
+        if (fc_sched_off(s, FC_OFF_FORK)) first *= pages_for(j->n_prompt + longest, P);
+        n.draw_pages = least(all.draw_pages, pages_for(j->n_prompt + longest, P) + first);
     }
-    if (n.draw_pages > free_pages[0] || n.draw_tables > free_tables[0]) return false;
-    free_pages[0] -= n.draw_pages;
-    free_tables[0] -= n.draw_tables;
-    if (j->score) {
-        if (n.base_pages + n.tail_pages > free_pages[a] || free_tables[a] < SCORE_TABLES) return false;
-        while (slot < s->max_jobs && s->slots[slot]) slot++;
-        if (slot == s->max_jobs) return false;
-        s->slots[slot] = true;
-        j->slot = slot;
-        tail_pages = n.tails * n.tail_pages;
-        if (tail_pages > free_pages[a] - n.base_pages) tail_pages = free_pages[a] - n.base_pages;
-        j->tail_pages = (int)tail_pages;
-        j->tail_tables = n.tails < free_tables[a] - 1 ? n.tails : (int)free_tables[a] - 1;
-        j->reserved_pages[FC_ALIGNMENT] = (int)n.base_pages + j->tail_pages;
-        j->reserved_tables[FC_ALIGNMENT] = 1 + j->tail_tables;
-        s->reserved_pages[a] += j->reserved_pages[FC_ALIGNMENT];
-        s->reserved_tables[a] += j->reserved_tables[FC_ALIGNMENT];
+    if (j->score) n.score_pages = least(all.score_pages, pages_for(j->n_align, slots_of(s->lane[FC_ALIGNMENT])) + 1);
+    return n;
+}
+
+static bool try_admit(fc_sched *s, fc_job *j) {
+    need n = soon(s, j);
+    int a = fc_sched_list(s, FC_ALIGNMENT);
+    int64_t pages[2] = {0}, tables[2] = {0};
+    pages[0] = n.draw_pages;
+    tables[0] = n.draw_tables;
+    pages[a] += n.score_pages;
+    tables[a] += n.score_tables;
+    for (int list = 0; list < 2; list++) {
+        if (!s->lane[list] || (list == 1 && fc_sched_shared(s))) continue;
+        if (tables[list] > s->o.max_branches - s->reserved_tables[list]) return false;
+        if (pages[list] > fc_cache_pages(s, list)) return false;
     }
-    j->reserved_pages[FC_NOVELTY] = (int)n.draw_pages;
+    if (fc_scoring_alone(s) && j->score) { /* as many at once as there are tables */
+        int64_t more = least(j->n - 1, s->o.max_branches - s->reserved_tables[a] - tables[a]);
+        n.score_tables += (int)more;
+    }
     j->reserved_tables[FC_NOVELTY] = n.draw_tables;
-    s->reserved_pages[0] += (int)n.draw_pages;
+    j->reserved_tables[FC_ALIGNMENT] = n.score_tables;
     s->reserved_tables[0] += n.draw_tables;
+    s->reserved_tables[a] += n.score_tables;
     return true;
 }
 
-void fc_admit_release(fc_sched *s, fc_job *j) {
+static void release(fc_sched *s, fc_job *j) {
     for (int role = 0; role < 2; role++) {
-        int list = fc_sched_list(s, (fc_role)role);
-        s->reserved_pages[list] -= j->reserved_pages[role];
-        s->reserved_tables[list] -= j->reserved_tables[role];
-        j->reserved_pages[role] = j->reserved_tables[role] = 0;
+        s->reserved_tables[fc_sched_list(s, (fc_role)role)] -= j->reserved_tables[role];
+        j->reserved_tables[role] = 0;
     }
-    if (j->slot >= 0) s->slots[j->slot] = false;
-    j->slot = -1;
+}
+
+void fc_admit(fc_sched *s) {
+    while (s->waiting && try_admit(s, s->waiting)) { /* in order: a large request is not overtaken for ever */
+        fc_job *j = s->waiting;
+        fc_status st;
+        fc_jobs_remove(&s->waiting, j);
+        fc_jobs_insert(&s->running, j);
+        if (!j->clock.admit_ns) j->clock.admit_ns = fc_clock_ns();
+        st = fc_drawing_begin(s, j);
+        if (!st && j->score) st = fc_scoring_begin(s, j);
+        if (st) fc_job_fail(j, st);
+    }
+}
+
+/* ---- the way out ---- */
+
+void fc_admit_leave(fc_sched *s, fc_job *j) {
+    FC_ASSERT(j->n_flying == 0);
+    fc_drawing_idle(s, j);
+    fc_scoring_idle(s, j);
+    fc_branch_drop_all(s, j);
+    if (j->score) fc_tree_drop_kv(&j->tree, s->lane[FC_ALIGNMENT]->kv);
+    fc_cache_put_align(s, j);
+    if (j->align_table >= 0) fc_kv_table_close(s->lane[FC_ALIGNMENT]->kv, j->align_table);
+    if (j->prompt_table >= 0) fc_kv_table_close(s->lane[FC_NOVELTY]->kv, j->prompt_table);
+    j->align_table = j->prompt_table = -1;
+    j->pages[0] = j->pages[1] = 0;
+    release(s, j);
+    fc_jobs_remove(&s->running, j);
+}
+
+void fc_preempt(fc_sched *s, fc_job *j) {
+    fc_admit_leave(s, j);
+    fc_jobs_insert(&s->waiting, j);
+    s->stats.preemptions++;
+}
+
+/* The lowest in rank below j that holds pages of the pool and is in no batch. */
+static fc_job *victim_of(int list, const fc_job *j) {
+    fc_job *found = NULL;
+    for (fc_job *v = j->next; v; v = v->next) {
+        if (v->pages[list] > 0 && !v->in_batch && v->n_flying == 0) found = v;
+    }
+    return found;
+}
+
+bool fc_make_room(fc_sched *s, int list, const fc_job *j, int pages) {
+    const fc_kv *kv = s->lane[list]->kv;
+    for (;;) {
+        int missing = pages - fc_kv_pages_free(kv);
+        fc_job *v;
+        if (missing <= 0) return true;
+        if (s->prefix[list] && fc_prefix_evict(s->prefix[list], missing) > 0) continue;
+        v = victim_of(list, j);
+        if (!v) return false;
+        fc_preempt(s, v);
+    }
 }

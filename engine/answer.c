@@ -11,13 +11,6 @@ static double logprob_of(const fc_path *p) {
     return sum;
 }
 
-static int valid_name(const fc_job *j, const fc_path *p) {
-    if (j->n_names == 0) return -1;
-    for (size_t i = 0; i < j->n_names; i++)
-        if (j->name_sizes[i] == p->text.size && memcmp(j->names[i], fc_str_text(&p->text), p->text.size) == 0) return 1;
-    return 0;
-}
-
 static fc_candidate describe(const fc_job *j, int index, const fc_path *p) {
     bool given = p->finish == FC_FINISH_GIVEN;
     return (fc_candidate){
@@ -28,8 +21,9 @@ static fc_candidate describe(const fc_job *j, int index, const fc_path *p) {
         .n_tokens = (size_t)p->n_text,
         .score = p->score,
         .logprob = logprob_of(p),
+        .full_logprob = j->full_logprob ? p->full : NAN,
         .votes = p->votes,
-        .valid = valid_name(j, p),
+        .valid = j->names ? p->name >= 0 : -1,
         .finish = p->finish,
         .logprobs = p->logprobs,
         .n_logprobs = given ? 0 : (size_t)p->n,
@@ -61,9 +55,20 @@ static int by_logprob(const void *a, const void *b) {
     return x->index < y->index ? -1 : x->index > y->index;
 }
 
-static fc_confidence confidence_of(const fc_job *j, const fc_candidate *ranked, int distinct) {
+static double valid_mass(const fc_job *j) {
+    double sum = 0;
+    if (j->constraint == FC_CONSTRAINT_REJECT) return (double)j->n_valid_first / j->n;
+    if (!j->full_logprob) return NAN;
+    for (int k = 0; k < j->n_finished; k++) {
+        const fc_path *p = &j->paths[j->finished[k]];
+        sum += p->votes * exp(p->mass);
+    }
+    return sum / j->n;
+}
+
+static fc_confidence confidence_of(const fc_job *j, const fc_candidate *ranked, int distinct, double mass) {
     fc_confidence c = {
-        .logprob = ranked[0].logprob, .distinct = distinct, .n_used = j->n, .margin = NAN, .valid_mass = NAN};
+        .logprob = ranked[0].logprob, .distinct = distinct, .n_used = j->n, .margin = NAN, .valid_mass = mass};
     for (int i = 0; i < distinct; i++) {
         double share = (double)ranked[i].votes / j->n;
         c.entropy -= share * log(share);
@@ -72,6 +77,46 @@ static fc_confidence confidence_of(const fc_job *j, const fc_candidate *ranked, 
     c.vote_share = (double)ranked[0].votes / j->n;
     if (j->score && distinct > 1) c.margin = ranked[0].score - ranked[1].score;
     return c;
+}
+
+/* ---- distinct candidates ---- */
+
+/* A name is one candidate whatever path drew it; else ids tell. */
+static int compare(const fc_path *x, const fc_path *y) {
+    int c = x->name == y->name ? 0 : x->name < y->name ? -1 : 1;
+    if (c == 0 && x->name < 0) c = x->n == y->n ? 0 : x->n < y->n ? -1 : 1;
+    if (c == 0 && x->name < 0 && x->n) c = memcmp(x->ids, y->ids, (size_t)x->n * sizeof *x->ids);
+    return c;
+}
+
+static int by_identity(const void *a, const void *b) {
+    const fc_path *x = *(const fc_path *const *)a, *y = *(const fc_path *const *)b;
+    int c = compare(x, y);
+    return c ? c : x < y ? -1 : x > y; /* equal ones by index: they lie in one array */
+}
+
+/* Candidates that are the same although they were drawn apart (one name over two paths, or without coalescing) become one:
+ * that of the smallest index gets all votes, and same[] names it. *distinct of them come first in j->finished. */
+static fc_status merge(fc_job *j, int *same, int *distinct) {
+    fc_path **order;
+    int n = 0;
+    void *p;
+    FC_TRY(fc_arena_alloc(&j->arena, (size_t)j->n_finished, sizeof *order, &p));
+    order = p;
+    for (int i = 0; i < j->n_finished; i++) order[i] = &j->paths[j->finished[i]];
+    qsort(order, (size_t)j->n_finished, sizeof *order, by_identity);
+    for (int i = 0; i < j->n_finished; i++) {
+        int path = (int)(order[i] - j->paths), first = n ? j->finished[n - 1] : -1;
+        if (first >= 0 && compare(&j->paths[first], order[i]) == 0) {
+            j->paths[first].votes += order[i]->votes;
+            same[path] = first;
+        } else {
+            j->finished[n++] = path;
+            same[path] = path;
+        }
+    }
+    *distinct = n;
+    return FC_OK;
 }
 
 /* ---- accounting ---- */
@@ -110,10 +155,19 @@ static fc_timings_ms timings(const fc_job *j, double load_ms) {
 
 fc_status fc_answer_make(fc_job *j, double load_ms, const fc_result **out) {
     fc_candidate *ranked, *all;
+    fc_accounting rows = account(j);
     fc_result *r;
+    double mass;
     void *p;
-    int distinct = j->n_finished;
-    FC_ASSERT(distinct > 0);
+    int distinct, n_finished = j->n_finished, *same, *finished;
+    FC_ASSERT(n_finished > 0);
+    FC_TRY(fc_arena_alloc(&j->arena, (size_t)j->n, sizeof *same, &p));
+    same = p;
+    FC_TRY(fc_arena_alloc(&j->arena, (size_t)n_finished, sizeof *finished, &p));
+    finished = p;
+    memcpy(finished, j->finished, (size_t)n_finished * sizeof *finished);
+    mass = valid_mass(j); /* before candidates are merged away: each path has its own */
+    FC_TRY(merge(j, same, &distinct));
     FC_TRY(fc_arena_alloc(&j->arena, 1, sizeof *r, &p));
     r = p;
     FC_TRY(fc_arena_alloc(&j->arena, (size_t)distinct, sizeof *ranked, &p));
@@ -122,14 +176,15 @@ fc_status fc_answer_make(fc_job *j, double load_ms, const fc_result **out) {
     all = p;
     for (int i = 0; i < distinct; i++) ranked[i] = describe(j, j->finished[i], &j->paths[j->finished[i]]);
     qsort(ranked, (size_t)distinct, sizeof *ranked, j->score ? by_score : by_logprob);
-    for (int i = 0; i < distinct; i++) {
-        int path = ranked[i].index;
-        ranked[i].rank = i < j->keep ? i + 1 : 0;
-        if (ranked[i].finish == FC_FINISH_GIVEN) {
+    for (int i = 0; i < distinct; i++) ranked[i].rank = i < j->keep ? i + 1 : 0;
+    for (int i = 0; i < n_finished; i++) {
+        const fc_candidate *c = ranked;
+        while (c->index != same[finished[i]]) c++;
+        if (c->finish == FC_FINISH_GIVEN) {
             for (int k = 0; k < j->n; k++)
-                if (j->members[k] == path) all[k] = ranked[i];
+                if (j->members[k] == c->index) all[k] = *c;
         } else {
-            for (int m = path; m >= 0; m = j->members[m]) all[m] = ranked[i];
+            for (int m = finished[i]; m >= 0; m = j->members[m]) all[m] = *c;
         }
     }
     for (int i = 0; i < j->n; i++) all[i].index = i;
@@ -139,8 +194,8 @@ fc_status fc_answer_make(fc_job *j, double load_ms, const fc_result **out) {
         .n_all = j->n,
         .kept = ranked,
         .all = all,
-        .confidence = confidence_of(j, ranked, distinct),
-        .accounting = account(j),
+        .confidence = confidence_of(j, ranked, distinct, mass),
+        .accounting = rows,
         .timings = timings(j, load_ms),
         .scored = j->score,
         .prompt_tokens = (size_t)(j->max_tokens ? j->n_prompt : j->n_align),

@@ -19,14 +19,19 @@ static int item_end(int t0, int t1) {
     return end < t1 ? end : t1;
 }
 
+int fc_batch_parts(int max_rows, int max_len) {
+    int deepest = tiles_for(max_len) / FC_ATTN_RUN + FC_ATTN_RUN; /* items of one chain alone */
+    return max_rows * PARTS_PER_ROW > deepest ? max_rows * PARTS_PER_ROW : deepest;
+}
+
 fc_status fc_batch_open(fc_backend *be, fc_kv *kv, int max_rows, int max_seqs, int max_len, fc_batch *out) {
     fc_status st = FC_OK;
     fc_batch b = {.be = be, .kv = kv, .max_rows = max_rows, .max_seqs = max_seqs, .share = true};
     int P = fc_kv_store(kv)->shape.P;
     size_t rows = (size_t)max_rows, seqs = (size_t)max_seqs, pages = (size_t)fc_kv_pages_for(max_len, P);
     void *p;
-    int tiles = tiles_for(max_len), deepest = tiles / FC_ATTN_RUN + FC_ATTN_RUN; /* items of one chain alone */
-    b.max_parts = max_rows * PARTS_PER_ROW > deepest ? max_rows * PARTS_PER_ROW : deepest;
+    int tiles = tiles_for(max_len);
+    b.max_parts = fc_batch_parts(max_rows, max_len);
     b.max_slots = (max_seqs * TILES_PER_CHAIN + tiles) * FC_ATTN_TILE;
     b.max_items = b.max_parts + max_seqs;
     b.bytes = 9 * round64(rows * 4) + round64(seqs * pages * 4) + round64((size_t)b.max_slots * 4) +

@@ -85,6 +85,8 @@ typedef struct {
     fc_batch_dev dev;
 } fc_batch;
 
+/* Partial attention states that a batch of so many rows may leave: fc_work_open reserves them. */
+int fc_batch_parts(int max_rows, int max_len);
 /* All memory now. max_len: positions of one table, and of a chain with its prompt. */
 fc_status fc_batch_open(fc_backend *be, fc_kv *kv, int max_rows, int max_seqs, int max_len, fc_batch *out);
 void fc_batch_close(fc_batch *b); /* zeroed and half-built are fine */

@@ -40,6 +40,8 @@ struct fc_engine {
     int n_cancels;
     uint64_t next_id;
     int unfinished, max_requests; /* accepted and not yet ended */
+    fc_names **names;             /* [n_names] registered sets, guarded by lock */
+    size_t n_names, names_cap;
     bool stop, draining;
     fc_events events;
     atomic_int pages_used;
@@ -84,7 +86,7 @@ static void count_used_pages(fc_engine *e) {
     int used = 0;
     for (int i = 0; i < (e->has_alignment && !e->shared ? 2 : 1); i++) {
         const fc_kv *kv = e->sched.lane[i]->kv;
-        used += fc_kv_pages_total(kv) - fc_kv_pages_free(kv);
+        used += fc_kv_pages_total(kv) - fc_cache_pages(&e->sched, i);
     }
     atomic_store(&e->pages_used, used);
 }
@@ -180,7 +182,7 @@ static fc_status pool_pages(const fc_engine_options *o, const fc_model_config *c
     return FC_OK;
 }
 
-static fc_status lane_options(const fc_engine_options *o, const fc_model_config *c, fc_dtype embed, int max_jobs,
+static fc_status lane_options(const fc_engine_options *o, const fc_model_config *c, fc_dtype embed, bool scores,
                               fc_lane_options *out) {
     const char *kv = o->kv_type ? o->kv_type : embed == FC_F32 ? "f32" : "bf16";
     *out = (fc_lane_options){
@@ -190,7 +192,7 @@ static fc_status lane_options(const fc_engine_options *o, const fc_model_config 
         .page_slots = o->page_slots ? o->page_slots : 16,
         .max_rows = o->max_rows ? o->max_rows : 512,
         .max_branches = o->max_branches ? o->max_branches : 1024,
-        .max_jobs = max_jobs,
+        .scores = scores,
     };
     FC_TRY(fc_kv_type_parse(kv, &out->kv_type));
     if (out->ctx > c->ctx)
@@ -209,7 +211,9 @@ static fc_status check_options(const fc_engine_options *o) {
                   {"page_slots", o->page_slots, 64},
                   {"max_rows", o->max_rows, 65536},
                   {"max_branches", o->max_branches, 65536},
-                  {"max_requests", o->max_requests, 65536}};
+                  {"max_requests", o->max_requests, 65536},
+                  {"score_rows", o->score_rows, 65536},
+                  {"off", o->off, FC_OFF_ALL}};
     if (!o->novelty) return FC_FAIL(FC_ERR_ARG, "novelty: a model is needed");
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         if (fields[i].v < 0 || fields[i].v > fields[i].max)
@@ -245,8 +249,9 @@ static fc_status load_models(fc_engine *e, const fc_engine_options *o, fc_backen
     e->cancels = p;
     for (int i = 0; i < n; i++) {
         const fc_tensor *t = fc_weights_find(e->models[i].weights, "blk.0.attn_q.weight");
+        bool scores = e->has_alignment && (e->shared || i == (int)FC_ALIGNMENT);
         FC_TRY(
-            lane_options(o, fc_weights_config(e->models[i].weights), t ? t->dtype : FC_F32, e->max_requests, &lane[i]));
+            lane_options(o, fc_weights_config(e->models[i].weights), t ? t->dtype : FC_F32, scores, &lane[i]));
         fc_model_limits(fc_weights_config(e->models[i].weights), lane[i].max_rows, &limits);
     }
     FC_TRY(fc_cpu_level_parse(o->cpu ? o->cpu : "auto", &level));
@@ -261,26 +266,40 @@ static fc_status load_models(fc_engine *e, const fc_engine_options *o, fc_backen
     return FC_OK;
 }
 
+static fc_status find_names(void *arg, const char *id, fc_names **out);
 static fc_status fits(const void *sched, const fc_job *j) { return fc_sched_can_run(sched, j); }
 
-static fc_status start(fc_engine *e) {
+static fc_status start(fc_engine *e, const fc_engine_options *o) {
     loaded *a = e->has_alignment ? &e->models[e->shared ? 0 : 1] : NULL;
     const fc_tok *const tok[2] = {e->models[0].tok, a ? a->tok : NULL};
-    const fc_sink sink = {.arg = e, .token = on_token, .candidate = on_candidate, .score = on_score, .done = on_done};
+    fc_sched_options so = {
+        .tok = {tok[0], tok[1]},
+        .max_jobs = e->max_requests,
+        .score_rows = o->score_rows,
+        .off = o->off & FC_OFF_FORK ? o->off | FC_OFF_COALESCE : o->off,
+        .sink = {.arg = e, .token = on_token, .candidate = on_candidate, .score = on_score, .done = on_done},
+    };
     fc_lane *lanes[2] = {&e->models[0].lane, a ? &a->lane : NULL};
     int max_branches = fc_kv_tables_free(lanes[0]->kv), err;
     bool same = a && (e->shared || fc_tok_same(tok[0], tok[1]));
-    FC_TRY(fc_sched_open(lanes[0], lanes[1], tok, same, max_branches, e->max_requests, &sink, &e->sched));
+    so.same_tokenizer = same;
+    so.max_branches = max_branches;
+    FC_TRY(fc_sched_open(lanes[0], lanes[1], &so, &e->sched));
     e->rules = (fc_job_rules){.tok = {tok[0], tok[1]},
                               .same_tokenizer = same,
                               .reward_head = a && a->model->reward,
+                              .coalesce = !(o->off & (FC_OFF_COALESCE | FC_OFF_FORK)),
                               .max_branches = max_branches,
+                              .names = find_names,
+                              .names_arg = e,
                               .fits = fits,
                               .fits_arg = &e->sched};
     for (int i = 0; i < 2; i++)
         if (lanes[i]) {
             e->rules.cfg[i] = &lanes[i]->model->cfg;
             e->rules.ctx[i] = lanes[i]->ctx;
+            e->rules.kv_type[i] = fc_kv_store(lanes[i]->kv)->shape.type;
+            e->rules.model[i] = fc_weights_fingerprint(e->models[e->shared ? 0 : i].weights);
         }
     describe_model(&e->models[0], &e->info.novelty);
     if (a) describe_model(a, &e->info.alignment);
@@ -315,7 +334,7 @@ fc_status fc_engine_open_on(const fc_engine_options *o, fc_backend_opener open_b
     FC_TRY_GOTO(st, load_files(e, o), fail);
     FC_TRY_GOTO(st, load_models(e, o, open_backend), fail);
     e->info.load_ms = (double)(fc_clock_ns() - begin) * 1e-6;
-    FC_TRY_GOTO(st, start(e), fail);
+    FC_TRY_GOTO(st, start(e, o), fail);
     *out = e;
     return FC_OK;
 fail:
@@ -341,6 +360,8 @@ void fc_engine_close(fc_engine *e) {
     }
     fc_backend_close(e->be);
     fc_events_close(&e->events);
+    for (size_t i = 0; i < e->n_names; i++) fc_names_unref(e->names[i]);
+    fc_free(e->names);
     fc_free(e->cancels);
     fc_free(e->live);
     pthread_cond_destroy(&e->idle);
@@ -350,6 +371,57 @@ void fc_engine_close(fc_engine *e) {
 }
 
 /* ---- calls from any thread ---- */
+
+static fc_names **place_of(fc_engine *e, const char *id) {
+    for (size_t i = 0; i < e->n_names; i++)
+        if (strcmp(fc_names_id(e->names[i]), id) == 0) return &e->names[i];
+    return NULL;
+}
+
+fc_status fc_engine_set_taxonomy(fc_engine *e, const fc_taxonomy_names *t) {
+    fc_names *n, *old = NULL, **place;
+    fc_status st = FC_OK;
+    void *mem;
+    FC_TRY(fc_names_open(t, &n));
+    pthread_mutex_lock(&e->lock);
+    place = place_of(e, fc_names_id(n));
+    if (place) {
+        old = *place;
+        *place = n;
+    } else {
+        mem = e->names;
+        st = fc_grow(&mem, &e->names_cap, e->n_names + 1, sizeof *e->names, "taxonomies");
+        e->names = mem;
+        if (!st) e->names[e->n_names++] = n;
+        else old = n;
+    }
+    pthread_mutex_unlock(&e->lock);
+    fc_names_unref(old);
+    return st;
+}
+
+void fc_engine_drop_taxonomy(fc_engine *e, const char *id) {
+    fc_names *old = NULL, **place;
+    pthread_mutex_lock(&e->lock);
+    place = place_of(e, id ? id : "");
+    if (place) {
+        old = *place;
+        *place = e->names[--e->n_names];
+    }
+    pthread_mutex_unlock(&e->lock);
+    fc_names_unref(old);
+}
+
+/* For fc_job_open, on the caller's thread. */
+static fc_status find_names(void *arg, const char *id, fc_names **out) {
+    fc_engine *e = arg;
+    fc_names **place;
+    pthread_mutex_lock(&e->lock);
+    place = place_of(e, id);
+    if (place) *out = fc_names_ref(*place);
+    pthread_mutex_unlock(&e->lock);
+    return place ? FC_OK : FC_FAIL(FC_ERR_ARG, "taxonomy \"%.60s\": no set of names is registered under this id", id);
+}
 
 fc_status fc_submit(fc_engine *e, const fc_request *r, uint64_t *id) {
     fc_job *j;
@@ -397,6 +469,7 @@ fc_status fc_drain(fc_engine *e) {
 fc_status fc_poll(fc_engine *e, int timeout_ms, fc_event *out) { return fc_events_poll(&e->events, timeout_ms, out); }
 
 void fc_engine_describe(const fc_engine *e, fc_engine_info *out) { *out = e->info; }
+fc_sched_stats fc_engine_stats(const fc_engine *e) { return e->sched.stats; }
 int fc_engine_pages_used(const fc_engine *e) { return atomic_load(&e->pages_used); }
 
 const char *fc_version(void) { return FC_VERSION; }

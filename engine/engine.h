@@ -1,11 +1,15 @@
-/* engine - the inner door of engine.c: opening on a backend of the caller's choice. Tests open on a stricter one. */
+/* engine - the inner door of engine.c: opening on a backend of the caller's choice, and what the scheduler counted. Tests
+ * open on a stricter backend. */
 #ifndef FC_ENGINE_ENGINE_H
 #define FC_ENGINE_ENGINE_H
 
 #include "engine/forkcast.h"
-#include "kernels/backend.h"
+#include "engine/sched.h"
 
 typedef fc_status (*fc_backend_opener)(fc_cpu_level level, int threads, const fc_op_limits *limits, fc_backend **out);
+
+/* What the scheduler counted so far. Read it while nothing runs. */
+fc_sched_stats fc_engine_stats(const fc_engine *e);
 
 /* fc_engine_open, with the backend from `open_backend`; the engine closes it. */
 fc_status fc_engine_open_on(const fc_engine_options *o, fc_backend_opener open_backend, fc_engine **out);

@@ -66,8 +66,25 @@ typedef struct {
     int max_rows;          /* rows of one batch; 0: 512 */
     int max_branches;      /* KV timelines at once, over all requests; 0: 1024 */
     int max_requests;      /* queue bound: waiting and running; 0: 256 */
+    int score_rows;        /* a scoring pass of its own model starts at so many waiting rows; 0: 64 */
+    uint32_t off;          /* fc_off bits: what is not shared, so that its gain can be measured. 0: all is on */
     uint64_t kv_pool;      /* bytes of KV memory a model; 0: room for 2 x ctx, at least 256 MiB, at most a quarter of RAM */
 } fc_engine_options;
+
+/* What can be turned off; answers are the same bits with and without. */
+typedef enum {
+    FC_OFF_FORK = 1 << 0,     /* every candidate's prompt is computed and stored alone, in both models; so none is coalesced */
+    FC_OFF_GROUPS = 1 << 1,   /* attention reads every branch's pages alone */
+    FC_OFF_COALESCE = 1 << 2, /* candidates that have drawn the same ids are rows of their own */
+    FC_OFF_SCORE_TREE = 1 << 3, /* every candidate is scored alone behind an alignment prompt of its own */
+    FC_OFF_OVERLAP = 1 << 4,  /* scoring waits until all candidates of the request are drawn */
+    FC_OFF_PREFIX_CACHE = 1 << 5, /* nothing is kept from one request to the next */
+    FC_OFF_FORCED = 1 << 6,   /* names that can go on in one way only are drawn token by token */
+    FC_OFF_RESTRICTED_HEAD = 1 << 7, /* the whole vocabulary's logits are computed, and the allowed ones picked */
+    FC_OFF_ALL = (1 << 8) - 1
+} fc_off;
+FC_API fc_status fc_off_parse(const char *list, uint32_t *out); /* "fork,groups", "all"; an unknown name is named */
+FC_API const char *fc_off_name(fc_off bit);                     /* "fork"; NULL for no such bit */
 
 FC_API fc_status fc_engine_open(const fc_engine_options *o, fc_engine **out);
 FC_API void fc_engine_close(fc_engine *e); /* cancels what runs; NULL is fine */
@@ -93,6 +110,21 @@ typedef struct {
 FC_API void fc_engine_describe(const fc_engine *e, fc_engine_info *out);
 /* Pages in use right now, both models: 0 when nothing runs. */
 FC_API int fc_engine_pages_used(const fc_engine *e);
+
+/* ---- taxonomy -------------------------------------------------------------------------------------------- */
+
+/* A closed set of names. keywords ("a, b") and parents (ids of other entries, or groups) are read by `diversity` alone. */
+typedef struct {
+    const char *id;             /* what requests call it; NULL is "" */
+    const char *const *names;   /* [n] different, not empty */
+    const char *const *keywords; /* [n] or NULL; an entry may be NULL */
+    const char *const *parents; /* [n] or NULL; an entry may be NULL */
+    size_t n;
+} fc_taxonomy_names;
+
+/* Registers the set under its id, or replaces it: requests that are under way keep the old one. Everything is copied. */
+FC_API fc_status fc_engine_set_taxonomy(fc_engine *e, const fc_taxonomy_names *t);
+FC_API void fc_engine_drop_taxonomy(fc_engine *e, const char *id); /* an unknown id is fine */
 
 /* ---- request --------------------------------------------------------------------------------------------- */
 
@@ -136,6 +168,12 @@ typedef struct {
 /* temperature 1, no filters, no penalties, max_tokens 16: the values that flags and recipes start from. */
 FC_API void fc_sampling_init(fc_sampling *s);
 
+/* What candidates may be. MASK: each step draws among the ids that go on to a name, and every candidate is a name.
+ * REJECT: drawn freely, and again up to reject_budget times while it is no name. OFF: names only mark `valid`. */
+typedef enum { FC_CONSTRAINT_OFF = 0, FC_CONSTRAINT_MASK, FC_CONSTRAINT_REJECT } fc_constraint;
+FC_API const char *fc_constraint_name(fc_constraint c);
+FC_API fc_status fc_constraint_parse(const char *name, fc_constraint *out);
+
 typedef enum { FC_SCORE_LOGLIK_MEAN = 0, FC_SCORE_LOGLIK_SUM, FC_SCORE_REWARD, FC_SCORE_JUDGE } fc_score_mode;
 FC_API const char *fc_score_mode_name(fc_score_mode m);
 FC_API fc_status fc_score_mode_parse(const char *name, fc_score_mode *out);
@@ -157,11 +195,17 @@ typedef struct {
     fc_score_mode mode;
     bool score;                 /* false: alignment none, ranking by log-prob */
     int n, keep;                /* 1 <= n <= 4096; keep 0: all */
+    int priority;               /* lower runs first; equal ones in order of arrival */
     uint64_t seed;
     fc_sampling sampling;
     const char *end;            /* text of exactly one token that ends a candidate; NULL: the model's first EOS */
-    const char *const *names;   /* valid names of a taxonomy, or NULL; only marks `valid` */
+    const char *taxonomy;       /* id of a registered set of names, or NULL */
+    const char *const *names;   /* the same for this request alone, without an id */
     size_t n_names;
+    fc_constraint constraint;
+    int reject_budget;          /* redraws of one candidate, 0..1000 */
+    bool full_logprob;          /* mask: also log-probs under the whole vocabulary, and valid_mass */
+    const char *cache_salt, *api_key; /* pages of the prefix cache are shared only where both are equal; NULL: none */
     const fc_given *given;      /* score these instead of drawing: n, seed and sampling are not used */
     size_t n_given;
     bool events;                /* also send token, candidate and score events; done always comes */
@@ -190,7 +234,9 @@ typedef struct {
     const int32_t *tokens; /* ids drawn, without the end token */
     size_t n_tokens;
     double score;        /* NAN when not scored */
-    double logprob;      /* sum over drawn ids, end token included if drawn; model's own distribution; NAN when given */
+    double logprob;      /* sum over drawn ids, end token included if drawn; model's own distribution, under the mask
+                            where one is set; NAN when given */
+    double full_logprob; /* the same under the whole vocabulary; NAN unless asked */
     int votes;           /* of the n candidates, how many drew it */
     int valid;           /* 1, 0; -1 without names */
     fc_finish finish;
@@ -207,12 +253,15 @@ typedef struct {
     double vote_share; /* of the best */
     int distinct;
     double margin;     /* best score minus second; NAN with fewer than two scored */
-    double valid_mass; /* NAN here */
+    double valid_mass; /* mask, with full_logprob: mean over the n candidates of the product over steps of the whole
+                          vocabulary's probability of the allowed ids; reject: share of valid first attempts; else NAN */
     int n_used;
 } fc_confidence;
 
 typedef struct {
     int64_t rows_prefill, rows_decode, rows_score, rows_reused;
+    int64_t redraws;       /* candidates drawn again by constraint reject */
+    int64_t rows_replayed; /* computed again after a preemption; in none of the others */
     int64_t rows_flat_prefill, rows_flat_decode, rows_flat_score; /* what n separate runs compute */
     int64_t kv_bytes;                                             /* peak of this request, both models */
 } fc_accounting;

@@ -1,6 +1,7 @@
 #include "engine/job.h"
 
 #include "engine/base/os.h"
+#include "engine/prefix.h"
 
 #include <limits.h>
 #include <math.h>
@@ -149,17 +150,45 @@ static fc_status copy_sampling(fc_job *j, const fc_sampling *s) {
     return FC_OK;
 }
 
-static fc_status copy_names(fc_job *j, const fc_request *r) {
+static fc_status take_set(fc_job *j, const fc_job_rules *rules, const fc_request *r) {
+    if (r->taxonomy && r->n_names) return FC_FAIL(FC_ERR_ARG, "names: a taxonomy is given too; one of them is enough");
+    if (r->n_names) return fc_names_open(&(fc_taxonomy_names){.names = r->names, .n = r->n_names}, &j->names);
+    if (!r->taxonomy) return FC_OK;
+    if (!rules->names) return FC_FAIL(FC_ERR_ARG, "taxonomy \"%.60s\": none is registered", r->taxonomy);
+    return rules->names(rules->names_arg, r->taxonomy, &j->names);
+}
+
+/* The set of names, and its trie behind the prompt. */
+static fc_status take_names(fc_job *j, const fc_job_rules *rules, const fc_request *r) {
+    const fc_model_config *c = rules->cfg[FC_NOVELTY];
+    fc_str before = {0};
+    fc_status st = FC_OK;
+    int32_t end = c->n_eos ? c->eos[0] : -1;
+    FC_TRY(take_set(j, rules, r));
+    if (!j->names) return FC_OK;
+    if (r->end) FC_TRY(one_token(rules->tok[FC_NOVELTY], r->end, "end", &end));
+    if (end < 0) return FC_FAIL(FC_ERR_ARG, "end: the model names no end token, so names have no end; give one");
+    FC_TRY_GOTO(st, fc_prompt_last(rules->tok[FC_NOVELTY], &r->prompt, &before), done);
+    st = fc_names_trie(j->names, rules->tok[FC_NOVELTY], fc_str_text(&before), before.size, end, &j->trie);
+done:
+    fc_str_fini(&before);
+    return st;
+}
+
+static fc_status take_constraint(fc_job *j, const fc_request *r) {
     void *p;
-    FC_TRY(fc_arena_alloc(&j->arena, r->n_names + 1, sizeof *j->names, &p));
-    j->names = p;
-    FC_TRY(fc_arena_alloc(&j->arena, r->n_names + 1, sizeof *j->name_sizes, &p));
-    j->name_sizes = p;
-    for (size_t i = 0; i < r->n_names; i++) {
-        j->name_sizes[i] = strlen(r->names[i]);
-        FC_TRY(keep(j, r->names[i], j->name_sizes[i] + 1, 1, &j->names[i]));
-    }
-    j->n_names = r->n_names;
+    FC_TRY(in_range("constraint", r->constraint, FC_CONSTRAINT_OFF, FC_CONSTRAINT_REJECT));
+    FC_TRY(in_range("reject_budget", r->reject_budget, 0, 1000));
+    if (r->constraint != FC_CONSTRAINT_OFF && !j->names)
+        return FC_FAIL(FC_ERR_ARG, "constraint %s: it needs a taxonomy", fc_constraint_name(r->constraint));
+    if (r->constraint == FC_CONSTRAINT_MASK && r->sampling.min_tokens > 0)
+        return FC_FAIL(FC_ERR_ARG, "min_tokens = %d: under constraint mask the names say how long a candidate is",
+                       r->sampling.min_tokens);
+    j->constraint = r->constraint;
+    j->reject_budget = r->reject_budget;
+    j->full_logprob = r->full_logprob && r->constraint == FC_CONSTRAINT_MASK;
+    FC_TRY(fc_arena_alloc(&j->arena, (size_t)j->n, sizeof *j->attempt, &p));
+    j->attempt = p;
     return FC_OK;
 }
 
@@ -191,7 +220,7 @@ static fc_status copy_scoring(fc_job *j, const fc_job_rules *rules, const fc_req
     return FC_OK;
 }
 
-static void sort_ids(int32_t *a, int n) { /* heap sort: no recursion, no allocation */
+void fc_sort_ids(int32_t *a, int n) { /* heap sort: no recursion, no allocation */
     for (int end = n, start = n / 2; end > 1;) {
         int root;
         int32_t v;
@@ -214,7 +243,7 @@ static void sort_ids(int32_t *a, int n) { /* heap sort: no recursion, no allocat
 static fc_status distinct_prompt(fc_job *j) {
     int n = 0;
     FC_TRY(keep(j, j->prompt, (size_t)j->n_prompt, sizeof *j->prompt, &j->prompt_seen));
-    sort_ids(j->prompt_seen, j->n_prompt);
+    fc_sort_ids(j->prompt_seen, j->n_prompt);
     for (int i = 0; i < j->n_prompt; i++)
         if (i == 0 || j->prompt_seen[i] != j->prompt_seen[i - 1]) j->prompt_seen[n++] = j->prompt_seen[i];
     j->n_prompt_seen = n;
@@ -232,10 +261,14 @@ static fc_status make_paths(fc_job *j, const fc_tok *tok) {
     j->members = p;
     FC_TRY(fc_arena_alloc(&j->arena, n, sizeof *j->finished, &p));
     j->finished = p;
+    FC_TRY(fc_arena_alloc(&j->arena, n, sizeof *j->group_next, &p));
+    j->group_next = p;
     for (int i = 0; i < j->n; i++) {
         fc_path *path = &j->paths[i];
         path->score = NAN;
+        path->leaf = path->alone = path->name = -1;
         j->members[i] = i + 1 < j->n ? i + 1 : -1;
+        j->group_next[i] = -1;
         if (len == 0) continue; /* given: ids come from the caller */
         FC_TRY(fc_arena_alloc(&j->arena, len, sizeof *path->ids, &p));
         path->ids = p;
@@ -248,6 +281,16 @@ static fc_status make_paths(fc_job *j, const fc_tok *tok) {
         fc_tok_stream_init(&path->stream, tok);
     }
     return FC_OK;
+}
+
+/* All candidates have drawn the same so far, nothing: one group, or one each. */
+static void make_groups(fc_job *j, bool coalesce) {
+    j->idle = 0;
+    j->n_open = coalesce ? 1 : j->n;
+    for (int i = 0; !coalesce && i < j->n; i++) {
+        j->group_next[i] = j->members[i];
+        j->members[i] = -1;
+    }
 }
 
 /* Candidates to be scored as they are: duplicates share the first one's path. */
@@ -324,7 +367,8 @@ fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **o
     j->score = r->score;
     j->mode = r->mode;
     j->events = r->events;
-    j->slot = j->align_table = -1;
+    j->align_table = j->prompt_table = j->redraw = j->idle = j->branches[0] = j->branches[1] = -1;
+    j->priority = r->priority;
     if (r->n_given == 0) {
         j->max_tokens = r->sampling.max_tokens;
         FC_TRY_GOTO(st, copy_sampling(j, &r->sampling), fail);
@@ -339,7 +383,17 @@ fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **o
         }
         FC_TRY_GOTO(st, distinct_prompt(j), fail);
     }
-    FC_TRY_GOTO(st, copy_names(j, r), fail);
+    if (r->n_given == 0) {
+        FC_TRY_GOTO(st, take_names(j, rules, r), fail);
+        FC_TRY_GOTO(st, take_constraint(j, r), fail);
+    } else if (r->taxonomy || r->n_names) { /* given candidates are not drawn: names mark them valid */
+        FC_TRY_GOTO(st, take_set(j, rules, r), fail);
+    }
+    for (int role = 0; role < 2; role++)
+        j->scope[role] = fc_prefix_namespace(&(fc_prefix_scope){.model = rules->model[role],
+                                                                .kv_type = rules->kv_type[role],
+                                                                .api_key = r->api_key,
+                                                                .cache_salt = r->cache_salt});
     if (r->score) FC_TRY_GOTO(st, copy_scoring(j, rules, r), fail);
     if (r->n_given == 0) { /* before max_tokens sizes anything */
         FC_TRY_GOTO(st, check_lengths(j, rules), fail);
@@ -347,6 +401,7 @@ fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **o
         if (rules->fits) FC_TRY_GOTO(st, rules->fits(rules->fits_arg, j), fail);
     }
     FC_TRY_GOTO(st, make_paths(j, rules->tok[FC_NOVELTY]), fail);
+    if (r->n_given == 0) make_groups(j, rules->coalesce);
     if (r->n_given) {
         FC_TRY_GOTO(st, take_given(j, rules, r), fail);
         FC_TRY_GOTO(st, check_lengths(j, rules), fail);
@@ -361,6 +416,8 @@ fail:
 
 void fc_job_close(fc_job *j) {
     if (!j) return;
+    fc_tree_fini(&j->tree);
+    fc_names_unref(j->names);
     for (int i = 0; j->paths && i < j->n; i++) {
         fc_str_fini(&j->paths[i].text);
         if (j->paths[i].stream.tok) fc_tok_stream_fini(&j->paths[i].stream);

@@ -2,8 +2,9 @@
  *
  *   job_open (caller's thread) -> waiting -> admitted -> [drawing] -> [scoring] -> ended -> job_close (with its event)
  *
- * Paths: candidate i has path i, but only the path of a branch's first member is alive: members of a coalesced branch
- * share it. members[i] links a branch's members in rising order.
+ * Paths: candidate i has path i. Candidates that have drawn the same ids are a group: members[i] links them in rising
+ * order, and only the path of the first one, the group's head, is alive. group_next[head] links the groups of one branch,
+ * or those that stand idle while the job has no KV.
  */
 #ifndef FC_ENGINE_JOB_H
 #define FC_ENGINE_JOB_H
@@ -11,6 +12,8 @@
 #include "engine/base/mem.h"
 #include "engine/forkcast.h"
 #include "engine/lane.h"
+#include "engine/names.h"
+#include "engine/tree.h"
 #include "tokenizer/tokenizer.h"
 
 enum { FC_MAX_CANDIDATES = 4096, FC_MAX_LABELS = 64 };
@@ -23,8 +26,12 @@ typedef struct {
     float *top_logprobs; /* [max_tokens, top_n], or NULL */
     int n;               /* ids so far */
     int n_text;          /* ids without the end token; set when finished */
+    int node;            /* mask: of the trie, behind ids */
+    int name;            /* index of the name that the text is, or -1; set when finished */
+    double full, mass;   /* full_logprob: sums of log-probs under the whole vocabulary; of the allowed ids' log-mass */
     fc_finish finish;    /* NONE while drawing */
     int votes;           /* members, set when finished */
+    int replay_to;       /* positions that had been computed when a preemption dropped them */
 
     /* only with stop strings or events */
     fc_tok_stream stream;
@@ -34,8 +41,11 @@ typedef struct {
     /* scoring */
     const int32_t *score_ids; /* the candidate in the alignment tokenizer */
     int n_score_ids;
-    int n_score_done;         /* ids whose log-probability is in sum */
+    enum { FC_UNSCORED = 0, FC_SCORE_BEGUN, FC_SCORE_READ, FC_SCORED } scoring;
+    int leaf, alone;          /* last node of the score tree, or branch, that is fed for it; -1: none */
+    int score_replay_to;      /* as replay_to, of the candidate alone behind the alignment prompt */
     double sum, score;        /* log-likelihood so far; final score */
+    int n_score_done;         /* ids whose log-probability is in sum */
 } fc_path;
 
 typedef struct {
@@ -47,7 +57,7 @@ typedef struct fc_job {
     struct fc_job *next; /* in the queue it stands in */
     uint64_t id;
     fc_arena arena; /* everything below that is a pointer */
-    int n, keep, max_tokens;
+    int n, keep, max_tokens, priority;
     uint64_t seed;
     bool score, events, cancelled, failed;
     fc_score_mode mode;
@@ -59,23 +69,35 @@ typedef struct fc_job {
     int n_prompt, n_align, n_suffix, n_labels;
     int32_t *prompt_seen; /* distinct prompt ids, rising; for penalties */
     int n_prompt_seen;
-    char **names;
-    size_t n_names, *name_sizes;
+    fc_names *names;     /* a reference, or NULL */
+    const fc_trie *trie; /* of the names, behind the novelty prompt; NULL without names */
+    fc_constraint constraint;
+    int reject_budget;
+    bool full_logprob;
+    int *attempt;        /* [n] of each candidate: reject */
+    int n_valid_first;   /* candidates whose first attempt was a name */
 
     fc_path *paths; /* [n] */
-    int *members;   /* [n] next member of the branch, -1 at the end */
-    int n_open;     /* branches still drawing */
+    int *members;   /* [n] next member of the group, -1 at the end */
+    int *group_next; /* [n] by head: next group of the branch, -1 at the end */
+    int idle;       /* first group that stands in no branch, -1 */
+    int redraw;     /* first group of those that begin again at the prompt's end, -1 */
+    int prompt_table; /* reject: KV table of the prompt, for those; -1 when not there */
+    int n_open;     /* groups still drawing */
+    int branches[2]; /* by list: first of its branches, -1 */
+    int n_flying;   /* batches under way that hold rows or reads of it */
+    bool in_batch;  /* it has rows in the batch being built */
     int n_finished, n_scored; /* distinct candidates */
     int *finished;            /* [n] path indices, in the order they finished */
-    int next_tail;            /* into finished: not yet begun to be scored */
+    int next_score, n_begun;  /* into finished: not yet begun to be scored; begun, and not read yet */
 
-    int slot;        /* of the alignment lane's `last`; -1 before admission */
     int align_table; /* KV table of the alignment prompt; -1 when not there */
     bool align_ready;
-    int tail_pages, tail_pages_used; /* pages promised to tails being scored, and taken */
-    int tail_tables, tail_tables_used;
-    int reserved_pages[2], reserved_tables[2]; /* by role */
-    int pages[2];                              /* taken now, by role */
+    int align_replay_to; /* positions of it that a preemption dropped */
+    fc_tree tree;        /* of what is scored behind the alignment prompt */
+    int reserved_tables[2], alone_tables; /* by role; of alignment's, taken by candidates that are scored alone */
+    int pages[2];           /* that its tables show, by list, when last counted */
+    uint64_t scope[2];      /* namespaces of the prefix cache, by role */
 
     fc_accounting rows;
     fc_job_clock clock;
@@ -88,7 +110,11 @@ typedef struct {
     const fc_tok *tok[2];            /* by role; alignment NULL without one */
     const fc_model_config *cfg[2];   /* by role */
     int ctx[2];
-    bool same_tokenizer, reward_head;
+    bool same_tokenizer, reward_head, coalesce;
+    fc_status (*names)(void *arg, const char *id, fc_names **out); /* a reference to a registered set; or NULL */
+    void *names_arg;
+    uint64_t model[2]; /* fingerprints by role */
+    fc_dtype kv_type[2];
     int max_branches;
     fc_status (*fits)(const void *arg, const fc_job *j); /* asked before anything of the answer's size is taken; or NULL */
     const void *fits_arg;
@@ -99,6 +125,7 @@ fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **o
 void fc_job_close(fc_job *j); /* NULL is fine */
 
 bool fc_job_is_end(const fc_job *j, int32_t id);
+void fc_sort_ids(int32_t *a, int n); /* rising; nothing is allocated */
 /* First error wins; the sentence is this thread's last one. */
 void fc_job_fail(fc_job *j, fc_status st);
 
@@ -110,6 +137,9 @@ int fc_job_tail_rows(const fc_job *j, const fc_path *p);
 
 /* Pieces or ids to ids in *ids (fc_grow's memory, freed by the caller). add_bos: the tokenizer's rule, once. what names
  * the field in errors. */
+/* The text that names are tokenised behind, put behind *out: the last characters of a template, or, where data ends the
+ * prompt, its last one: so that requests of one template share a trie. */
+fc_status fc_prompt_last(const fc_tok *tok, const fc_prompt *p, fc_str *out);
 fc_status fc_prompt_encode(const fc_tok *tok, int V, const fc_prompt *p, bool add_bos, const char *what, int32_t **ids,
                            size_t *n);
 

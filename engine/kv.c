@@ -20,6 +20,7 @@ struct fc_kv {
     int32_t *refs;                      /* [n_pages] */
     int32_t *copy_from;                 /* [n_pages] queued copies that read the page */
     uint8_t *marks;                     /* [n_pages] */
+    uint32_t *stamps;                   /* [n_pages] of the last count that saw the page */
     int32_t *free_pages;                /* stack */
     int n_free;
     table *tables;
@@ -52,6 +53,8 @@ fc_status fc_kv_open(fc_backend *be, const fc_kv_shape *shape, int max_tables, i
     FC_TRY_GOTO(st, be->alloc(be, bytes, "KV pool", &kv->store.base), fail);
     FC_TRY_GOTO(st, fc_alloc((size_t)shape->n_pages, sizeof *kv->refs, "KV page counts", &p), fail);
     kv->refs = p;
+    FC_TRY_GOTO(st, fc_alloc((size_t)shape->n_pages, sizeof *kv->stamps, "KV page counts", &p), fail);
+    kv->stamps = p;
     FC_TRY_GOTO(st, fc_alloc((size_t)shape->n_pages, sizeof *kv->copy_from, "KV page counts", &p), fail);
     kv->copy_from = p;
     FC_TRY_GOTO(st, fc_alloc((size_t)shape->n_pages, sizeof *kv->marks, "KV page marks", &p), fail);
@@ -93,6 +96,7 @@ void fc_kv_close(fc_kv *kv) {
     fc_free(kv->free_pages);
     fc_free(kv->marks);
     fc_free(kv->copy_from);
+    fc_free(kv->stamps);
     fc_free(kv->refs);
     fc_free(kv);
 }
@@ -101,11 +105,22 @@ const fc_kv_buf *fc_kv_store(const fc_kv *kv) { return &kv->store; }
 size_t fc_kv_bytes_per_page(const fc_kv *kv) { return kv->page_bytes; }
 int fc_kv_pages_total(const fc_kv *kv) { return kv->store.shape.n_pages; }
 int fc_kv_pages_free(const fc_kv *kv) { return kv->n_free; }
+int fc_kv_max_len(const fc_kv *kv) { return kv->max_len; }
 int fc_kv_tables_free(const fc_kv *kv) { return kv->n_free_tables; }
 
 static table *table_of(const fc_kv *kv, int t) {
     FC_ASSERT(t >= 0 && t < kv->max_tables && kv->tables[t].used);
     return &kv->tables[t];
+}
+
+int fc_kv_stamp(fc_kv *kv, int t, uint32_t stamp) {
+    const table *b = table_of(kv, t);
+    int n = 0;
+    for (int i = fc_kv_pages_for(b->len, kv->store.shape.P); i-- > 0;) {
+        n += kv->stamps[b->pages[i]] != stamp;
+        kv->stamps[b->pages[i]] = stamp;
+    }
+    return n;
 }
 
 int fc_kv_len(const fc_kv *kv, int t) { return table_of(kv, t)->len; }

@@ -32,6 +32,7 @@ size_t fc_kv_bytes_per_page(const fc_kv *kv);
 int fc_kv_pages_total(const fc_kv *kv);
 int fc_kv_pages_free(const fc_kv *kv);
 int fc_kv_tables_free(const fc_kv *kv);
+int fc_kv_max_len(const fc_kv *kv); /* positions of one table */
 static inline int fc_kv_pages_for(int len, int P) { return len / P + (len % P != 0); }
 
 /* An empty table; FC_ERR_FULL when all are taken. */
@@ -63,6 +64,9 @@ bool fc_kv_copying(const fc_kv *kv, int32_t page); /* a queued copy reads it */
 /* `watch` is told when a held page comes to its first reader (read: true) and when it has lost its last one. It may
  * not call back. NULL ends it. */
 void fc_kv_watch(fc_kv *kv, void (*watch)(void *index, int32_t page, bool read), void *index);
+
+/* Pages of the table that were not stamped with this number before: pages of several tables, each counted once. */
+int fc_kv_stamp(fc_kv *kv, int table, uint32_t stamp);
 
 int fc_kv_len(const fc_kv *kv, int table);
 const int32_t *fc_kv_pages(const fc_kv *kv, int table); /* [ceil(len/P)], borrowed until the next call on the table */

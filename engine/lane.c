@@ -5,17 +5,20 @@
 fc_status fc_lane_open(fc_model *m, const fc_lane_options *o, fc_lane *out) {
     const fc_model_config *c = &m->cfg;
     fc_status st = FC_OK;
-    fc_lane l = {.model = m, .be = m->be, .max_jobs = o->max_jobs, .ctx = o->ctx};
+    fc_lane l = {.model = m, .be = m->be, .max_rows = o->max_rows, .max_branches = o->max_branches, .ctx = o->ctx};
     fc_kv_shape shape = {
         .type = o->kv_type, .n_pages = o->kv_pages, .P = o->page_slots, .L = c->L, .G = c->G, .E = c->E};
-    int max_seqs = o->max_branches < o->max_rows ? o->max_branches : o->max_rows;
+    size_t slots = (size_t)o->kv_pages * (size_t)o->page_slots, row = (size_t)c->D * sizeof(float);
     void *p;
     FC_TRY_GOTO(st, fc_kv_open(m->be, &shape, o->max_branches, o->ctx, &l.kv), fail);
-    FC_TRY_GOTO(st, fc_batch_open(m->be, l.kv, o->max_rows, max_seqs, o->ctx, &l.batch), fail);
-    FC_TRY_GOTO(st, fc_work_open(m, o->max_rows, l.batch.max_parts, &l.work), fail);
-    FC_TRY_GOTO(st, m->be->alloc(m->be, (size_t)o->max_jobs * (size_t)c->D * sizeof(float), "last hidden states", &p),
-                fail);
-    l.last = p;
+    FC_TRY_GOTO(st, fc_work_open(m, o->max_rows, fc_batch_parts(o->max_rows, o->ctx), &l.work), fail);
+    if (o->scores) {
+        FC_TRY_GOTO(st, m->be->alloc(m->be, slots * row, "kept hidden states", &p), fail);
+        l.states = p;
+        l.n_states = (int)slots;
+        FC_TRY_GOTO(st, m->be->alloc(m->be, (size_t)l.work.max_logit_rows * row, "kept hidden states", &p), fail);
+        l.read = p;
+    }
     *out = l;
     return FC_OK;
 fail:
@@ -23,11 +26,16 @@ fail:
     return st;
 }
 
+fc_status fc_lane_batch(const fc_lane *l, fc_batch *out) {
+    int max_seqs = l->max_branches < l->max_rows ? l->max_branches : l->max_rows;
+    return fc_batch_open(l->be, l->kv, l->max_rows, max_seqs, l->ctx, out);
+}
+
 void fc_lane_close(fc_lane *l) {
     if (!l->be) return;
-    l->be->free(l->be, l->last);
+    l->be->free(l->be, l->read);
+    l->be->free(l->be, l->states);
     fc_work_close(&l->work);
-    fc_batch_close(&l->batch);
     fc_kv_close(l->kv);
     memset(l, 0, sizeof *l);
 }

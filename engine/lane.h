@@ -1,4 +1,4 @@
-/* lane - one model with everything a pass of it needs: KV pool, batch, activations, read-back. */
+/* lane - one model with everything that passes of it need beside a batch: KV pool, activations, kept hidden states. */
 #ifndef FC_ENGINE_LANE_H
 #define FC_ENGINE_LANE_H
 
@@ -7,18 +7,23 @@
 typedef struct {
     fc_dtype kv_type;
     int ctx, page_slots, kv_pages;
-    int max_rows, max_branches, max_jobs;
+    int max_rows, max_branches;
+    bool scores; /* it keeps hidden states */
 } fc_lane_options;
 
 typedef struct {
     fc_model *model; /* borrowed */
     fc_backend *be;  /* borrowed */
     fc_kv *kv;
-    fc_batch batch;
     fc_work work;
-    float *last;     /* [max_jobs,D] backend: final hidden state of each job's alignment prompt */
-    int max_jobs, ctx;
+    float *states;   /* [n_pages*P,D] backend: final hidden states by KV slot, of rows that a score reads */
+    int n_states;
+    float *read;     /* [max_logit_rows,D] backend: states gathered for a head */
+    int max_rows, max_branches, ctx;
 } fc_lane;
+
+/* A batch of the lane's sizes. */
+fc_status fc_lane_batch(const fc_lane *l, fc_batch *out);
 
 fc_status fc_lane_open(fc_model *m, const fc_lane_options *o, fc_lane *out);
 void fc_lane_close(fc_lane *l); /* zeroed and half-built are fine */

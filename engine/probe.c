@@ -12,6 +12,7 @@ struct fc_probe {
     fc_adapter *adapter;           /* or NULL */
     const fc_adapter *adapters[1]; /* the model's table */
     fc_lane lane;
+    fc_batch batch;
 };
 
 fc_status fc_probe_open(const char *path, const fc_probe_options *o, fc_probe **out) {
@@ -25,7 +26,6 @@ fc_status fc_probe_open(const char *path, const fc_probe_options *o, fc_probe **
         .page_slots = o->page_slots ? o->page_slots : 16,
         .max_rows = o->max_rows ? o->max_rows : 128,
         .max_branches = 1,
-        .max_jobs = 1,
     };
     FC_TRY(fc_cpu_level_parse(o->cpu ? o->cpu : "auto", &level));
     FC_TRY(fc_kv_type_parse(o->kv_type ? o->kv_type : "f32", &lane.kv_type));
@@ -43,6 +43,7 @@ fc_status fc_probe_open(const char *path, const fc_probe_options *o, fc_probe **
         p->model->n_adapters = 1;
     }
     FC_TRY_GOTO(st, fc_lane_open(p->model, &lane, &p->lane), fail);
+    FC_TRY_GOTO(st, fc_lane_batch(&p->lane, &p->batch), fail);
     *out = p;
     return FC_OK;
 fail:
@@ -52,6 +53,7 @@ fail:
 
 void fc_probe_close(fc_probe *p) {
     if (!p) return;
+    fc_batch_close(&p->batch);
     fc_lane_close(&p->lane);
     fc_adapter_close(p->adapter);
     fc_model_close(p->model);
@@ -65,8 +67,8 @@ const fc_model_config *fc_probe_config(const fc_probe *p) { return &p->model->cf
 static fc_status read_logits(fc_probe *p, int at, float *logits) {
     fc_lane *l = &p->lane;
     size_t V = (size_t)p->model->cfg.V, D = (size_t)p->model->cfg.D;
-    for (int done = 0; done < l->batch.n_outs;) {
-        int R = l->batch.n_outs - done;
+    for (int done = 0; done < p->batch.n_outs;) {
+        int R = p->batch.n_outs - done;
         if (R > l->work.max_logit_rows) R = l->work.max_logit_rows;
         FC_TRY(fc_forward_logits(p->model, l->work.out + (size_t)done * D, R, 0, &l->work));
         FC_TRY(p->be->download(p->be, logits + (size_t)(at + done) * V, l->work.logits, (size_t)R * V * sizeof(float)));
@@ -81,22 +83,22 @@ static fc_status feed(fc_probe *p, int table, const int32_t *ids, int n, float *
     fc_lane *l = &p->lane;
     int begins = p->adapter ? fc_adapter_begins(p->adapter, ids, n) : n;
     for (int at = 0; at < n;) {
-        int T = n - at < l->batch.max_rows ? n - at : l->batch.max_rows;
+        int T = n - at < p->batch.max_rows ? n - at : p->batch.max_rows;
         for (int i = at; i < at + T; i++)
             if (ids[i] < 0 || ids[i] >= p->model->cfg.V)
                 return FC_FAIL(FC_ERR_ARG, "probe: id %d at %d; the vocabulary has %d", ids[i], i, p->model->cfg.V);
-        fc_batch_reset(&l->batch);
+        fc_batch_reset(&p->batch);
         FC_TRY(fc_kv_append(l->kv, table, T));
-        fc_batch_add(&l->batch, table, ids + at, T);
+        fc_batch_add(&p->batch, table, ids + at, T);
         if (begins < at + T) {
             int first = begins > at ? begins - at : 0;
-            fc_batch_adapter(&l->batch, first, T - first, 0);
+            fc_batch_adapter(&p->batch, first, T - first, 0);
         }
         for (int r = 0; r < T; r++)
-            if (logits || at + r == n - 1) fc_batch_want(&l->batch, r);
+            if (logits || at + r == n - 1) fc_batch_want(&p->batch, r);
         FC_TRY(fc_kv_flush(l->kv));
-        FC_TRY(fc_batch_plan(&l->batch));
-        FC_TRY(fc_forward(p->model, &l->batch, &l->work));
+        FC_TRY(fc_batch_plan(&p->batch));
+        FC_TRY(fc_forward(p->model, &p->batch, &l->work));
         if (logits) FC_TRY(read_logits(p, at, logits));
         at += T;
     }

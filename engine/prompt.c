@@ -70,3 +70,18 @@ fc_status fc_prompt_encode(const fc_tok *tok, int V, const fc_prompt *p, bool ad
     *n = count;
     return FC_OK;
 }
+
+/* What a template says last; more of it changes no tokenization, and special tokens are shorter. */
+enum { LAST_BYTES = 64 };
+
+fc_status fc_prompt_last(const fc_tok *tok, const fc_prompt *p, fc_str *out) {
+    const fc_piece *last = NULL;
+    size_t from;
+    if (p->ids) return p->n_ids ? fc_tok_piece(tok, p->ids[p->n_ids - 1], true, out) : FC_OK;
+    for (size_t i = p->n_pieces; i-- > 0 && !last;)
+        if (p->pieces[i].size) last = &p->pieces[i];
+    if (!last) return FC_OK;
+    from = !last->special ? last->size - 1 : last->size > LAST_BYTES ? last->size - LAST_BYTES : 0;
+    while (from > 0 && ((unsigned char)last->text[from] & 0xc0) == 0x80) from--; /* a whole character */
+    return fc_str_put(out, last->text + from, last->size - from);
+}

@@ -15,7 +15,7 @@ void fc_sampling_init(fc_sampling *s) {
 }
 
 void fc_request_init(fc_request *r) {
-    *r = (fc_request){.n = 1, .mode = FC_SCORE_LOGLIK_MEAN};
+    *r = (fc_request){.n = 1, .mode = FC_SCORE_LOGLIK_MEAN, .reject_budget = 4};
     fc_sampling_init(&r->sampling);
 }
 
@@ -36,4 +36,62 @@ fc_status fc_score_mode_parse(const char *name, fc_score_mode *out) {
             return FC_OK;
         }
     return FC_FAIL(FC_ERR_ARG, "mode \"%.40s\"; it is loglik-mean, loglik-sum, reward or judge", name);
+}
+
+static const char *const constraints[] = {
+    [FC_CONSTRAINT_OFF] = "off",
+    [FC_CONSTRAINT_MASK] = "mask",
+    [FC_CONSTRAINT_REJECT] = "reject",
+};
+enum { N_CONSTRAINTS = sizeof constraints / sizeof *constraints };
+
+const char *fc_constraint_name(fc_constraint c) { return (unsigned)c < N_CONSTRAINTS ? constraints[c] : "?"; }
+
+fc_status fc_constraint_parse(const char *name, fc_constraint *out) {
+    for (int c = 0; c < N_CONSTRAINTS; c++)
+        if (strcmp(name, constraints[c]) == 0) {
+            *out = (fc_constraint)c;
+            return FC_OK;
+        }
+    return FC_FAIL(FC_ERR_ARG, "constraint \"%.40s\"; it is off, mask or reject", name);
+}
+
+static const struct {
+    fc_off bit;
+    const char *name;
+} offs[] = {{FC_OFF_FORK, "fork"},
+            {FC_OFF_GROUPS, "groups"},
+            {FC_OFF_COALESCE, "coalesce"},
+            {FC_OFF_SCORE_TREE, "score-tree"},
+            {FC_OFF_OVERLAP, "overlap"},
+            {FC_OFF_PREFIX_CACHE, "prefix-cache"},
+            {FC_OFF_FORCED, "forced"},
+            {FC_OFF_RESTRICTED_HEAD, "restricted-head"}};
+
+const char *fc_off_name(fc_off bit) {
+    for (size_t i = 0; i < sizeof offs / sizeof *offs; i++)
+        if (offs[i].bit == bit) return offs[i].name;
+    return NULL;
+}
+
+fc_status fc_off_parse(const char *list, uint32_t *out) {
+    uint32_t bits = 0;
+    for (const char *at = list; *at;) {
+        size_t n = strcspn(at, ","), i = 0;
+        if (n == 3 && memcmp(at, "all", 3) == 0) {
+            bits |= FC_OFF_ALL;
+        } else {
+            while (i < sizeof offs / sizeof *offs && (strlen(offs[i].name) != n || memcmp(offs[i].name, at, n) != 0)) i++;
+            if (i == sizeof offs / sizeof *offs)
+                return FC_FAIL(FC_ERR_ARG,
+                               "off: \"%.*s\"; fork, groups, coalesce, score-tree, overlap, prefix-cache, forced, "
+                               "restricted-head and all can be named",
+                               (int)(n < 40 ? n : 40), at);
+            bits |= (uint32_t)offs[i].bit;
+        }
+        at += n;
+        at += *at == ',';
+    }
+    *out = bits;
+    return FC_OK;
 }

@@ -11,7 +11,7 @@ typedef struct {
     size_t count, size;
 } buffer;
 
-enum { N_BUFFERS = 11 };
+enum { N_BUFFERS = 17 };
 
 static void list_buffers(fc_sampler *s, buffer b[N_BUFFERS]) {
     size_t rows = (size_t)s->max_rows, members = (size_t)s->max_members, entries = (size_t)s->max_entries;
@@ -27,11 +27,18 @@ static void list_buffers(fc_sampler *s, buffer b[N_BUFFERS]) {
         {&s->logprob, &s->dev.logprob, members, 4},
         {&s->top_ids, &s->dev.top_ids, rows * FC_TOP_LOGPROBS_MAX, 4},
         {&s->top_logprobs, &s->dev.top_logprobs, rows * FC_TOP_LOGPROBS_MAX, 4},
+        {&s->list_id, &s->dev.list_id, entries, 4},
+        {&s->lists, &s->dev.lists, rows, sizeof *s->lists},
+        {&s->segments, &s->dev.segments, rows, sizeof *s->segments},
+        {&s->full_out, &s->dev.full_out, rows, 4},
+        {&s->lse_list, &s->dev.lse_list, rows, sizeof *s->lse_list},
+        {&s->lse_full, &s->dev.lse_full, rows, sizeof *s->lse_full},
     };
     memcpy(b, all, sizeof all);
 }
 
-fc_status fc_sampler_open(fc_backend *be, int V, int ctx, int max_rows, int max_members, fc_sampler *out) {
+fc_status fc_sampler_open(fc_backend *be, int V, int ctx, int max_rows, int max_logits, int max_members,
+                          fc_sampler *out) {
     fc_sampler *s = out;
     buffer b[N_BUFFERS];
     void *p;
@@ -39,6 +46,7 @@ fc_status fc_sampler_open(fc_backend *be, int V, int ctx, int max_rows, int max_
     s->be = be;
     s->V = V;
     s->max_rows = max_rows;
+    s->max_logits = max_logits;
     s->max_members = max_members;
     s->max_entries = 2 * (V + ctx); /* one row's bias and history always fit */
     list_buffers(s, b);
@@ -54,6 +62,11 @@ fc_status fc_sampler_open(fc_backend *be, int V, int ctx, int max_rows, int max_
         }
         memcpy(b[i].dev, &p, sizeof p);
     }
+    if (be->alloc(be, (size_t)s->max_entries * sizeof(float), "draw lists", &p)) {
+        fc_sampler_close(s);
+        return FC_ERR_MEM;
+    }
+    s->dev.list_value = p;
     if (fc_alloc((size_t)max_rows, sizeof *s->rows, "draw rows", &p)) {
         fc_sampler_close(s);
         return FC_ERR_MEM;
@@ -78,12 +91,16 @@ void fc_sampler_close(fc_sampler *s) {
         s->be->free(s->be, dev);
         fc_free(host);
     }
+    s->be->free(s->be, s->dev.list_value);
     fc_free(s->scratch);
     fc_free(s->rows);
     memset(s, 0, sizeof *s);
 }
 
-void fc_sampler_begin(fc_sampler *s) { s->n_rows = s->n_members = s->n_bias = s->n_seen = s->n_top = s->top_n = 0; }
+void fc_sampler_begin(fc_sampler *s) {
+    s->n_rows = s->n_members = s->n_bias = s->n_seen = s->n_top = s->top_n = 0;
+    s->n_logits = s->n_list = s->n_full = s->n_lists = s->n_segments = 0;
+}
 
 /* ---- adding a row ---- */
 
@@ -129,19 +146,52 @@ static int put_seen(fc_sampler *s, const fc_job *j, const fc_path *p) {
     return s->n_seen - begin;
 }
 
-bool fc_sampler_add(fc_sampler *s, fc_job *j, int head, int row) {
+/* The ids that the trie allows behind the path: the row is a list. */
+static void put_list(fc_sampler *s, const fc_job *j, const fc_path *p, fc_sampler_row *r, fc_draw_row *d) {
+    const fc_trie *t = j->trie;
+    int n = t->n_children[p->node];
+    memcpy(s->list_id + s->n_list, t->token + t->first_child[p->node], (size_t)n * 4);
+    r->list = s->n_lists;
+    d->n_ids = n;
+    d->ids = d->values = s->n_list;
+    s->lists[s->n_lists++] = (fc_list_row){.row = r->logits, .ids = s->n_list, .values = s->n_list, .n_ids = n};
+    s->n_list += n;
+}
+
+static int count_members(const fc_job *j, int group, int length) {
+    int n = 0;
+    for (int g = group; g >= 0; g = j->group_next[g])
+        for (int m = j->paths[g].n == length ? g : -1; m >= 0; m = j->members[m]) n++;
+    return n;
+}
+
+bool fc_sampler_add(fc_sampler *s, fc_job *j, int group, int length, bool pick) {
     const fc_sampling *c = &j->sampling;
-    const fc_path *p = &j->paths[head];
-    int members = 0, bias = (int)c->n_bias + j->n_ends, seen = penalised(c) ? j->n_prompt_seen + p->n : 0;
+    const bool mask = j->constraint == FC_CONSTRAINT_MASK, logits = !mask || !pick || c->top_logprobs > 0;
+    const fc_path *p;
+    int members, bias = (int)c->n_bias + j->n_ends, seen, ids;
     fc_draw_row *d = &s->draw[s->n_rows];
     fc_sampler_row *r = &s->rows[s->n_rows];
-    for (int m = head; m >= 0; m = j->members[m]) members++;
+    while (j->paths[group].n != length) group = j->group_next[group];
+    p = &j->paths[group];
+    seen = penalised(c) ? j->n_prompt_seen + p->n : 0;
+    members = count_members(j, group, length);
+    ids = mask ? j->trie->n_children[p->node] : 0;
     if (s->n_rows == s->max_rows || s->n_members + members > s->max_members || s->n_bias + bias > s->max_entries ||
-        s->n_seen + seen > s->max_entries)
+        s->n_seen + seen > s->max_entries || s->n_list + ids > s->max_entries ||
+        (logits && s->n_logits == s->max_logits))
         return false;
-    *r = (fc_sampler_row){.job = j, .path = head, .member = s->n_members, .n_members = members, .top = -1};
+    *r = (fc_sampler_row){.job = j,
+                          .group = group,
+                          .length = length,
+                          .member = s->n_members,
+                          .n_members = members,
+                          .top = -1,
+                          .list = -1,
+                          .logits = logits ? s->n_logits++ : -1,
+                          .full = j->full_logprob ? s->n_full++ : -1};
     *d = (fc_draw_row){
-        .row = row,
+        .row = logits ? r->logits : 0,
         .member = s->n_members,
         .n_members = members,
         .bias = s->n_bias,
@@ -157,9 +207,13 @@ bool fc_sampler_add(fc_sampler *s, fc_job *j, int head, int row) {
     };
     d->n_bias = put_bias(s, j, p->n);
     d->n_seen = put_seen(s, j, p);
-    for (int m = head; m >= 0; m = j->members[m])
-        s->members[s->n_members++] =
-            (fc_draw_member){.seed = j->seed, .candidate = (uint32_t)m, .position = (uint32_t)p->n};
+    if (mask) put_list(s, j, p, r, d);
+    for (int g = group; g >= 0; g = j->group_next[g])
+        for (int m = j->paths[g].n == length ? g : -1; m >= 0; m = j->members[m])
+            s->members[s->n_members++] = (fc_draw_member){.seed = j->seed,
+                                                          .candidate = (uint32_t)m,
+                                                          .attempt = (uint32_t)j->attempt[m],
+                                                          .position = (uint32_t)length};
     if (c->top_logprobs) {
         r->top = s->n_top;
         s->n_top++;
@@ -167,79 +221,4 @@ bool fc_sampler_add(fc_sampler *s, fc_job *j, int head, int row) {
     }
     s->n_rows++;
     return true;
-}
-
-/* ---- running ---- */
-
-static fc_status upload_lists(fc_sampler *s) {
-    fc_backend *be = s->be;
-    FC_TRY(be->upload(be, s->dev.draw, s->draw, (size_t)s->n_rows * sizeof *s->draw));
-    FC_TRY(be->upload(be, s->dev.members, s->members, (size_t)s->n_members * sizeof *s->members));
-    if (s->n_bias) {
-        FC_TRY(be->upload(be, s->dev.bias_id, s->bias_id, (size_t)s->n_bias * 4));
-        FC_TRY(be->upload(be, s->dev.bias_value, s->bias_value, (size_t)s->n_bias * 4));
-    }
-    if (s->n_seen) {
-        FC_TRY(be->upload(be, s->dev.seen_id, s->seen_id, (size_t)s->n_seen * 4));
-        FC_TRY(be->upload(be, s->dev.seen_count, s->seen_count, (size_t)s->n_seen * 4));
-    }
-    return FC_OK;
-}
-
-/* Rows first .. first+n-1 of the list in one call. */
-static fc_status draw_rows(fc_sampler *s, const float *logits, int R, int first, int n) {
-    return s->be->draw(s->be->stream, &(fc_draw_args){.token = s->dev.token,
-                                                      .logprob = s->dev.logprob,
-                                                      .logits = logits,
-                                                      .rows = s->dev.draw + first,
-                                                      .members = s->dev.members,
-                                                      .bias_id = s->dev.bias_id,
-                                                      .bias_value = s->dev.bias_value,
-                                                      .seen_id = s->dev.seen_id,
-                                                      .seen_count = s->dev.seen_count,
-                                                      .R = R,
-                                                      .V = s->V,
-                                                      .n_rows = n,
-                                                      .M = s->n_members});
-}
-
-fc_status fc_sampler_run(fc_sampler *s, const float *logits, int R) {
-    fc_backend *be = s->be;
-    fc_status st;
-    FC_TRY(upload_lists(s));
-    st = draw_rows(s, logits, R, 0, s->n_rows);
-    if (st == FC_ERR_ARG) { /* some row cannot be drawn from: find which, the others go on */
-        for (int i = 0; i < s->n_rows; i++) {
-            s->rows[i].status = draw_rows(s, logits, R, i, 1);
-            if (s->rows[i].status) fc_job_fail(s->rows[i].job, s->rows[i].status);
-        }
-    } else if (st) {
-        return st;
-    }
-    FC_TRY(be->download(be, s->token, s->dev.token, (size_t)s->n_members * 4));
-    FC_TRY(be->download(be, s->logprob, s->dev.logprob, (size_t)s->n_members * 4));
-    if (s->n_top) { /* a row that could not be drawn from is not looked at again */
-        int kept = 0;
-        for (int i = 0; i < s->n_rows; i++) {
-            fc_sampler_row *r = &s->rows[i];
-            if (r->top < 0 || r->status) continue;
-            s->top_rows[kept] = s->draw[i].row;
-            r->top = kept++;
-        }
-        s->n_top = kept;
-    }
-    if (s->n_top) {
-        size_t bytes = (size_t)s->n_top * (size_t)s->top_n * 4;
-        FC_TRY(be->upload(be, s->dev.top_rows, s->top_rows, (size_t)s->n_top * 4));
-        FC_TRY(be->top_logprobs(be->stream, &(fc_top_logprobs_args){.ids = s->dev.top_ids,
-                                                                    .lp = s->dev.top_logprobs,
-                                                                    .logits = logits,
-                                                                    .rows = s->dev.top_rows,
-                                                                    .R = s->n_top,
-                                                                    .V = s->V,
-                                                                    .n = s->top_n}));
-        FC_TRY(be->download(be, s->top_ids, s->dev.top_ids, bytes));
-        FC_TRY(be->download(be, s->top_logprobs, s->dev.top_logprobs, bytes));
-    }
-    return be->sync(be);
 }

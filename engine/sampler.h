@@ -1,26 +1,30 @@
 /* sampler - draws for many rows of logits in one operator call, with every request's own settings.
  *
- *   begin -> add* -> run -> read -> begin
+ *   begin -> add* -> run -> (the backend's wait) -> read -> begin
  *
  * A failing row fails its request alone: when the operator refuses a whole call, run repeats it row by row.
  */
 #ifndef FC_ENGINE_SAMPLER_H
 #define FC_ENGINE_SAMPLER_H
 
+#include "engine/forward.h"
 #include "engine/job.h"
 
 typedef struct {
     fc_job *job;
-    int path;              /* its history is what penalties see */
+    int group, length;     /* groups of the list that begins here draw that have so many ids: equal ones, which penalties see */
     int member, n_members; /* in token[] and logprob[] */
-    int top;               /* first of its top log-probs, -1 = none */
+    int top;               /* its place in top_rows, -1 = none */
+    int out, logits;       /* output of the batch that is drawn from; its row of logits, -1: only listed ones are computed */
+    int list, full;        /* places of its sums in lse_list and lse_full, -1 = none */
     fc_status status;
 } fc_sampler_row;
 
 typedef struct {
     fc_backend *be; /* borrowed */
-    int V, max_rows, max_members, max_entries;
+    int V, max_rows, max_logits, max_members, max_entries;
     int n_rows, n_members, n_bias, n_seen, n_top, top_n;
+    int n_logits, n_list, n_full; /* rows of logits; listed ids; rows whose full-vocabulary sum is wanted */
 
     fc_sampler_row *rows;    /* [max_rows] */
     fc_draw_row *draw;       /* [max_rows] host */
@@ -34,23 +38,38 @@ typedef struct {
     float *logprob;
     int32_t *top_ids; /* [max_rows, top_n] host, after run */
     float *top_logprobs;
+    double *lse_list, *lse_full; /* [max_rows] host, after run: of a listed row's ids, of the whole vocabulary */
+
+    int32_t *list_id;          /* [max_entries] host: ids of listed rows */
+    fc_list_row *lists;        /* [max_rows] host: listed rows */
+    fc_pick_segment *segments; /* [max_rows] host: those whose logits are picked */
+    int32_t *full_out;         /* [max_rows] host: outputs of the batch */
+    int n_lists, n_segments;
 
     struct {
         fc_draw_row *draw;
         fc_draw_member *members;
         int32_t *bias_id, *seen_id, *seen_count, *top_rows, *token, *top_ids;
-        float *bias_value, *logprob, *top_logprobs;
-    } dev; /* backend buffers of the same sizes */
+        float *bias_value, *logprob, *top_logprobs, *list_value;
+        int32_t *list_id, *full_out;
+        fc_list_row *lists;
+        fc_pick_segment *segments;
+        double *lse_list, *lse_full;
+    } dev; /* backend buffers of the same sizes; list_value [max_entries] */
 } fc_sampler;
 
-fc_status fc_sampler_open(fc_backend *be, int V, int ctx, int max_rows, int max_members, fc_sampler *out);
+/* max_logits: rows of w->logits. */
+fc_status fc_sampler_open(fc_backend *be, int V, int ctx, int max_rows, int max_logits, int max_members,
+                          fc_sampler *out);
 void fc_sampler_close(fc_sampler *s); /* zeroed and half-built are fine */
 
 void fc_sampler_begin(fc_sampler *s);
-/* The members of a branch, in order from `head`, draw from logits row `row`. False when this call has no room left:
- * run first, then begin again. */
-bool fc_sampler_add(fc_sampler *s, fc_job *j, int head, int row);
-/* logits [R,V] backend. Then token[], logprob[], top_*[] hold the answers of all rows whose status is OK. */
-fc_status fc_sampler_run(fc_sampler *s, const float *logits, int R);
+/* The members of those groups, in order, draw from the output of the batch that the caller wants next: it sets rows[].out.
+ * pick: of a masked row only the allowed logits are computed. False when there is no room left; the first row of a call
+ * always has room. */
+bool fc_sampler_add(fc_sampler *s, fc_job *j, int group, int length, bool pick);
+/* logits [n_logits,V] of the rows that have one, out [n_outs,D]: the batch's final hidden states; backend. Once the read-back
+ * has arrived, token[], logprob[], top_*[], lse_*[] hold the answers of all rows whose status is OK. */
+fc_status fc_sampler_run(fc_sampler *s, const fc_model *m, fc_work *w, int n_outs);
 
 #endif

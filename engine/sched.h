@@ -1,54 +1,82 @@
-/* sched - who runs: admission by pages, the branches of both models, one step.
+/* sched - who runs: jobs in order of rank, the branches of both models, batches under way.
  *
- *   submit -> waiting -> admit (pages and branches promised) -> drawing, scoring -> done event
+ *   submit -> waiting -> admit -> running: drawing, scoring -> done event
+ *                ^                  |
+ *                +---- preempt -----+   its KV is given back; what it has drawn and scored stays, and is replayed
  *
- * A branch is one KV table with ids to feed. What its fed rows are for is its kind. Promised pages guarantee that an
- * admitted job always finishes: nothing is preempted here.
+ * Rank is priority, then arrival. Pages are taken when rows are; when a job finds none, cached prefixes go first, then the
+ * job of the lowest rank below it. The first in rank is never preempted and fits alone (fc_sched_can_run), so something
+ * always ends. Branches (KV tables) are promised at admission.
+ *
+ * A branch is one KV table. Its length is the number of positions computed; at `target` it draws, splits or is complete.
  *
  * Invariants; fc_sched_check() verifies them and those of the KV pools:
- *   (1) a lane's reserved pages and tables are the sums over its admitted jobs, and within the pool;
- *   (2) every open KV table belongs to one branch, or is an admitted job's alignment prompt;
- *   (3) a job's n_open is the number of its drawing branches; its finished candidates' votes and its open members add up
- *       to n.
+ *   (1) a list's reserved tables are the sums over its running jobs, and within the pool;
+ *   (2) every open KV table belongs to one branch, or is a running job's alignment prompt;
+ *   (3) a job's n_open is the number of its groups in branches and idle; members of open groups and votes of finished
+ *       candidates add up to n;
+ *   (4) a waiting job holds no page and no branch;
+ *   (5) waiting and running are in order of rank.
  */
 #ifndef FC_ENGINE_SCHED_H
 #define FC_ENGINE_SCHED_H
 
 #include "engine/job.h"
+#include "engine/prefix.h"
 #include "engine/sampler.h"
 
+enum { FC_MAX_FLIGHTS = 2 }; /* batches of one list under way at once */
+
 typedef enum {
-    FC_BRANCH_DRAW,   /* feeds prompt or drawn ids; its last row is drawn from */
+    FC_BRANCH_DRAW,   /* feeds prompt and drawn ids; at its target groups draw or part */
     FC_BRANCH_PROMPT, /* feeds the alignment prompt; its last hidden state is kept */
-    FC_BRANCH_TAIL    /* feeds one candidate behind the alignment prompt */
+    FC_BRANCH_CHAIN,  /* feeds nodes of the job's score tree, behind the alignment prompt */
+    FC_BRANCH_ALONE   /* feeds alignment prompt and one candidate into a table of its own: the score tree is off */
 } fc_branch_kind;
 
 typedef struct {
-    fc_job *job;
+    fc_job *job; /* NULL: the place is free */
     fc_branch_kind kind;
-    int table, path;       /* path: of the first member (DRAW), of the candidate (TAIL) */
-    const int32_t *feed;   /* ids to feed; TAIL: the candidate, then the suffix */
-    int n_feed, fed;
-    int batch_rows, out, n_outs; /* in this step: rows fed; outputs wanted, first and count */
+    int next;   /* of its job's branches, or free places; -1 */
+    int table;  /* -1: a chain has none of its own */
+    int group;  /* DRAW: first group; ALONE: the candidate's path; CHAIN: its last node */
+    int target; /* positions */
+    int len;    /* positions before it that are computed; CHAIN: with its own so far */
+    int rows, draw; /* of the batch it is in: rows fed; row of the flight's sampler, -1 */
+    bool flying;           /* in a batch that has not landed */
 } fc_branch;
 
-/* One logits or reward row to be read for a candidate's score. */
+/* One final hidden state to be read for a candidate's score: that of KV slot `slot`, in the lane's pool of states. */
 typedef struct {
     fc_job *job;
     int path;
-    int out;     /* of the batch, or -1: the job's kept prompt state */
-    int32_t id;  /* log-likelihood: the id that this row predicts */
+    int32_t slot, id; /* id: of a log-likelihood, what the state predicts */
+    int at;           /* its first answer in lp[] */
 } fc_score_read;
 
 typedef struct {
-    fc_score_read *reads; /* [max_reads] */
-    int n_reads, max_reads;
-    int32_t *row, *id;    /* [max_gather] host */
-    float *lp;            /* [max_gather] host */
-    int max_gather;
-    int32_t *dev_row, *dev_id;
+    fc_score_read *reads; /* [max_reads] in the order of each candidate's ids */
+    int n_reads, max_reads, n_gather, max_gather;
+    int n_keep;
+    int32_t *keep_src, *keep_dst; /* [max_rows] outputs of the batch whose states go to the pool, and their slots */
+    int32_t *slot, *first;        /* [max_reads] states to be read, and their first picks */
+    int32_t *row_of;              /* [slots of the pool] scratch: 1 + row of slot[], 0 */
+    int32_t *row, *id;            /* [max_gather] picks */
+    float *lp;                    /* [max_gather] host */
+    int32_t *dev_keep_src, *dev_keep_dst, *dev_slot, *dev_row, *dev_id;
     float *dev_lp;
 } fc_scorer;
+
+/* One batch of a list, from its building to the read-back of what it drew and scored. */
+typedef struct {
+    fc_batch batch;
+    fc_sampler sampler; /* novelty's */
+    fc_scorer scorer;   /* alignment's */
+    int *branch;        /* [max_seqs] branches with rows in it */
+    int n_branches;
+    bool flying;
+    int mark;           /* of the backend's queue */
+} fc_flight;
 
 /* Where what happened goes: the engine's event queue. Called on the engine thread. */
 typedef struct {
@@ -60,26 +88,38 @@ typedef struct {
 } fc_sink;
 
 typedef struct {
-    fc_lane *lane[2]; /* by role; the same lane when one model is both; alignment NULL without one */
-    fc_branch *branches[2]; /* [max_branches] of each distinct lane, by role of the lane's first user */
-    int n_branches[2], max_branches;
-    int rotate[2];  /* where the next batch begins to take rows */
-    int reserved_pages[2], reserved_tables[2]; /* of each list's lane */
-    fc_sampler sampler;
-    int *draw_at; /* [max_branches] scratch: list places of the rows being drawn */
-    fc_scorer scorer;
     const fc_tok *tok[2]; /* by role */
     bool same_tokenizer;
-    fc_job *waiting, *running; /* lists in order of arrival */
-    bool *slots;      /* [max_jobs] of the alignment lane's kept prompt states */
-    int max_jobs;
-    int score_rows;   /* a scoring pass of its own model starts at so many waiting rows */
-    uint64_t op_ns;   /* time inside operators, this step: the rest of a step is the host's */
+    int max_branches, max_jobs;
+    int score_rows; /* a scoring pass of its own model starts at so many waiting rows; 0: 64 */
+    uint32_t off;   /* fc_off */
     fc_sink sink;
+} fc_sched_options;
+
+/* What happened so far, for tests and metrics. */
+typedef struct {
+    int64_t steps, batches, preemptions, splits, redraws;
+    int64_t shared_tiles; /* reads of a tile that another row's read served */
+} fc_sched_stats;
+
+typedef struct {
+    fc_lane *lane[2];       /* by role; the same lane when one model is both; alignment NULL without one */
+    fc_prefix *prefix[2];   /* by list; NULL: off */
+    uint32_t stamp;         /* of the last count of pages */
+    fc_branch *branches[2]; /* [max_places] of each distinct lane, by role of the lane's first user */
+    int free_place[2], n_scoring_places[2]; /* first free place; those of chains and candidates alone */
+    int max_places;         /* max_branches, and as many for scoring */
+    int reserved_tables[2]; /* of each list's lane */
+    fc_flight flights[2][FC_MAX_FLIGHTS];
+    int depth, n_flying[2], next_flight[2]; /* flights land in the order in which they started */
+    int32_t *ids, *slots, *ancestors, *who; /* [max_rows] twice, [ctx], [max members]: scratch of building and landing */
+    fc_sched_options o;
+    fc_job *waiting, *running; /* lists in order of rank */
+    uint64_t op_ns;   /* time inside operators, this step: the rest of a step is the host's */
+    fc_sched_stats stats;
 } fc_sched;
 
-fc_status fc_sched_open(fc_lane *novelty, fc_lane *alignment, const fc_tok *const tok[2], bool same_tokenizer,
-                        int max_branches, int max_jobs, const fc_sink *sink, fc_sched *out);
+fc_status fc_sched_open(fc_lane *novelty, fc_lane *alignment, const fc_sched_options *o, fc_sched *out);
 void fc_sched_close(fc_sched *s); /* ends every job as cancelled; zeroed and half-built are fine */
 
 /* FC_ERR_ARG with the numbers when the job could never be admitted. Reads only what open fixed: any thread may ask. */
@@ -91,25 +131,78 @@ bool fc_sched_busy(const fc_sched *s);
 void fc_sched_step(fc_sched *s);
 fc_status fc_sched_check(const fc_sched *s);
 
-/* ---- between sched.c, drawing.c and scoring.c ---- */
+/* ---- between the files of the scheduler ---- */
 
+static inline bool fc_sched_off(const fc_sched *s, fc_off bit) { return (s->o.off & (uint32_t)bit) != 0; }
 static inline bool fc_sched_shared(const fc_sched *s) { return s->lane[0] == s->lane[1]; }
 /* The lane list that a role's branches stand in. */
 static inline int fc_sched_list(const fc_sched *s, fc_role role) { return fc_sched_shared(s) ? 0 : (int)role; }
-void fc_sched_push(fc_sched *s, fc_role role, const fc_branch *b);
-/* KV calls that keep the job's page count and peak. */
-fc_status fc_sched_append(fc_sched *s, fc_role role, fc_job *j, int table, int n);
-void fc_sched_table_close(fc_sched *s, fc_role role, fc_job *j, int table);
+static inline fc_role fc_branch_role(fc_branch_kind k) { return k == FC_BRANCH_DRAW ? FC_NOVELTY : FC_ALIGNMENT; }
 
-/* drawing.c: draws for all DRAW branches whose feed is complete, and commits. */
-fc_status fc_drawing_run(fc_sched *s);
+/* branch.c: places of branches. */
+fc_status fc_branches_open(fc_sched *s);
+fc_branch *fc_branch_put(fc_sched *s, const fc_branch *b); /* at the end of its job's branches */
+void fc_branch_drop(fc_sched *s, fc_branch *b);            /* its table, if it has one, is closed */
+void fc_branch_drop_all(fc_sched *s, fc_job *j);
+void fc_sched_count_pages(fc_sched *s, fc_job *j, int list); /* j->pages, and the peak of both models */
+
+/* cache.c: prompts and the prefix cache. */
+/* Cached positions of the branch's ids become its table's contents: its len. The last of target stays to be computed. */
+fc_status fc_cache_take(fc_sched *s, fc_branch *b);
+/* What the branch has computed is offered. closing: its table is about to be closed. */
+void fc_cache_put(fc_sched *s, const fc_branch *b, bool closing);
+void fc_cache_put_align(fc_sched *s, const fc_job *j); /* before its align_table is closed */
+int fc_cache_pages(const fc_sched *s, int list);       /* that can be had: free, or idle in the cache */
+
+/* flight.c */
+fc_status fc_flight_open(fc_sched *s, int list, fc_flight *out);
+void fc_flight_close(fc_sched *s, int list, fc_flight *f);
+/* Builds a batch of the list's branches and starts it; false when there is nothing to run. */
+bool fc_flight_start(fc_sched *s, int list);
+void fc_flight_land(fc_sched *s, int list); /* the oldest: waits for it, and commits what it drew and scored */
+
+/* sched.c: lists in order of rank */
+void fc_jobs_insert(fc_job **list, fc_job *j);
+void fc_jobs_remove(fc_job **list, const fc_job *j);
+
+/* admit.c */
+void fc_admit(fc_sched *s);
+void fc_admit_leave(fc_sched *s, fc_job *j); /* gives all KV back and leaves the running list; groups stand idle */
+/* Frees pages of the list's pool until `pages` are there: from jobs below j in rank that are in no batch. */
+bool fc_make_room(fc_sched *s, int list, const fc_job *j, int pages);
+void fc_preempt(fc_sched *s, fc_job *j);
+
+/* drawing.c */
+fc_status fc_drawing_begin(fc_sched *s, fc_job *j); /* branches for its idle groups */
+void fc_drawing_idle(fc_sched *s, fc_job *j);       /* the reverse: groups leave their branches */
+bool fc_drawing_wants(const fc_branch *b);          /* a group draws at the branch's target */
+fc_status fc_drawing_commit(fc_sched *s, fc_flight *f, fc_branch *b); /* the branch is at its target */
+
+/* path.c: the text of a group's head. */
+/* Adds one id's text; *stopped when a stop string is complete: the text is cut there. */
+fc_status fc_path_grow(fc_sched *s, fc_job *j, int path, int32_t id, bool *stopped);
+/* Sends the text that became certain, to every member. */
+void fc_path_send(fc_sched *s, fc_job *j, int path, bool final);
+/* The group is complete: text, votes, and its place in the line to be scored. */
+void fc_path_finish(fc_sched *s, fc_job *j, int path, fc_finish finish, bool ended);
+/* A member that leaves its group takes along what was drawn. */
+fc_status fc_path_copy(const fc_job *j, const fc_path *from, fc_path *to);
+
 /* scoring.c */
-void fc_scoring_start_tails(fc_sched *s); /* opens branches for finished candidates, as pages allow */
-fc_status fc_scoring_run(fc_sched *s);    /* reads scores of the batch just run in the alignment lane */
+fc_status fc_scoring_begin(fc_sched *s, fc_job *j);
+void fc_scoring_idle(fc_sched *s, fc_job *j); /* its KV is about to be given back: what is not scored begins anew */
+void fc_scoring_start(fc_sched *s);           /* finished candidates become branches */
+/* Rows first .. first+n-1 of the batch are those of the branch's positions len .. len+n-1: which states are kept. */
+void fc_scoring_keep(fc_sched *s, fc_flight *f, const fc_branch *b, int first, int n);
+void fc_scoring_collect(fc_sched *s, fc_flight *f); /* reads of candidates whose states are in the pool after this batch */
+fc_status fc_scoring_launch(fc_sched *s, fc_flight *f);
+void fc_scoring_land(fc_sched *s, fc_flight *f);
+void fc_scoring_tidy(fc_sched *s, fc_flight *f); /* after it: branches of candidates alone that were read */
 int64_t fc_scoring_waiting_rows(const fc_sched *s);
-fc_status fc_scorer_open(fc_lane *lane, int max_reads, fc_scorer *out);
+bool fc_scoring_alone(const fc_sched *s); /* the tree is off */
+int32_t fc_scoring_id(const fc_job *j, int path, int k); /* id k of candidate and suffix */
+/* scorer.c: fc_scoring_launch, and its memory */
+fc_status fc_scorer_open(fc_lane *lane, fc_scorer *out);
 void fc_scorer_close(fc_lane *lane, fc_scorer *s);
-/* A candidate is complete: text, votes, and its place in the line to be scored. */
-void fc_drawing_finish_path(fc_sched *s, fc_job *j, int path, fc_finish finish, bool ended);
 
 #endif

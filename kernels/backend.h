@@ -2,7 +2,7 @@
  *
  * A buffer is a pointer that only operators, upload and download may follow; the engine does address
  * arithmetic on it and nothing else. Uploads and operators run in the order of the calls; what a download
- * wrote may be read after sync.
+ * wrote may be read after sync, or after wait for a mark that was set behind it.
  */
 #ifndef FC_KERNELS_BACKEND_H
 #define FC_KERNELS_BACKEND_H
@@ -25,6 +25,8 @@
 #include "kernels/rows/rows_copy.h"
 #include "kernels/softcap/softcap.h"
 
+enum { FC_BACKEND_MARKS = 4 };
+
 /* The largest shapes that operators will be called with: what open reserves. */
 typedef struct {
     int rows;  /* T of any operator */
@@ -43,6 +45,9 @@ typedef struct fc_backend {
     fc_status (*upload)(struct fc_backend *be, void *dst, const void *host, size_t bytes);   /* host may be reused at return */
     fc_status (*download)(struct fc_backend *be, void *host, const void *src, size_t bytes);
     fc_status (*sync)(struct fc_backend *be);
+    int depth; /* batches that the engine should have under way at once: 1 where operators run in their call, else 2 */
+    fc_status (*mark)(struct fc_backend *be, int mark); /* 0 .. FC_BACKEND_MARKS-1: here in the order of calls */
+    fc_status (*wait)(struct fc_backend *be, int mark); /* until everything before the mark has run and arrived */
     fc_status (*weight_pack)(fc_stream s, const fc_weight_part *parts, int n_parts, fc_weight **out);
     void (*weight_free)(fc_weight *w);
 

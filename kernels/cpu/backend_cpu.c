@@ -53,6 +53,15 @@ static fc_status cpu_sync(fc_backend *be) {
     return FC_OK;
 }
 
+/* Operators run in their call: whatever was marked has run. */
+static fc_status cpu_mark(fc_backend *be, int mark) {
+    (void)be;
+    FC_ASSERT(mark >= 0 && mark < FC_BACKEND_MARKS);
+    return FC_OK;
+}
+
+static fc_status cpu_wait(fc_backend *be, int mark) { return cpu_mark(be, mark); }
+
 static void cpu_close(fc_backend *be) {
     fc_cpu_stream_close(be->stream);
     fc_free(be);
@@ -89,6 +98,9 @@ fc_status fc_backend_open_cpu(fc_cpu_level level, int threads, const fc_op_limit
         .upload = cpu_upload,
         .download = cpu_download,
         .sync = cpu_sync,
+        .depth = 1,
+        .mark = cpu_mark,
+        .wait = cpu_wait,
         .weight_pack = fc_weight_pack_cpu,
         .weight_free = fc_weight_free_cpu,
         .embed = fc_embed_cpu,

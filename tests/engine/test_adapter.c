@@ -168,6 +168,7 @@ typedef struct {
     fc_adapter *opened[3];
     const fc_adapter *table[3];
     fc_lane lane;
+    fc_batch batch;
 } fixture;
 
 static void open_fixture(fixture *f, const char *base, const char *const *names, int n, bool late, int threads) {
@@ -192,12 +193,13 @@ static void open_fixture(fixture *f, const char *base, const char *const *names,
                                               .page_slots = 16,
                                               .kv_pages = 64,
                                               .max_rows = 128,
-                                              .max_branches = 8,
-                                              .max_jobs = 1},
+                                              .max_branches = 8},
                            &f->lane));
+    assert_ok(fc_lane_batch(&f->lane, &f->batch));
 }
 
 static void close_fixture(fixture *f) {
+    fc_batch_close(&f->batch);
     fc_lane_close(&f->lane);
     for (int i = 0; i < 3; i++) fc_adapter_close(f->opened[i]);
     fc_model_close(f->model);
@@ -214,23 +216,24 @@ typedef struct {
 /* Logits of all rows of the sequences in one pass, one behind another; freed with free. */
 static float *pass(fixture *f, const sequence *s, int n) {
     fc_lane *l = &f->lane;
+    fc_batch *b = &f->batch;
     int tables[8], done = 0;
     float *out;
-    fc_batch_reset(&l->batch);
+    fc_batch_reset(b);
     for (int i = 0; i < n; i++) {
         int row;
         assert_ok(fc_kv_table_open(l->kv, &tables[i]));
         assert_ok(fc_kv_append(l->kv, tables[i], s[i].n));
-        row = fc_batch_add(&l->batch, tables[i], s[i].ids, s[i].n);
-        if (s[i].adapter >= 0) fc_batch_adapter(&l->batch, row + s[i].since, s[i].n - s[i].since, s[i].adapter);
-        for (int r = 0; r < s[i].n; r++) fc_batch_want(&l->batch, row + r);
+        row = fc_batch_add(b, tables[i], s[i].ids, s[i].n);
+        if (s[i].adapter >= 0) fc_batch_adapter(b, row + s[i].since, s[i].n - s[i].since, s[i].adapter);
+        for (int r = 0; r < s[i].n; r++) fc_batch_want(b, row + r);
     }
     assert_ok(fc_kv_flush(l->kv));
-    assert_ok(fc_batch_plan(&l->batch));
-    assert_ok(fc_forward(f->model, &l->batch, &l->work));
-    out = malloc((size_t)l->batch.n_outs * V * sizeof *out);
+    assert_ok(fc_batch_plan(b));
+    assert_ok(fc_forward(f->model, b, &l->work));
+    out = malloc((size_t)b->n_outs * V * sizeof *out);
     assert_non_null(out);
-    for (; done < l->batch.n_outs; done++) { /* one at a time: no bit may depend on it */
+    for (; done < b->n_outs; done++) { /* one at a time: no bit may depend on it */
         assert_ok(fc_forward_logits(f->model, l->work.out + (size_t)done * (size_t)f->model->cfg.D, 1, 0, &l->work));
         assert_ok(f->be->download(f->be, out + (size_t)done * V, l->work.logits, V * sizeof *out));
         assert_ok(f->be->sync(f->be));

@@ -11,6 +11,7 @@ typedef struct {
     fc_backend *be;
     fc_model *model;
     fc_lane lane, alone; /* of the trees; of one sequence */
+    fc_batch batch, alone_batch;
 } machine;
 
 typedef struct {
@@ -48,8 +49,7 @@ static void machine_open(machine *m, const char *path, fc_cpu_level level, fc_dt
                          .page_slots = P,
                          .kv_pages = 8 * fc_kv_pages_for(CTX, P),
                          .max_rows = MAX_ROWS,
-                         .max_branches = MAX_SEQS,
-                         .max_jobs = 1};
+                         .max_branches = MAX_SEQS};
     fc_op_limits limits = {0};
     memset(m, 0, sizeof *m);
     assert_ok(fc_weights_open(path, &m->weights));
@@ -61,10 +61,14 @@ static void machine_open(machine *m, const char *path, fc_cpu_level level, fc_dt
     o.kv_pages = fc_kv_pages_for(CTX, 16);
     o.max_branches = 1;
     assert_ok(fc_lane_open(m->model, &o, &m->alone));
-    m->alone.batch.share = false;
+    assert_ok(fc_lane_batch(&m->lane, &m->batch));
+    assert_ok(fc_lane_batch(&m->alone, &m->alone_batch));
+    m->alone_batch.share = false;
 }
 
 static void machine_close(machine *m) {
+    fc_batch_close(&m->alone_batch);
+    fc_batch_close(&m->batch);
     fc_lane_close(&m->alone);
     fc_lane_close(&m->lane);
     fc_model_close(m->model);
@@ -72,12 +76,15 @@ static void machine_close(machine *m) {
     fc_weights_close(m->weights);
 }
 
+static fc_batch *batch_of(machine *m, const fc_lane *l) { return l == &m->alone ? &m->alone_batch : &m->batch; }
+
 /* Plans and runs the lane's batch; what it wants goes to out. */
 static void run(machine *m, fc_lane *l, float *out) {
-    size_t bytes = (size_t)l->batch.n_outs * (size_t)m->model->cfg.D * sizeof *out;
+    fc_batch *b = batch_of(m, l);
+    size_t bytes = (size_t)b->n_outs * (size_t)m->model->cfg.D * sizeof *out;
     assert_ok(fc_kv_flush(l->kv));
-    assert_ok(fc_batch_plan(&l->batch));
-    assert_ok(fc_forward(m->model, &l->batch, &l->work));
+    assert_ok(fc_batch_plan(b));
+    assert_ok(fc_forward(m->model, b, &l->work));
     if (!bytes) return;
     assert_ok(m->be->download(m->be, out, l->work.out, bytes));
     assert_ok(m->be->sync(m->be));
@@ -85,13 +92,14 @@ static void run(machine *m, fc_lane *l, float *out) {
 
 /* Feeds ids at the end of a table; the last `want` final hidden states go to out. */
 static void feed(machine *m, fc_lane *l, int table, const int32_t *ids, int n, int want, float *out) {
+    fc_batch *b = batch_of(m, l);
     for (int at = 0, T; at < n; at += T) {
         T = n - at < MAX_ROWS ? n - at : MAX_ROWS;
         if (at + T < n && at + T > n - want) T = n - want - at; /* all that is wanted in one chunk */
-        fc_batch_reset(&l->batch);
+        fc_batch_reset(b);
         assert_ok(fc_kv_append(l->kv, table, T));
-        fc_batch_add(&l->batch, table, ids + at, T);
-        for (int r = n - want - at > 0 ? n - want - at : 0; r < T; r++) fc_batch_want(&l->batch, r);
+        fc_batch_add(b, table, ids + at, T);
+        for (int r = n - want - at > 0 ? n - want - at : 0; r < T; r++) fc_batch_want(b, r);
         run(m, l, out);
     }
 }
@@ -172,14 +180,14 @@ static void list_entries(scene *s, int pass, uint64_t *seed) {
 
 static void want(scene *s, int row, int n, entry e) {
     for (int i = 0; i < n; i++) {
-        s->wanted[fc_batch_want(&s->m.lane.batch, row + i)] = e;
+        s->wanted[fc_batch_want(&s->m.batch, row + i)] = e;
         e.node += e.node >= 0;
     }
 }
 
 /* Adds the entries; returns the tiles that the pass is to read. */
 static int add_entries(scene *s, bool share) {
-    fc_batch *b = &s->m.lane.batch;
+    fc_batch *b = &s->m.batch;
     int read = 0, row_of[JOBS][TREE_NODES];
     memset(row_of, -1, sizeof row_of);
     fc_batch_reset(b);
@@ -217,7 +225,7 @@ static int add_entries(scene *s, bool share) {
 }
 
 static void check_pass(scene *s, const char *what) {
-    for (int i = 0; i < s->m.lane.batch.n_outs; i++) {
+    for (int i = 0; i < s->m.batch.n_outs; i++) {
         entry e = s->wanted[i];
         const job *j = &s->jobs[e.job];
         const float *expected = e.node < 0 ? j->last : j->node[e.node], *y = s->out + (size_t)i * (size_t)s->D;
@@ -251,7 +259,7 @@ static void play(const char *path, fc_cpu_level level, fc_dtype kv, int P, uint6
             snprintf(what, sizeof what, "%s %s KV %s P=%d pass %d share %s", s.m.model->cfg.arch,
                      fc_cpu_level_name(level), fc_dtype_name(kv), P, pass, share ? "on" : "off");
             run(&s.m, &s.m.lane, s.out);
-            assert_int_equal((int)s.m.lane.batch.tiles, read);
+            assert_int_equal((int)s.m.batch.tiles, read);
             check_pass(&s, what);
             tiles[share] += read;
         }

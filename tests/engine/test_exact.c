@@ -43,6 +43,13 @@ static void vary(const char *novelty, const char *alignment, const char *kv, con
     o.page_slots = 16;
     o.max_rows = 7; /* prompt in chunks of 7, decode rows over several batches */
     compare("batches of 7 rows", &o, 64, ref.result);
+    o.max_rows = 0;
+    for (uint32_t bit = 1; bit < FC_OFF_ALL; bit *= 2) {
+        o.off = bit;
+        compare(fc_off_name((fc_off)bit), &o, 64, ref.result);
+    }
+    o.off = FC_OFF_ALL;
+    compare("all off", &o, 64, ref.result);
     fc_event_fini(&ref);
 }
 
@@ -206,8 +213,16 @@ static void rows_are_what_the_tree_needs(void **state) {
             decode += !seen;
         }
     }
-    for (int i = 0; i < res->confidence.distinct && i < res->n_kept; i++)
-        tails += res->kept[i].n_tokens ? (int64_t)res->kept[i].n_tokens - 1 : 0;
+    for (int i = 0; i < res->n_kept; i++) { /* a scoring row per distinct proper prefix of what is scored */
+        const fc_candidate *c = &res->kept[i];
+        for (size_t len = 1; len < c->n_tokens; len++) {
+            bool seen = false;
+            for (int k = 0; k < i && !seen; k++)
+                seen = res->kept[k].n_tokens > len &&
+                       memcmp(res->kept[k].tokens, c->tokens, len * sizeof *c->tokens) == 0;
+            tails += !seen;
+        }
+    }
     assert_int_equal(res->n_kept, res->confidence.distinct);
     assert_int_equal(res->accounting.rows_prefill, (int64_t)res->prompt_tokens);
     assert_int_equal(res->accounting.rows_decode, decode);

@@ -45,8 +45,12 @@ static void open_fixture(fixture *f, bool shared, int P, int pages) {
                          .kv_pages = pages,
                          .max_rows = 40,
                          .max_branches = BRANCHES,
-                         .max_jobs = JOBS};
-    fc_sink sink = {.arg = f, .token = on_token, .candidate = on_candidate, .score = on_score, .done = on_done};
+                         .scores = true};
+    fc_sched_options so = {
+        .same_tokenizer = shared,
+        .max_branches = BRANCHES,
+        .max_jobs = JOBS,
+        .sink = {.arg = f, .token = on_token, .candidate = on_candidate, .score = on_score, .done = on_done}};
     fc_op_limits limits = {0};
     memset(f, 0, sizeof *f);
     for (int i = 0; i < (shared ? 1 : 2); i++) {
@@ -59,13 +63,14 @@ static void open_fixture(fixture *f, bool shared, int P, int pages) {
         assert_ok(fc_model_open(f->weights[i], f->be, NULL, NULL, &f->model[i]));
         assert_ok(fc_lane_open(f->model[i], &o, &f->lane[i]));
     }
-    f->rules = (fc_job_rules){.same_tokenizer = shared, .max_branches = BRANCHES, .ctx = {128, 128}};
+    f->rules = (fc_job_rules){.same_tokenizer = shared, .coalesce = true, .max_branches = BRANCHES, .ctx = {128, 128}};
     for (int i = 0; i < 2; i++) {
         f->rules.tok[i] = f->tok[shared ? 0 : i];
         f->rules.cfg[i] = &f->model[shared ? 0 : i]->cfg;
     }
-    assert_ok(
-        fc_sched_open(&f->lane[0], &f->lane[shared ? 0 : 1], f->rules.tok, shared, BRANCHES, JOBS, &sink, &f->sched));
+    so.tok[0] = f->rules.tok[0];
+    so.tok[1] = f->rules.tok[1];
+    assert_ok(fc_sched_open(&f->lane[0], &f->lane[shared ? 0 : 1], &so, &f->sched));
 }
 
 static void close_fixture(fixture *f) {

@@ -25,6 +25,7 @@ typedef struct late {
     unsigned char *arena; /* buffers one after another, never given out twice: a freed one stays unreadable */
     size_t used;
     pending *first, **last;
+    pending **marks[FC_BACKEND_MARKS]; /* behind the last download before each mark; NULL: not set, or delivered */
 } late;
 
 static late *late_of(fc_stream s) { return (late *)s; }
@@ -80,19 +81,37 @@ static fc_status late_download(fc_backend *be, void *host, const void *src, size
     return FC_OK;
 }
 
-static void take_pending(late *l, bool deliver) {
+/* Up to `end`, a place behind a download; NULL: all. Marks on the way are passed. */
+static void take_pending(late *l, bool deliver, pending **end) {
     while (l->first) {
         pending *p = l->first;
+        bool stop = end == &p->next;
         l->first = p->next;
         if (deliver && p->bytes) memcpy(p->host, p->data, p->bytes);
+        for (int i = 0; i < FC_BACKEND_MARKS; i++)
+            if (l->marks[i] == &p->next) l->marks[i] = NULL;
+        if (l->last == &p->next) l->last = &l->first;
         free(p);
+        if (stop) return;
     }
     l->last = &l->first;
 }
 
+static fc_status late_mark(fc_backend *be, int mark) {
+    late *l = be->self;
+    l->marks[mark] = l->last == &l->first ? NULL : l->last; /* nothing is under way: nothing to wait for */
+    return FC_OK;
+}
+
+static fc_status late_wait(fc_backend *be, int mark) {
+    late *l = be->self;
+    if (l->marks[mark]) take_pending(l, true, l->marks[mark]);
+    return FC_OK;
+}
+
 static fc_status late_sync(fc_backend *be) {
     late *l = be->self;
-    take_pending(l, true);
+    take_pending(l, true, NULL);
     return l->inner->sync(l->inner);
 }
 
@@ -133,7 +152,7 @@ LATE_OPERATOR(head_lse, fc_head_lse_args)
 
 static void late_close(fc_backend *be) {
     late *l = be->self;
-    take_pending(l, false); /* nobody may still be waiting for what was never synced */
+    take_pending(l, false, NULL); /* nobody may still be waiting for what was never synced */
     if (l->arena) munmap(l->arena, ARENA);
     fc_backend_close(l->inner);
     free(l);
@@ -154,6 +173,9 @@ fc_status late_backend_open(fc_cpu_level level, int threads, const fc_op_limits 
         .upload = late_upload,
         .download = late_download,
         .sync = late_sync,
+        .depth = 2,
+        .mark = late_mark,
+        .wait = late_wait,
         .weight_pack = late_weight_pack,
         .embed = late_embed,
         .rmsnorm = late_rmsnorm,

@@ -1,0 +1,252 @@
+/* flight - one batch of a list: built from branches in order of rank, launched, landed. */
+#include "engine/sched.h"
+
+#include "engine/base/os.h"
+
+#include <string.h>
+
+enum { SHORT_FEED = 16 }; /* rows of a branch that go before long prompts: what decoding waits for */
+
+/* ---- memory ---- */
+
+fc_status fc_flight_open(fc_sched *s, int list, fc_flight *out) {
+    const fc_lane *l = s->lane[list];
+    fc_flight *f = out;
+    int members = s->o.max_branches > FC_MAX_CANDIDATES ? s->o.max_branches : FC_MAX_CANDIDATES;
+    void *p;
+    memset(f, 0, sizeof *f);
+    FC_TRY(fc_lane_batch(l, &f->batch));
+    f->batch.share = !fc_sched_off(s, FC_OFF_GROUPS);
+    FC_TRY(fc_alloc((size_t)l->max_rows, sizeof *f->branch, "batch branches", &p));
+    f->branch = p;
+    if (list == (int)FC_NOVELTY) {
+        FC_TRY(fc_sampler_open(l->be, l->model->cfg.V, l->ctx, l->max_rows, l->work.max_logit_rows, members, &f->sampler));
+    }
+    if (l == s->lane[FC_ALIGNMENT]) FC_TRY(fc_scorer_open(s->lane[FC_ALIGNMENT], &f->scorer));
+    return FC_OK;
+}
+
+void fc_flight_close(fc_sched *s, int list, fc_flight *f) {
+    if (s->lane[list]) fc_scorer_close(s->lane[FC_ALIGNMENT], &f->scorer);
+    fc_sampler_close(&f->sampler);
+    fc_free(f->branch);
+    fc_batch_close(&f->batch);
+    memset(f, 0, sizeof *f);
+}
+
+/* ---- building ---- */
+
+static void count_rows(fc_branch *b, int n) {
+    fc_job *j = b->job;
+    int replay = 0, until = b->len + n, prompt;
+    if (b->kind == FC_BRANCH_DRAW) {
+        for (int g = b->group; g >= 0; g = j->group_next[g])
+            if (j->paths[g].replay_to > replay) replay = j->paths[g].replay_to;
+    } else {
+        replay = b->kind == FC_BRANCH_PROMPT ? j->align_replay_to : j->paths[b->group].score_replay_to;
+    }
+    replay = replay < b->len ? 0 : replay < until ? replay - b->len : n;
+    j->rows.rows_replayed += replay;
+    if (b->kind != FC_BRANCH_DRAW) {
+        j->rows.rows_score += n - replay;
+        return;
+    }
+    prompt = j->n_prompt - b->len - replay; /* of the others, those of the prompt come first */
+    prompt = prompt < 0 ? 0 : prompt > n - replay ? n - replay : prompt;
+    j->rows.rows_prefill += prompt;
+    j->rows.rows_decode += n - replay - prompt;
+}
+
+static int32_t id_at(const fc_branch *b, int pos) {
+    const fc_job *j = b->job;
+    if (b->kind == FC_BRANCH_DRAW) return pos < j->n_prompt ? j->prompt[pos] : j->paths[b->group].ids[pos - j->n_prompt];
+    return pos < j->n_align ? j->align[pos] : fc_scoring_id(j, b->group, pos - j->n_align);
+}
+
+/* Rows of a branch with a table of its own. */
+static fc_status take_table_rows(fc_sched *s, int list, fc_flight *f, fc_branch *b, int n) {
+    fc_lane *l = s->lane[list];
+    bool draws = b->kind == FC_BRANCH_DRAW && b->len + n == b->target && fc_drawing_wants(b);
+    int row = f->sampler.n_rows, first;
+    if (!fc_make_room(s, list, b->job, fc_kv_append_cost(l->kv, b->table, n))) return FC_OK;
+    if (draws && !fc_sampler_add(&f->sampler, b->job, b->group, b->target - b->job->n_prompt,
+                                 !fc_sched_off(s, FC_OFF_RESTRICTED_HEAD)))
+        return FC_OK;
+    FC_TRY(fc_kv_append(l->kv, b->table, n));
+    for (int i = 0; i < n; i++) s->ids[i] = id_at(b, b->len + i);
+    first = fc_batch_add(&f->batch, b->table, s->ids, n);
+    if (draws) {
+        b->draw = row;
+        f->sampler.rows[row].out = fc_batch_want(&f->batch, first + n - 1);
+    }
+    if (b->kind != FC_BRANCH_DRAW) fc_scoring_keep(s, f, b, first, n);
+    count_rows(b, n);
+    b->rows = n;
+    return FC_OK;
+}
+
+/* Nodes of a chain: their parent and the prompt must be there, or in this batch. */
+static fc_status take_chain_rows(fc_sched *s, int list, fc_flight *f, fc_branch *b, int n) {
+    fc_job *j = b->job;
+    fc_tree *t = &j->tree;
+    int depth = b->len - j->n_align, last = fc_tree_up(t, b->group, depth + n - 1), above = last, first;
+    if (!j->align_ready) return FC_OK;
+    for (int i = 0; i < n; i++) above = t->nodes[above].parent;
+    if (above >= 0 && t->nodes[above].slot < 0) return FC_OK;
+    if (!fc_batch_fits_chain(&f->batch, j->n_align, b->len, n)) return FC_OK;
+    if (!fc_make_room(s, list, j, fc_tree_cost(t, s->lane[list]->kv, n))) return FC_OK;
+    FC_TRY(fc_tree_place(t, s->lane[list]->kv, last, n));
+    for (int i = n - 1, node = last; i >= 0; i--, node = t->nodes[node].parent) {
+        s->ids[i] = t->nodes[node].token;
+        s->slots[i] = t->nodes[node].slot;
+        *(t->nodes[node].once ? &j->rows.rows_replayed : &j->rows.rows_score) += 1;
+    }
+    for (int i = depth - 1, node = above; i >= 0; i--, node = t->nodes[node].parent)
+        s->ancestors[i] = t->nodes[node].slot;
+    first = fc_batch_add_chain(&f->batch, &(fc_batch_chain){.table = j->align_table,
+                                                           .base = j->n_align,
+                                                           .first = b->len,
+                                                           .ids = s->ids,
+                                                           .slot = s->slots,
+                                                           .ancestors = depth ? s->ancestors : NULL,
+                                                           .n = n});
+    fc_scoring_keep(s, f, b, first, n);
+    b->rows = n;
+    return FC_OK;
+}
+
+static fc_status take_rows(fc_sched *s, int list, fc_flight *f, fc_branch *b) {
+    int room = f->batch.max_rows - f->batch.T, n = b->target - b->len;
+    if (n > room) n = room;
+    if (b->kind == FC_BRANCH_CHAIN) FC_TRY(take_chain_rows(s, list, f, b, n));
+    else FC_TRY(take_table_rows(s, list, f, b, n));
+    if (!b->rows) return FC_OK; /* no page, or no room for its draw: another time */
+    b->len += n;
+    if (b->kind == FC_BRANCH_PROMPT && b->len == b->target) b->job->align_ready = true;
+    b->job->in_batch = true;
+    f->branch[f->n_branches++] = (int)(b - s->branches[list]);
+    return FC_OK;
+}
+
+static bool full(const fc_batch *b) { return b->T == b->max_rows || b->n_seqs == b->max_seqs; }
+
+static void build(fc_sched *s, int list, fc_flight *f) {
+    fc_batch_reset(&f->batch);
+    if (list == (int)FC_NOVELTY) fc_sampler_begin(&f->sampler);
+    f->scorer.n_reads = f->scorer.n_keep = f->n_branches = 0;
+    for (fc_job *j = s->running; j; j = j->next) j->in_batch = false;
+    for (int pass = 0; pass < 2; pass++)
+        for (fc_job *j = s->running; j && !full(&f->batch); j = j->next)
+            for (int at = j->branches[list]; at >= 0 && !j->failed && !full(&f->batch);
+                 at = s->branches[list][at].next) {
+                fc_branch *b = &s->branches[list][at];
+                fc_status st;
+                if (b->flying || b->rows || b->len == b->target) continue;
+                if (pass == 0 && b->target - b->len > SHORT_FEED) continue;
+                st = take_rows(s, list, f, b);
+                if (st) fc_job_fail(j, st);
+            }
+    for (fc_job *j = s->running; j; j = j->next)
+        if (j->in_batch) fc_sched_count_pages(s, j, list);
+    if (s->lane[list] == s->lane[FC_ALIGNMENT]) fc_scoring_collect(s, f);
+}
+
+/* ---- launch ---- */
+
+static fc_status launch(fc_sched *s, int list, fc_flight *f) {
+    fc_lane *l = s->lane[list];
+    if (f->batch.T > 0) {
+        FC_TRY(fc_batch_plan(&f->batch));
+        FC_TRY(fc_kv_flush(l->kv));
+        FC_TRY(fc_forward(l->model, &f->batch, &l->work));
+    }
+    if (l == s->lane[FC_ALIGNMENT]) FC_TRY(fc_scoring_launch(s, f));
+    if (list == (int)FC_NOVELTY) FC_TRY(fc_sampler_run(&f->sampler, l->model, &l->work, f->batch.n_outs));
+    return l->be->mark(l->be, f->mark);
+}
+
+/* Jobs of the flight; a job that stands in several places is visited as often. */
+static void each_job(fc_sched *s, int list, fc_flight *f, void (*visit)(fc_job *j, fc_status st), fc_status st) {
+    for (int i = 0; i < f->n_branches; i++) visit(s->branches[list][f->branch[i]].job, st);
+    for (int i = 0; i < f->scorer.n_reads; i++) visit(f->scorer.reads[i].job, st);
+}
+
+static void take_off(fc_job *j, fc_status st) {
+    (void)st;
+    j->n_flying++;
+}
+
+static void touch_down(fc_job *j, fc_status st) {
+    (void)st;
+    j->n_flying--;
+}
+
+static void fail(fc_job *j, fc_status st) { fc_job_fail(j, st); }
+
+bool fc_flight_start(fc_sched *s, int list) {
+    fc_flight *f = &s->flights[list][s->next_flight[list]];
+    uint64_t begin;
+    fc_status st;
+    FC_ASSERT(!f->flying);
+    build(s, list, f);
+    if (f->batch.T == 0 && f->scorer.n_reads == 0) return false;
+    begin = fc_clock_ns();
+    each_job(s, list, f, take_off, FC_OK);
+    for (int i = 0; i < f->n_branches; i++) s->branches[list][f->branch[i]].flying = true;
+    st = launch(s, list, f);
+    s->op_ns += fc_clock_ns() - begin;
+    s->stats.batches++;
+    s->stats.shared_tiles += (int64_t)(f->batch.row_tiles - f->batch.tiles);
+    if (st) each_job(s, list, f, fail, st); /* an operator failed: the requests of this batch end, the others go on */
+    f->flying = true;
+    s->n_flying[list]++;
+    s->next_flight[list] = (s->next_flight[list] + 1) % s->depth;
+    return true;
+}
+
+/* ---- landing ---- */
+
+static void commit(fc_sched *s, fc_flight *f, fc_branch *b) {
+    fc_job *j = b->job;
+    fc_status st = FC_OK;
+    int prompt = b->kind == FC_BRANCH_DRAW ? j->n_prompt : j->n_align;
+    b->flying = false;
+    if ((b->kind == FC_BRANCH_DRAW || b->kind == FC_BRANCH_PROMPT) && b->len >= prompt && b->len - b->rows < prompt)
+        fc_cache_put(s, b, false); /* whole pages of the prompt, for those who come while this job runs */
+    b->rows = 0;
+    if (j->failed || b->len < b->target) {
+        b->draw = -1;
+        return;
+    }
+    if (b->kind == FC_BRANCH_DRAW) st = fc_drawing_commit(s, f, b);
+    else if (b->kind != FC_BRANCH_ALONE) fc_branch_drop(s, b); /* a prompt's table stays, as the job's align_table */
+    if (b->job) b->draw = -1;
+    if (st) fc_job_fail(j, st);
+}
+
+static void clock_draws(fc_flight *f, uint64_t now) {
+    for (int i = 0; i < f->sampler.n_rows; i++) {
+        fc_job_clock *c = &f->sampler.rows[i].job->clock;
+        if (!c->first_draw_ns) c->first_draw_ns = now;
+        c->last_draw_ns = now;
+    }
+}
+
+void fc_flight_land(fc_sched *s, int list) {
+    fc_flight *f = &s->flights[list][(s->next_flight[list] + s->depth - s->n_flying[list]) % s->depth];
+    fc_backend *be = s->lane[list]->be;
+    uint64_t begin = fc_clock_ns(), now;
+    fc_status st;
+    FC_ASSERT(f->flying);
+    st = be->wait(be, f->mark);
+    now = fc_clock_ns();
+    s->op_ns += now - begin;
+    if (st) each_job(s, list, f, fail, st);
+    each_job(s, list, f, touch_down, FC_OK);
+    if (list == (int)FC_NOVELTY) clock_draws(f, now);
+    if (f->scorer.n_reads) fc_scoring_land(s, f);
+    for (int i = 0; i < f->n_branches; i++) commit(s, f, &s->branches[list][f->branch[i]]);
+    if (f->scorer.n_reads) fc_scoring_tidy(s, f);
+    f->flying = false;
+    s->n_flying[list]--;
+}

@@ -1,0 +1,34 @@
+/* names - a closed set of names that requests point to: exact match, parents, keywords, and its token tries.
+ *
+ * Counted: the engine holds one reference for each id that is registered, every request one. Immutable but for the tries,
+ * which are built when they are first asked for and kept; any thread may ask.
+ */
+#ifndef FC_ENGINE_NAMES_H
+#define FC_ENGINE_NAMES_H
+
+#include "engine/forkcast.h"
+#include "engine/trie.h"
+
+typedef struct fc_names fc_names;
+
+/* Copies everything. FC_ERR_ARG names what is wrong: no names, an empty one, two that are equal. One reference is the
+ * caller's. */
+fc_status fc_names_open(const fc_taxonomy_names *t, fc_names **out);
+fc_names *fc_names_ref(fc_names *n);
+void fc_names_unref(fc_names *n); /* NULL is fine */
+
+const char *fc_names_id(const fc_names *n);
+int fc_names_count(const fc_names *n);
+const char *fc_names_at(const fc_names *n, int i);
+const char *fc_names_parent(const fc_names *n, int i); /* NULL: none */
+/* Keyword k of name i as [*size] bytes, cut at ", "; NULL behind the last. */
+const char *fc_names_keyword(const fc_names *n, int i, int k, size_t *size);
+bool fc_names_have_parents(const fc_names *n);
+/* The name of exactly this text, or -1. O(log names). */
+int fc_names_find(const fc_names *n, const char *text, size_t size);
+
+/* The trie of the names behind `before`, each ending with `end`. Borrowed: it lives as long as n. */
+fc_status fc_names_trie(fc_names *n, const fc_tok *tok, const char *before, size_t before_size, int32_t end,
+                        const fc_trie **out);
+
+#endif

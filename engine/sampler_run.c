@@ -1,0 +1,181 @@
+/* sampler_run - the device's side of a call of the sampler: logits of whole rows and of listed ids, draws, read-back. */
+#include "engine/sampler.h"
+
+#include <string.h>
+
+static fc_status up(fc_backend *be, void *dev, const void *host, int n, size_t size) {
+    return n ? be->upload(be, dev, host, (size_t)n * size) : FC_OK;
+}
+
+static fc_status down(fc_backend *be, void *host, const void *dev, int n, size_t size) {
+    return n ? be->download(be, host, dev, (size_t)n * size) : FC_OK;
+}
+
+/* Listed rows whose logits are picked, and outputs of the batch whose whole sum is wanted: known once outs are. */
+static void list_outs(fc_sampler *s) {
+    int list = 0;
+    for (int i = 0; i < s->n_rows; i++) {
+        const fc_sampler_row *r = &s->rows[i];
+        const fc_draw_row *d = &s->draw[i];
+        if (r->full >= 0) s->full_out[r->full] = r->out;
+        if (d->n_ids == 0) continue;
+        list++;
+        if (r->logits < 0)
+            s->segments[s->n_segments++] =
+                (fc_pick_segment){.row = r->out, .n_rows = 1, .ids = d->ids, .n_ids = d->n_ids, .y = d->values};
+    }
+    FC_ASSERT(list == s->n_lists);
+}
+
+static fc_status upload_lists(fc_sampler *s) {
+    fc_backend *be = s->be;
+    FC_TRY(up(be, s->dev.draw, s->draw, s->n_rows, sizeof *s->draw));
+    FC_TRY(up(be, s->dev.members, s->members, s->n_members, sizeof *s->members));
+    FC_TRY(up(be, s->dev.bias_id, s->bias_id, s->n_bias, 4));
+    FC_TRY(up(be, s->dev.bias_value, s->bias_value, s->n_bias, 4));
+    FC_TRY(up(be, s->dev.seen_id, s->seen_id, s->n_seen, 4));
+    FC_TRY(up(be, s->dev.seen_count, s->seen_count, s->n_seen, 4));
+    FC_TRY(up(be, s->dev.list_id, s->list_id, s->n_list, 4));
+    FC_TRY(up(be, s->dev.lists, s->lists, s->n_lists, sizeof *s->lists));
+    FC_TRY(up(be, s->dev.segments, s->segments, s->n_segments, sizeof *s->segments));
+    return up(be, s->dev.full_out, s->full_out, s->n_full, 4);
+}
+
+/* Rows with logits, neighbouring outputs in one call of the head. */
+static fc_status compute_logits(fc_sampler *s, const fc_model *m, fc_work *w) {
+    size_t D = (size_t)m->cfg.D;
+    int first = 0, n = 0, out = 0;
+    for (int i = 0; i <= s->n_rows; i++) {
+        const fc_sampler_row *r = i < s->n_rows ? &s->rows[i] : NULL;
+        if (r && r->logits < 0) continue;
+        if (r && n && r->out == out + n) {
+            n++;
+            continue;
+        }
+        if (n) FC_TRY(fc_forward_logits(m, w->out + (size_t)out * D, n, first, w));
+        if (!r) break;
+        first = r->logits;
+        out = r->out;
+        n = 1;
+    }
+    return FC_OK;
+}
+
+/* Values of listed ids: picked by the head, or gathered from whole rows; then the sums that full_logprob compares. */
+static fc_status compute_lists(fc_sampler *s, const fc_model *m, fc_work *w, int n_outs) {
+    const fc_model_config *c = &m->cfg;
+    fc_backend *be = s->be;
+    if (s->n_segments) {
+        FC_TRY(be->linear_pick(be->stream, &(fc_linear_pick_args){.y = s->dev.list_value,
+                                                                  .x = w->out,
+                                                                  .w = m->head,
+                                                                  .segments = s->dev.segments,
+                                                                  .ids = s->dev.list_id,
+                                                                  .R = n_outs,
+                                                                  .S = s->n_segments,
+                                                                  .precise = true}));
+        if (c->final_soft_cap > 0) /* what whole rows leave between these is written over below */
+            FC_TRY(be->softcap(be->stream, &(fc_softcap_args){
+                                               .x = s->dev.list_value, .n = (size_t)s->n_list, .cap = c->final_soft_cap}));
+    }
+    for (int i = 0, n; i < s->n_lists; i += n) { /* stretches of rows that are there whole */
+        for (n = 0; i + n < s->n_lists && s->lists[i + n].row >= 0;) n++;
+        if (n)
+            FC_TRY(be->list_gather(be->stream, &(fc_list_gather_args){.value = s->dev.list_value,
+                                                                      .logits = w->logits,
+                                                                      .ids = s->dev.list_id,
+                                                                      .rows = s->dev.lists + i,
+                                                                      .n_rows = n,
+                                                                      .R = s->n_logits,
+                                                                      .V = s->V}));
+        else n = 1;
+    }
+    if (s->n_full == 0) return FC_OK;
+    FC_TRY(be->list_logprob(be->stream, &(fc_list_logprob_args){.lse = s->dev.lse_list,
+                                                                .value = s->dev.list_value,
+                                                                .ids = s->dev.list_id,
+                                                                .rows = s->dev.lists,
+                                                                .n_rows = s->n_lists,
+                                                                .V = s->V}));
+    FC_TRY(be->rows_copy(be->stream, &(fc_rows_copy_args){.y = w->x,
+                                                          .x = w->out,
+                                                          .src = s->dev.full_out,
+                                                          .n = s->n_full,
+                                                          .D = c->D,
+                                                          .x_rows = n_outs,
+                                                          .y_rows = w->max_rows}));
+    return be->head_lse(be->stream, &(fc_head_lse_args){.lse = s->dev.lse_full,
+                                                        .x = w->x,
+                                                        .w = m->head,
+                                                        .R = s->n_full,
+                                                        .cap = c->final_soft_cap,
+                                                        .precise = true});
+}
+
+/* Rows first .. first+n-1 of the list in one call. */
+static fc_status draw_rows(fc_sampler *s, const float *logits, int first, int n) {
+    return s->be->draw(s->be->stream, &(fc_draw_args){.token = s->dev.token,
+                                                      .logprob = s->dev.logprob,
+                                                      .logits = s->n_logits ? logits : NULL,
+                                                      .rows = s->dev.draw + first,
+                                                      .members = s->dev.members,
+                                                      .bias_id = s->dev.bias_id,
+                                                      .bias_value = s->dev.bias_value,
+                                                      .seen_id = s->dev.seen_id,
+                                                      .seen_count = s->dev.seen_count,
+                                                      .list_id = s->dev.list_id,
+                                                      .list_value = s->dev.list_value,
+                                                      .R = s->n_logits,
+                                                      .V = s->V,
+                                                      .n_rows = n,
+                                                      .M = s->n_members});
+}
+
+/* A row that cannot be drawn from fails its request alone: when the whole call is refused, row by row. */
+static fc_status draw(fc_sampler *s, const float *logits) {
+    fc_status st = draw_rows(s, logits, 0, s->n_rows);
+    if (st != FC_ERR_ARG) return st;
+    for (int i = 0; i < s->n_rows; i++) {
+        s->rows[i].status = draw_rows(s, logits, i, 1);
+        if (s->rows[i].status) fc_job_fail(s->rows[i].job, s->rows[i].status);
+    }
+    return FC_OK;
+}
+
+static fc_status top_logprobs(fc_sampler *s, const float *logits) {
+    fc_backend *be = s->be;
+    int kept = 0;
+    for (int i = 0; i < s->n_rows; i++) { /* a row that could not be drawn from is not looked at again */
+        fc_sampler_row *r = &s->rows[i];
+        if (r->top < 0 || r->status) continue;
+        s->top_rows[kept] = r->logits;
+        r->top = kept++;
+    }
+    s->n_top = kept;
+    if (kept == 0) return FC_OK;
+    FC_TRY(up(be, s->dev.top_rows, s->top_rows, kept, 4));
+    FC_TRY(be->top_logprobs(be->stream, &(fc_top_logprobs_args){.ids = s->dev.top_ids,
+                                                                .lp = s->dev.top_logprobs,
+                                                                .logits = logits,
+                                                                .rows = s->dev.top_rows,
+                                                                .R = kept,
+                                                                .V = s->V,
+                                                                .n = s->top_n}));
+    FC_TRY(down(be, s->top_ids, s->dev.top_ids, kept * s->top_n, 4));
+    return down(be, s->top_logprobs, s->dev.top_logprobs, kept * s->top_n, 4);
+}
+
+fc_status fc_sampler_run(fc_sampler *s, const fc_model *m, fc_work *w, int n_outs) {
+    fc_backend *be = s->be;
+    if (s->n_rows == 0) return FC_OK;
+    list_outs(s);
+    FC_TRY(upload_lists(s));
+    FC_TRY(compute_logits(s, m, w));
+    if (s->n_lists) FC_TRY(compute_lists(s, m, w, n_outs));
+    FC_TRY(draw(s, w->logits));
+    FC_TRY(down(be, s->token, s->dev.token, s->n_members, 4));
+    FC_TRY(down(be, s->logprob, s->dev.logprob, s->n_members, 4));
+    FC_TRY(down(be, s->lse_list, s->dev.lse_list, s->n_full ? s->n_lists : 0, sizeof *s->lse_list));
+    FC_TRY(down(be, s->lse_full, s->dev.lse_full, s->n_full, sizeof *s->lse_full));
+    return s->n_top ? top_logprobs(s, w->logits) : FC_OK;
+}
