@@ -128,6 +128,8 @@ FC_API void fc_engine_drop_taxonomy(fc_engine *e, const char *id); /* an unknown
 
 /* ---- request --------------------------------------------------------------------------------------------- */
 
+enum { FC_N_MAX = 4096 }; /* candidates of one request */
+
 /* A prompt is pieces in a row. In a piece with special = true the names of special tokens become those tokens: templates
  * by the operator. Everything else is data and never does. */
 typedef struct {

@@ -2,8 +2,8 @@
 
 #include "engine/base/os.h"
 #include "engine/prefix.h"
+#include "engine/ranges.h"
 
-#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,26 +16,13 @@ static fc_status keep(fc_job *j, const void *src, size_t n, size_t size, void *o
     return FC_OK;
 }
 
-static fc_status in_range(const char *field, double v, double min, double max) {
-    if (!(v >= min && v <= max)) return FC_FAIL(FC_ERR_ARG, "%s = %g; it must lie in %g to %g", field, v, min, max);
-    return FC_OK;
-}
-
 /* ---- checks ---- */
 
 static fc_status check_sampling(const fc_sampling *s, int V) {
     const float big = 1e9f;
-    FC_TRY(in_range("temperature", (double)s->temperature, 0, 100));
-    FC_TRY(in_range("top_k", s->top_k, 0, INT_MAX));
-    FC_TRY(in_range("top_p", (double)s->top_p, 1e-9, 1));
-    FC_TRY(in_range("min_p", (double)s->min_p, 0, 1));
-    FC_TRY(in_range("typical_p", (double)s->typical_p, 1e-9, 1));
-    FC_TRY(in_range("repetition_penalty", (double)s->repetition_penalty, 1e-3, 1e3));
-    FC_TRY(in_range("presence_penalty", (double)s->presence_penalty, -100, 100));
-    FC_TRY(in_range("frequency_penalty", (double)s->frequency_penalty, -100, 100));
-    FC_TRY(in_range("max_tokens", s->max_tokens, 1, 1 << 24));
-    FC_TRY(in_range("min_tokens", s->min_tokens, 0, s->max_tokens));
-    FC_TRY(in_range("top_logprobs", s->top_logprobs, 0, FC_TOP_LOGPROBS_MAX < V ? FC_TOP_LOGPROBS_MAX : V));
+    FC_TRY(fc_sampling_in_range(s));
+    FC_TRY(fc_in_range("min_tokens", s->min_tokens, 0, s->max_tokens));
+    if (s->top_logprobs > V) FC_TRY(fc_in_range("top_logprobs", s->top_logprobs, 0, V));
     if (s->n_bias > (size_t)V) return FC_FAIL(FC_ERR_ARG, "logit_bias: %zu ids; the vocabulary has %d", s->n_bias, V);
     for (size_t i = 0; i < s->n_bias; i++) {
         if (s->bias_ids[i] < 0 || s->bias_ids[i] >= V)
@@ -55,7 +42,7 @@ static fc_status check_request(const fc_job_rules *rules, const fc_request *r) {
     if (r->n_given == 0) {
         if (rules->cfg[FC_NOVELTY]->no_lm_head)
             return FC_FAIL(FC_ERR_ARG, "novelty: the model is a classifier without a language head; it cannot draw");
-        FC_TRY(in_range("n", r->n, 1, FC_MAX_CANDIDATES));
+        FC_TRY(fc_in_range("n", r->n, 1, FC_MAX_CANDIDATES));
         if (r->n > rules->max_branches)
             return FC_FAIL(FC_ERR_ARG, "n = %d; max_branches is %d", r->n, rules->max_branches);
         FC_TRY(check_sampling(&r->sampling, rules->cfg[FC_NOVELTY]->V));
@@ -64,10 +51,10 @@ static fc_status check_request(const fc_job_rules *rules, const fc_request *r) {
             return FC_FAIL(FC_ERR_ARG, "given: %zu candidates; at most %d", r->n_given, FC_MAX_CANDIDATES);
         if (!r->score) return FC_FAIL(FC_ERR_ARG, "given: candidates can only be scored, and score is off");
     }
-    FC_TRY(in_range("keep", r->keep, 0, FC_MAX_CANDIDATES));
+    FC_TRY(fc_in_range("keep", r->keep, 0, FC_MAX_CANDIDATES));
     if (!r->score) return FC_OK;
     if (!rules->tok[FC_ALIGNMENT]) return FC_FAIL(FC_ERR_ARG, "score: the engine has no alignment model");
-    FC_TRY(in_range("mode", r->mode, FC_SCORE_LOGLIK_MEAN, FC_SCORE_JUDGE));
+    FC_TRY(fc_in_range("mode", r->mode, FC_SCORE_LOGLIK_MEAN, FC_SCORE_JUDGE));
     if (r->mode == FC_SCORE_REWARD && !rules->reward_head)
         return FC_FAIL(FC_ERR_ARG, "mode reward: the alignment model has no reward head (tensor score.weight)");
     if (r->mode != FC_SCORE_REWARD && rules->cfg[FC_ALIGNMENT]->no_lm_head)
@@ -177,8 +164,8 @@ done:
 
 static fc_status take_constraint(fc_job *j, const fc_request *r) {
     void *p;
-    FC_TRY(in_range("constraint", r->constraint, FC_CONSTRAINT_OFF, FC_CONSTRAINT_REJECT));
-    FC_TRY(in_range("reject_budget", r->reject_budget, 0, 1000));
+    FC_TRY(fc_in_range("constraint", r->constraint, FC_CONSTRAINT_OFF, FC_CONSTRAINT_REJECT));
+    FC_TRY(fc_in_range("reject_budget", r->reject_budget, 0, 1000));
     if (r->constraint != FC_CONSTRAINT_OFF && !j->names)
         return FC_FAIL(FC_ERR_ARG, "constraint %s: it needs a taxonomy", fc_constraint_name(r->constraint));
     if (r->constraint == FC_CONSTRAINT_MASK && r->sampling.min_tokens > 0)

@@ -1,10 +1,9 @@
+#include "engine/job.h"
+#include "engine/ranges.h"
 #include "engine/recipe.h"
 
-#include <limits.h>
 #include <math.h>
 #include <string.h>
-
-enum { MAX_N = 4096, MAX_TOKENS = 1 << 24, MAX_LABELS = 64, MAX_TOP = 128 };
 
 /* Every key of the object is one of known, a list that ends in NULL. */
 static fc_status check_keys(const fc_json *object, const char *const *known) {
@@ -47,13 +46,16 @@ static fc_status text_at(struct fc_recipe *r, const fc_json *object, const char 
     return copy(r, text, out);
 }
 
-static fc_status int_at(const fc_json *object, const char *key, int min, int max, int *out) {
-    const fc_json *n = fc_json_get(object, key);
+static fc_status int_of(const fc_json *n, int min, int max, int *out) {
     int64_t v;
-    if (!n) return FC_OK;
     FC_TRY(fc_json_int(n, min, max, &v));
     *out = (int)v;
     return FC_OK;
+}
+
+static fc_status int_at(const fc_json *object, const char *key, int min, int max, int *out) {
+    const fc_json *n = fc_json_get(object, key);
+    return n ? int_of(n, min, max, out) : FC_OK;
 }
 
 static fc_status float_of(const fc_json *n, double min, double max, float *out) {
@@ -120,8 +122,8 @@ static fc_status read_labels(const fc_json *n, struct fc_recipe *r) {
     if (r->info.mode != FC_SCORE_JUDGE)
         return fc_json_fail(n, FC_ERR_FORMAT, "only mode judge reads labels, and the mode is %s",
                             fc_score_mode_name(r->info.mode));
-    if (fc_json_kind(n) != FC_JSON_ARRAY || fc_json_count(n) < 2 || fc_json_count(n) > MAX_LABELS)
-        return fc_json_fail(n, FC_ERR_FORMAT, "a list of 2 to %d strings is expected", MAX_LABELS);
+    if (fc_json_kind(n) != FC_JSON_ARRAY || fc_json_count(n) < 2 || fc_json_count(n) > FC_MAX_LABELS)
+        return fc_json_fail(n, FC_ERR_FORMAT, "a list of 2 to %d strings is expected", FC_MAX_LABELS);
     FC_TRY(fc_arena_alloc(&r->arena, fc_json_count(n), sizeof *labels, &p));
     labels = p;
     for (const fc_json *k = fc_json_first(n); k; k = fc_json_next(k), i++) {
@@ -257,29 +259,15 @@ static fc_status read_sampling(const fc_json *o, struct fc_recipe *r) {
                                         "top_logprobs",
                                         NULL};
     fc_sampling *s = &r->info.sampling;
-    const struct {
-        const char *key;
-        double min, max;
-        float *place;
-    } numbers[] = {
-        {"temperature", 0, 100, &s->temperature},
-        {"top_p", 1e-9, 1, &s->top_p},
-        {"min_p", 0, 1, &s->min_p},
-        {"typical_p", 1e-9, 1, &s->typical_p},
-        {"repetition_penalty", 1e-3, 1e3, &s->repetition_penalty},
-        {"presence_penalty", -100, 100, &s->presence_penalty},
-        {"frequency_penalty", -100, 100, &s->frequency_penalty},
-    };
     const fc_json *n;
     FC_TRY(check_keys(o, known));
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        n = fc_json_get(o, numbers[i].key);
-        if (n) FC_TRY(float_of(n, numbers[i].min, numbers[i].max, numbers[i].place));
+    for (int i = 0; i < FC_SAMPLING_RANGES; i++) {
+        const fc_range *it = &fc_sampling_ranges[i];
+        void *place = (char *)s + it->offset;
+        n = fc_json_get(o, it->field);
+        if (n && it->whole) FC_TRY(int_of(n, (int)it->min, (int)it->max, place));
+        else if (n) FC_TRY(float_of(n, it->min, it->max, place));
     }
-    FC_TRY(int_at(o, "top_k", 0, INT_MAX, &s->top_k));
-    FC_TRY(int_at(o, "max_tokens", 1, MAX_TOKENS, &s->max_tokens));
-    FC_TRY(int_at(o, "min_tokens", 0, MAX_TOKENS, &s->min_tokens));
-    FC_TRY(int_at(o, "top_logprobs", 0, MAX_TOP, &s->top_logprobs));
     if (s->min_tokens > s->max_tokens)
         return fc_json_fail(fc_json_get(o, "min_tokens"), FC_ERR_FORMAT, "it is %d, above max_tokens, which is %d",
                             s->min_tokens, s->max_tokens);
@@ -304,8 +292,8 @@ fc_status fc_recipe_read(const fc_json *root, struct fc_recipe *r) {
     n = fc_json_get(root, "sampling");
     if (n) FC_TRY(read_sampling(n, r));
     FC_TRY(path_at(r, root, "taxonomy", &r->taxonomy_path));
-    FC_TRY(int_at(root, "n", 1, MAX_N, &r->info.n));
-    FC_TRY(int_at(root, "keep", 0, MAX_N, &r->info.keep));
+    FC_TRY(int_at(root, "n", 1, FC_N_MAX, &r->info.n));
+    FC_TRY(int_at(root, "keep", 0, FC_N_MAX, &r->info.keep));
     n = fc_json_get(root, "seed");
     return n ? fc_json_uint64(n, &r->info.seed) : FC_OK;
 }
