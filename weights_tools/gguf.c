@@ -200,9 +200,12 @@ static int by_key_order(const void *a, const void *b) {
 
 static fc_status read_meta(cursor *c, fc_gguf *g, uint64_t n) {
     void *p;
-    if (n > MAX_META || n > rest(c) / 14) /* length, one byte of key, type, one byte of value */
-        return FC_FAIL(FC_ERR_FORMAT, "%s: %llu metadata keys in a header of at most %zu bytes (the limit is %d)",
-                       c->path, (unsigned long long)n, rest(c), MAX_META);
+    if (n > MAX_META)
+        return FC_FAIL(FC_ERR_FORMAT, "%s: %llu metadata keys; the limit is %d", c->path, (unsigned long long)n,
+                       MAX_META);
+    if (n > rest(c) / 14) /* length, one byte of key, type, one byte of value */
+        return FC_FAIL(FC_ERR_FORMAT, "%s: the file is too short: %llu metadata keys in the %zu bytes that are left",
+                       c->path, (unsigned long long)n, rest(c));
     FC_TRY(fc_arena_alloc(&g->arena, (size_t)n, sizeof *g->meta, &p));
     g->meta = p;
     FC_TRY(fc_arena_alloc(&g->arena, (size_t)n, sizeof *g->by_key, &p));
@@ -281,9 +284,11 @@ static fc_status read_tensors(cursor *c, fc_gguf *g, uint64_t n) {
     void *p, *offsets_p;
     uint64_t *offsets;
     fc_status st = FC_OK;
-    if (n > MAX_TENSORS || n > rest(c) / 33) /* length, a byte of name, dimensions, type, offset */
-        return FC_FAIL(FC_ERR_FORMAT, "%s: %llu tensors in a header of at most %zu bytes (the limit is %d)", c->path,
-                       (unsigned long long)n, rest(c), MAX_TENSORS);
+    if (n > MAX_TENSORS)
+        return FC_FAIL(FC_ERR_FORMAT, "%s: %llu tensors; the limit is %d", c->path, (unsigned long long)n, MAX_TENSORS);
+    if (n > rest(c) / 33) /* length, a byte of name, dimensions, type, offset */
+        return FC_FAIL(FC_ERR_FORMAT, "%s: the file is too short: %llu tensors in the %zu bytes that are left", c->path,
+                       (unsigned long long)n, rest(c));
     FC_TRY(fc_arena_alloc(&g->arena, (size_t)n, sizeof *g->tensors, &p));
     g->tensors = p;
     FC_TRY(fc_alloc((size_t)n, sizeof *offsets, "tensor offsets", &offsets_p));

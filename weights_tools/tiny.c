@@ -31,15 +31,15 @@ static void set(int *field, int v) {
 
 static fc_status check_options(const fc_tiny_options *o) {
     const struct {
-        const char *name;
+        const char *name; /* as the program calls it */
         int v;
-    } sizes[] = {{"V", o->V}, {"D", o->D}, {"L", o->L},     {"H", o->H},          {"G", o->G},
-                 {"E", o->E}, {"F", o->F}, {"ctx", o->ctx}, {"window", o->window}};
+    } sizes[] = {{"vocab", o->V},    {"dim", o->D},    {"layers", o->L}, {"heads", o->H},      {"kv-heads", o->G},
+                 {"head-dim", o->E}, {"hidden", o->F}, {"ctx", o->ctx},  {"window", o->window}};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         if (sizes[i].v < 0) return FC_FAIL(FC_ERR_ARG, "random model: %s is %d", sizes[i].name, sizes[i].v);
     if (o->V && o->V < FC_TINY_MIN_V)
-        return FC_FAIL(FC_ERR_ARG, "random model: V is %d; at least %d, for 256 bytes, special tokens and merges", o->V,
-                       FC_TINY_MIN_V);
+        return FC_FAIL(FC_ERR_ARG, "random model: vocab is %d; at least %d, for 256 bytes, special tokens and merges",
+                       o->V, FC_TINY_MIN_V);
     if (!(o->logit_std >= 0.0f && o->logit_std <= 1000.0f)) /* written so that NaN fails */
         return FC_FAIL(FC_ERR_ARG, "random model: a logit spread of %g; 0 (default) to 1000 are possible",
                        (double)o->logit_std);
@@ -72,7 +72,10 @@ static fc_status configure(const fc_tiny_options *o, fc_model_config *out) {
     c.rope_theta_local = gemma3 ? 1e4f : c.rope_theta;
     if (c.window) fc_config_local_pattern(&c, strcmp(c.arch, "gemma2") == 0 ? 2 : gemma3 ? 6 : 0);
     if (c.E < 2)
-        return FC_FAIL(FC_ERR_ARG, "random model: D=%d and H=%d leave %d dimensions a head; give E", c.D, c.H, c.E);
+        return FC_FAIL(FC_ERR_ARG,
+                       "random model: dim %d and heads %d leave %d for the dimension of a head, and it must be at "
+                       "least 2; give head-dim",
+                       c.D, c.H, c.E);
     c.attn_scale = 1.0f / sqrtf((float)c.E);
     c.reward_head = o->reward_head;
     c.bos = FC_TINY_BOS;

@@ -76,12 +76,23 @@ static fc_status fill(const preset *p, fc_model_config *c) {
     return FC_OK;
 }
 
+/* Families whose files say another architecture: GGUF writes Mistral and SmolLM2 as llama. */
+static const char *arch_of(const char *family) {
+    static const char *const same[][2] = {
+        {"mistral", "llama"}, {"smollm", "llama"}, {"smollm2", "llama"}, {"qwen2.5", "qwen2"}};
+    for (size_t i = 0; i < sizeof same / sizeof same[0]; i++)
+        if (strcmp(family, same[i][0]) == 0) return same[i][1];
+    return family;
+}
+
 fc_status fc_tiny_preset(const char *arch, const char *like, fc_model_config *out) {
     fc_model_config c = {0};
     fc_str names = {0};
     fc_status st = FC_OK;
+    if (arch) arch = arch_of(arch);
     if (!like) {
-        FC_TRY(fc_config_family("a random model", arch ? arch : "llama", &c));
+        if (fc_config_family("random model", arch ? arch : "llama", &c))
+            return FC_FAIL(FC_ERR_ARG, "%s", fc_status_text());
         for (size_t i = 0; i < sizeof small / sizeof small[0]; i++)
             if (strcmp(small[i].arch, c.arch) == 0) FC_TRY(fill(&small[i], &c));
         *out = c;

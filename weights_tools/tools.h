@@ -22,7 +22,7 @@ fc_status fc_tools_convert(const char *in, const char *out, fc_dtype type, fc_pr
 
 /* A seeded random model. Zero fields take the preset's or the family's default. */
 typedef struct {
-    const char *arch; /* llama, qwen2, qwen3, gemma2, gemma3; NULL: llama */
+    const char *arch; /* llama, qwen2, qwen3, gemma2, gemma3, or a family's other name: mistral, ...; NULL: llama */
     const char *like; /* a preset of published shapes: smollm2-135m, llama-3.1-8b, qwen3-0.6b, ...; NULL: tiny */
     int V, D, L, H, G, E, F, ctx, window;
     float logit_std;  /* spread of the logits; default 2 */

@@ -73,13 +73,15 @@ static fc_status resolve(const char *path, fc_str *out) {
     }
     for (size_t i = 0; i < 2; i++) {
         FC_TRY(only_file(path, endings[i], found, &count));
-        if (count > 1) return FC_FAIL(FC_ERR_ARG, "%s: %d files end in %s; name one of them", path, count, endings[i]);
+        if (count > 1)
+            return FC_FAIL(FC_ERR_FORMAT, "%s: %d files end in %s; name one of them", path, count, endings[i]);
         if (count == 1) {
             fc_str_clear(out);
             return fc_str_printf(out, "%s/%s", path, found);
         }
     }
-    return FC_FAIL(FC_ERR_ARG, "%s: no model.safetensors.index.json, .safetensors or .gguf file in this folder", path);
+    return FC_FAIL(FC_ERR_FORMAT, "%s: no model.safetensors.index.json, .safetensors or .gguf file in this folder",
+                   path);
 }
 
 static fc_status open_gguf(fc_weights *w) {

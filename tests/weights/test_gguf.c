@@ -427,10 +427,10 @@ static void folders_and_wrong_paths(void **state) {
     fc_weights_close(w);
     gg_finish(&g, &bytes);
     gg_write(gg_path("second.gguf"), bytes.data, bytes.size);
-    assert_fails(fc_weights_open(gg_folder(), &w), FC_ERR_ARG, "2 files end in .gguf");
+    assert_fails(fc_weights_open(gg_folder(), &w), FC_ERR_FORMAT, "2 files end in .gguf");
     assert_int_equal(remove(gg_path("second.gguf")), 0);
     assert_int_equal(remove(gg_path("model.gguf")), 0);
-    assert_fails(fc_weights_open(gg_folder(), &w), FC_ERR_ARG, "no model.safetensors.index.json");
+    assert_fails(fc_weights_open(gg_folder(), &w), FC_ERR_FORMAT, "no model.safetensors.index.json");
     assert_fails(fc_weights_open(gg_path("absent.gguf"), &w), FC_ERR_IO, "absent.gguf");
     gg_write(gg_path("empty.gguf"), "", 0);
     assert_fails(fc_weights_open(gg_path("empty.gguf"), &w), FC_ERR_FORMAT, "an empty file");

@@ -242,15 +242,19 @@ static void crafted_counts(void **state) {
     gg_file g;
     (void)state;
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        const bool many = counts[i] > 65536;
         char words[64];
         gg_init(&g);
         gg_u32(&g, "a", 1);
         g.n_meta = counts[i];
-        snprintf(words, sizeof words, "%llu metadata keys in a header", (unsigned long long)counts[i]);
+        snprintf(words, sizeof words,
+                 many ? "%llu metadata keys; the limit is 65536" : "too short: %llu metadata keys in",
+                 (unsigned long long)counts[i]);
         refused(&g, words);
         g.n_meta = 1;
         g.n_tensors = counts[i];
-        snprintf(words, sizeof words, "%llu tensors in a header", (unsigned long long)counts[i]);
+        snprintf(words, sizeof words, many ? "%llu tensors; the limit is 65536" : "too short: %llu tensors in",
+                 (unsigned long long)counts[i]);
         refused(&g, words);
         gg_fini(&g);
     }
