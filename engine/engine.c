@@ -220,7 +220,8 @@ static fc_status check_options(const fc_engine_options *o) {
             return FC_FAIL(FC_ERR_ARG, "%s = %lld; 0 (default) to %lld are possible", fields[i].name,
                            (long long)fields[i].v, (long long)fields[i].max);
     if (o->backend && strcmp(o->backend, "auto") != 0 && strcmp(o->backend, "cpu") != 0)
-        return FC_FAIL(FC_ERR_UNSUPPORTED, "backend \"%s\"; this version has auto and cpu", o->backend);
+        return FC_FAIL(strcmp(o->backend, "cuda") == 0 ? FC_ERR_UNSUPPORTED : FC_ERR_ARG,
+                       "backend \"%s\"; this version has auto and cpu", o->backend);
     return FC_OK;
 }
 

@@ -11,14 +11,22 @@
 
 enum { LONG_BASE = 1000, MAX_ARGS = 96 };
 
-static fc_status parse_int(const char *name, const char *text, long long min, long long max, long long *out) {
+/* name: as it was typed, with its dashes. */
+static fc_status parse_int(const char *name, const char *text, int min, int max, int *out) {
+    bool bounded = min || max, number;
     char *end;
     long long v;
+    if (!bounded) {
+        min = INT_MIN;
+        max = INT_MAX;
+    }
     errno = 0;
     v = strtoll(text, &end, 10);
-    if (errno || end == text || *end || v < min || v > max)
-        return FC_FAIL(FC_ERR_ARG, "--%s: \"%s\" is not a whole number from %lld to %lld", name, text, min, max);
-    *out = v;
+    number = end != text && !*end;
+    if (!number && !bounded) return FC_FAIL(FC_ERR_ARG, "%s: \"%s\" is not a whole number", name, text);
+    if (!number || errno || v < min || v > max)
+        return FC_FAIL(FC_ERR_ARG, "%s: \"%s\" is not a whole number from %d to %d", name, text, min, max);
+    *out = (int)v;
     return FC_OK;
 }
 
@@ -28,7 +36,7 @@ static fc_status parse_u64(const char *name, const char *text, uint64_t *out) {
     errno = 0;
     v = strtoull(text, &end, 10);
     if (errno || end == text || *end || strchr(text, '-'))
-        return FC_FAIL(FC_ERR_ARG, "--%s: \"%s\" is not a whole number from 0 to %llu", name, text, ULLONG_MAX);
+        return FC_FAIL(FC_ERR_ARG, "%s: \"%s\" is not a whole number from 0 to %llu", name, text, ULLONG_MAX);
     *out = v;
     return FC_OK;
 }
@@ -49,40 +57,35 @@ static fc_status parse_bytes(const char *name, const char *text, uint64_t *out) 
             return FC_OK;
         }
     }
-    return FC_FAIL(FC_ERR_ARG, "--%s: \"%s\" is not a number of bytes, such as 512M or 2G", name, text);
+    return FC_FAIL(FC_ERR_ARG, "%s: \"%s\" is not a number of bytes, such as 512M or 2G", name, text);
 }
 
 static fc_status parse_float(const char *name, const char *text, float *out) {
     char *end;
     double v = strtod(text, &end);
-    if (end == text || *end || !isfinite(v))
-        return FC_FAIL(FC_ERR_ARG, "--%s: \"%s\" is not a finite number", name, text);
+    if (end == text || *end) return FC_FAIL(FC_ERR_ARG, "%s: \"%s\" is not a number", name, text);
+    if (!isfinite(v)) return FC_FAIL(FC_ERR_ARG, "%s: \"%s\" is not a finite number", name, text);
     *out = (float)v;
     return FC_OK;
 }
 
-static fc_status take(arg *a, const char *text) {
+static fc_status take(arg *a, const char *name, const char *text) {
     arg_list *list = a->out;
-    long long v;
     a->given = true;
     switch (a->kind) {
     case ARG_FLAG: *(bool *)a->out = true; return FC_OK;
-    case ARG_INT:
-        FC_TRY(parse_int(a->name, text, INT_MIN, INT_MAX, &v));
-        *(int *)a->out = (int)v;
-        return FC_OK;
-    case ARG_U64: return parse_u64(a->name, text, a->out);
-    case ARG_FLOAT: return parse_float(a->name, text, a->out);
-    case ARG_BYTES: return parse_bytes(a->name, text, a->out);
+    case ARG_INT: return parse_int(name, text, a->min, a->max, a->out);
+    case ARG_U64: return parse_u64(name, text, a->out);
+    case ARG_FLOAT: return parse_float(name, text, a->out);
+    case ARG_BYTES: return parse_bytes(name, text, a->out);
     case ARG_TEXT: *(const char **)a->out = text; return FC_OK;
     case ARG_LIST:
-        if (list->n == ARG_LIST_MAX)
-            return FC_FAIL(FC_ERR_ARG, "--%s: given more than %d times", a->name, ARG_LIST_MAX);
+        if (list->n == ARG_LIST_MAX) return FC_FAIL(FC_ERR_ARG, "%s: given more than %d times", name, ARG_LIST_MAX);
         list->items[list->n++] = text;
         return FC_OK;
     case ARG_HEADING: break;
     }
-    return FC_FAIL(FC_ERR_INTERNAL, "--%s: not an option", a->name);
+    return FC_FAIL(FC_ERR_INTERNAL, "%s: not an option", name);
 }
 
 /* getopt_long takes any unambiguous beginning of a name; a later option would then change what a script says. */
@@ -130,6 +133,7 @@ fc_status args_parse(command *c, int argc, char **argv, int *rest, bool *help) {
     opterr = 0;
     while ((o = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
         arg *a = NULL;
+        char name[64];
         if (o == 'h') {
             args_help(c);
             *help = true;
@@ -143,7 +147,9 @@ fc_status args_parse(command *c, int argc, char **argv, int *rest, bool *help) {
         if (o >= LONG_BASE) a = &c->args[o - LONG_BASE];
         for (size_t i = 0; !a && i < c->n_args; i++)
             if (c->args[i].letter == o) a = &c->args[i];
-        FC_TRY(take(a, optarg));
+        if (o >= LONG_BASE) snprintf(name, sizeof name, "--%s", a->name);
+        else snprintf(name, sizeof name, "-%c", o);
+        FC_TRY(take(a, name, optarg));
     }
     *rest = optind;
     if (!c->positional && optind < argc)
@@ -182,7 +188,17 @@ void args_help(const command *c) {
 }
 
 int args_exit(const char *name, fc_status st) {
+    const char *text = fc_status_text();
     if (st == FC_OK) return 0;
-    fprintf(stderr, "forkcast %s: %s\n", name, fc_status_text());
+    if (st == FC_ERR_CANCELLED) return 1;
+    fprintf(stderr, "forkcast %s: ", name);
+    for (const char *p = text; *p; p++) { /* a quoted file name or id must not break the line or move the cursor */
+        unsigned char ch = (unsigned char)*p;
+        if (ch == '\n') fputs("\\n", stderr);
+        else if (ch == '\t') fputs("\\t", stderr);
+        else if (ch < 32 || ch == 127) fprintf(stderr, "\\x%02x", ch);
+        else putc(ch, stderr);
+    }
+    putc('\n', stderr);
     return st == FC_ERR_ARG ? 2 : 1;
 }

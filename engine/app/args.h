@@ -25,12 +25,17 @@ typedef struct {
     void *out;
     const char *value; /* what the help calls the value */
     const char *help;
-    bool given; /* set by args_parse */
+    int min, max; /* ARG_INT: what is possible; both 0: the engine knows */
+    bool given;   /* set by args_parse */
 } arg;
 
 /* A row of the table; a heading has a name alone. */
 static inline arg arg_of(arg_kind kind, const char *name, void *out, const char *value, const char *help) {
     return (arg){.kind = kind, .name = name, .out = out, .value = value, .help = help};
+}
+
+static inline arg arg_int(const char *name, int *out, int min, int max, const char *value, const char *help) {
+    return (arg){.kind = ARG_INT, .name = name, .out = out, .min = min, .max = max, .value = value, .help = help};
 }
 
 /* A command. usage and about are for people. */
@@ -48,7 +53,8 @@ bool args_given(const command *c, const char *name); /* the table must have the 
 bool args_known(const command *c, const char *name); /* the table has it */
 void args_help(const command *c);
 
-/* 0 on OK; 2 for an argument that was wrong, 1 for everything else; prints "forkcast NAME: sentence" then. */
+/* 0 on OK; 2 for an argument that was wrong, 1 for everything else; prints "forkcast NAME: sentence" then, on one line
+ * whatever it quotes, and nothing where the reader of standard output has gone (FC_ERR_CANCELLED). */
 int args_exit(const char *name, fc_status st);
 
 #endif

@@ -2,50 +2,27 @@
 #include "engine/app/commands.h"
 #include "engine/app/print.h"
 #include "engine/app/request_args.h"
-
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
-
-typedef struct {
-    int n, drawn, scored;
-} progress;
-
-/* One line on a terminal, rewritten as candidates finish. */
-static void show_progress(void *self, const fc_event *ev) {
-    progress *p = self;
-    p->drawn += ev->type == FC_EVENT_CANDIDATE;
-    p->scored += ev->type == FC_EVENT_SCORE;
-    if (ev->type != FC_EVENT_TOKEN)
-        fprintf(stderr, "\r%d of %d candidates drawn, %d scored ", p->drawn, p->n, p->scored);
-}
-
-static fc_status write_out(const fc_str *s) {
-    if (fwrite(fc_str_text(s), 1, s->size, stdout) != s->size || fflush(stdout) != 0)
-        return FC_FAIL(FC_ERR_IO, "standard output: cannot write");
-    return FC_OK;
-}
+#include "engine/app/textio.h"
 
 static fc_status job(request_args *a, command *c, bool all) {
     fc_engine *e = NULL;
     fc_event done = {0};
     fc_str out = {0};
     fc_request r;
-    uint64_t id;
-    bool watched = !a->json && isatty(STDERR_FILENO);
     progress p;
-    fc_status st = request_args_open(a, c, true, &e, &r);
-    r.events = watched;
-    p = (progress){.n = r.n};
-    if (!st) st = fc_submit(e, &r, &id);
-    if (!st) st = request_wait(e, id, watched ? show_progress : NULL, &p, &done);
-    if (watched) fprintf(stderr, "\r%60s\r", "");
+    fc_status st = request_args_request(a, c, true, &r);
+    progress_begin(&p);
+    if (!st) st = request_args_open(a, &r, &p, &e);
+    r.events = p.seen;
+    p.n = r.n;
+    if (!st) st = request_wait(e, &r, progress_event, &p, &done);
+    progress_end(&p);
     if (!st && a->json)
         st = print_json(done.result,
                         &(print_options){.prompt = fc_str_text(&a->shown), .prompt_size = a->shown.size, .all = all},
                         &out);
     else if (!st) st = print_table(done.result, &out);
-    if (!st) st = write_out(&out);
+    if (!st) st = text_write(fc_str_text(&out), out.size);
     fc_str_fini(&out);
     fc_event_fini(&done);
     fc_engine_close(e);
@@ -69,22 +46,23 @@ int cmd_bestof(int argc, char **argv) {
     fc_status st;
     request_args_init(&a);
     args[n++] = arg_of(ARG_HEADING, "Job:", NULL, NULL, NULL);
-    args[n++] =
-        arg_of(ARG_TEXT, "recipe", &a.recipe, "FILE", "JSON that says the whole job; examples/recipes/README.md");
+    args[n++] = arg_of(ARG_TEXT, "recipe", &a.recipe, "FILE",
+                       "JSON that says the whole job (examples/recipes/README.md), or interests");
     args[n++] = arg_of(ARG_TEXT, "novelty", &a.novelty, "MODEL", "the model that proposes");
     args[n++] = arg_of(ARG_TEXT, "alignment", &a.alignment, "MODEL", "the model that scores; none ranks by log-prob");
     args[n++] = arg_of(ARG_TEXT, "prompt", &a.prompt, "TEXT", "used as it stands, or for {prompt} of a recipe");
-    args[n++] = arg_of(ARG_TEXT, "prompt-file", &a.prompt_file, "FILE", "the same from a file; - is standard input");
+    args[n++] = arg_of(ARG_TEXT, "prompt-file", &a.prompt_file, "FILE",
+                       "the same from a file, its last line break included; - is standard input");
     args[n++] = arg_of(ARG_TEXT, "prompt-ids", &a.prompt_ids, "FILE",
                        "decimal token ids separated by blanks; - is standard input");
     args[n++] = arg_of(ARG_LIST, "history", &a.history, "NAME",
                        "a name of the taxonomy, oldest first; repeatable; the interests recipe");
     args[n++] =
         arg_of(ARG_TEXT, "taxonomy", &a.taxonomy, "FILE", "TSV: id, name, keywords, parent; marks valid candidates");
-    args[n++] = arg_of(ARG_INT, "n", &a.n, "N", "candidates to sample; default 16, or the recipe's");
+    args[n++] = arg_int("n", &a.n, 1, FC_N_MAX, "N", "candidates to sample, 1 to 4096; default 16, or the recipe's");
     args[n - 1].letter = 'n';
     args[n++] =
-        arg_of(ARG_INT, "keep", &a.keep, "K", "distinct candidates to print; default 4, or the recipe's; 0 is all");
+        arg_int("keep", &a.keep, 0, FC_N_MAX, "K", "distinct candidates to print; default 4, or the recipe's; 0: all");
     args[n - 1].letter = 'k';
     args[n++] = arg_of(ARG_TEXT, "mode", &a.mode, "MODE", "loglik-mean (default), loglik-sum, reward or judge");
     args[n++] = arg_of(ARG_TEXT, "suffix", &a.suffix, "TEXT", "what the alignment model reads after the candidate");

@@ -2,6 +2,7 @@
 #include "engine/app/args.h"
 #include "engine/app/commands.h"
 #include "engine/app/print.h"
+#include "engine/app/textio.h"
 #include "engine/forkcast.h"
 
 #include <stdio.h>
@@ -85,8 +86,7 @@ int cmd_doctor(int argc, char **argv) {
     fc_status st = args_parse(&c, argc, argv, &rest, &help);
     if (!st && !help) st = fc_machine_inspect(true, threads, &m);
     if (!st && !help) st = json ? put_json(&m, &out) : put_text(&m, &out);
-    if (!st && !help && (fputs(fc_str_text(&out), stdout) < 0 || fflush(stdout) != 0))
-        st = FC_FAIL(FC_ERR_IO, "standard output: cannot write");
+    if (!st && !help) st = text_write(fc_str_text(&out), out.size);
     fc_str_fini(&out);
     return args_exit("doctor", st);
 }

@@ -1,5 +1,6 @@
 /* forkcast - the program: one binary, a subcommand each. */
 #include "engine/app/commands.h"
+#include "engine/app/textio.h"
 #include "engine/forkcast.h"
 
 #include <signal.h>
@@ -32,6 +33,14 @@ static void usage(FILE *out) {
     fprintf(out, "\nexit codes: 0 done, 1 failed, 2 wrong arguments\n");
 }
 
+/* What printf still holds: a help text that could not be written is a failure too. */
+static int flushed(int code) {
+    fc_status st = code == 0 ? text_write("", 0) : FC_OK;
+    if (st == FC_OK) return code;
+    if (st != FC_ERR_CANCELLED) fprintf(stderr, "forkcast: %s\n", fc_last_error());
+    return 1;
+}
+
 int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of write, not a death */
     if (argc < 2) {
@@ -40,14 +49,14 @@ int main(int argc, char **argv) {
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
         usage(stdout);
-        return 0;
+        return flushed(0);
     }
     if (strcmp(argv[1], "--version") == 0) {
         printf("forkcast %s\n", fc_version());
-        return 0;
+        return flushed(0);
     }
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        if (strcmp(argv[1], commands[i].name) == 0) return commands[i].run(argc - 1, argv + 1);
+        if (strcmp(argv[1], commands[i].name) == 0) return flushed(commands[i].run(argc - 1, argv + 1));
     fprintf(stderr, "forkcast: unknown command \"%s\"; forkcast --help lists them\n", argv[1]);
     return 2;
 }

@@ -1,24 +1,45 @@
 /* model_tools - inspect, convert and tiny: the model tools from the command line. */
 #include "engine/app/args.h"
 #include "engine/app/commands.h"
+#include "engine/app/print.h"
+#include "engine/app/progress.h"
+#include "engine/app/textio.h"
+#include "engine/base/json.h"
 #include "weights_tools/tools.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
-static fc_status write_out(const fc_str *s) {
-    if (fwrite(fc_str_text(s), 1, s->size, stdout) != s->size || fflush(stdout) != 0)
-        return FC_FAIL(FC_ERR_IO, "standard output: cannot write");
-    return FC_OK;
-}
-
-/* Percent on stderr, when somebody is there to see it. */
-static void show(void *self, uint64_t done, uint64_t total) {
-    int *last = self, percent = total ? (int)(100.0 * (double)done / (double)total) : 100;
-    if (percent == *last || !isatty(STDERR_FILENO)) return;
-    *last = percent;
-    fprintf(stderr, "\r%3d %% of %.0f MB%s", percent, (double)total * 1e-6, percent >= 100 ? "\n" : "");
+/* What was written: a line for people on standard error, or one JSON object. notes: lines, "" for none. */
+static fc_status report(const char *path, bool json, const fc_str *notes) {
+    fc_str out = {0};
+    json_object o = {.out = &out};
+    struct stat file;
+    fc_status st = FC_OK;
+    bool some = false;
+    if (stat(path, &file)) return FC_FAIL(FC_ERR_IO, "%s: %s", path, strerror(errno));
+    if (!json) {
+        fprintf(stderr, "%s%s: %.1f MB\n", fc_str_text(notes), path, (double)file.st_size * 1e-6);
+        return FC_OK;
+    }
+    FC_TRY_GOTO(st, fc_str_puts(&out, "{"), out);
+    FC_TRY_GOTO(st, json_text(&o, "path", path, strlen(path)), out);
+    FC_TRY_GOTO(st, json_int(&o, "bytes", file.st_size), out);
+    FC_TRY_GOTO(st, json_key(&o, "notes"), out);
+    FC_TRY_GOTO(st, fc_str_puts(&out, "["), out);
+    for (const char *p = fc_str_text(notes); *p; some = true) {
+        size_t n = strcspn(p, "\n");
+        FC_TRY_GOTO(st, fc_str_puts(&out, some ? "," : ""), out);
+        FC_TRY_GOTO(st, fc_json_put_string(&out, p, n), out);
+        p += n + (p[n] == '\n');
+    }
+    FC_TRY_GOTO(st, fc_str_puts(&out, "]}\n"), out);
+    st = text_write(out.data, out.size);
+out:
+    fc_str_fini(&out);
+    return st;
 }
 
 int cmd_inspect(int argc, char **argv) {
@@ -37,7 +58,7 @@ int cmd_inspect(int argc, char **argv) {
     fc_status st = args_parse(&c, argc, argv, &rest, &help);
     if (!st && !help && argc - rest != 1) st = FC_FAIL(FC_ERR_ARG, "one model is inspected; %d are given", argc - rest);
     if (!st && !help) st = fc_tools_inspect(argv[rest], json, &out);
-    if (!st && !help) st = write_out(&out);
+    if (!st && !help) st = text_write(fc_str_text(&out), out.size);
     fc_str_fini(&out);
     return args_exit("inspect", st);
 }
@@ -50,15 +71,17 @@ static fc_status parse_type(const char *name, fc_dtype *out) {
 
 int cmd_convert(int argc, char **argv) {
     const char *type_name = NULL;
-    bool help;
-    int rest, percent = -1;
-    arg args[] = {arg_of(ARG_TEXT, "type", &type_name, "TYPE", "of the matrices: F32, F16, BF16, Q8_0 or Q4_0")};
+    bool json = false, help;
+    int rest;
+    progress p;
+    arg args[] = {arg_of(ARG_TEXT, "type", &type_name, "TYPE", "of the matrices: F32, F16, BF16, Q8_0 or Q4_0"),
+                  arg_of(ARG_FLAG, "json", &json, NULL, "one JSON object: path, bytes and notes of what was written")};
     command c = {
         .name = "convert",
-        .usage = "convert IN OUT --type TYPE",
+        .usage = "convert IN OUT --type TYPE [--json]",
         .about = "Writes a model (safetensors or GGUF) as GGUF in another type. OUT appears whole or not at all.",
         .args = args,
-        .n_args = 1,
+        .n_args = 2,
         .positional = "IN OUT",
     };
     fc_str notes = {0};
@@ -68,34 +91,42 @@ int cmd_convert(int argc, char **argv) {
         st = FC_FAIL(FC_ERR_ARG, "IN and OUT are needed; %d arguments are given", argc - rest);
     if (!st && !help && !type_name) st = FC_FAIL(FC_ERR_ARG, "--type: it is needed");
     if (!st && !help) st = parse_type(type_name, &type);
-    if (!st && !help) st = fc_tools_convert(argv[rest], argv[rest + 1], type, show, &percent, &notes);
-    if (notes.size) fprintf(stderr, "%s", fc_str_text(&notes));
+    progress_begin(&p);
+    if (!st && !help) st = fc_tools_convert(argv[rest], argv[rest + 1], type, progress_bytes, &p, &notes);
+    progress_end(&p);
+    if (!st && !help) st = report(argv[rest + 1], json, &notes);
     fc_str_fini(&notes);
     return args_exit("convert", st);
 }
 
 int cmd_tiny(int argc, char **argv) {
+    enum { MOST = 1 << 24 }; /* of any one size; what goes together is the family's to say */
     fc_tiny_options o = {0};
     const char *type_name = "F32";
-    bool help;
-    int rest, percent = -1;
+    bool json = false, help;
+    int rest;
+    progress p;
     arg args[] = {
-        arg_of(ARG_TEXT, "arch", &o.arch, "NAME", "llama (default), qwen2, qwen3, gemma2 or gemma3"),
+        arg_of(ARG_TEXT, "arch", &o.arch, "NAME",
+               "llama (default; also mistral, smollm2), qwen2, qwen3, gemma2 or gemma3"),
         arg_of(ARG_TEXT, "like", &o.like, "MODEL", "shapes of a published model; the list is below"),
         arg_of(ARG_TEXT, "type", &type_name, "TYPE", "of the matrices: F32 (default), F16, BF16, Q8_0 or Q4_0"),
-        arg_of(ARG_U64, "seed", &o.seed, "S", "the same seed and options give the same bytes"),
+        arg_of(ARG_U64, "seed", &o.seed, "S", "the same seed and options give the same bytes; default 0"),
         arg_of(ARG_FLAG, "reward-head", &o.reward_head, NULL, "add score.weight, a reward head"),
-        arg_of(ARG_FLOAT, "logit-std", &o.logit_std, "X", "standard deviation of the logits; default 2"),
+        arg_of(ARG_FLOAT, "logit-std", &o.logit_std, "X", "standard deviation of the logits; 0 (default): 2"),
         arg_of(ARG_HEADING, "Shapes (default: about 1 MB, or what --like says):", NULL, NULL, NULL),
-        arg_of(ARG_INT, "vocab", &o.V, "V", "vocabulary"),
-        arg_of(ARG_INT, "dim", &o.D, "D", "model dimension"),
-        arg_of(ARG_INT, "layers", &o.L, "L", "layers"),
-        arg_of(ARG_INT, "heads", &o.H, "H", "attention heads"),
-        arg_of(ARG_INT, "kv-heads", &o.G, "G", "KV heads"),
-        arg_of(ARG_INT, "head-dim", &o.E, "E", "dimension of a head"),
-        arg_of(ARG_INT, "hidden", &o.F, "F", "hidden dimension of the feed-forward block"),
-        arg_of(ARG_INT, "ctx", &o.ctx, "N", "context length"),
-        arg_of(ARG_INT, "window", &o.window, "N", "sliding window of families that have one"),
+        arg_int("vocab", &o.V, 1, MOST, "V", "vocabulary, at least 300"),
+        arg_int("dim", &o.D, 1, MOST, "D", "model dimension"),
+        arg_int("layers", &o.L, 1, MOST, "L", "layers"),
+        arg_int("heads", &o.H, 1, MOST, "H", "attention heads"),
+        arg_int("kv-heads", &o.G, 1, MOST, "G", "KV heads"),
+        arg_int("head-dim", &o.E, 1, MOST, "E", "dimension of a head"),
+        arg_int("hidden", &o.F, 1, MOST, "F", "hidden dimension of the feed-forward block"),
+        arg_int("ctx", &o.ctx, 1, MOST, "N", "context length"),
+        arg_int("window", &o.window, 1, MOST, "N",
+                "sliding window; llama and qwen: of all layers, gemma: of its local ones"),
+        arg_of(ARG_HEADING, "Output:", NULL, NULL, NULL),
+        arg_of(ARG_FLAG, "json", &json, NULL, "one JSON object: path, bytes and notes of what was written"),
     };
     command c = {
         .name = "tiny",
@@ -106,15 +137,19 @@ int cmd_tiny(int argc, char **argv) {
         .n_args = sizeof args / sizeof *args,
         .positional = "OUT",
     };
+    fc_str notes = {0}; /* none: what was asked for is what is made */
     fc_status st = args_parse(&c, argc, argv, &rest, &help);
     if (!st && help) {
         printf("\nmodels for --like:");
-        for (const char *const *p = fc_tools_tiny_presets(); *p; p++) printf(" %s", *p);
+        for (const char *const *name = fc_tools_tiny_presets(); *name; name++) printf(" %s", *name);
         printf("\n");
     }
     if (!st && !help && argc - rest != 1)
         st = FC_FAIL(FC_ERR_ARG, "one output file is needed; %d are given", argc - rest);
     if (!st && !help) st = parse_type(type_name, &o.type);
-    if (!st && !help) st = fc_tools_tiny(&o, argv[rest], show, &percent);
+    progress_begin(&p);
+    if (!st && !help) st = fc_tools_tiny(&o, argv[rest], progress_bytes, &p);
+    progress_end(&p);
+    if (!st && !help) st = report(argv[rest], json, &notes);
     return args_exit("tiny", st);
 }

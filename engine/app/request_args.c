@@ -1,16 +1,13 @@
 #include "engine/app/request_args.h"
 
+#include "engine/app/textio.h"
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 
-#include <errno.h>
-#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { MAX_TEXT = 64 << 20 };
 
 void request_args_init(request_args *a) {
     memset(a, 0, sizeof *a);
@@ -34,19 +31,24 @@ static void put(arg *args, size_t *n, arg a) { args[(*n)++] = a; }
 
 void request_args_engine(request_args *a, arg *args, size_t *n) {
     put(args, n, arg_of(ARG_HEADING, "Engine:", NULL, NULL, NULL));
-    put(args, n, arg_of(ARG_INT, "threads", &a->threads, "T", "threads; default all cores"));
+    put(args, n, arg_of(ARG_INT, "threads", &a->threads, "T", "threads; 0 (default): all cores"));
     put(args, n, arg_of(ARG_TEXT, "backend", &a->backend, "NAME", "auto or cpu"));
     put(args, n, arg_of(ARG_TEXT, "cpu", &a->cpu, "LEVEL", "auto, avx512, avx2 or portable"));
     put(args, n,
         arg_of(ARG_TEXT, "kv-type", &a->kv_type, "TYPE",
                "KV cache: f32, bf16 or int8; default f32 for f32 models, else bf16"));
-    put(args, n, arg_of(ARG_BYTES, "kv-pool", &a->kv_pool, "BYTES", "KV memory of each model, such as 512M"));
     put(args, n,
-        arg_of(ARG_INT, "ctx", &a->ctx, "N", "positions a request may use; default the model's, at most 8192"));
-    put(args, n, arg_of(ARG_INT, "max-rows", &a->max_rows, "N", "rows of one batch; default 512"));
-    put(args, n, arg_of(ARG_INT, "max-branches", &a->max_branches, "N", "KV timelines at once; default 1024"));
+        arg_of(ARG_BYTES, "kv-pool", &a->kv_pool, "BYTES",
+               "KV memory of each model, such as 512M; default two contexts, at least 256M"));
     put(args, n,
-        arg_of(ARG_INT, "page-slots", &a->page_slots, "P", "token slots of a KV page: 8, 16, 32 or 64; default 16"));
+        arg_of(ARG_INT, "ctx", &a->ctx, "N", "positions a request may use; 0 (default): the model's, at most 8192"));
+    put(args, n, arg_of(ARG_INT, "max-rows", &a->max_rows, "N", "rows of one batch; 0 (default): 512"));
+    put(args, n,
+        arg_of(ARG_INT, "max-branches", &a->max_branches, "N",
+               "KV timelines at once; 0 (default): 1024, or what n takes"));
+    put(args, n,
+        arg_of(ARG_INT, "page-slots", &a->page_slots, "P",
+               "token slots of a KV page: 8, 16, 32 or 64; 0 (default): 16"));
 }
 
 void request_args_sampling(request_args *a, const char *max_tokens, arg *args, size_t *n) {
@@ -77,54 +79,30 @@ void request_args_sampling(request_args *a, const char *max_tokens, arg *args, s
     put(args, n, arg_of(ARG_INT, "top-logprobs", &s->top_logprobs, "N", "alternatives of each token, in the JSON"));
 }
 
-fc_status read_text(const char *path, char **text, size_t *size) {
-    fc_str s = {0};
-    char buffer[65536];
-    size_t n;
-    fc_status st = FC_OK;
-    if (strcmp(path, "-") != 0) return fc_file_read(path, MAX_TEXT, text, size);
-    while (!st && (n = fread(buffer, 1, sizeof buffer, stdin)) > 0) {
-        st = fc_str_put(&s, buffer, n);
-        if (!st && s.size > MAX_TEXT) st = FC_FAIL(FC_ERR_FORMAT, "standard input: more than %d bytes", MAX_TEXT);
-    }
-    if (!st && ferror(stdin)) st = FC_FAIL(FC_ERR_IO, "standard input: %s", strerror(errno));
-    if (!st) st = fc_copy_bytes(fc_str_text(&s), s.size, "standard input", text);
-    if (!st) *size = s.size;
-    fc_str_fini(&s);
-    return st;
-}
-
 /* ---- prompts ---- */
 
-static fc_status parse_ids(const char *path, int32_t **out, size_t *n_out) {
-    char *text, *p;
-    size_t size, n = 0, cap = 0;
-    void *ids = NULL;
+/* What is wrong with the ids is wrong in the file, so it is the file that is named. */
+static fc_status read_ids(request_args *a, fc_request *r) {
+    const char *where = strcmp(a->prompt_ids, "-") == 0 ? "standard input" : a->prompt_ids;
+    fc_tokenizer *t = NULL;
+    char *text, *shown;
+    size_t size;
     fc_status st;
-    FC_TRY(read_text(path, &text, &size));
-    st = strlen(text) == size ? FC_OK : FC_FAIL(FC_ERR_FORMAT, "%s: a NUL byte among the ids", path);
-    for (p = text; !st;) {
-        char *end;
-        long v;
-        p += strspn(p, " \t\r\n");
-        if (!*p) break;
-        errno = 0;
-        v = strtol(p, &end, 10);
-        if (errno || end == p || v < 0 || v > INT32_MAX || (*end && !strchr(" \t\r\n", *end)))
-            st = FC_FAIL(FC_ERR_FORMAT, "%s: id %zu: \"%.20s\" is not a decimal token id", path, n, p);
-        else st = fc_grow(&ids, &cap, n + 1, sizeof(int32_t), "prompt ids");
-        if (!st) ((int32_t *)ids)[n++] = (int32_t)v;
-        p = end;
-    }
-    if (!st && n == 0) st = FC_FAIL(FC_ERR_ARG, "%s: no ids", path);
+    FC_TRY(text_read(a->prompt_ids, &text, &size));
+    st = text_ids(text, size, where, FC_ERR_FORMAT, &a->ids, &a->n_ids);
     fc_free(text);
-    if (st) {
-        fc_free(ids);
-        return st;
+    if (!st && a->n_ids == 0) st = FC_FAIL(FC_ERR_FORMAT, "%s: no token ids", where);
+    if (!st) st = fc_tokenizer_open(a->novelty, &t);
+    if (st) return st;
+    if (fc_tokenizer_decode(t, a->ids, a->n_ids, true, &shown, &size))
+        st = FC_FAIL(FC_ERR_FORMAT, "%s: %s", where, fc_last_error());
+    else {
+        st = fc_str_put(&a->shown, shown, size);
+        fc_memory_free(shown);
     }
-    *out = ids;
-    *n_out = n;
-    return FC_OK;
+    fc_tokenizer_close(t);
+    r->prompt = (fc_prompt){.ids = a->ids, .n_ids = a->n_ids};
+    return st;
 }
 
 static fc_status read_prompt(request_args *a, fc_request *r) {
@@ -132,23 +110,8 @@ static fc_status read_prompt(request_args *a, fc_request *r) {
     if (given != 1)
         return FC_FAIL(FC_ERR_ARG, "give the prompt once: --prompt, --prompt-file or --prompt-ids%s",
                        given ? "; more than one is given" : "");
-    if (a->prompt_ids) {
-        fc_tokenizer *t;
-        char *text;
-        size_t size;
-        fc_status st;
-        FC_TRY(parse_ids(a->prompt_ids, &a->ids, &a->n_ids));
-        r->prompt = (fc_prompt){.ids = a->ids, .n_ids = a->n_ids};
-        FC_TRY(fc_tokenizer_open(a->novelty, &t));
-        st = fc_tokenizer_decode(t, a->ids, a->n_ids, true, &text, &size);
-        if (!st) {
-            st = fc_str_put(&a->shown, text, size);
-            fc_memory_free(text);
-        }
-        fc_tokenizer_close(t);
-        return st;
-    }
-    if (a->prompt_file) FC_TRY(read_text(a->prompt_file, &a->prompt_text, &a->prompt_size));
+    if (a->prompt_ids) return read_ids(a, r);
+    if (a->prompt_file) FC_TRY(text_read(a->prompt_file, &a->prompt_text, &a->prompt_size));
     else a->prompt_size = strlen(a->prompt);
     a->piece = (fc_piece){.text = a->prompt_file ? a->prompt_text : a->prompt, .size = a->prompt_size};
     r->prompt = (fc_prompt){.pieces = &a->piece, .n_pieces = 1};
@@ -164,12 +127,11 @@ static fc_status parse_biases(request_args *a, fc_sampling *s) {
     FC_TRY(fc_alloc(a->bias.n, sizeof *a->bias_values, "logit bias", &p));
     a->bias_values = p;
     for (size_t i = 0; i < a->bias.n; i++) {
-        char *end, *end2;
-        long id = strtol(a->bias.items[i], &end, 10);
-        float v = *end == '=' ? strtof(end + 1, &end2) : NAN;
-        if (end == a->bias.items[i] || *end != '=' || end2 == end + 1 || *end2 || isnan(v) || id < 0 || id > INT32_MAX)
-            return FC_FAIL(FC_ERR_ARG, "--logit-bias: \"%s\" is not ID=VALUE", a->bias.items[i]);
-        a->bias_ids[i] = (int32_t)id;
+        const char *item = a->bias.items[i], *value = strchr(item, '=');
+        char *end = NULL;
+        float v = value ? strtof(value + 1, &end) : NAN;
+        if (!value || end == value + 1 || *end || isnan(v) || !text_id(item, (size_t)(value - item), &a->bias_ids[i]))
+            return FC_FAIL(FC_ERR_ARG, "--logit-bias: \"%s\" is not ID=VALUE", item);
         a->bias_values[i] = v;
     }
     s->bias_ids = a->bias_ids;
@@ -183,11 +145,9 @@ static fc_status parse_stop_ids(request_args *a, fc_sampling *s) {
     FC_TRY(fc_alloc(a->stop_ids.n, sizeof *a->stop_id_list, "stop ids", &p));
     a->stop_id_list = p;
     for (size_t i = 0; i < a->stop_ids.n; i++) {
-        char *end;
-        long id = strtol(a->stop_ids.items[i], &end, 10);
-        if (end == a->stop_ids.items[i] || *end || id < 0 || id > INT32_MAX)
-            return FC_FAIL(FC_ERR_ARG, "--stop-token-id: \"%s\" is not a token id", a->stop_ids.items[i]);
-        a->stop_id_list[i] = (int32_t)id;
+        const char *item = a->stop_ids.items[i];
+        if (!text_id(item, strlen(item), &a->stop_id_list[i]))
+            return FC_FAIL(FC_ERR_ARG, "--stop-token-id: \"%s\" is not a token id", item);
     }
     s->stop_ids = a->stop_id_list;
     s->n_stop_ids = a->stop_ids.n;
@@ -219,12 +179,7 @@ static fc_status override_sampling(request_args *a, const command *c, fc_samplin
     return a->bias.n ? parse_biases(a, s) : FC_OK;
 }
 
-static fc_status override_scoring(request_args *a, fc_request *r) {
-    if (a->mode) {
-        FC_TRY(fc_score_mode_parse(a->mode, &r->mode));
-        if (r->mode != FC_SCORE_JUDGE) r->n_labels = 0; /* the recipe's, for another mode */
-        if (r->mode < FC_SCORE_REWARD) r->suffix = (fc_prompt){0};
-    }
+static void override_scoring(request_args *a, fc_request *r) {
     if (a->suffix) {
         a->suffix_piece = (fc_piece){.text = a->suffix, .size = strlen(a->suffix), .special = true};
         r->suffix = (fc_prompt){.pieces = &a->suffix_piece, .n_pieces = 1};
@@ -233,7 +188,6 @@ static fc_status override_scoring(request_args *a, fc_request *r) {
         r->labels = a->labels.items;
         r->n_labels = a->labels.n;
     }
-    return FC_OK;
 }
 
 static fc_status show_pieces(request_args *a, const fc_prompt *p) {
@@ -241,23 +195,32 @@ static fc_status show_pieces(request_args *a, const fc_prompt *p) {
     return FC_OK;
 }
 
-/* The recipe file, or the built-in one for --history; what it says fills in what flags do not. */
+/* A file wins over the built-in recipe of its name; without --recipe, --history uses that one. */
+static fc_status open_recipe(request_args *a) {
+    static const char builtin[] = "interests";
+    if (a->recipe && (strcmp(a->recipe, builtin) != 0 || fc_path_exists(a->recipe)))
+        return fc_recipe_open(a->recipe, &a->opened);
+    return fc_recipe_builtin(builtin, &a->opened);
+}
+
+/* Flags override the recipe before it makes the request, so that it fills the templates that will be read, and no others. */
 static fc_status use_recipe(request_args *a, const command *c, fc_request *r) {
     const fc_holes holes = {.prompt = a->prompt, .history = a->history.items, .n_history = a->history.n};
     fc_recipe_info *info;
-    if (a->recipe) FC_TRY(fc_recipe_open(a->recipe, &a->opened));
-    else FC_TRY(fc_recipe_builtin("interests", &a->opened));
     if (a->prompt_ids || a->prompt_file)
         return FC_FAIL(FC_ERR_ARG, "--%s: a recipe's template takes --prompt or --history",
                        a->prompt_ids ? "prompt-ids" : "prompt-file");
+    FC_TRY(open_recipe(a));
     if (a->taxonomy) FC_TRY(fc_recipe_set_taxonomy(a->opened, a->taxonomy));
     info = fc_recipe_edit(a->opened);
     if (args_given(c, "n")) info->n = a->n;
     if (args_given(c, "keep")) info->keep = a->keep;
     if (args_given(c, "seed")) info->seed = a->seed;
     if (a->end) info->end = a->end;
+    if (a->mode) FC_TRY(fc_score_mode_parse(a->mode, &info->mode));
     if (!a->novelty) a->novelty = info->novelty_model;
-    if (!a->alignment) a->alignment = info->alignment_model;
+    if (a->alignment) info->alignment_model = a->alignment;
+    else a->alignment = info->alignment_model;
     FC_TRY(fc_recipe_request(a->opened, &holes, r));
     return show_pieces(a, &r->prompt);
 }
@@ -270,6 +233,7 @@ static fc_status use_flags(request_args *a, fc_request *r) {
     r->keep = a->keep;
     r->seed = a->seed;
     r->end = a->end;
+    if (a->mode) FC_TRY(fc_score_mode_parse(a->mode, &r->mode));
     FC_TRY(read_prompt(a, r));
     if (!a->taxonomy) return FC_OK;
     FC_TRY(fc_recipe_parse("--taxonomy", empty, sizeof empty - 1, &a->opened));
@@ -278,21 +242,25 @@ static fc_status use_flags(request_args *a, fc_request *r) {
     return FC_OK;
 }
 
-fc_status request_args_open(request_args *a, const command *c, bool needs_alignment, fc_engine **engine,
-                            fc_request *r) {
-    fc_engine_options o;
+fc_status request_args_request(request_args *a, const command *c, bool needs_alignment, fc_request *r) {
     fc_request_init(r);
     if (a->recipe || a->history.n) FC_TRY(use_recipe(a, c, r));
     else FC_TRY(use_flags(a, r));
     FC_TRY(override_sampling(a, c, &r->sampling));
-    FC_TRY(override_scoring(a, r));
+    override_scoring(a, r);
     if (!a->novelty) return FC_FAIL(FC_ERR_ARG, "--novelty: a model is needed, and the recipe names none");
     if (!a->alignment && needs_alignment)
         return FC_FAIL(FC_ERR_ARG, "--alignment: a model is needed, or none to rank by log-prob");
     r->score = a->alignment && strcmp(a->alignment, "none") != 0;
     if (!r->score && (a->mode || a->suffix || a->labels.n))
         return FC_FAIL(FC_ERR_ARG, "--mode, --suffix and --label need an alignment model");
-    o = (fc_engine_options){
+    return FC_OK;
+}
+
+fc_status request_args_open(const request_args *a, const fc_request *r, progress *p, fc_engine **engine) {
+    enum { USUAL_BRANCHES = 1024, SCORING = 2 }; /* the engine's default; branches that scoring needs besides n */
+    bool two = r->score && !fc_path_same(a->novelty, a->alignment);
+    fc_engine_options o = {
         .novelty = a->novelty,
         .alignment = r->score ? a->alignment : NULL,
         .kv_type = a->kv_type,
@@ -305,19 +273,41 @@ fc_status request_args_open(request_args *a, const command *c, bool needs_alignm
         .max_branches = a->max_branches,
         .kv_pool = a->kv_pool,
     };
+    /* one request is all that runs here, so its n need not be said twice */
+    if (!o.max_branches && r->n > USUAL_BRANCHES - SCORING) o.max_branches = r->n + SCORING;
+    progress_say(p, "loading %s%s%s", a->novelty, two ? " and " : "", two ? a->alignment : "");
     return fc_engine_open(&o, engine);
 }
 
-fc_status request_wait(fc_engine *e, uint64_t id, void (*on_event)(void *self, const fc_event *ev), void *self,
-                       fc_event *done) {
+/* Ends a request whose answer nobody can take any more; st and its sentence stay. */
+static fc_status give_up(fc_engine *e, uint64_t id, fc_status st) {
+    char why[256];
+    bool over = false;
+    snprintf(why, sizeof why, "%s", fc_last_error());
+    if (fc_cancel(e, id)) over = true;
+    while (!over) {
+        fc_event ev;
+        if (fc_poll(e, -1, &ev)) break;
+        over = ev.type == FC_EVENT_DONE;
+        fc_event_fini(&ev);
+    }
+    return FC_FAIL(st, "%s", why);
+}
+
+fc_status request_wait(fc_engine *e, const fc_request *r, fc_status (*on_event)(void *self, const fc_event *ev),
+                       void *self, fc_event *done) {
+    uint64_t id;
+    FC_TRY(fc_submit(e, r, &id));
     for (;;) {
         fc_event ev;
+        fc_status st = FC_OK;
         FC_TRY(fc_poll(e, -1, &ev));
         if (ev.type == FC_EVENT_DONE && ev.id == id) {
             *done = ev;
             return ev.status ? FC_FAIL(ev.status, "%s", ev.error) : FC_OK;
         }
-        if (on_event) on_event(self, &ev);
+        if (on_event) st = on_event(self, &ev);
         fc_event_fini(&ev);
+        if (st) return give_up(e, id, st);
     }
 }

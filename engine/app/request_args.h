@@ -3,6 +3,7 @@
 #define FC_APP_REQUEST_ARGS_H
 
 #include "engine/app/args.h"
+#include "engine/app/progress.h"
 #include "engine/base/str.h"
 #include "engine/forkcast.h"
 
@@ -34,14 +35,14 @@ void request_args_fini(request_args *a);
 void request_args_engine(request_args *a, arg *args, size_t *n);
 void request_args_sampling(request_args *a, const char *max_tokens, arg *args, size_t *n); /* max_tokens: its help */
 
-/* Reads recipe, prompt and files; opens the engine. The request points into *a. c: the parsed command, for what was given. */
-fc_status request_args_open(request_args *a, const command *c, bool needs_alignment, fc_engine **engine, fc_request *r);
+/* Reads recipe, prompt and files. The request points into *a. c: the parsed command, for what was given. */
+fc_status request_args_request(request_args *a, const command *c, bool needs_alignment, fc_request *r);
+/* Opens the engine that the request needs; p says so meanwhile. Caller: fc_engine_close. */
+fc_status request_args_open(const request_args *a, const fc_request *r, progress *p, fc_engine **engine);
 
-/* Waits for the done event of id; other events go to on_event (may be NULL). Caller: fc_event_fini. */
-fc_status request_wait(fc_engine *e, uint64_t id, void (*on_event)(void *self, const fc_event *ev), void *self,
-                       fc_event *done);
-
-/* A whole file, or standard input for "-": text with NUL behind, freed with fc_free. */
-fc_status read_text(const char *path, char **text, size_t *size);
+/* Submits *r and waits for its done event; other events go to on_event (may be NULL), whose failure ends the wait. Caller:
+ * fc_event_fini. */
+fc_status request_wait(fc_engine *e, const fc_request *r, fc_status (*on_event)(void *self, const fc_event *ev),
+                       void *self, fc_event *done);
 
 #endif

@@ -2,17 +2,24 @@
 #include "engine/app/commands.h"
 #include "engine/app/print.h"
 #include "engine/app/request_args.h"
+#include "engine/app/textio.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* self: bytes written so far. The candidate's whole text ends what its tokens left open. */
-static void stream(void *self, const fc_event *ev) {
-    size_t *sent = self, skip = ev->type == FC_EVENT_CANDIDATE ? *sent : 0;
-    if ((ev->type != FC_EVENT_TOKEN && ev->type != FC_EVENT_CANDIDATE) || ev->text_size <= skip) return;
-    fwrite(ev->text + skip, 1, ev->text_size - skip, stdout);
-    fflush(stdout);
-    *sent += ev->text_size - skip;
+typedef struct {
+    progress line;
+    size_t sent; /* bytes of the text so far */
+} watch;
+
+/* The candidate's whole text ends what its tokens left open. */
+static fc_status stream(void *self, const fc_event *ev) {
+    watch *w = self;
+    size_t skip = ev->type == FC_EVENT_CANDIDATE ? w->sent : 0;
+    if ((ev->type != FC_EVENT_TOKEN && ev->type != FC_EVENT_CANDIDATE) || ev->text_size <= skip) return FC_OK;
+    progress_end(&w->line); /* the loading line */
+    w->sent += ev->text_size - skip;
+    return text_write(ev->text + skip, ev->text_size - skip);
 }
 
 /* The prompt as the user's turn of the model's own chat template. */
@@ -33,33 +40,36 @@ static fc_status as_chat(request_args *a, const char *system, fc_request *r, fc_
     return st;
 }
 
+static void summary(const fc_result *r) {
+    const fc_timings_ms *t = &r->timings;
+    size_t tokens = r->all[0].n_logprobs;
+    fprintf(stderr, "%zu prompt and %zu new tokens; load %.0f ms, prefill %.0f ms, decode %.0f ms (%.1f tokens/s)\n",
+            r->prompt_tokens, tokens, t->load, t->prefill, t->decode,
+            t->decode > 0 ? 1000.0 * (double)(tokens - 1) / t->decode : 0.0);
+}
+
 static fc_status job(request_args *a, command *c, bool chat, const char *system) {
     fc_engine *e = NULL;
     fc_event done = {0};
     fc_str out = {0};
     fc_piece *pieces = NULL;
     fc_request r;
-    uint64_t id;
-    size_t sent = 0;
-    fc_status st = request_args_open(a, c, false, &e, &r);
+    watch w = {0};
+    fc_status st = request_args_request(a, c, false, &r);
+    progress_begin(&w.line);
     if (!st && chat) st = as_chat(a, system, &r, &pieces);
-    r.events = !a->json;
-    if (!st) st = fc_submit(e, &r, &id);
-    if (!st) st = request_wait(e, id, a->json ? NULL : stream, &sent, &done);
-    if (!st && a->json) {
+    if (!st) st = request_args_open(a, &r, &w.line, &e);
+    r.events = !a->json || w.line.seen;
+    w.line.n = 1;
+    if (!st)
+        st = a->json ? request_wait(e, &r, progress_event, &w.line, &done) : request_wait(e, &r, stream, &w, &done);
+    progress_end(&w.line);
+    if (!st && a->json)
         st = print_json(done.result, &(print_options){.prompt = fc_str_text(&a->shown), .prompt_size = a->shown.size},
                         &out);
-        if (!st && fputs(fc_str_text(&out), stdout) < 0) st = FC_FAIL(FC_ERR_IO, "standard output: cannot write");
-    } else if (!st) {
-        const fc_timings_ms *t = &done.result->timings;
-        size_t tokens = done.result->all[0].n_logprobs;
-        printf("\n");
-        if (fflush(stdout) != 0) st = FC_FAIL(FC_ERR_IO, "standard output: cannot write");
-        fprintf(stderr,
-                "%zu prompt and %zu new tokens; load %.0f ms, prefill %.0f ms, decode %.0f ms (%.1f tokens/s)\n",
-                done.result->prompt_tokens, tokens, t->load, t->prefill, t->decode,
-                t->decode > 0 ? 1000.0 * (double)(tokens - 1) / t->decode : 0.0);
-    }
+    else if (!st) st = fc_str_puts(&out, "\n");
+    if (!st) st = text_write(fc_str_text(&out), out.size);
+    if (!st && !a->json) summary(done.result);
     fc_str_fini(&out);
     fc_event_fini(&done);
     fc_engine_close(e);
@@ -88,7 +98,8 @@ int cmd_run(int argc, char **argv) {
     args[n++] = arg_of(ARG_HEADING, "Job:", NULL, NULL, NULL);
     args[n++] = arg_of(ARG_TEXT, "model", &a.novelty, "MODEL", "GGUF, safetensors or a folder");
     args[n++] = arg_of(ARG_TEXT, "prompt", &a.prompt, "TEXT", "used as it stands, or as the user's turn with --chat");
-    args[n++] = arg_of(ARG_TEXT, "prompt-file", &a.prompt_file, "FILE", "the same from a file; - is standard input");
+    args[n++] = arg_of(ARG_TEXT, "prompt-file", &a.prompt_file, "FILE",
+                       "the same from a file, its last line break included; - is standard input");
     args[n++] = arg_of(ARG_TEXT, "prompt-ids", &a.prompt_ids, "FILE", "decimal token ids; - is standard input");
     args[n++] = arg_of(ARG_FLAG, "chat", &chat, NULL, "apply the model's chat template");
     args[n++] = arg_of(ARG_TEXT, "system", &system, "TEXT", "with --chat: the system message");

@@ -2,10 +2,9 @@
 #include "engine/app/commands.h"
 #include "engine/app/print.h"
 #include "engine/app/request_args.h"
-#include "engine/base/json.h"
+#include "engine/app/textio.h"
 #include "engine/base/mem.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* Lines of text; "\n" and "\\" inside a line are written \n and \\. */
@@ -29,7 +28,7 @@ static fc_status split_lines(const char *path, char *text, size_t size, fc_given
         ((fc_given *)given)[n++] = (fc_given){.text = line, .size = (size_t)(w - line)};
         p = next;
     }
-    if (n == 0) return FC_FAIL(FC_ERR_ARG, "%s: no candidates", path);
+    if (n == 0) return FC_FAIL(FC_ERR_FORMAT, "%s: no candidates", path);
     *out = given;
     *n_out = n;
     return FC_OK;
@@ -54,30 +53,45 @@ static fc_status job(request_args *a, command *c, const char *path) {
     char *text = NULL;
     size_t size, n = 0;
     fc_request r;
-    uint64_t id;
-    fc_status st = read_text(path, &text, &size);
-    if (!st) st = split_lines(path, text, size, &given, &n);
-    if (!st) st = request_args_open(a, c, true, &e, &r);
+    progress p;
+    fc_status st = text_read(path, &text, &size);
+    progress_begin(&p);
+    if (!st) st = split_lines(strcmp(path, "-") == 0 ? "standard input" : path, text, size, &given, &n);
+    if (!st) st = request_args_request(a, c, true, &r);
+    if (!st) st = request_args_open(a, &r, &p, &e);
     if (!st) {
         r.given = given;
         r.n_given = n;
         r.keep = 0;
-        st = fc_submit(e, &r, &id);
+        r.events = p.seen;
+        p.n = (int)n;
+        p.given = true;
+        st = request_wait(e, &r, progress_event, &p, &done);
     }
-    if (!st) st = request_wait(e, id, NULL, NULL, &done);
+    progress_end(&p);
     if (!st && a->json)
         st = print_json(done.result,
                         &(print_options){.prompt = fc_str_text(&a->shown), .prompt_size = a->shown.size, .all = true},
                         &out);
     else if (!st) st = put_tsv(done.result, &out);
-    if (!st && (fwrite(fc_str_text(&out), 1, out.size, stdout) != out.size || fflush(stdout) != 0))
-        st = FC_FAIL(FC_ERR_IO, "standard output: cannot write");
+    if (!st) st = text_write(fc_str_text(&out), out.size);
     fc_str_fini(&out);
     fc_event_fini(&done);
     fc_engine_close(e);
     fc_free(given);
     fc_free(text);
     return st;
+}
+
+/* Standard input can be read once. */
+static fc_status check_inputs(const request_args *a, const char *candidates) {
+    const char *prompt = a->prompt_file ? a->prompt_file : a->prompt_ids;
+    if (!a->novelty) return FC_FAIL(FC_ERR_ARG, "--model: a model is needed");
+    if (!candidates) return FC_FAIL(FC_ERR_ARG, "--candidates: a file is needed");
+    if (strcmp(candidates, "-") == 0 && prompt && strcmp(prompt, "-") == 0)
+        return FC_FAIL(FC_ERR_ARG, "--candidates and --prompt-%s: both name standard input; give one of them as a file",
+                       a->prompt_file ? "file" : "ids");
+    return FC_OK;
 }
 
 int cmd_score(int argc, char **argv) {
@@ -91,7 +105,7 @@ int cmd_score(int argc, char **argv) {
         .name = "score",
         .usage = "score --model MODEL --prompt TEXT --candidates FILE [options]",
         .about = "Scores given candidates for one prompt: the prompt is computed once, each distinct candidate once.\n"
-                 "Prints TSV in the order of the file: index, rank, score, text.",
+                 "Prints TSV in the order of the file: index, rank, score, text. Equal candidates share a rank.",
         .args = args,
     };
     fc_status st;
@@ -99,10 +113,11 @@ int cmd_score(int argc, char **argv) {
     args[n++] = arg_of(ARG_HEADING, "Job:", NULL, NULL, NULL);
     args[n++] = arg_of(ARG_TEXT, "model", &a.novelty, "MODEL", "the model that scores: GGUF, safetensors or a folder");
     args[n++] = arg_of(ARG_TEXT, "prompt", &a.prompt, "TEXT", "what stands before each candidate");
-    args[n++] = arg_of(ARG_TEXT, "prompt-file", &a.prompt_file, "FILE", "the same from a file; - is standard input");
+    args[n++] = arg_of(ARG_TEXT, "prompt-file", &a.prompt_file, "FILE",
+                       "the same from a file, its last line break included; - is standard input");
     args[n++] = arg_of(ARG_TEXT, "prompt-ids", &a.prompt_ids, "FILE", "decimal token ids; - is standard input");
-    args[n++] =
-        arg_of(ARG_TEXT, "candidates", &candidates, "FILE", "one a line, \\n for a line break; - is standard input");
+    args[n++] = arg_of(ARG_TEXT, "candidates", &candidates, "FILE",
+                       "one a line, \\n for a line break, at most 4096; - is standard input");
     args[n++] = arg_of(ARG_TEXT, "mode", &a.mode, "MODE", "loglik-mean (default), loglik-sum, reward or judge");
     args[n++] = arg_of(ARG_TEXT, "suffix", &a.suffix, "TEXT", "what the model reads after the candidate");
     args[n++] =
@@ -112,8 +127,7 @@ int cmd_score(int argc, char **argv) {
     args[n++] = arg_of(ARG_FLAG, "json", &a.json, NULL, "one JSON object instead of TSV");
     c.n_args = n;
     st = args_parse(&c, argc, argv, &rest, &help);
-    if (!st && !help && !a.novelty) st = FC_FAIL(FC_ERR_ARG, "--model: a model is needed");
-    if (!st && !help && !candidates) st = FC_FAIL(FC_ERR_ARG, "--candidates: a file is needed");
+    if (!st && !help) st = check_inputs(&a, candidates);
     a.alignment = a.novelty; /* one model is both: loaded once */
     if (!st && !help) st = job(&a, &c, candidates);
     request_args_fini(&a);

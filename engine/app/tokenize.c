@@ -1,14 +1,13 @@
 /* tokenize - text to token ids, and back. */
+#include "engine/app/args.h"
 #include "engine/app/commands.h"
 #include "engine/app/print.h"
-#include "engine/app/request_args.h"
+#include "engine/app/textio.h"
 #include "engine/base/json.h"
 #include "engine/base/mem.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct {
     const char *model, *text, *file;
@@ -39,52 +38,39 @@ static fc_status put_ids(const fc_tokenizer *t, const options *o, const int32_t 
     return fc_str_puts(out, "]}\n");
 }
 
-static fc_status parse_list(const char *text, int32_t **out, size_t *n_out) {
-    void *ids = NULL;
-    size_t n = 0, cap = 0;
-    fc_status st = FC_OK;
-    for (const char *p = text; !st;) {
-        char *end;
-        long v;
-        p += strspn(p, " \t\r\n,");
-        if (!*p) break;
-        errno = 0;
-        v = strtol(p, &end, 10);
-        if (errno || end == p || v < 0 || v > INT32_MAX)
-            st = FC_FAIL(FC_ERR_ARG, "\"%.20s\" is not a decimal token id", p);
-        else st = fc_grow(&ids, &cap, n + 1, sizeof(int32_t), "token ids");
-        if (!st) ((int32_t *)ids)[n++] = (int32_t)v;
-        p = end;
-    }
-    if (st) {
-        fc_free(ids);
-        return st;
-    }
-    *out = ids;
-    *n_out = n;
-    return FC_OK;
+/* A text without a line break at its end would have the shell's prompt behind it. Into a file or pipe it goes as it is. */
+static fc_status put_text(const char *text, size_t size, fc_str *out) {
+    FC_TRY(fc_str_put(out, text, size));
+    return size && text[size - 1] != '\n' && isatty(STDOUT_FILENO) ? fc_str_puts(out, "\n") : FC_OK;
 }
 
-static fc_status work(const options *o, const char *text, size_t size, fc_str *out) {
+static fc_status decode(const fc_tokenizer *t, const options *o, const int32_t *ids, size_t n, fc_str *out) {
+    json_object j = {.out = out};
+    char *text;
+    size_t size;
+    fc_status st;
+    FC_TRY(fc_tokenizer_decode(t, ids, n, o->special, &text, &size));
+    if (o->json) {
+        st = fc_str_puts(out, "{");
+        if (!st) st = json_text(&j, "text", text, size);
+        if (!st) st = fc_str_puts(out, "}\n");
+    } else st = put_text(text, size, out);
+    fc_memory_free(text);
+    return st;
+}
+
+/* file: the text's file, "-", or NULL for an argument: what is wrong with ids is wrong there. */
+static fc_status work(const options *o, const char *file, const char *text, size_t size, fc_str *out) {
+    const char *where = !file ? "the ids" : strcmp(file, "-") == 0 ? "standard input" : file;
     fc_tokenizer *t;
     int32_t *ids = NULL;
     size_t n = 0;
     fc_status st;
     FC_TRY(fc_tokenizer_open(o->model, &t));
     if (o->decode) {
-        char *decoded = NULL;
-        size_t decoded_size;
-        json_object j = {.out = out};
-        st = parse_list(text, &ids, &n);
-        if (!st) st = fc_tokenizer_decode(t, ids, n, o->special, &decoded, &decoded_size);
-        if (!st && o->json) {
-            st = fc_str_puts(out, "{");
-            if (!st) st = json_text(&j, "text", decoded, decoded_size);
-            if (!st) st = fc_str_puts(out, "}\n");
-        } else if (!st) {
-            st = fc_str_put(out, decoded, decoded_size);
-        }
-        if (decoded) fc_memory_free(decoded);
+        st = text_ids(text, size, where, file ? FC_ERR_FORMAT : FC_ERR_ARG, &ids, &n);
+        if (!st && (st = decode(t, o, ids, n, out)) == FC_ERR_ARG && file)
+            st = FC_FAIL(FC_ERR_FORMAT, "%s: %s", where, fc_last_error());
         fc_free(ids);
     } else {
         st = fc_tokenizer_encode(t, text, size, o->add_special, o->special, &ids, &n);
@@ -96,7 +82,7 @@ static fc_status work(const options *o, const char *text, size_t size, fc_str *o
 }
 
 static fc_status job(const options *o, const char *positional) {
-    const char *text = o->text ? o->text : positional;
+    const char *text = o->text ? o->text : positional, *file = text ? NULL : o->file ? o->file : "-";
     char *read = NULL;
     size_t size;
     fc_str out = {0};
@@ -104,15 +90,15 @@ static fc_status job(const options *o, const char *positional) {
     if (!o->model) return FC_FAIL(FC_ERR_ARG, "--model: a model is needed");
     if (o->decode && o->add_special)
         return FC_FAIL(FC_ERR_ARG, "--add-special: it is for text to ids, not for --decode");
-    if (text && o->file) return FC_FAIL(FC_ERR_ARG, "give a text or --file, not both");
+    if ((o->text != NULL) + (positional != NULL) + (o->file != NULL) > 1)
+        return FC_FAIL(FC_ERR_ARG, "give the text once: as the argument, with --text or with --file");
     if (text) size = strlen(text);
     else {
-        FC_TRY(read_text(o->file ? o->file : "-", &read, &size));
+        FC_TRY(text_read(file, &read, &size));
         text = read;
     }
-    st = work(o, text, size, &out);
-    if (!st && (fwrite(fc_str_text(&out), 1, out.size, stdout) != out.size || fflush(stdout) != 0))
-        st = FC_FAIL(FC_ERR_IO, "standard output: cannot write");
+    st = work(o, file, text, size, &out);
+    if (!st) st = text_write(fc_str_text(&out), out.size);
     fc_str_fini(&out);
     fc_free(read);
     return st;

@@ -135,6 +135,39 @@ class Cli(unittest.TestCase):
         free = self.bestof("--prompt", "x", "--taxonomy", taxonomy, "-n", 2, "-k", 0)
         self.assertTrue(all(c["valid"] is False for c in free["candidates"]))
 
+    # If this fails, a flag changes a part of the recipe, and the rest answers for a job that nobody asked for.
+    def test_flags_override_a_recipe_before_it_is_filled(self):
+        def answer(alignment, *flags, history=("Cooking", "Chess")):
+            recipe = self.path("over.json")
+            with open(recipe, "w") as f:
+                json.dump({"novelty": {"model": "novelty.gguf", "template": "Likes {history_1}. Next: "},
+                           "alignment": alignment, "sampling": {"max_tokens": 4}, "n": 6, "keep": 0}, f)
+            names = [x for h in history for x in ("--history", h)]
+            r = json.loads(self.ok("bestof", "--recipe", recipe, *names, "--json", *flags))
+            return [(c["tokens"], c["score"]) for c in r["candidates"]]
+        template = {"template": "Fan of {history_2}: "}
+        want = answer({"model": "alignment.gguf", **template})
+        self.assertEqual(answer({"model": "none", **template}, "--alignment", self.alignment, history=("Cooking", "Chess")), want)
+        self.assertEqual(answer(template, "--alignment", self.alignment), want)
+        self.assertNotEqual(answer({"model": "alignment.gguf"}, history=("Cooking",)), want)  # the template counts
+        # what is not read is not filled: {history_2} has no value here
+        none = answer({"model": "alignment.gguf", **template}, "--alignment", "none", history=("Cooking",))
+        self.assertTrue(all(score is None for _, score in none))
+        suffix = {"model": "alignment.gguf", "mode": "reward", "suffix": " said {history_2}"}
+        self.assertEqual(answer(suffix, "--mode", "loglik-sum", history=("Cooking",)),
+                         answer({"model": "alignment.gguf", "mode": "loglik-sum"}, history=("Cooking",)))
+        self.assertEqual(answer({"model": "alignment.gguf", "mode": "judge", "labels": ["a", "b"]}, "--mode", "reward", history=("Cooking",)),
+                         answer({"model": "alignment.gguf", "mode": "reward"}, history=("Cooking",)))
+        self.refused(2, "vibes", "bestof", "--recipe", self.path("over.json"), "--history", "Cooking", "--mode", "vibes")
+
+    def test_the_built_in_recipe_has_a_name(self):
+        long = self.path("long.gguf")  # the recipe's prompt is longer than a tiny model's context
+        self.ok("tiny", long, "--ctx", 1024)
+        args = ("--novelty", long, "--alignment", long, "--history", "Chess", "-n", 2, "--json")
+        named, unnamed = (json.loads(self.ok("bestof", *more, *args)) for more in (("--recipe", "interests"), ()))
+        self.assertEqual(named["candidates"], unnamed["candidates"])
+        self.refused(1, "hobbies: No such file", "bestof", "--recipe", "hobbies", *args)
+
     def test_special_tokens_in_a_prompt_are_text(self):
         plain = json.loads(self.ok("tokenize", "--model", self.novelty, "<|im_end|>", "--json"))
         special = json.loads(self.ok("tokenize", "--model", self.novelty, "<|im_end|>", "--special", "--json"))
@@ -236,7 +269,7 @@ class Cli(unittest.TestCase):
         self.refused(2, "kv_pool", *bestof, "--kv-pool", "1K")
         self.refused(2, "page_slots", *bestof, "--page-slots", 9)
         self.refused(2, "avx9", *bestof, "--cpu", "avx9")
-        self.refused(1, "abacus", *bestof, "--backend", "abacus")
+        self.refused(2, "abacus", *bestof, "--backend", "abacus")
 
     def test_less_exact_options_are_near(self):
         def logprobs(*args):
@@ -299,20 +332,25 @@ class Cli(unittest.TestCase):
         r = json.loads(self.ok("score", "--model", self.alignment, "--prompt", "A ", "--candidates", "-", "--json", stdin=b"one\ntwo\n"))
         self.assertEqual(r["candidates"][0]["finish_reason"], "given")
         self.assertIsNone(r["candidates"][0]["logprob"])
-        self.refused(2, "no candidates", "score", "--model", self.alignment, "--prompt", "A", "--candidates", "-")
+        self.refused(1, "standard input: no candidates", "score", "--model", self.alignment, "--prompt", "A", "--candidates", "-")
 
     def test_tokenize_both_ways(self):
         text = "naïve café 😀\tend\n"
         ids = self.ok("tokenize", "--model", self.novelty, stdin=text.encode())
         self.assertEqual(self.ok("tokenize", "--model", self.novelty, "--decode", stdin=ids).decode(), text)
-        self.refused(2, "not a decimal", "tokenize", "--model", self.novelty, "--decode", "12 x")
+        self.refused(2, "the ids: id 1, \"x\", is not a decimal token id", "tokenize", "--model", self.novelty, "--decode", "12 x")
+        self.assertEqual(self.ok("tokenize", "--model", self.novelty, "--decode", ""), b"")
 
     def test_convert_inspect_and_run_again(self):
         out = self.path("q8.gguf")
         self.ok("convert", self.novelty, out, "--type", "Q8_0")
         info = json.loads(self.ok("inspect", out, "--json"))
-        self.assertTrue(info)
-        self.ok("inspect", out)
+        was = json.loads(self.ok("inspect", self.novelty, "--json"))
+        self.assertEqual(info["config"], was["config"])
+        self.assertEqual([t["name"] for t in info["tensors"]], [t["name"] for t in was["tensors"]])
+        types = {t["name"]: t["type"] for t in info["tensors"]}
+        self.assertEqual((types["blk.0.attn_q.weight"], types["blk.0.attn_norm.weight"]), ("Q8_0", "F32"))
+        self.assertIn(b"blk.0.attn_q.weight", self.ok("inspect", out))
         self.ok("run", "--model", out, "--prompt", "abc", "--max-tokens", 4)
         self.refused(2, "Q9", "convert", self.novelty, self.path("x.gguf"), "--type", "Q9")
         self.assertFalse(os.path.exists(self.path("x.gguf")))
@@ -326,7 +364,30 @@ class Cli(unittest.TestCase):
             with open(a, "rb") as fa, open(b, "rb") as fb:
                 self.assertEqual(fa.read(), fb.read())
             self.ok("run", "--model", a, "--prompt", "abc", "--max-tokens", 3)
-        self.refused(1, "gpt9", "tiny", a, "--arch", "gpt9")
+        self.ok("tiny", a, "--arch", "mistral", "--window", 16)
+        config = json.loads(self.ok("inspect", a, "--json"))["config"]
+        self.assertEqual((config["window"], config["local_layers"]), (16, 2))
+
+    def test_tiny_refuses_what_it_cannot_make(self):
+        out = self.path("never.gguf")
+        for words, *args in (("gpt9", "--arch", "gpt9"), ("gpt9", "--like", "gpt9"), ("Q4_K", "--type", "Q4_K"),
+                             ('--layers: "0" is not a whole number from 1 to', "--layers", 0),
+                             ('--window: "0"', "--window", 0), ("vocab is 10; at least 300", "--vocab", 10),
+                             ("dim 4 and heads 4", "--dim", 4, "--heads", 4)):
+            self.refused(2, words, "tiny", out, *args)
+        self.assertFalse(os.path.exists(out))
+
+    def test_what_was_written_is_said(self):
+        a, b = self.path("said.gguf"), self.path("said-q8.gguf")
+        for path, args in ((a, ("tiny", a, "--dim", 48, "--head-dim", 8)), (b, ("convert", a, b, "--type", "Q8_0"))):
+            code, out, err = run(*args)
+            self.assertEqual((code, out), (0, b""), err)
+            self.assertIn(f"{path}: {os.path.getsize(path) * 1e-6:.1f} MB\n", err)
+            r = json.loads(self.ok(*args, "--json"))
+            self.assertEqual(set(r), {"path", "bytes", "notes"})
+            self.assertEqual((r["path"], r["bytes"]), (path, os.path.getsize(path)))
+            self.assertEqual(err.splitlines()[:-1], r["notes"])
+        self.assertGreater(len(r["notes"]), 0)  # rows of 48 are no whole blocks of Q8_0
 
     def test_doctor(self):
         r = json.loads(self.ok("doctor", "--json"))
@@ -358,10 +419,18 @@ class Cli(unittest.TestCase):
         self.refused(2, "--alignment", "bestof", "--novelty", m, "--prompt", "x")
         self.refused(2, "give the prompt once", "bestof", "--novelty", m, "--alignment", "none")
         self.refused(2, "more than one", *b, "--prompt-file", "-")
-        self.refused(2, "n = 0", *b, "-n", 0)
-        self.refused(2, "--n: \"x\"", *b, "-n", "x")
-        self.refused(2, "--n: \"99999999999\"", *b, "-n", "99999999999")
-        self.refused(2, "--temperature", *b, "--temperature", "nan")
+        for n in (0, "x", "99999999999", 4097, "-1", "3 "):  # named as it was typed
+            self.refused(2, f'-n: "{n}" is not a whole number from 1 to 4096', *b, "-n", n)
+            self.refused(2, f'--n: "{n}" is not a whole number from 1 to 4096', *b, f"--n={n}")
+        self.refused(2, '--keep: "4097" is not a whole number from 0 to 4096', *b, "--keep", 4097)
+        self.refused(2, '--top-k: "many" is not a whole number\n', *b, "--top-k", "many")
+        self.refused(2, "to 2147483647", *b, "--top-k", "99999999999")
+        self.refused(2, "top_k = -3; it must lie in 0 to 2147483647\n", *b, "--top-k", -3)
+        self.refused(2, "max_tokens = 20000000; it must lie in 1 to 16777216\n", *b, "--max-tokens", 20000000)
+        self.refused(2, "temperature = -0.1; it must lie in 0 to 100\n", *b, "--temperature", -0.1)
+        self.refused(2, "top_p = 1.5; it must lie in 1e-09 to 1\n", *b, "--top-p", 1.5)
+        self.refused(2, '--temperature: "hot" is not a number', *b, "--temperature", "hot")
+        self.refused(2, '--temperature: "nan" is not a finite number', *b, "--temperature", "nan")
         self.refused(2, "temperature = -1", *b, "--temperature", "-1")
         self.refused(2, "--seed", *b, "--seed", "-1")
         self.refused(2, "max_tokens = 0", *b, "--max-tokens", 0)
@@ -374,6 +443,32 @@ class Cli(unittest.TestCase):
         self.refused(2, "kv_type", *b, "--kv-type", "int3")
         self.refused(2, "--kv-pool", *b, "--kv-pool", "lots")
         self.refused(2, "--logit-bias", *b, "--logit-bias", "5")
+
+    # If this fails, a script cannot tell a wrong option from a wrong file.
+    def test_one_kind_of_mistake_has_one_code(self):
+        m, b = self.novelty, ("bestof", "--novelty", self.novelty, "--alignment", "none")
+        for option in ("--backend", "--cpu", "--kv-type"):
+            self.refused(2, "abacus", *b, "--prompt", "x", option, "abacus")
+        ids = self.path("code-ids.txt")
+        for text, words in (("1 fish", '"fish"'), ("1 999999", "999999"), ("", "no token ids"), ("99999999999", "99999999999")):
+            with open(ids, "w") as f:
+                f.write(text)
+            self.refused(1, ids, *b, "--prompt-ids", ids)
+            self.refused(1, words, *b, "--prompt-ids", ids)
+            self.refused(1, words, *b, "--prompt-ids", "-", stdin=text.encode())
+            if text:
+                self.refused(1, words, "tokenize", "--model", m, "--decode", "--file", ids)
+                self.refused(2, words, "tokenize", "--model", m, "--decode", text)
+        empty = self.path("empty-folder")
+        os.mkdir(empty)
+        self.refused(1, "no model.safetensors", "inspect", empty)
+        self.refused(1, "No such file", "inspect", self.path("nope"))
+        self.refused(1, "No such file", *b, "--prompt-file", self.path("nope"))
+
+    # If this fails, a large n needs a second option before it runs.
+    def test_many_candidates_need_no_other_option(self):
+        r = self.bestof("--prompt", "x", "-n", 1300, "-k", 0, "--max-tokens", 1)
+        self.assertEqual(sum(c["votes"] for c in r["candidates"]), 1300)
 
     def test_wrong_files(self):
         missing = self.path("missing.gguf")

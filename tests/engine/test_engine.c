@@ -345,6 +345,9 @@ static void pool_too_small_says_the_numbers(void **state) {
     assert_fails(
         fc_engine_open(&(fc_engine_options){.novelty = tiny_model("llama", 1, false), .backend = "cuda"}, &none),
         FC_ERR_UNSUPPORTED, "cuda");
+    assert_fails(
+        fc_engine_open(&(fc_engine_options){.novelty = tiny_model("llama", 1, false), .backend = "abacus"}, &none),
+        FC_ERR_ARG, "abacus");
     assert_fails(fc_engine_open(&(fc_engine_options){.novelty = "/nowhere/x.gguf"}, &none), FC_ERR_IO,
                  "/nowhere/x.gguf");
 }
