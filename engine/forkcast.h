@@ -349,7 +349,7 @@ FC_API fc_status fc_recipe_request(fc_recipe *r, const fc_holes *holes, fc_reque
 typedef struct fc_tokenizer fc_tokenizer;
 FC_API fc_status fc_tokenizer_open(const char *model_path, fc_tokenizer **out); /* no weights are read */
 FC_API void fc_tokenizer_close(fc_tokenizer *t);
-/* *ids [*n] is freed with fc_memory_free. */
+/* *ids [*n] is freed with fc_memory_free. FC_ERR_ARG names the first byte that the vocabulary has no token for. */
 FC_API fc_status fc_tokenizer_encode(const fc_tokenizer *t, const char *text, size_t size, bool add_special,
                                      bool parse_special, int32_t **ids, size_t *n);
 /* *text [*size], NUL behind, freed with fc_memory_free. */

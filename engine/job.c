@@ -88,6 +88,7 @@ static fc_status copy_ids(fc_job *j, const fc_tok *tok, int V, const fc_prompt *
     int32_t *ids;
     size_t n;
     fc_status st;
+    FC_TRY(fc_prompt_check(tok, p, what));
     FC_TRY(fc_prompt_encode(tok, V, p, bos, what, &ids, &n));
     st = keep(j, ids, n, sizeof *ids, out);
     fc_free(ids);

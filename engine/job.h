@@ -142,5 +142,7 @@ int fc_job_tail_rows(const fc_job *j, const fc_path *p);
 fc_status fc_prompt_last(const fc_tok *tok, const fc_prompt *p, fc_str *out);
 fc_status fc_prompt_encode(const fc_tok *tok, int V, const fc_prompt *p, bool add_bos, const char *what, int32_t **ids,
                            size_t *n);
+/* FC_ERR_ARG: a piece has a byte that the vocabulary has no token for. */
+fc_status fc_prompt_check(const fc_tok *tok, const fc_prompt *p, const char *what);
 
 #endif

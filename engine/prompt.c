@@ -85,3 +85,12 @@ fc_status fc_prompt_last(const fc_tok *tok, const fc_prompt *p, fc_str *out) {
     while (from > 0 && ((unsigned char)last->text[from] & 0xc0) == 0x80) from--; /* a whole character */
     return fc_str_put(out, last->text + from, last->size - from);
 }
+
+fc_status fc_prompt_check(const fc_tok *tok, const fc_prompt *p, const char *what) {
+    size_t before = 0, at;
+    for (size_t i = 0; !p->ids && i < p->n_pieces; before += p->pieces[i++].size)
+        if (fc_tok_loses(tok, p->pieces[i].text, p->pieces[i].size, &at))
+            return FC_FAIL(FC_ERR_ARG, "%s: byte 0x%02x at offset %zu has no token in the model's vocabulary", what,
+                           (unsigned char)p->pieces[i].text[at], before + at);
+    return FC_OK;
+}

@@ -60,8 +60,12 @@ fc_status fc_tokenizer_encode(const fc_tokenizer *t, const char *text, size_t si
                               bool parse_special, int32_t **ids, size_t *n) {
     unsigned flags = (add_special ? FC_TOK_ADD_SPECIAL : 0u) | (parse_special ? FC_TOK_PARSE_SPECIAL : 0u);
     int32_t *list = NULL;
-    size_t count = 0, cap = 0;
-    fc_status st = fc_tok_encode(t->tok, text, size, flags, &list, &count, &cap);
+    size_t count = 0, cap = 0, at;
+    fc_status st;
+    if (fc_tok_loses(t->tok, text, size, &at))
+        return FC_FAIL(FC_ERR_ARG, "text: byte 0x%02x at offset %zu has no token in the vocabulary of %s",
+                       (unsigned char)text[at], at, t->name);
+    st = fc_tok_encode(t->tok, text, size, flags, &list, &count, &cap);
     if (!st && !list) { /* no id is still something to free */
         void *p;
         st = fc_alloc(0, sizeof *list, "ids", &p);

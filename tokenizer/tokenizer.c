@@ -123,6 +123,18 @@ static fc_status encode(fc_run *r, const char *text, size_t size) {
     return FC_OK;
 }
 
+bool fc_tok_loses(const fc_tok *t, const char *text, size_t size, size_t *at) {
+    bool bytes = false;
+    for (int i = 0; i < t->n_pre; i++) bytes = bytes || t->pre[i].kind == FC_PRE_BYTES;
+    if (!bytes || t->model != FC_MODEL_BPE || t->byte_fallback || t->unk_model >= 0) return false;
+    for (size_t i = 0; i < size; i++)
+        if (t->low[fc_text_byte_rune((unsigned char)text[i])] < 0) {
+            *at = i;
+            return true;
+        }
+    return false;
+}
+
 fc_status fc_tok_encode(const fc_tok *t, const char *text, size_t size, unsigned flags, int32_t **ids, size_t *n,
                         size_t *cap) {
     fc_run r = {.t = t, .flags = flags, .keep_bytes = true, .ids = ids, .cap = cap, .n = *n};

@@ -71,6 +71,10 @@ enum {
 fc_status fc_tok_encode(const fc_tok *t, const char *text, size_t size, unsigned flags, int32_t **ids, size_t *n,
                         size_t *cap);
 
+/* Whether text has a byte that is lost on the way: a byte-level vocabulary need not have all 256, and where it has no unknown
+ * piece either, what it lacks gives no id. *at is the first such byte. Who asks for ids of data should be told. */
+bool fc_tok_loses(const fc_tok *t, const char *text, size_t size, size_t *at);
+
 /* Bytes of one id as they stand inside a text (after decoding rules: byte-level, U+2581, <0xNN>); control tokens give
  * nothing unless special. An id out of range is FC_ERR_ARG. */
 fc_status fc_tok_piece(const fc_tok *t, int32_t id, bool special, fc_str *out);

@@ -69,14 +69,14 @@ static fc_status work(const options *o, const char *file, const char *text, size
     FC_TRY(fc_tokenizer_open(o->model, &t));
     if (o->decode) {
         st = text_ids(text, size, where, file ? FC_ERR_FORMAT : FC_ERR_ARG, &ids, &n);
-        if (!st && (st = decode(t, o, ids, n, out)) == FC_ERR_ARG && file)
-            st = FC_FAIL(FC_ERR_FORMAT, "%s: %s", where, fc_last_error());
+        if (!st) st = decode(t, o, ids, n, out);
         fc_free(ids);
     } else {
         st = fc_tokenizer_encode(t, text, size, o->add_special, o->special, &ids, &n);
         if (!st) st = put_ids(t, o, ids, n, out);
         if (ids) fc_memory_free(ids);
     }
+    if (st == FC_ERR_ARG && file) st = FC_FAIL(FC_ERR_FORMAT, "%s: %s", where, fc_last_error());
     fc_tokenizer_close(t);
     return st;
 }

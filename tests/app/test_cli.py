@@ -11,6 +11,7 @@ import unittest
 
 BIN = os.path.join(os.environ.get("FORKCAST_BUILD", "build"), "forkcast")
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SMOLLM2 = "models/SmolLM2-135M-Instruct.Q4_1.gguf"
 RESULT = {"prompt", "n", "candidates", "confidence", "accounting", "timings_ms"}
 CANDIDATE = {"rank", "index", "text", "tokens", "score", "logprob", "votes", "valid", "finish_reason"}
 CONFIDENCE = {"logprob", "entropy", "vote_share", "distinct", "margin", "valid_mass", "n_used"}
@@ -20,7 +21,7 @@ TIMINGS = {"load", "queue", "prefill", "decode", "score", "host", "total"}
 
 
 def run(*args, stdin=b"", timeout=120):
-    p = subprocess.run([BIN, *map(str, args)], input=stdin, capture_output=True, timeout=timeout)
+    p = subprocess.run([BIN, *map(os.fsencode, map(str, args))], input=stdin, capture_output=True, timeout=timeout)
     return p.returncode, p.stdout, p.stderr.decode("utf-8", "replace")
 
 
@@ -317,6 +318,11 @@ class Cli(unittest.TestCase):
             whole += 1
         self.assertGreater(whole, 0)
         self.ok("run", "--model", self.novelty, "--prompt", "hi", "--chat", "--max-tokens", 3)
+        ids = self.path("chat-ids.txt")
+        with open(ids, "w") as f:
+            f.write("5 6")
+        # before the model is loaded, and so before a level that there is not
+        self.refused(2, "--chat: the template takes text", "run", "--model", self.novelty, "--prompt-ids", ids, "--chat", "--cpu", "abacus")
         self.refused(2, "--system", "run", "--model", self.novelty, "--prompt", "hi", "--system", "x")
 
     def test_score(self):
@@ -340,6 +346,16 @@ class Cli(unittest.TestCase):
         self.assertEqual(self.ok("tokenize", "--model", self.novelty, "--decode", stdin=ids).decode(), text)
         self.refused(2, "the ids: id 1, \"x\", is not a decimal token id", "tokenize", "--model", self.novelty, "--decode", "12 x")
         self.assertEqual(self.ok("tokenize", "--model", self.novelty, "--decode", ""), b"")
+
+    # If this fails, bytes of a prompt vanish without a word.
+    @unittest.skipUnless(os.path.exists(os.path.join(ROOT, SMOLLM2)), f"{SMOLLM2} is absent")
+    def test_a_byte_without_a_token_is_named(self):
+        words = "byte 0xff at offset 3 has no token"
+        text = b"hi \xff\xfe"
+        self.refused(2, words, "tokenize", "--model", SMOLLM2, text.decode("utf-8", "surrogateescape"))
+        self.refused(1, words, "tokenize", "--model", SMOLLM2, stdin=text)
+        self.refused(2, "prompt: " + words, "run", "--model", SMOLLM2, "--prompt-file", "-", stdin=text)
+        self.refused(2, "candidate 1: " + words, "score", "--model", SMOLLM2, "--prompt", "x", "--candidates", "-", stdin=b"ok\n" + text)
 
     def test_convert_inspect_and_run_again(self):
         out = self.path("q8.gguf")
