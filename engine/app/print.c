@@ -179,9 +179,9 @@ fc_status print_table(const fc_result *r, fc_str *out) {
     }
     return fc_str_printf(
         out,
-        "%d candidates, %d distinct, %d kept; rows computed %lld (prefill %lld, decode %lld, score %lld), "
-        "%d separate runs take %lld; KV %.1f MB; load %.0f ms, prefill %.0f, decode %.0f, score %.0f, total %.0f ms\n",
-        r->n, r->confidence.distinct, r->n_kept, (long long)rows, (long long)a->rows_prefill, (long long)a->rows_decode,
-        (long long)a->rows_score, r->n, (long long)flat, (double)a->kv_bytes * 1e-6, t->load, t->prefill, t->decode,
-        t->score, t->total);
+        "%d candidate%s, %d distinct, %d kept; rows computed %lld (prefill %lld, decode %lld, score %lld), "
+        "%d separate run%s %lld; KV %.1f MB; load %.0f ms, prefill %.0f, decode %.0f, score %.0f, total %.0f ms\n",
+        r->n, r->n == 1 ? "" : "s", r->confidence.distinct, r->n_kept, (long long)rows, (long long)a->rows_prefill,
+        (long long)a->rows_decode, (long long)a->rows_score, r->n, r->n == 1 ? " takes" : "s take", (long long)flat,
+        (double)a->kv_bytes * 1e-6, t->load, t->prefill, t->decode, t->score, t->total);
 }

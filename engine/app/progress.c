@@ -30,7 +30,7 @@ fc_status progress_event(void *self, const fc_event *ev) {
     p->scored += ev->type == FC_EVENT_SCORE;
     if (ev->type == FC_EVENT_TOKEN && fc_clock_ns() - p->said_ns < often) return FC_OK;
     if (p->given) progress_say(p, "%d of %d candidates scored", p->scored, p->n);
-    else if (p->n == 1) progress_say(p, "%d tokens drawn", p->tokens);
+    else if (p->n == 1) progress_say(p, "%d token%s drawn", p->tokens, p->tokens == 1 ? "" : "s");
     else progress_say(p, "%d of %d candidates drawn, %d scored, %d tokens", p->drawn, p->n, p->scored, p->tokens);
     return FC_OK;
 }

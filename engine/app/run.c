@@ -43,8 +43,8 @@ static fc_status as_chat(request_args *a, const char *system, fc_request *r, fc_
 static void summary(const fc_result *r) {
     const fc_timings_ms *t = &r->timings;
     size_t tokens = r->all[0].n_logprobs;
-    fprintf(stderr, "%zu prompt and %zu new tokens; load %.0f ms, prefill %.0f ms, decode %.0f ms (%.1f tokens/s)\n",
-            r->prompt_tokens, tokens, t->load, t->prefill, t->decode,
+    fprintf(stderr, "%zu prompt and %zu new token%s; load %.0f ms, prefill %.0f ms, decode %.0f ms (%.1f tokens/s)\n",
+            r->prompt_tokens, tokens, tokens == 1 ? "" : "s", t->load, t->prefill, t->decode,
             t->decode > 0 ? 1000.0 * (double)(tokens - 1) / t->decode : 0.0);
 }
 

@@ -106,6 +106,14 @@ class Cli(unittest.TestCase):
         b = self.bestof("--prompt-ids", path, "-n", 4, "--all")
         self.assertEqual([c["tokens"] for c in a["all_candidates"]], [c["tokens"] for c in b["all_candidates"]])
 
+    def test_one_is_not_many(self):
+        args = ("bestof", "--novelty", self.novelty, "--alignment", "none", "--prompt", "a", "--max-tokens", 1, "--ignore-eos", "-n")
+        self.assertRegex(self.ok(*args, 1).decode(), "\n1 candidate, 1 distinct, 1 kept; .* 1 separate run takes ")
+        self.assertRegex(self.ok(*args, 2).decode(), "\n2 candidates, .* 2 separate runs take ")
+        run1 = ("run", "--model", self.novelty, "--prompt", "a", "--ignore-eos", "--max-tokens")
+        self.assertIn(" 1 new token;", run(*run1, 1)[2])
+        self.assertIn(" 2 new tokens;", run(*run1, 2)[2])
+
     def test_table_and_modes(self):
         for mode in ("loglik-mean", "loglik-sum", "reward"):
             out = self.ok("bestof", "--novelty", self.novelty, "--alignment", self.alignment, "--prompt", "a", "-n", 4, "--mode", mode)
@@ -409,7 +417,9 @@ class Cli(unittest.TestCase):
         r = json.loads(self.ok("doctor", "--json"))
         self.assertEqual(r["backend"], "cpu")
         for key in ("read_gbs_dram", "read_gbs_cache", "gops_int8", "gflops_bf16", "gflops_f32"):
-            self.assertGreater(r[key], 0, key)
+            least, most = r["spread"][key]
+            self.assertTrue(0 < least <= r[key] <= most, (key, r))
+        self.assertGreaterEqual(r["runs"], 3)
         self.assertTrue(r["backend_why"])
         self.assertIn(b"backend", self.ok("doctor"))
 
