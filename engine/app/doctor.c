@@ -10,6 +10,14 @@
 #include <stddef.h>
 #include <string.h>
 
+/* Parameters that fit into memory, leaving a quarter for KV and the system; bytes a parameter as the engine holds them. */
+static const struct {
+    const char *type;
+    double bytes;
+} held[] = {{"4-bit", 0.75}, {"8-bit", 1.25}, {"bf16", 2.0}, {"f32", 4.0}};
+
+static double fits(const fc_machine *m, double bytes) { return (double)m->ram_bytes * 0.75 / bytes * 1e-9; }
+
 enum { RUNS = 3, RATES = 5 };
 
 /* What is measured, and where fc_machine has it. */
@@ -45,14 +53,6 @@ static fc_status measure(int threads, progress *p, fc_machine *m, rate *r) {
 }
 
 static double median(const rate *r) { return r->v[RUNS / 2]; }
-
-/* Parameters that fit into memory, leaving a quarter for KV and the system; bytes a parameter as the engine holds them. */
-static const struct {
-    const char *type;
-    double bytes;
-} held[] = {{"4-bit", 0.75}, {"8-bit", 1.25}, {"bf16", 2.0}, {"f32", 4.0}};
-
-static double fits(const fc_machine *m, double bytes) { return (double)m->ram_bytes * 0.75 / bytes * 1e-9; }
 
 static fc_status put_rates(json_object *o, const rate *r) {
     for (int k = 0; k < RATES; k++) FC_TRY(json_number(o, rates[k].key, median(&r[k])));
