@@ -4,7 +4,9 @@
  * This is the whole public interface of libforkcast.so (C99).
  *
  * Threads: one engine thread owns models, KV memory, random streams and plans. Every function here may be called
- * from any thread; submit and cancel go through one bounded queue. fc_poll may be called by one thread at a time.
+ * from any thread; submit and cancel go through one bounded queue. fc_poll may be called by one thread at a time. Every
+ * call on an engine must have returned before fc_engine_close is called. A recipe belongs to one thread at a time; an
+ * open tokenizer may be shared.
  * Errors: fc_status, 0 = OK; fc_last_error() is the calling thread's sentence. Out-parameters are written on FC_OK only.
  * Options: a zeroed struct means every default.
  * Reproducibility: candidate i of (model, prompt, seed) is the same tokens for every n, batch, thread count and page size.
@@ -87,7 +89,7 @@ FC_API fc_status fc_off_parse(const char *list, uint32_t *out); /* "fork,groups"
 FC_API const char *fc_off_name(fc_off bit);                     /* "fork"; NULL for no such bit */
 
 FC_API fc_status fc_engine_open(const fc_engine_options *o, fc_engine **out);
-FC_API void fc_engine_close(fc_engine *e); /* cancels what runs; NULL is fine */
+FC_API void fc_engine_close(fc_engine *e); /* cancels what runs, when no other call is under way; NULL is fine */
 
 typedef struct {
     char name[128], arch[32], path[512];
@@ -128,12 +130,12 @@ FC_API void fc_engine_drop_taxonomy(fc_engine *e, const char *id); /* an unknown
 
 /* ---- request --------------------------------------------------------------------------------------------- */
 
-enum { FC_N_MAX = 4096 }; /* candidates of one request */
+enum { FC_N_MAX = 4096 }; /* most candidates of one request */
 
 /* A prompt is pieces in a row. In a piece with special = true the names of special tokens become those tokens: templates
  * by the operator. Everything else is data and never does. */
 typedef struct {
-    const char *text;
+    const char *text; /* [size] */
     size_t size;
     bool special;
 } fc_piece;
@@ -141,9 +143,9 @@ typedef struct {
 /* Either pieces, or ids (ids != NULL) used as they are. BOS is put in front of pieces as the tokenizer's rule says,
  * unless the first piece already begins with it. */
 typedef struct {
-    const fc_piece *pieces;
+    const fc_piece *pieces; /* [n_pieces] */
     size_t n_pieces;
-    const int32_t *ids;
+    const int32_t *ids; /* [n_ids] */
     size_t n_ids;
 } fc_prompt;
 
@@ -155,12 +157,12 @@ typedef struct {
     float typical_p;      /* 1: off */
     float repetition_penalty; /* 1: off; prompt and output */
     float presence_penalty, frequency_penalty; /* 0: off; output only */
-    const int32_t *bias_ids;  /* logit bias; -INFINITY forbids an id */
-    const float *bias_values;
+    const int32_t *bias_ids;  /* [n_bias] logit bias; -INFINITY forbids an id */
+    const float *bias_values; /* [n_bias] */
     size_t n_bias;
-    const int32_t *stop_ids;  /* end a candidate, besides the model's own end tokens */
+    const int32_t *stop_ids;  /* [n_stop_ids] end a candidate, besides the model's own end tokens */
     size_t n_stop_ids;
-    const char *const *stop;  /* stop strings, cut off the text */
+    const char *const *stop;  /* [n_stop] stop strings, cut off the text */
     size_t n_stop;
     int min_tokens, max_tokens;
     bool ignore_eos;     /* the model's end tokens are drawn as any other and do not end a candidate */
@@ -182,9 +184,9 @@ FC_API fc_status fc_score_mode_parse(const char *name, fc_score_mode *out);
 
 /* A candidate that is given instead of drawn: text, or ids. */
 typedef struct {
-    const char *text;
+    const char *text; /* [size] */
     size_t size;
-    const int32_t *ids;
+    const int32_t *ids; /* [n_ids]; NULL: the text */
     size_t n_ids;
 } fc_given;
 
@@ -192,7 +194,8 @@ typedef struct {
     fc_prompt prompt;           /* the novelty model's */
     fc_prompt alignment_prompt; /* empty: the same as prompt */
     fc_prompt suffix;           /* alignment ids after the candidate; BOS is never added */
-    const char *const *labels;  /* judge: texts of exactly one token; score = P(labels[0]) among them. Default Yes, No */
+    const char *const *labels;  /* [n_labels] judge: texts of exactly one token; score = P(labels[0]) among them. Default
+                                   Yes, No */
     size_t n_labels;
     fc_score_mode mode;
     bool score;                 /* false: alignment none, ranking by log-prob */
@@ -202,13 +205,13 @@ typedef struct {
     fc_sampling sampling;
     const char *end;            /* text of exactly one token that ends a candidate; NULL: the model's first EOS */
     const char *taxonomy;       /* id of a registered set of names, or NULL */
-    const char *const *names;   /* the same for this request alone, without an id */
+    const char *const *names;   /* [n_names] the same for this request alone, without an id */
     size_t n_names;
     fc_constraint constraint;
     int reject_budget;          /* redraws of one candidate, 0..1000 */
     bool full_logprob;          /* mask: also log-probs under the whole vocabulary, and valid_mass */
     const char *cache_salt, *api_key; /* pages of the prefix cache are shared only where both are equal; NULL: none */
-    const fc_given *given;      /* score these instead of drawing: n, seed and sampling are not used */
+    const fc_given *given;      /* [n_given] score these instead of drawing: n, seed and sampling are not used */
     size_t n_given;
     bool events;                /* also send token, candidate and score events; done always comes */
 } fc_request;
@@ -231,9 +234,9 @@ FC_API const char *fc_finish_name(fc_finish f); /* "stop", "length", "given" */
 typedef struct {
     int rank;            /* from 1 among the kept; 0: not kept */
     int index;           /* the first candidate that drew it */
-    const char *text;    /* stop strings and end tokens left out */
+    const char *text;    /* [text_size], NUL behind; stop strings and end tokens left out */
     size_t text_size;
-    const int32_t *tokens; /* ids drawn, without the end token */
+    const int32_t *tokens; /* [n_tokens] ids drawn, without the end token */
     size_t n_tokens;
     double score;        /* NAN when not scored */
     double logprob;      /* sum over drawn ids, end token included if drawn; model's own distribution, under the mask
@@ -245,7 +248,7 @@ typedef struct {
     const float *logprobs; /* [n_logprobs] per drawn id */
     size_t n_logprobs;     /* n_tokens, + 1 when an end token was drawn; 0 when given */
     const int32_t *top_ids;   /* [n_logprobs, top_n] */
-    const float *top_logprobs;
+    const float *top_logprobs; /* [n_logprobs, top_n] */
     int top_n;
 } fc_candidate;
 
@@ -291,8 +294,8 @@ typedef struct {
     int candidate;     /* TOKEN, CANDIDATE, SCORE: index */
     int32_t token;     /* TOKEN */
     float logprob;     /* TOKEN */
-    const char *text;  /* TOKEN: whole UTF-8 that became certain, may be empty (an end token's own text never comes);
-                          CANDIDATE: whole text, also what the tokens' texts left open at the end */
+    const char *text;  /* [text_size] TOKEN: whole UTF-8 that became certain, may be empty (an end token's own text never
+                          comes); CANDIDATE: whole text, also what the tokens' texts left open at the end */
     size_t text_size;
     fc_finish finish;  /* CANDIDATE */
     double score;      /* SCORE */
@@ -302,8 +305,7 @@ typedef struct {
     void *memory;      /* freed by fc_event_fini */
 } fc_event;
 
-/* The next event, in order per request. timeout_ms: -1 waits, 0 does not. FC_ERR_TIMEOUT when none came. Must have returned
- * before fc_engine_close is called. */
+/* The next event, in order per request. timeout_ms: -1 waits, 0 does not. FC_ERR_TIMEOUT when none came. */
 FC_API fc_status fc_poll(fc_engine *e, int timeout_ms, fc_event *out);
 FC_API void fc_event_fini(fc_event *ev); /* frees what the event points to; zeroed is fine */
 
@@ -320,7 +322,8 @@ FC_API void fc_recipe_close(fc_recipe *r); /* NULL is fine */
 
 /* Reads a taxonomy (TSV: id, name, keywords, optional parent id) into the recipe, in place of its own. */
 FC_API fc_status fc_recipe_set_taxonomy(fc_recipe *r, const char *path);
-FC_API size_t fc_recipe_names(const fc_recipe *r, const char *const **names); /* 0 without a taxonomy */
+/* The number of names, 0 without a taxonomy. *names [the number] is the recipe's until set_taxonomy or close. */
+FC_API size_t fc_recipe_names(const fc_recipe *r, const char *const **names);
 
 /* What the recipe says, for flags to override before a request is made. Strings are owned by the recipe. */
 typedef struct {
@@ -336,7 +339,7 @@ FC_API fc_recipe_info *fc_recipe_edit(fc_recipe *r); /* the recipe's own copy: c
 /* What fills the holes of the templates: {prompt}, {history}, {keywords}, {history_1}, {keywords_1}, ... */
 typedef struct {
     const char *prompt;         /* NULL: not given */
-    const char *const *history; /* names of the taxonomy */
+    const char *const *history; /* [n_history] names of the taxonomy */
     size_t n_history;
 } fc_holes;
 
@@ -352,7 +355,7 @@ FC_API void fc_tokenizer_close(fc_tokenizer *t);
 /* *ids [*n] is freed with fc_memory_free. FC_ERR_ARG names the first byte that the vocabulary has no token for. */
 FC_API fc_status fc_tokenizer_encode(const fc_tokenizer *t, const char *text, size_t size, bool add_special,
                                      bool parse_special, int32_t **ids, size_t *n);
-/* *text [*size], NUL behind, freed with fc_memory_free. */
+/* ids [n]. *text [*size], NUL behind, freed with fc_memory_free. */
 FC_API fc_status fc_tokenizer_decode(const fc_tokenizer *t, const int32_t *ids, size_t n, bool special, char **text,
                                      size_t *size);
 FC_API int32_t fc_tokenizer_vocab(const fc_tokenizer *t);
@@ -360,8 +363,8 @@ FC_API int32_t fc_tokenizer_vocab(const fc_tokenizer *t);
 typedef struct {
     const char *role, *content; /* system, user, assistant */
 } fc_message;
-/* The chat prompt as pieces for fc_prompt, by the model's own recognised template. *pieces and their text are one
- * allocation, freed with fc_memory_free. */
+/* The chat prompt as pieces for fc_prompt, by the model's own recognised template; messages [n]. *pieces [*n_pieces] and
+ * their text are one allocation, freed with fc_memory_free. */
 FC_API fc_status fc_tokenizer_chat(const fc_tokenizer *t, const fc_message *messages, size_t n, bool add_generation_prompt,
                                    fc_piece **pieces, size_t *n_pieces);
 FC_API void fc_memory_free(void *p);

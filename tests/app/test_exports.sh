@@ -12,16 +12,32 @@ if ! diff "$dir/declared" "$dir/exported"; then
     exit 1
 fi
 cat >"$dir/user.c" <<'C'
-#include "forkcast.h"
+#include <forkcast.h>
+#include <pthread.h>
 #include <stdio.h>
 int main(void) {
     fc_engine_options o = {0};
     fc_engine *e = 0;
     fc_status st = fc_engine_open(&o, &e);
     printf("forkcast %s: %s: %s\n", fc_version(), fc_status_string(st), fc_last_error());
-    return st == FC_ERR_ARG ? 0 : 1;
+    return st == FC_ERR_ARG && pthread_equal(pthread_self(), pthread_self()) ? 0 : 1;
 }
 C
-"${CC:-gcc}" -std=c99 -Wall -Wextra -Werror -pedantic -Iengine "$dir/user.c" -L"$build" -lforkcast -Wl,-rpath,"$(cd "$build" && pwd)" -o "$dir/user"
+# README's own program and its own command, but for the place of the build.
+sed -n '/^```c$/,/^```$/p' README.md | grep -v '^```' >"$dir/best.c"
+command=$(grep -m 1 '^gcc -std=c99 best.c' README.md)
+[ -s "$dir/best.c" ] && [ -n "$command" ] || { echo "README.md has no C program, or no command for it"; exit 1; }
+cmp engine/forkcast.h "$build/include/forkcast.h"
+build=$(cd "$build" && pwd)
+sanitize=$(sed -n 's/^FORKCAST_SANITIZE:STRING=//p' "$build/CMakeCache.txt")
+flags=${sanitize:+-fsanitize=$sanitize}
+for name in user best; do
+    # shellcheck disable=SC2086
+    (cd "$dir" && ln -sfn "$build" build &&
+        eval "${command//best/$name}" -Wall -Wextra -Werror -pedantic $flags)
+done
 "$dir/user"
-echo "$(wc -l <"$dir/exported") functions are exported"
+"$build/forkcast" tiny "$dir/tiny.gguf" --seed 1 2>/dev/null
+"$dir/best" "$dir/tiny.gguf" "My favourite season is" >"$dir/ranked"
+head -1 "$dir/ranked" | grep -q '^1 ' || { echo "README.md's program ranks nothing:"; cat "$dir/ranked"; exit 1; }
+echo "$(wc -l <"$dir/exported") functions are exported; README.md's program compiles and ranks"
