@@ -43,7 +43,7 @@ fc_status fc_cpu_level_parse(const char *name, fc_cpu_level *out) {
             *out = (fc_cpu_level)i;
             return FC_OK;
         }
-    return FC_FAIL(FC_ERR_ARG, "cpu level '%s'; it is auto, portable, avx2 or avx512", name);
+    return FC_FAIL(FC_ERR_ARG, "cpu level \"%s\"; it is auto, portable, avx2 or avx512", name);
 }
 
 fc_status fc_cpu_stream_open(fc_cpu_level level, int threads, size_t workspace, size_t scratch, fc_stream *out) {

@@ -474,7 +474,7 @@ class Cli(unittest.TestCase):
     def test_one_kind_of_mistake_has_one_code(self):
         m, b = self.novelty, ("bestof", "--novelty", self.novelty, "--alignment", "none")
         for option in ("--backend", "--cpu", "--kv-type"):
-            self.refused(2, "abacus", *b, "--prompt", "x", option, "abacus")
+            self.refused(2, '"abacus"', *b, "--prompt", "x", option, "abacus")
         ids = self.path("code-ids.txt")
         for text, words in (("1 fish", '"fish"'), ("1 999999", "999999"), ("", "no token ids"), ("99999999999", "99999999999")):
             with open(ids, "w") as f:
