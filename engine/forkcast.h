@@ -130,7 +130,7 @@ FC_API void fc_engine_drop_taxonomy(fc_engine *e, const char *id); /* an unknown
 
 /* ---- request --------------------------------------------------------------------------------------------- */
 
-enum { FC_N_MAX = 4096 }; /* most candidates of one request */
+enum { FC_N_MAX = 4096, FC_LABELS_MAX = 64 }; /* of one request: candidates, labels */
 
 /* A prompt is pieces in a row. In a piece with special = true the names of special tokens become those tokens: templates
  * by the operator. Everything else is data and never does. */

@@ -16,7 +16,7 @@
 #include "engine/tree.h"
 #include "tokenizer/tokenizer.h"
 
-enum { FC_MAX_CANDIDATES = FC_N_MAX, FC_MAX_LABELS = 64 };
+enum { FC_MAX_CANDIDATES = FC_N_MAX, FC_MAX_LABELS = FC_LABELS_MAX };
 
 /* What one distinct candidate has drawn, or was given. Arrays have room for max_tokens. */
 typedef struct {

@@ -1,4 +1,3 @@
-#include "engine/job.h"
 #include "engine/ranges.h"
 #include "engine/recipe.h"
 
@@ -122,8 +121,8 @@ static fc_status read_labels(const fc_json *n, struct fc_recipe *r) {
     if (r->info.mode != FC_SCORE_JUDGE)
         return fc_json_fail(n, FC_ERR_FORMAT, "only mode judge reads labels, and the mode is %s",
                             fc_score_mode_name(r->info.mode));
-    if (fc_json_kind(n) != FC_JSON_ARRAY || fc_json_count(n) < 2 || fc_json_count(n) > FC_MAX_LABELS)
-        return fc_json_fail(n, FC_ERR_FORMAT, "a list of 2 to %d strings is expected", FC_MAX_LABELS);
+    if (fc_json_kind(n) != FC_JSON_ARRAY || fc_json_count(n) < 2 || fc_json_count(n) > FC_LABELS_MAX)
+        return fc_json_fail(n, FC_ERR_FORMAT, "a list of 2 to %d strings is expected", FC_LABELS_MAX);
     FC_TRY(fc_arena_alloc(&r->arena, fc_json_count(n), sizeof *labels, &p));
     labels = p;
     for (const fc_json *k = fc_json_first(n); k; k = fc_json_next(k), i++) {
