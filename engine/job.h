@@ -137,11 +137,11 @@ int fc_job_tail_rows(const fc_job *j, const fc_path *p);
 
 /* Pieces or ids to ids in *ids (fc_grow's memory, freed by the caller). add_bos: the tokenizer's rule, once. what names
  * the field in errors. */
+fc_status fc_prompt_encode(const fc_tok *tok, int V, const fc_prompt *p, bool add_bos, const char *what, int32_t **ids,
+                           size_t *n);
 /* The text that names are tokenised behind, put behind *out: the last characters of a template, or, where data ends the
  * prompt, its last one: so that requests of one template share a trie. */
 fc_status fc_prompt_last(const fc_tok *tok, const fc_prompt *p, fc_str *out);
-fc_status fc_prompt_encode(const fc_tok *tok, int V, const fc_prompt *p, bool add_bos, const char *what, int32_t **ids,
-                           size_t *n);
 /* FC_ERR_ARG: a piece has a byte that the vocabulary has no token for. */
 fc_status fc_prompt_check(const fc_tok *tok, const fc_prompt *p, const char *what);
 
