@@ -200,9 +200,7 @@ fc_status fc_path_copy(const fc_job *j, const fc_path *from, fc_path *to) {
     if (!keeps_text(j)) return FC_OK;
     fc_str_clear(&to->text);
     FC_TRY(fc_str_put(&to->text, fc_str_text(&from->text), from->text.size));
-    fc_str_clear(&to->stream.held);
-    FC_TRY(fc_str_put(&to->stream.held, fc_str_text(&from->stream.held), from->stream.held.size));
-    to->stream.first = from->stream.first;
+    FC_TRY(fc_tok_stream_copy(&from->stream, &to->stream));
     to->emitted = from->emitted;
     return FC_OK;
 }

@@ -141,3 +141,13 @@ fc_status fc_tok_stream_finish(fc_tok_stream *s, fc_str *out) {
     fc_str_clear(&s->held);
     return FC_OK;
 }
+
+fc_status fc_tok_stream_copy(const fc_tok_stream *from, fc_tok_stream *to) {
+    fc_str held;
+    fc_str_clear(&to->held);
+    FC_TRY(fc_str_put(&to->held, fc_str_text(&from->held), from->held.size));
+    held = to->held;
+    *to = *from;
+    to->held = held; /* its own memory */
+    return FC_OK;
+}

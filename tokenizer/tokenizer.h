@@ -94,6 +94,8 @@ void fc_tok_stream_init(fc_tok_stream *s, const fc_tok *t);
 void fc_tok_stream_fini(fc_tok_stream *s);
 fc_status fc_tok_stream_put(fc_tok_stream *s, int32_t id, fc_str *out);
 fc_status fc_tok_stream_finish(fc_tok_stream *s, fc_str *out);
+/* to, initialised with the same tokenizer, goes on as `from` would: all of its state, whatever it is. */
+fc_status fc_tok_stream_copy(const fc_tok_stream *from, fc_tok_stream *to);
 
 size_t fc_tok_size(const fc_tok *t); /* V: one more than the largest id */
 int32_t fc_tok_bos(const fc_tok *t); /* -1 = none */
