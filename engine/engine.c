@@ -91,6 +91,12 @@ static void count_used_pages(fc_engine *e) {
     atomic_store(&e->pages_used, used);
 }
 
+/* One of e's lists of ids, without this one. */
+static void forget(uint64_t *ids, int *n, uint64_t id) {
+    for (int i = *n; i-- > 0;)
+        if (ids[i] == id) ids[i] = ids[--*n];
+}
+
 static void on_done(void *arg, fc_job *j) {
     fc_engine *e = arg;
     fc_event ev = {.type = FC_EVENT_DONE, .id = j->id, .text = "", .memory = j};
@@ -103,9 +109,8 @@ static void on_done(void *arg, fc_job *j) {
     if (j->failed) ev.result = NULL;
     count_used_pages(e);
     pthread_mutex_lock(&e->lock); /* who polls this event may submit the next request at once */
-    for (int i = 0; i < e->unfinished; i++)
-        if (e->live[i] == j->id) e->live[i] = e->live[e->unfinished - 1];
-    e->unfinished--;
+    forget(e->live, &e->unfinished, j->id);
+    forget(e->cancels, &e->n_cancels, j->id); /* left since this step began: its place is the next request's */
     fc_events_put(&e->events, &ev, false);
     pthread_cond_broadcast(&e->idle);
     pthread_mutex_unlock(&e->lock);

@@ -72,7 +72,8 @@ fc_status fc_sampler_open(fc_backend *be, int V, int ctx, int max_rows, int max_
         return FC_ERR_MEM;
     }
     s->rows = p;
-    if (fc_alloc((size_t)s->max_entries, sizeof *s->scratch, "draw history", &p)) {
+    if (fc_alloc((size_t)(s->max_entries > max_members ? s->max_entries : max_members), sizeof *s->scratch,
+                 "draw history", &p)) {
         fc_sampler_close(s);
         return FC_ERR_MEM;
     }

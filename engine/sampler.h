@@ -32,7 +32,7 @@ typedef struct {
     int32_t *bias_id, *seen_id, *seen_count; /* [max_entries] host */
     float *bias_value;
     int32_t *top_rows; /* [max_rows] host */
-    int32_t *scratch;  /* [max_entries] host: drawn ids, sorted */
+    int32_t *scratch;  /* [max(max_entries, max_members)] host: drawn ids, sorted; then the members of one branch */
 
     int32_t *token; /* [max_members] host, after run */
     float *logprob;

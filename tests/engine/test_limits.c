@@ -1,0 +1,93 @@
+/* What is reserved at open holds for every request: many candidates on few ids, cancels that come while others end. */
+#include "engine/engine.h"
+#include "tests/engine/util_engine.h"
+
+#include <limits.h>
+#include <sched.h>
+#include <stdatomic.h>
+
+static const char prompt[] = "The cat sat on the mat.";
+
+/* If this fails (AddressSanitizer looks), the members of one branch outgrow the list that they are split in. */
+static void more_candidates_than_ids(void **state) {
+    fc_engine *e = open_engine(&(fc_engine_options){.novelty = tiny_model_vocab("llama", 3, false, 300),
+                                                    .threads = 1,
+                                                    .ctx = 64,
+                                                    .max_branches = 4096,
+                                                    .kv_pool = 256 << 20});
+    fc_request r = text_request(prompt, 4096, 2);
+    fc_event ev;
+    int votes = 0;
+    (void)state;
+    ev = run_request(e, &r);
+    for (int i = 0; i < ev.result->n_kept; i++) votes += ev.result->kept[i].votes;
+    assert_int_equal(votes, 4096);
+    fc_event_fini(&ev);
+    fc_engine_close(e);
+}
+
+/* ---- cancels that come while a step is under way: the CPU backend, whose draws wait for the test ---- */
+
+static fc_status (*cpu_draw)(fc_stream s, const fc_draw_args *a);
+static atomic_int draws, allowed; /* begun so far; how many may go on */
+
+static fc_status waiting_draw(fc_stream s, const fc_draw_args *a) {
+    int mine = atomic_fetch_add(&draws, 1);
+    while (atomic_load(&allowed) <= mine) sched_yield();
+    return cpu_draw(s, a);
+}
+
+static fc_status open_waiting(fc_cpu_level level, int threads, const fc_op_limits *limits, fc_backend **out) {
+    FC_TRY(fc_backend_open_cpu(level, threads, limits, out));
+    cpu_draw = (*out)->draw;
+    (*out)->draw = waiting_draw;
+    return FC_OK;
+}
+
+static void submit_and_cancel(fc_engine *e, const fc_request *r) {
+    uint64_t id;
+    assert_ok(fc_submit(e, r, &id));
+    assert_ok(fc_cancel(e, id));
+}
+
+/* If this fails (AddressSanitizer looks), a request that ends in the step in which it is cancelled stays in the list of
+ * cancels, whose room is that of the requests: the next ones in its place are written behind its end. */
+static void cancels_never_outnumber_requests(void **state) {
+    enum { REQUESTS = 256 };
+    const int32_t id = 65;
+    fc_request r = text_request(prompt, 1, 1);
+    uint64_t ids[REQUESTS];
+    fc_engine *e;
+    int cancelled = 0;
+    (void)state;
+    r.prompt = (fc_prompt){.ids = &id, .n_ids = 1};
+    assert_ok(fc_engine_open_on(
+        &(fc_engine_options){
+            .novelty = tiny_model("llama", 1, false), .threads = 1, .ctx = 64, .max_requests = REQUESTS},
+        open_waiting, &e));
+    assert_ok(fc_submit(e, &r, &ids[0]));
+    while (atomic_load(&draws) < 1) sched_yield(); /* the first step is under way: the others come into the second */
+    for (int i = 1; i < REQUESTS; i++) assert_ok(fc_submit(e, &r, &ids[i]));
+    atomic_store(&allowed, 1);
+    while (atomic_load(&draws) < 2) sched_yield();
+    for (int i = 0; i < REQUESTS; i++) assert_ok(fc_cancel(e, ids[i]));
+    atomic_store(&allowed, INT_MAX);
+    for (int i = 0; i < 2 * REQUESTS; i++) { /* while that step ends all of them */
+        fc_event ev;
+        assert_ok(fc_poll(e, 60000, &ev));
+        cancelled += ev.status == FC_ERR_CANCELLED;
+        fc_event_fini(&ev);
+        if (i < REQUESTS) submit_and_cancel(e, &r);
+    }
+    assert_true(cancelled > 0);
+    assert_int_equal(fc_engine_pages_used(e), 0);
+    fc_engine_close(e);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(more_candidates_than_ids),
+        cmocka_unit_test(cancels_never_outnumber_requests),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
