@@ -205,12 +205,13 @@ static fc_status put_id(const vocab *v, const char *key, int32_t id) {
 
 /* GGUF has three places for ids that end a text; the first stays the first. */
 static fc_status put_ends(const vocab *v) {
+    static const char message[] = "<|eom_id|>"; /* Llama 3.1's end of a message, which another may follow */
     int32_t eot = -1, eom = -1;
     FC_TRY(put_id(v, KEY "bos_token_id", v->rules.prefix >= 0 ? v->rules.prefix : v->c->bos));
     for (int i = 1; i < v->c->n_eos; i++) {
         int32_t id = v->c->eos[i];
         const fc_view_str *t = &v->text[id];
-        bool is_eom = t->text && t->size == 9 && memcmp(t->text, "<|eom_id|>", 9) == 0;
+        bool is_eom = t->text && t->size == strlen(message) && memcmp(t->text, message, t->size) == 0;
         if (!is_eom && eot < 0) eot = id;
         else if (eom < 0) eom = id;
         else FC_TRY(fc_str_printf(v->notes, "id %d ends a text too, which GGUF has no place for\n", id));

@@ -245,12 +245,48 @@ static void templates_and_named_tokens_come_along(void **state) {
     fc_weights_close(w);
 }
 
+/* One word of a file in the test's folder, everywhere. */
+static void replace(const char *file, const char *word, const char *with) {
+    fc_str out = {0};
+    char *text, *at, *from;
+    size_t size;
+    assert_ok(fc_file_read(gg_path(file), 1 << 20, &text, &size));
+    for (from = text; (at = strstr(from, word)); from = at + strlen(word)) {
+        gg_put(&out, from, (size_t)(at - from));
+        gg_put(&out, with, strlen(with));
+    }
+    assert_true(from > text);
+    gg_put(&out, from, strlen(from));
+    gg_write(gg_path(file), out.data, out.size);
+    fc_str_fini(&out);
+    fc_free(text);
+}
+
+/* Llama 3.1 names the end of a message before the end of a turn: each has its own key, whatever the order. */
+static void ends_keep_their_meaning(void **state) {
+    static const char *const orders[] = {"[2011,2013,2012]", "[2011,2012,2013]"};
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        fc_weights *w;
+        write_folder("llama3", NULL, 2048);
+        replace("tokenizer.json", "<|reserved_1|>", "<|eom_id|>");
+        replace("config.json", "[2]", orders[i]);
+        convert(gg_folder(), gg_path("tok.bin"), FC_F16, "");
+        w = open_model(gg_path("tok.bin"));
+        assert_int_equal(int_of(w, "tokenizer.ggml.eos_token_id"), 2011);
+        assert_int_equal(int_of(w, "tokenizer.ggml.eot_token_id"), 2012);
+        assert_int_equal(int_of(w, "tokenizer.ggml.eom_token_id"), 2013);
+        fc_weights_close(w);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_arrays_say_what_the_json_says),
         cmocka_unit_test(what_arrays_cannot_say_is_noted),
         cmocka_unit_test(token_types_come_along),
         cmocka_unit_test(templates_and_named_tokens_come_along),
+        cmocka_unit_test(ends_keep_their_meaning),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
