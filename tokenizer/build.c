@@ -96,6 +96,7 @@ fc_status fc_tok_add_added(fc_tok *t, const fc_added *a) {
     FC_TRY(fc_grow(&p, &t->cap_added, t->n_added + 1, sizeof *t->added, "added tokens"));
     t->added = p;
     t->added[t->n_added++] = *a;
+    e->added = true;
     if (a->special) {
         e->special = true;
         e->model = false; /* no text makes it but its own name, on request */

@@ -250,9 +250,8 @@ static fc_status read_added(fc_tok *t, const fc_json *list, size_t model_size) {
         FC_TRY(fc_hf_bool(c, "normalized", !a.special, &a.normalized));
         if (!*text) return FC_FAIL(FC_ERR_FORMAT, "%s: added_tokens: id %lld has no text", t->name, (long long)id);
         expected = fc_vocab_find(&t->vocab, text, strlen(text));
-        for (size_t i = 0; i < t->n_added && expected >= 0; i++)
-            if (t->added[i].id == expected)
-                return FC_FAIL(FC_ERR_FORMAT, "%s: added_tokens: \"%.64s\" comes twice", t->name, text);
+        if (expected >= 0 && t->vocab.entries[expected].added)
+            return FC_FAIL(FC_ERR_FORMAT, "%s: added_tokens: \"%.64s\" comes twice", t->name, text);
         if (expected < 0) expected = largest >= (int64_t)model_size ? largest + 1 : (int64_t)model_size;
         if (id != expected)
             return FC_FAIL(FC_ERR_FORMAT, "%s: added_tokens: \"%.64s\" has id %lld, where its place gives %lld",

@@ -15,6 +15,7 @@ typedef struct {
     uint32_t size;
     uint8_t type; /* fc_tok_type; 0 = hole */
     bool model;   /* merges, single characters and lattices may yield it */
+    bool added;   /* stands in the tokenizer's list of added tokens */
     bool special; /* control: skipped by decoding, found in text only on request */
     double score; /* SentencePiece */
 } fc_vocab_entry;

@@ -368,6 +368,28 @@ static void ten_megabytes_in_one_word(void **state) {
     free(text);
 }
 
+/* Twenty megabytes of added tokens that the model has too: looking for each among those before it would take minutes. */
+static void many_added_tokens_open_in_proportion(void **state) {
+    enum { N = 400000 };
+    fc_str s = {0};
+    fc_tok *t = NULL;
+    uint64_t start;
+    (void)state;
+    assert_ok(fc_str_puts(&s, "{\"version\":\"1.0\",\"added_tokens\":["));
+    for (int i = 0; i < N; i++)
+        assert_ok(fc_str_printf(&s, "%s{\"id\":%d,\"content\":\"t%d\",\"special\":true}", i ? "," : "", i, i));
+    assert_ok(fc_str_puts(&s, "],\"model\":{\"type\":\"BPE\",\"vocab\":{"));
+    for (int i = 0; i < N; i++) assert_ok(fc_str_printf(&s, "%s\"t%d\":%d", i ? "," : "", i, i));
+    assert_ok(fc_str_puts(&s, "},\"merges\":[]},\"decoder\":{\"type\":\"ByteLevel\"}}"));
+    start = fc_clock_ns();
+    assert_ok(fc_tok_open_json_text("many.json", s.data, s.size, &t));
+    printf("%d added tokens: %.2f s\n", N, (double)(fc_clock_ns() - start) * 1e-9);
+    assert_int_equal(fc_tok_size(t), N);
+    assert_true(fc_tok_is_special(t, N - 1));
+    fc_tok_close(t);
+    fc_str_fini(&s);
+}
+
 /* An expression that backtracks without end is an error, not a hang; the longest run of blanks is neither. */
 static void expressions_are_bounded(void **state) {
     static const char *const bad[] = {"(a+)+c", "(a|a)+c", "(a+a+)+[bc]", "(?:(?:a?)+b?)+c"};
@@ -401,6 +423,7 @@ int main(void) {
         cmocka_unit_test(merges_never_make_a_control_token),
         cmocka_unit_test(long_texts_take_time_in_proportion),
         cmocka_unit_test(ten_megabytes_in_one_word),
+        cmocka_unit_test(many_added_tokens_open_in_proportion),
         cmocka_unit_test(expressions_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
