@@ -164,6 +164,8 @@ static void describe_model(const loaded *m, fc_model_info *out) {
     snprintf(out->kv_type, sizeof out->kv_type, "%s", fc_kv_type_name(s->type));
 }
 
+enum { MAX_PAGES = 1 << 24 };
+
 /* Pages of the pool: what kv_pool says, or room for two full contexts within sane bounds. */
 static fc_status pool_pages(const fc_engine_options *o, const fc_model_config *c, const fc_lane_options *l, int *out) {
     fc_kv_shape shape = {.type = l->kv_type, .n_pages = 1, .P = l->page_slots, .L = c->L, .G = c->G, .E = c->E};
@@ -183,7 +185,32 @@ static fc_status pool_pages(const fc_engine_options *o, const fc_model_config *c
     }
     if (want < page)
         return FC_FAIL(FC_ERR_ARG, "kv_pool: %llu bytes; one page takes %zu", (unsigned long long)want, page);
-    *out = want / page > 1 << 24 ? 1 << 24 : (int)(want / page);
+    if (want / page > MAX_PAGES) {
+        if (o->kv_pool)
+            return FC_FAIL(FC_ERR_ARG, "kv_pool: %llu pages of %zu bytes; at most %d",
+                           (unsigned long long)(want / page), page, MAX_PAGES);
+        want = MAX_PAGES * (uint64_t)page;
+    }
+    *out = (int)(want / page);
+    return FC_OK;
+}
+
+/* Pools are touched page by page, long after open: what the machine does not have must be refused here, by the numbers. */
+static fc_status check_memory(const fc_engine *e, const fc_lane_options *lane, int n) {
+    uint64_t weights = 0, pools = 0, have = fc_ram_bytes();
+    for (int i = 0; i < n; i++) {
+        const fc_model_config *c = &e->models[i].model->cfg;
+        fc_kv_shape shape = {
+            .type = lane[i].kv_type, .n_pages = 1, .P = lane[i].page_slots, .L = c->L, .G = c->G, .E = c->E};
+        size_t page;
+        FC_TRY(fc_kv_page_bytes(&shape, &page));
+        pools += (uint64_t)lane[i].kv_pages * page;
+        weights += e->models[i].model->bytes;
+    }
+    if (have && pools + weights > have)
+        return FC_FAIL(
+            FC_ERR_MEM, "kv_pool: %d pool%s of %llu bytes in all and weights of %llu; this machine has %llu", n,
+            n == 1 ? "" : "s", (unsigned long long)pools, (unsigned long long)weights, (unsigned long long)have);
     return FC_OK;
 }
 
@@ -262,10 +289,9 @@ static fc_status load_models(fc_engine *e, const fc_engine_options *o, fc_backen
     }
     FC_TRY(fc_cpu_level_parse(o->cpu ? o->cpu : "auto", &level));
     FC_TRY(open_backend(level, threads, &limits, &e->be));
-    for (int i = 0; i < n; i++) {
-        FC_TRY(fc_model_open(e->models[i].weights, e->be, NULL, NULL, &e->models[i].model));
-        FC_TRY(fc_lane_open(e->models[i].model, &lane[i], &e->models[i].lane));
-    }
+    for (int i = 0; i < n; i++) FC_TRY(fc_model_open(e->models[i].weights, e->be, NULL, NULL, &e->models[i].model));
+    FC_TRY(check_memory(e, lane, n));
+    for (int i = 0; i < n; i++) FC_TRY(fc_lane_open(e->models[i].model, &lane[i], &e->models[i].lane));
     e->info.threads = threads;
     snprintf(e->info.backend, sizeof e->info.backend, "%s", e->be->name);
     snprintf(e->info.cpu, sizeof e->info.cpu, "%s", fc_cpu_level_name(e->be->stream->level));

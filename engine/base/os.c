@@ -125,7 +125,11 @@ uint64_t fc_ram_bytes(void) {
 }
 
 fc_status fc_pages_alloc(size_t bytes, const char *what, void **out) {
-    void *p = mmap(NULL, bytes ? bytes : 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    uint64_t have = fc_ram_bytes();
+    void *p;
+    if (have && bytes > have) /* else it fails when it is touched, by a signal */
+        return FC_FAIL(FC_ERR_MEM, "%s: %zu bytes; this machine has %llu", what, bytes, (unsigned long long)have);
+    p = mmap(NULL, bytes ? bytes : 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) return FC_FAIL(FC_ERR_MEM, "%s: no memory for %zu bytes: %s", what, bytes, strerror(errno));
     *out = p;
     return FC_OK;

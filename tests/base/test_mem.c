@@ -1,6 +1,7 @@
 #include "tests/util.h"
 
 #include "engine/base/mem.h"
+#include "engine/base/os.h"
 
 static void sizes_are_checked(void **state) {
     size_t out = 7;
@@ -109,11 +110,21 @@ static void an_arena_hands_out_apart(void **state) {
     fc_arena_fini(&a);
 }
 
+/* Pages come when they are touched, so a size that the machine does not have must be told at once. */
+static void pages_are_those_of_the_machine(void **state) {
+    uint64_t ram = fc_ram_bytes();
+    void *p;
+    (void)state;
+    assert_ok(fc_pages_alloc((size_t)ram, "all of it", &p));
+    fc_pages_free(p, (size_t)ram);
+    if (ram) assert_fails(fc_pages_alloc((size_t)ram + 1, "one byte more", &p), FC_ERR_MEM, "one byte more: ");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sizes_are_checked),        cmocka_unit_test(blocks_are_zero_and_aligned),
         cmocka_unit_test(growing_keeps_and_zeroes), cmocka_unit_test(copies_end_in_nul),
-        cmocka_unit_test(an_arena_hands_out_apart),
+        cmocka_unit_test(an_arena_hands_out_apart), cmocka_unit_test(pages_are_those_of_the_machine),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

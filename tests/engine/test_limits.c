@@ -1,4 +1,5 @@
 /* What is reserved at open holds for every request: many candidates on few ids, cancels that come while others end. */
+#include "engine/base/os.h"
 #include "engine/engine.h"
 #include "tests/engine/util_engine.h"
 
@@ -84,10 +85,42 @@ static void cancels_never_outnumber_requests(void **state) {
     fc_engine_close(e);
 }
 
+/* If this fails, the kernel ends the process at hour ten, when the pages of a pool larger than the machine are touched. */
+static void memory_that_is_not_there_is_refused(void **state) {
+    const uint64_t ram = fc_ram_bytes(), most_pages = 1 << 24;
+    fc_engine_options o = {.novelty = tiny_model("llama", 1, false),
+                           .alignment = tiny_model("llama", 2, false),
+                           .threads = 1,
+                           .ctx = 64,
+                           .page_slots = 64,
+                           .kv_type = "f32"};
+    fc_engine_info info;
+    fc_engine *e;
+    (void)state;
+    e = open_engine(&o);
+    fc_engine_describe(e, &info);
+    fc_engine_close(e);
+    o.kv_pool = (most_pages + 1) * info.novelty.kv_page_bytes;
+    assert_fails(fc_engine_open(&o, &e), FC_ERR_ARG, "kv_pool: 16777217 pages");
+    if (ram == 0 || ram / info.novelty.kv_page_bytes > most_pages) {
+        printf("skipped: pools of %llu bytes cannot be asked for\n", (unsigned long long)ram);
+        return;
+    }
+    o.kv_pool = ram / 2 + ram / 8; /* one would fit */
+    assert_fails(fc_engine_open(&o, &e), FC_ERR_MEM, "kv_pool: 2 pools");
+    o.kv_pool = ram - info.novelty.weight_bytes; /* beside its weights it does, but not with the last page */
+    o.alignment = NULL;
+    e = open_engine(&o);
+    fc_engine_close(e);
+    o.kv_pool += info.novelty.kv_page_bytes;
+    assert_fails(fc_engine_open(&o, &e), FC_ERR_MEM, "kv_pool: 1 pool of");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(more_candidates_than_ids),
         cmocka_unit_test(cancels_never_outnumber_requests),
+        cmocka_unit_test(memory_that_is_not_there_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
