@@ -71,6 +71,9 @@ bool fc_names_from_hf(const char *hf, bool gemma, char *out, size_t size) {
                 snprintf(out, size, "blk.%u.%s", layer, layer_names[i].gguf);
                 return true;
             }
+        snprintf(out, size, "blk.%u.%s", layer,
+                 in_layer); /* of the layer all the same: who opens the file may refuse it */
+        return true;
     } else {
         for (size_t i = 0; i < sizeof outside_names / sizeof outside_names[0]; i++)
             if (strcmp(s, outside_names[i].hf) == 0) {

@@ -14,6 +14,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct fc_weights {
@@ -139,19 +140,23 @@ static void look_for_heads(fc_weights *w) {
     }
 }
 
-/* A part of a layer that this configuration does not compute would be a silent mistake; tensors outside the layers
- * (and layers behind the last) are nobody's business. */
+/* blk.<number below L>.<anything> */
+static bool in_layers(const char *name, int L) {
+    char *end;
+    if (strncmp(name, "blk.", 4) != 0 || name[4] < '0' || name[4] > '9') return false;
+    return strtoul(name + 4, &end, 10) < (unsigned long)L && *end == '.';
+}
+
+/* A part of a layer, or a bias behind the layers, that this configuration does not compute would be a silent mistake; other
+ * tensors outside the layers (and layers behind the last) are nobody's business. */
 static fc_status refuse_unused(const fc_weights *w, const bool *used) {
-    static const char *const parts[] = {".bias", "_norm.weight", "_exps.weight"};
     for (size_t i = 0; i < w->n; i++) {
         const fc_tensor *t = &w->tensors[i];
         if (used[i]) continue;
         fc_log(FC_LOG_DEBUG, "%s: tensor %s is not used", w->path, t->file_name);
-        if (strncmp(t->name, "blk.", 4) != 0 && strncmp(t->name, "output", 6) != 0) continue;
-        for (size_t k = 0; k < sizeof parts / sizeof parts[0]; k++)
-            if (ends_with(t->name, parts[k]))
-                return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: tensor %s: architecture %s as configured does not use it",
-                               w->path, t->file_name, w->config.arch);
+        if (in_layers(t->name, w->config.L) || (strncmp(t->name, "output", 6) == 0 && ends_with(t->name, ".bias")))
+            return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: tensor %s: architecture %s as configured does not use it", w->path,
+                           t->file_name, w->config.arch);
     }
     return FC_OK;
 }

@@ -321,6 +321,7 @@ static void extra_tensors_are_listed_unless_they_matter(void **state) {
     gg_init(&g);
     gg_model(&g, "llama", 1);
     gg_tensor(&g, "something.else", 3, 3);
+    gg_tensor(&g, "blk.1.nextn.eh_proj.weight", 3, 3); /* behind the last layer: a head that predicts further tokens */
     assert_ok(open_model(&g, &w));
     assert_non_null(fc_weights_find(w, "something.else"));
     fc_weights_close(w);
@@ -331,6 +332,11 @@ static void extra_tensors_are_listed_unless_they_matter(void **state) {
     gg_model(&g, "llama", 1);
     gg_tensor(&g, "blk.0.attn_q_norm.weight", 0, 8);
     assert_fails(open_model(&g, &w), FC_ERR_UNSUPPORTED, "blk.0.attn_q_norm.weight");
+    gg_fini(&g);
+    gg_init(&g);
+    gg_model(&g, "llama", 1);
+    gg_tensor(&g, "blk.0.attn_sinks", 0, 4);
+    assert_fails(open_model(&g, &w), FC_ERR_UNSUPPORTED, "blk.0.attn_sinks");
     gg_fini(&g);
 }
 

@@ -302,6 +302,39 @@ static void a_reward_head_is_found(void **state) {
     st_fini(&f);
 }
 
+/* If this fails, a part of a layer that nobody computes is passed over, and the model answers as another one. */
+static void unknown_parts_of_a_layer_are_refused(void **state) {
+    static const struct {
+        const char *name;
+        bool refused;
+    } extra[] = {
+        {"model.layers.0.self_attn.sinks", true},
+        {"model.layers.0.mlp.shared_expert_gate.weight", true},
+        {"model.layers.0.self_attn.q_proj.weight_scale", true},
+        {"model.layers.0.self_attn.q_norm.weight", true},
+        {"lm_head.bias", true},
+        {"model.layers.1.self_attn.sinks", false}, /* behind the last layer */
+        {"model.layers.0.self_attn.rotary_emb.inv_freq", false},
+        {"model.something.else", false},
+    };
+    (void)state;
+    write_text("config.json", st_llama_config);
+    for (size_t i = 0; i < sizeof extra / sizeof *extra; i++) {
+        st_file f = {.seed = 1};
+        fc_weights *w = NULL;
+        st_llama(&f, "F32", 0);
+        st_tensor(&f, extra[i].name, "F32", 0, 4);
+        write_file("model.safetensors", &f, 8);
+        if (extra[i].refused) {
+            assert_fails(fc_weights_open(gg_folder(), &w), FC_ERR_UNSUPPORTED, extra[i].name);
+        } else {
+            assert_ok(fc_weights_open(gg_folder(), &w));
+            fc_weights_close(w);
+        }
+        st_fini(&f);
+    }
+}
+
 static void names_are_translated(void **state) {
     static const struct {
         const char *hf;
@@ -322,6 +355,7 @@ static void names_are_translated(void **state) {
         {"model.vision_tower.layers.0.mlp.up_proj.weight", true, NULL},
         {"multi_modal_projector.weight", true, NULL},
         {"model.layers.0.self_attn.rotary_emb.inv_freq", false, NULL},
+        {"model.layers.3.mlp.experts.7.w1.weight", false, "blk.3.mlp.experts.7.w1.weight"},
         {"model.layers.x.mlp.up_proj.weight", false, "model.layers.x.mlp.up_proj.weight"},
         {"model.layers.9999999.mlp.up_proj.weight", false, "model.layers.9999999.mlp.up_proj.weight"},
         {"model.layers.", false, "model.layers."},
@@ -347,6 +381,7 @@ int main(void) {
         cmocka_unit_test(header_lengths_are_checked),
         cmocka_unit_test(config_json_is_needed),
         cmocka_unit_test(a_reward_head_is_found),
+        cmocka_unit_test(unknown_parts_of_a_layer_are_refused),
         cmocka_unit_test(names_are_translated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
