@@ -308,6 +308,9 @@ fc_status fc_config_gguf(const fc_gguf *g, fc_model_config *out) {
     c.out_bias = tensor(g, "blk.0.attn_output.bias") != NULL;
     c.tied = tensor(g, "output.weight") == NULL;
     c.reward_head = tensor(g, "score.weight") != NULL;
+    FC_TRY(get_flag(g, FC_KEY_NO_LM_HEAD, &c.no_lm_head));
+    if (c.no_lm_head && !c.tied)
+        return FC_FAIL(FC_ERR_FORMAT, "%s: " FC_KEY_NO_LM_HEAD " is true, but tensor output.weight is there", g->path);
     FC_TRY(read_ids(g, &c));
     FC_TRY(read_add(g, &c));
     FC_TRY(fc_config_check(g->path, &c));

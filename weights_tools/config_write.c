@@ -116,5 +116,6 @@ fc_status fc_config_write(fc_gguf_write *w, const fc_model_config *c, fc_dtype t
     FC_TRY(fc_config_write_type(w, type));
     FC_TRY(put_shape(&s));
     FC_TRY(put_rope(&s));
+    if (c->no_lm_head) FC_TRY(fc_gguf_write_bool(w, FC_KEY_NO_LM_HEAD, true));
     return put_attention(&s);
 }

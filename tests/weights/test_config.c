@@ -429,6 +429,10 @@ static void s_kv_differ(gg_file *g) {
     memcpy(gg_at(&g->meta, "llama.attention.head_count_kv"), "llama.attention.head_count_xx", 29);
     gg_array(g, "llama.attention.head_count_kv", GG_I32, each, 2, 4);
 }
+static void s_no_head(gg_file *g) {
+    gg_tensor(g, "output.weight", 24, 32);
+    gg_bool(g, "forkcast.no_lm_head", true);
+}
 static void s_eos(gg_file *g) { gg_u32(g, "tokenizer.ggml.eot_token_id", 24); }
 static void s_bos(gg_file *g) {
     const int32_t v = -2;
@@ -482,6 +486,7 @@ static void gguf_is_refused_by_name(void **state) {
         {s_yarn_nothing, FC_ERR_UNSUPPORTED, "without rope.scaling.factor"},
         {s_yarn_ext, FC_ERR_UNSUPPORTED, "yarn_ext_factor 0.5"},
         {s_kv_differ, FC_ERR_UNSUPPORTED, "head_count_kv differs between layers: 2 in layer 0, 4 in layer 1"},
+        {s_no_head, FC_ERR_FORMAT, "forkcast.no_lm_head is true, but tensor output.weight"},
         {s_eos, FC_ERR_FORMAT, "tokenizer.ggml.eot_token_id is 24"},
         {s_bos, FC_ERR_FORMAT, "tokenizer.ggml.bos_token_id is -2"},
         {s_types, FC_ERR_FORMAT, "token_type has 1 elements for 24 tokens"},

@@ -93,6 +93,7 @@ static void assert_same_config(const char *name, fc_model_config a, const fc_mod
     SAME(gelu_tanh);
     SAME(embed_scale);
     SAME(tied);
+    SAME(no_lm_head);
     SAME(attn_scale);
     SAME(attn_soft_cap);
     SAME(final_soft_cap);
@@ -278,6 +279,21 @@ static void every_folder_converts(void **state) {
     }
 }
 
+/* If this fails, a classifier becomes a model with a tied head, and the engine lets it draw. */
+static void a_classifier_stays_one(void **state) {
+    static const char *const steps[] = {"tests/data/models/llama_reward", "once.gguf", "twice.gguf"};
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        char in[256];
+        fc_weights *w;
+        snprintf(in, sizeof in, "%s", i ? gg_path(steps[i]) : steps[i]);
+        w = open_model(in);
+        assert_true(fc_weights_config(w)->reward_head && fc_weights_config(w)->no_lm_head);
+        fc_weights_close(w);
+        if (i < 2) assert_ok(fc_tools_convert(in, gg_path(steps[i + 1]), FC_F16, NULL, NULL, NULL));
+    }
+}
+
 /* The engine computes the same from either file.
  * tolerance  3e-5 at logits of spread 3: llama's q and k are summed over a head in another order, gemma's norms add their 1
  *            in another place, Llama 3's divisors are rounded once more; else the bits are the same */
@@ -391,6 +407,7 @@ int main(void) {
         cmocka_unit_test(metadata_is_copied),
         cmocka_unit_test(rows_that_do_not_fit_stay_f16),
         cmocka_unit_test(every_folder_converts),
+        cmocka_unit_test(a_classifier_stays_one),
         cmocka_unit_test(logits_stay_the_same),
         cmocka_unit_test(wrong_requests_are_named),
         cmocka_unit_test(values_that_do_not_fit_are_named),
