@@ -80,12 +80,8 @@ static void read_tokenizer_json(const fc_weights *w, tokenizer *t) {
     fc_json_close(doc);
 }
 
-/* Packed for the kernels: codes of 4 or 8 bits, scale and minimum (4 bytes each) for a group; floats as they are. */
 static uint64_t held_bytes(const fc_tensor *t, bool vector) {
-    uint64_t n = (uint64_t)t->N * (uint64_t)t->K;
-    if (vector) return n * sizeof(float);
-    if (!fc_dtype_is_quant(t->dtype)) return t->bytes;
-    return n * (uint64_t)fc_quant_bits(t->dtype) / 8 + n / (uint64_t)fc_quant_group(t->dtype) * 8;
+    return fc_quant_held_bytes(vector ? FC_F32 : t->dtype, (uint64_t)t->N * (uint64_t)t->K);
 }
 
 static fc_status measure(report *r) {

@@ -5,18 +5,21 @@
 #include "engine/app/progress.h"
 #include "engine/app/textio.h"
 #include "engine/base/json.h"
+#include "engine/base/quant.h"
 #include "engine/forkcast.h"
 
 #include <stddef.h>
 #include <string.h>
 
-/* Parameters that fit into memory, leaving a quarter for KV and the system; bytes a parameter as the engine holds them. */
 static const struct {
-    const char *type;
-    double bytes;
-} held[] = {{"4-bit", 0.75}, {"8-bit", 1.25}, {"bf16", 2.0}, {"f32", 4.0}};
+    const char *name;
+    fc_dtype type;
+} held[] = {{"4-bit", FC_Q4_0}, {"8-bit", FC_Q8_0}, {"bf16", FC_BF16}, {"f32", FC_F32}};
 
-static double fits(const fc_machine *m, double bytes) { return (double)m->ram_bytes * 0.75 / bytes * 1e-9; }
+/* Billions of parameters that fit into memory, leaving a quarter for KV and the system. */
+static double fits(const fc_machine *m, fc_dtype t) {
+    return (double)m->ram_bytes * 0.75 * 32 / (double)fc_quant_held_bytes(t, 32) * 1e-9;
+}
 
 enum { RUNS = 3, RATES = 5 };
 
@@ -92,7 +95,7 @@ static fc_status put_json(const fc_machine *m, const rate *r, fc_str *out) {
     FC_TRY(json_key(&o, "fits_billion_parameters"));
     FC_TRY(fc_str_puts(out, "{"));
     for (size_t i = 0; i < sizeof held / sizeof *held; i++)
-        FC_TRY(json_number(&f, held[i].type, fits(m, held[i].bytes)));
+        FC_TRY(json_number(&f, held[i].name, fits(m, held[i].type)));
     return fc_str_puts(out, "}}\n");
 }
 
@@ -120,7 +123,7 @@ static fc_status put_text(const fc_machine *m, const rate *r, fc_str *out) {
     FC_TRY(fc_str_puts(out, "fits      models of up to"));
     for (size_t i = 0; i < sizeof held / sizeof *held; i++)
         FC_TRY(
-            fc_str_printf(out, "%s %.1f billion parameters in %s", i ? "," : "", fits(m, held[i].bytes), held[i].type));
+            fc_str_printf(out, "%s %.1f billion parameters in %s", i ? "," : "", fits(m, held[i].type), held[i].name));
     return fc_str_puts(out, ",\n          a quarter of the memory left for KV and the system\n");
 }
 

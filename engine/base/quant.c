@@ -30,6 +30,13 @@ int fc_quant_group(fc_dtype t) { return t == FC_Q6_K ? 16 : 32; }
 
 int fc_quant_bits(fc_dtype t) { return t == FC_Q4_0 || t == FC_Q4_1 || t == FC_Q4_K ? 4 : 8; }
 
+uint64_t fc_quant_held_bytes(fc_dtype t, uint64_t n) {
+    bool small = t == FC_Q8_0 || t == FC_Q4_0 || t == FC_Q4_1 || t == FC_Q5_0 || t == FC_Q5_1; /* f16, used as it is */
+    bool has_min = t == FC_Q4_1 || t == FC_Q5_1 || t == FC_Q4_K || t == FC_Q5_K;
+    if (!fc_dtype_is_quant(t)) return n * fc_dtype_block_bytes(t);
+    return n * (uint64_t)fc_quant_bits(t) / 8 + n / (uint64_t)fc_quant_group(t) * (small ? 2 : 4) * (has_min ? 2 : 1);
+}
+
 /* One small block as codes; *d and *m as stored, *m only for the types that have one. Code minus *zero is what d scales. */
 static void block_codes(fc_dtype t, const uint8_t *b, uint8_t codes[BLOCK], float *d, float *m, int *zero) {
     const uint8_t *qs = b + 2;

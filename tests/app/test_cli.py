@@ -421,6 +421,8 @@ class Cli(unittest.TestCase):
             self.assertTrue(0 < least <= r[key] <= most, (key, r))
         self.assertGreaterEqual(r["runs"], 3)
         self.assertTrue(r["backend_why"])
+        for name, bits in (("4-bit", 4.5), ("8-bit", 8.5), ("bf16", 16), ("f32", 32)):  # a code and 1/32 of an f16 scale
+            self.assertAlmostEqual(r["fits_billion_parameters"][name], r["ram_bytes"] * 0.75 * 8e-9 / bits, places=2)
         self.assertIn(b"backend", self.ok("doctor"))
 
     def test_help(self):

@@ -443,6 +443,22 @@ static void bad_parts_are_named(void **state) {
     fc_cpu_stream_close(s);
 }
 
+/* If this fails, inspect and doctor estimate memory that is not what is held. */
+static void what_is_held_can_be_told_before(void **state) {
+    fc_stream s = stream_of(FC_CPU_AUTO, 1);
+    (void)state;
+    for (int i = 0; i < N_TYPES; i++) {
+        unsigned char *data = tensor(types[i], 32, 512, false);
+        fc_weight *w = packed(s, types[i], data, 32, 512);
+        if (fc_weight_bytes(w) != fc_quant_held_bytes(types[i], 32 * 512))
+            fail_msg("%s: %zu bytes held, %llu told", fc_dtype_name(types[i]), fc_weight_bytes(w),
+                     (unsigned long long)fc_quant_held_bytes(types[i], 32 * 512));
+        fc_free(data);
+        fc_weight_free_cpu(w);
+    }
+    fc_cpu_stream_close(s);
+}
+
 static void costs_count_the_matrix_once(void **state) {
     fc_stream s = stream_of(FC_CPU_AUTO, 1);
     unsigned char *data = tensor(FC_Q4_1, 32, 64, false);
@@ -479,6 +495,7 @@ int main(void) {
         cmocka_unit_test(wide_levels_agree_bit_for_bit),
         precise_unit_test(wide_levels_agree_bit_for_bit),
         cmocka_unit_test(bad_parts_are_named),
+        cmocka_unit_test(what_is_held_can_be_told_before),
         cmocka_unit_test(costs_count_the_matrix_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
