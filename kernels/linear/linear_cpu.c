@@ -179,6 +179,5 @@ size_t fc_linear_workspace_cpu(int T, int K) {
 
 fc_cost fc_linear_cost(const fc_linear_args *a) {
     double T = a->T, N = a->w->N, K = a->w->K;
-    return (fc_cost){.bytes = (double)a->w->bytes + 4 * T * (K + N) + (a->bias ? 4 * N : 0),
-                     .flops = 2 * T * N * K * (a->precise ? 2 : 1)};
+    return (fc_cost){.bytes = (double)a->w->bytes + 4 * T * (K + N) + (a->bias ? 4 * N : 0), .flops = 2 * T * N * K};
 }

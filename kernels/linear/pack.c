@@ -91,7 +91,7 @@ static void put_scales(unsigned char *to, const float *v, size_t n, size_t bytes
 }
 
 /* Elements k0 to k0 + n of one row. */
-static void pack_codes(fc_form f, unsigned char *panel, int K, int lane, size_t k0, const uint8_t *codes, size_t n) {
+static void pack_codes(fc_form f, unsigned char *panel, int lane, size_t k0, const uint8_t *codes, size_t n) {
     for (size_t k = 0; k < n; k += 4) {
         size_t group = (k0 + k) / FC_XGROUP, quad = (k0 + k) % FC_XGROUP / 4;
         unsigned char *to;
@@ -103,7 +103,6 @@ static void pack_codes(fc_form f, unsigned char *panel, int K, int lane, size_t 
         for (int i = 0; i < 4; i++) /* the even group came first and wrote the whole byte */
             to[i] = (unsigned char)(group % 2 ? to[i] | codes[k + (size_t)i] << 4 : codes[k + (size_t)i]);
     }
-    (void)K;
 }
 
 typedef struct {
@@ -122,7 +121,7 @@ static void pack_quant(const fc_linear_part *p, fc_dtype t, int K, unsigned char
                at = (k / group * FC_LANES + (size_t)lane) * scale_bytes;
         fc_status st = fc_quant_codes(t, row + k / fc_dtype_block(t) * step, n, codes, scale, min);
         FC_ASSERT(st == FC_OK); /* place() has checked type and length */
-        pack_codes(p->form, panel, K, lane, k, codes, n);
+        pack_codes(p->form, panel, lane, k, codes, n);
         put_scales(panel + fc_panel_scales(p->form, K) + at, scale, n / group, scale_bytes);
         if (fc_form_has_min(p->form)) put_scales(panel + fc_panel_mins(p->form, K) + at, min, n / group, scale_bytes);
     }
