@@ -13,8 +13,6 @@
 #include <stdio.h>
 #include <string.h>
 
-_Static_assert(FC_ERR_INTERNAL == 9, "engine/base/status.h and engine/forkcast.h publish the same numbers");
-
 /* One model file with everything made of it. */
 typedef struct {
     fc_weights *weights;

@@ -1,6 +1,5 @@
 #include "weights_tools/weights.h"
 
-#include "engine/base/log.h"
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "engine/base/quant.h"
@@ -153,7 +152,6 @@ static fc_status refuse_unused(const fc_weights *w, const bool *used) {
     for (size_t i = 0; i < w->n; i++) {
         const fc_tensor *t = &w->tensors[i];
         if (used[i]) continue;
-        fc_log(FC_LOG_DEBUG, "%s: tensor %s is not used", w->path, t->file_name);
         if (in_layers(t->name, w->config.L) || (strncmp(t->name, "output", 6) == 0 && ends_with(t->name, ".bias")))
             return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: tensor %s: architecture %s as configured does not use it", w->path,
                            t->file_name, w->config.arch);

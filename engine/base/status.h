@@ -7,7 +7,7 @@
 #ifndef FC_BASE_STATUS_H
 #define FC_BASE_STATUS_H
 
-/* The same numbers are published in engine/forkcast.h; a static assertion in engine.c ties the two. */
+/* Published in engine/forkcast.h too, word for word: test_status.c holds the two against each other. */
 #ifndef FC_STATUS_DEFINED
 #define FC_STATUS_DEFINED
 typedef enum {
