@@ -1,4 +1,5 @@
 /* drawing - groups in branches: they draw, split where members disagree, part where a replay holds several, and finish. */
+#include "engine/base/sort.h"
 #include "engine/sched.h"
 
 #include <string.h>

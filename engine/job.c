@@ -1,6 +1,7 @@
 #include "engine/job.h"
 
 #include "engine/base/os.h"
+#include "engine/base/sort.h"
 #include "engine/prefix.h"
 #include "engine/ranges.h"
 
@@ -206,26 +207,6 @@ static fc_status copy_scoring(fc_job *j, const fc_job_rules *rules, const fc_req
     FC_TRY(copy_ids(j, tok, V, &r->suffix, false, "suffix", &j->suffix, &j->n_suffix));
     if (r->mode == FC_SCORE_JUDGE) FC_TRY(copy_labels(j, rules, r));
     return FC_OK;
-}
-
-void fc_sort_ids(int32_t *a, int n) { /* heap sort: no recursion, no allocation */
-    for (int end = n, start = n / 2; end > 1;) {
-        int root;
-        int32_t v;
-        if (start > 0) v = a[--start];
-        else {
-            v = a[--end];
-            a[end] = a[0];
-        }
-        for (root = start; 2 * root + 1 < end;) {
-            int child = 2 * root + 1;
-            if (child + 1 < end && a[child] < a[child + 1]) child++;
-            if (a[child] <= v) break;
-            a[root] = a[child];
-            root = child;
-        }
-        a[root] = v;
-    }
 }
 
 static fc_status distinct_prompt(fc_job *j) {

@@ -125,7 +125,6 @@ fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **o
 void fc_job_close(fc_job *j); /* NULL is fine */
 
 bool fc_job_is_end(const fc_job *j, int32_t id);
-void fc_sort_ids(int32_t *a, int n); /* rising; nothing is allocated */
 /* First error wins; the sentence is this thread's last one. */
 void fc_job_fail(fc_job *j, fc_status st);
 

@@ -1,7 +1,8 @@
 #include "engine/sampler.h"
 
+#include "engine/base/sort.h"
+
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* ---- memory ---- */
@@ -120,11 +121,6 @@ static int put_bias(fc_sampler *s, const fc_job *j, int drawn) {
     return s->n_bias - begin;
 }
 
-static int by_value(const void *a, const void *b) {
-    int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
-    return x < y ? -1 : x > y;
-}
-
 static bool penalised(const fc_sampling *c) {
     return c->repetition_penalty != 1.0f || c->presence_penalty != 0.0f || c->frequency_penalty != 0.0f;
 }
@@ -134,7 +130,7 @@ static int put_seen(fc_sampler *s, const fc_job *j, const fc_path *p) {
     int begin = s->n_seen, i = 0, k = 0;
     if (!penalised(&j->sampling)) return 0;
     if (p->n) memcpy(s->scratch, p->ids, (size_t)p->n * sizeof *p->ids);
-    qsort(s->scratch, (size_t)p->n, sizeof *s->scratch, by_value);
+    fc_sort_ids(s->scratch, p->n);
     while (i < j->n_prompt_seen || k < p->n) {
         bool prompt = k == p->n || (i < j->n_prompt_seen && j->prompt_seen[i] <= s->scratch[k]);
         int32_t id = prompt ? j->prompt_seen[i] : s->scratch[k];
