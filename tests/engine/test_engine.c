@@ -87,6 +87,36 @@ static void events_tell_the_whole_story(void **state) {
     fc_engine_close(e);
 }
 
+/* Names in no order, some the beginning of others, and one twice: each is found, and nothing beside them. */
+static void names_are_found(void **state) {
+    static const char *const names[] = {"cycling", "art",     "arts",        "a",          "zoo",
+                                        "Art",     "cycling", "art\xC3\xA9", "board games"};
+    static const struct {
+        const char *text;
+        int valid;
+    } cases[] = {{"art", 1}, {"arts", 1}, {"artsy", 0}, {"ar", 0},          {"a", 1},
+                 {"zoo", 1}, {"Art", 1},  {"zooz", 0},  {"art\xC3\xA9", 1}, {"board games", 1},
+                 {"ART", 0}, {"b", 0},    {"0", 0},     {"cycling", 1},     {" art", 0}};
+    enum { CASES = sizeof cases / sizeof *cases };
+    fc_engine *e = two_models();
+    fc_request r = text_request(prompt, 1, 1);
+    fc_given given[CASES];
+    fc_event ev;
+    (void)state;
+    for (int i = 0; i < CASES; i++) given[i] = (fc_given){.text = cases[i].text, .size = strlen(cases[i].text)};
+    r.score = true;
+    r.given = given;
+    r.n_given = CASES;
+    r.names = names;
+    r.n_names = sizeof names / sizeof *names;
+    ev = run_request(e, &r);
+    for (int i = 0; i < CASES; i++)
+        if (ev.result->all[i].valid != cases[i].valid)
+            fail_msg("\"%s\": valid %d", cases[i].text, ev.result->all[i].valid);
+    fc_event_fini(&ev);
+    fc_engine_close(e);
+}
+
 /* If this fails, candidates of a SentencePiece model lose a blank where they part from their branch. */
 static void a_text_is_that_of_its_ids(void **state) {
     static const struct {
@@ -508,6 +538,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answer_is_ranked_and_counted),
         cmocka_unit_test(events_tell_the_whole_story),
+        cmocka_unit_test(names_are_found),
         cmocka_unit_test(a_text_is_that_of_its_ids),
         cmocka_unit_test(stops_and_lengths),
         cmocka_unit_test(held_text_is_sent_at_the_end),
