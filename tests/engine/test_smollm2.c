@@ -4,28 +4,13 @@
  * tolerance  0.05 mean absolute on log-probs, and the same first choice wherever the oracle's first two are more than
  *            0.2 apart: our activations are rounded to 8 or 16 bits, the oracle's are not
  */
-#include "engine/base/json.h"
 #include "engine/base/os.h"
 #include "engine/probe.h"
 #include "kernels/cpu/cpu.h"
-#include "tests/util.h"
+#include "tests/engine/util_smollm2.h"
 
-#define MODEL  "models/SmolLM2-135M-Instruct.Q4_1.gguf"
-#define GOLDEN "tests/data/models/smollm2_golden.json"
-
-enum { MAX_IDS = 192 };
-
-#if defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifdef SANITIZED
-enum {
-    EVERY = 10
-}; /* the sanitizers look for bad memory, which two prompts show as well as twenty, in a tenth of the time */
+#ifdef SMOLLM2_SANITIZED
+enum { EVERY = 10 };
 #else
 enum { EVERY = 1 };
 #endif
@@ -37,76 +22,45 @@ typedef struct {
     int tokens, clear, wrong; /* places; with a gap over 0.2; of those with another first choice */
 } tally;
 
-static const fc_json *need(const fc_json *n, const char *key) {
-    const fc_json *x = fc_json_get(n, key);
-    if (!x) fail_msg("%s: no key %s", GOLDEN, key);
-    return x;
-}
-
-static int read_ints(const fc_json *list, int32_t *out, int at) {
-    for (const fc_json *x = fc_json_first(list); x; x = fc_json_next(x)) {
-        int64_t v;
-        assert_ok(fc_json_int(x, 0, INT32_MAX, &v));
-        assert_true(at < MAX_IDS);
-        out[at++] = (int32_t)v;
-    }
-    return at;
-}
-
-static double number(const fc_json *n) {
-    double v = 0;
-    assert_ok(fc_json_double(n, &v));
-    return v;
-}
-
-static double logprob(const float *x, int V, int id, int *best) {
-    double sum = 0;
-    int top = 0;
-    for (int v = 1; v < V; v++)
-        if (x[v] > x[top]) top = v;
-    for (int v = 0; v < V; v++) sum += exp((double)x[v] - (double)x[top]);
-    *best = top;
-    return (double)x[id] - (double)x[top] - log(sum);
-}
-
 static void one_prompt(fc_probe *p, const fc_json *prompt, float *logits, tally *t) {
-    int32_t ids[MAX_IDS];
-    int V = fc_probe_config(p)->V, start = read_ints(need(prompt, "ids"), ids, 0),
-        n = read_ints(need(prompt, "new"), ids, start);
-    const fc_json *lp = fc_json_first(need(prompt, "logprob")), *gap = fc_json_first(need(prompt, "gap"));
-    const fc_json *top = fc_json_first(need(prompt, "top"));
+    int32_t ids[SMOLLM2_MAX_IDS];
+    int V = fc_probe_config(p)->V, start = smollm2_ids(smollm2_need(prompt, "ids"), ids, 0),
+        n = smollm2_ids(smollm2_need(prompt, "new"), ids, start);
+    const fc_json *lp = fc_json_first(smollm2_need(prompt, "logprob")),
+                  *gap = fc_json_first(smollm2_need(prompt, "gap"));
+    const fc_json *top = fc_json_first(smollm2_need(prompt, "top"));
     assert_ok(fc_probe_logits(p, ids, n - 1, logits));
     for (int i = start; i < n; i++, lp = fc_json_next(lp), gap = fc_json_next(gap), top = fc_json_next(top)) {
         int best;
-        int32_t two[MAX_IDS];
-        double d = fabs(logprob(logits + (size_t)(i - 1) * (size_t)V, V, ids[i], &best) - number(lp));
-        assert_int_equal(read_ints(top, two, 0), 2);
+        int32_t two[SMOLLM2_MAX_IDS];
+        double d = fabs(smollm2_logprob(logits + (size_t)(i - 1) * (size_t)V, V, ids[i], &best) - smollm2_number(lp));
+        assert_int_equal(smollm2_ids(top, two, 0), 2);
         if (isnan(d)) fail_msg("a log-prob is not a number");
         t->sum += d;
         if (d > t->most) t->most = d;
         t->tokens++;
-        if (number(gap) <= 0.2) continue;
+        if (smollm2_number(gap) <= 0.2) continue;
         t->clear++;
         const float *row = logits + (size_t)(i - 1) * (size_t)V;
         double ahead = (double)row[two[0]] - (double)row[two[1]];
         if (ahead < t->least) t->least = ahead;
         if (best == two[0]) continue;
         t->wrong++;
-        printf("  place %d: first %d, not %d, which is %.3f ahead\n", i - start, best, two[0], number(gap));
+        printf("  place %d: first %d, not %d, which is %.3f ahead\n", i - start, best, two[0], smollm2_number(gap));
     }
 }
 
 /* If this fails, real models answer other than they were trained to. */
 static bool one_level(const fc_json *root, fc_cpu_level level) {
-    const fc_probe_options o = {.cpu = fc_cpu_level_name(level), .kv_type = "f32", .ctx = MAX_IDS};
+    const fc_probe_options o = {.cpu = fc_cpu_level_name(level), .kv_type = "f32", .ctx = SMOLLM2_MAX_IDS};
     uint64_t start = fc_clock_ns();
     fc_probe *p;
     tally t = {.least = 1e30};
     int k = 0;
-    assert_ok(fc_probe_open(MODEL, &o, &p));
-    float *logits = malloc(sizeof *logits * (size_t)MAX_IDS * (size_t)fc_probe_config(p)->V);
+    assert_ok(fc_probe_open(SMOLLM2_MODEL, &o, &p));
+    float *logits = malloc(sizeof *logits * (size_t)SMOLLM2_MAX_IDS * (size_t)fc_probe_config(p)->V);
     assert_non_null(logits);
-    for (const fc_json *x = fc_json_first(need(root, "prompts")); x; x = fc_json_next(x), k++)
+    for (const fc_json *x = fc_json_first(smollm2_need(root, "prompts")); x; x = fc_json_next(x), k++)
         if (k % EVERY == 0) one_prompt(p, x, logits, &t);
     free(logits);
     fc_probe_close(p);
@@ -118,14 +72,9 @@ static bool one_level(const fc_json *root, fc_cpu_level level) {
 }
 
 static void answers_equal_transformers(void **state) {
-    fc_json_doc *doc;
+    fc_json_doc *doc = smollm2_open();
     bool good = true;
     (void)state;
-    if (!fc_path_exists(MODEL)) {
-        print_message("skipped: %s is absent (quickstart.sh fetches it)\n", MODEL);
-        skip();
-    }
-    assert_ok(fc_json_open(GOLDEN, 1 << 20, &doc));
     for (fc_cpu_level level = FC_CPU_PORTABLE; level <= fc_cpu_best(); level++)
         good &= one_level(fc_json_root(doc), level);
     fc_json_close(doc);
