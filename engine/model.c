@@ -5,37 +5,31 @@
 
 #include <stdio.h>
 
-/* A vector of n elements as f32 on the backend. n == 0 elements: NULL. */
-static fc_status load_vector(fc_model *m, const fc_weights *w, const char *name, int n, bool plus_one,
-                             const float **out) {
-    const fc_tensor *t;
-    float *host, *dev;
-    void *p;
-    fc_status st;
-    FC_TRY(fc_weights_need(w, name, 1, n, &t));
-    if (m->vectors_used + (size_t)n > m->vectors_cap)
-        return FC_FAIL(FC_ERR_INTERNAL, "%s: tensor %s: the vectors were counted wrongly", fc_weights_path(w), name);
-    FC_TRY(fc_alloc((size_t)n, sizeof *host, name, &p));
-    host = p;
-    st = fc_dequant_row(t->dtype, t->data, host, (size_t)n);
-    if (!st && plus_one)
-        for (int i = 0; i < n; i++) host[i] += 1.0f;
-    dev = m->vectors + m->vectors_used;
-    if (!st) st = m->be->upload(m->be, dev, host, (size_t)n * sizeof *host);
-    fc_free(host);
-    if (st) return st;
+static fc_status put_floats(fc_model *m, const float *host, int n, const float **out) {
+    float *dev = m->vectors + m->vectors_used;
+    FC_ASSERT(m->vectors_used + (size_t)n <= m->vectors_cap);
+    FC_TRY(m->be->upload(m->be, dev, host, (size_t)n * sizeof *host));
     m->vectors_used += ((size_t)n + 15) & ~(size_t)15; /* 64-byte steps */
     *out = dev;
     return FC_OK;
 }
 
-static fc_status put_floats(fc_model *m, const float *host, int n, const float **out) {
-    float *dev = m->vectors + m->vectors_used;
-    FC_ASSERT(m->vectors_used + (size_t)n <= m->vectors_cap);
-    FC_TRY(m->be->upload(m->be, dev, host, (size_t)n * sizeof *host));
-    m->vectors_used += ((size_t)n + 15) & ~(size_t)15;
-    *out = dev;
-    return FC_OK;
+/* A vector of n elements as f32 on the backend. */
+static fc_status load_vector(fc_model *m, const fc_weights *w, const char *name, int n, bool plus_one,
+                             const float **out) {
+    const fc_tensor *t;
+    float *host;
+    void *p;
+    fc_status st;
+    FC_TRY(fc_weights_need(w, name, 1, n, &t));
+    FC_TRY(fc_alloc((size_t)n, sizeof *host, name, &p));
+    host = p;
+    st = fc_dequant_row(t->dtype, t->data, host, (size_t)n);
+    if (!st && plus_one)
+        for (int i = 0; i < n; i++) host[i] += 1.0f;
+    if (!st) st = put_floats(m, host, n, out);
+    fc_free(host);
+    return st;
 }
 
 /* One to three tensors of K columns, stacked. */

@@ -1,13 +1,10 @@
 #include "engine/model_tok.h"
 
-#include "engine/base/json.h"
 #include "engine/base/mem.h"
-#include "engine/base/os.h"
 
 #include <string.h>
 
 #define KEY "tokenizer.ggml."
-enum { CONFIG_BYTES = 16 << 20 };
 
 static bool is(const fc_meta *m, const char *text) {
     return m->kind == FC_META_STRING && m->s.size == strlen(text) && memcmp(m->s.text, text, m->s.size) == 0;
@@ -195,69 +192,4 @@ fc_status fc_model_tok_open(const fc_weights *w, fc_tok **out) {
     FC_TRY(open_any(w, out));
     fc_tok_default_ends(*out, c->bos, c->n_eos > 0 ? c->eos[0] : -1);
     return FC_OK;
-}
-
-/* ---- chat template --------------------------------------------------------------------------------------- */
-
-/* "chat_template": a text, or a list of {name, template}. */
-static fc_status template_of_config(const fc_json *root, fc_str *out) {
-    const fc_json *t = fc_json_get(root, "chat_template");
-    const char *text = NULL;
-    if (!t || fc_json_kind(t) == FC_JSON_NULL) return FC_OK;
-    if (fc_json_kind(t) == FC_JSON_ARRAY) {
-        const fc_json *chosen = NULL;
-        for (const fc_json *e = fc_json_first(t); e; e = fc_json_next(e)) {
-            const fc_json *name = fc_json_get(e, "name");
-            const char *word;
-            if (!name) continue;
-            FC_TRY(fc_json_string(name, &word));
-            if (strcmp(word, "default") == 0) chosen = fc_json_get(e, "template");
-        }
-        if (!chosen) return FC_OK;
-        t = chosen;
-    }
-    FC_TRY(fc_json_string(t, &text));
-    return fc_str_puts(out, text);
-}
-
-static fc_status beside(const char *path, const char *name, fc_str *out) {
-    const char *slash = strrchr(path, '/');
-    if (slash) FC_TRY(fc_str_put(out, path, (size_t)(slash + 1 - path)));
-    return fc_str_puts(out, name);
-}
-
-static fc_status template_file(const char *path, fc_str *out) {
-    char *text;
-    size_t size;
-    fc_status st;
-    FC_TRY(fc_file_read(path, CONFIG_BYTES, &text, &size));
-    st = fc_str_put(out, text, size);
-    fc_free(text);
-    return st;
-}
-
-fc_status fc_model_tok_chat_template(const fc_weights *w, fc_str *out) {
-    const char *json = fc_weights_tokenizer_json_path(w);
-    fc_str path = {0};
-    fc_json_doc *doc = NULL;
-    fc_meta m;
-    fc_status st;
-    if (fc_weights_is_gguf(w)) {
-        if (!fc_weights_meta(w, "tokenizer.chat_template", &m) || m.kind != FC_META_STRING) return FC_OK;
-        return fc_str_put(out, m.s.text, m.s.size);
-    }
-    if (!json || !*json) return FC_OK;
-    st = beside(json, "chat_template.jinja", &path);
-    if (!st && fc_path_exists(path.data)) {
-        st = template_file(path.data, out);
-        fc_str_fini(&path);
-        return st;
-    }
-    fc_str_clear(&path);
-    if (!st) st = beside(json, "tokenizer_config.json", &path);
-    if (!st && fc_path_exists(path.data)) st = fc_json_open(path.data, CONFIG_BYTES, &doc);
-    if (!st && doc) st = template_of_config(fc_json_root(doc), out);
-    fc_json_close(doc);
-    fc_str_fini(&path);
-    return st;
 }

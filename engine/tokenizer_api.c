@@ -13,20 +13,17 @@ struct fc_tokenizer {
     char *name;  /* for errors */
 };
 
-static bool ends_with(const char *text, const char *end) {
-    size_t n = strlen(text), k = strlen(end);
-    return n >= k && strcmp(text + n - k, end) == 0;
-}
-
 /* A tokenizer.json on its own, by whatever name; not the index of a model's shards. */
-static bool is_tokenizer_json(const char *path) { return ends_with(path, ".json") && !ends_with(path, ".index.json"); }
+static bool is_tokenizer_json(const char *path) {
+    return fc_ends_with(path, ".json") && !fc_ends_with(path, ".index.json");
+}
 
 static fc_status open_model(fc_tokenizer *t, const char *path) {
     fc_weights *w = NULL;
     fc_status st;
     FC_TRY(fc_weights_open(path, &w));
     st = fc_model_tok_open(w, &t->tok);
-    if (!st) st = fc_model_tok_chat_template(w, &t->chat);
+    if (!st) st = fc_weights_chat_template(w, &t->chat);
     fc_weights_close(w);
     return st;
 }

@@ -329,11 +329,9 @@ static fc_status config_token(const fc_tok *t, const fc_json *config, const char
 /* tokenizer.json does not say which tokens begin and end a text when it adds none; tokenizer_config.json beside it
  * does. */
 static fc_status read_config(fc_tok *t, const char *path) {
-    const char *slash = strrchr(path, '/');
     fc_str beside = {0};
     fc_json_doc *doc = NULL;
-    fc_status st = slash ? fc_str_put(&beside, path, (size_t)(slash + 1 - path)) : FC_OK;
-    if (!st) st = fc_str_puts(&beside, "tokenizer_config.json");
+    fc_status st = fc_path_beside(path, "tokenizer_config.json", &beside);
     if (!st && fc_path_exists(beside.data)) st = fc_json_open(beside.data, CONFIG_BYTES, &doc);
     if (!st && doc) st = config_token(t, fc_json_root(doc), "bos_token", &t->bos);
     if (!st && doc) st = config_token(t, fc_json_root(doc), "eos_token", &t->eos);

@@ -41,24 +41,11 @@ static fc_status read_pattern(fc_tok *t, const fc_json *n, const char *what, fc_
 /* ---- normalizer ------------------------------------------------------------------------------------------ */
 
 static fc_status read_charsmap(const fc_tok *t, const char *base64, fc_str *out) {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    uint32_t held = 0;
-    int bits = 0;
     size_t size = strlen(base64);
-    while (size > 0 && base64[size - 1] == '=') size--;
     if (size > CHARSMAP_BYTES)
         return FC_FAIL(FC_ERR_FORMAT, "%s: precompiled_charsmap has %zu characters", t->name, size);
-    for (size_t i = 0; i < size; i++) {
-        const char *d = strchr(digits, base64[i]);
-        if (!d) return FC_FAIL(FC_ERR_FORMAT, "%s: precompiled_charsmap: character %zu is not base64", t->name, i);
-        held = (held << 6 | (uint32_t)(d - digits)) & 0xFFFFu;
-        bits += 6;
-        if (bits >= 8) {
-            char byte = (char)(held >> (bits - 8) & 0xFF);
-            bits -= 8;
-            FC_TRY(fc_str_put(out, &byte, 1));
-        }
-    }
+    if (fc_str_put_base64(out, base64))
+        return FC_FAIL(FC_ERR_FORMAT, "%s: precompiled_charsmap: %s", t->name, fc_status_text());
     return fc_charsmap_check(t->name, fc_str_text(out), out->size);
 }
 

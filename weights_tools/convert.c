@@ -23,11 +23,6 @@ typedef struct {
     void *packed; /* a row of any type */
 } job;
 
-static bool ends_with(const char *s, const char *end) {
-    size_t n = strlen(s), k = strlen(end);
-    return n >= k && strcmp(s + n - k, end) == 0;
-}
-
 /* ---- metadata of a GGUF file, copied byte for byte --------------------------------------------------------- */
 
 static uint64_t u64_at(const unsigned char *p) {
@@ -100,12 +95,12 @@ static fc_status write_metadata(const job *j) {
 /* Rows of q and k (elements of their biases) that change places: see fc_layout_pairs_row. */
 static bool reordered(const job *j, const char *name) {
     return j->file.rope_interleaved && !j->source->rope_interleaved &&
-           (ends_with(name, ".attn_q.weight") || ends_with(name, ".attn_k.weight") || ends_with(name, ".attn_q.bias") ||
-            ends_with(name, ".attn_k.bias"));
+           (fc_ends_with(name, ".attn_q.weight") || fc_ends_with(name, ".attn_k.weight") ||
+            fc_ends_with(name, ".attn_q.bias") || fc_ends_with(name, ".attn_k.bias"));
 }
 
 static fc_status write_vector(const job *j, const fc_layout_entry *e, const fc_tensor *t) {
-    bool plus_one = j->source->norm_plus_one && ends_with(e->name, "norm.weight"), reorder = reordered(j, e->name);
+    bool plus_one = j->source->norm_plus_one && fc_ends_with(e->name, "norm.weight"), reorder = reordered(j, e->name);
     if (!t) { /* Llama 3's scaling: config.json gives numbers, GGUF has a tensor */
         fc_config_rope_divisors(j->source, j->row);
         return fc_gguf_write_data(j->w, j->row, (size_t)e->K * sizeof(float));
@@ -212,7 +207,7 @@ fc_status fc_tools_convert(const char *in, const char *out, fc_dtype type, fc_pr
     fc_status st;
     if (type != FC_F32 && type != FC_F16 && type != FC_BF16 && type != FC_Q8_0 && type != FC_Q4_0)
         return FC_FAIL(FC_ERR_ARG, "type %s cannot be written; F32, F16, BF16, Q8_0 and Q4_0 can", fc_dtype_name(type));
-    if (ends_with(out, ".safetensors") || ends_with(out, ".json"))
+    if (fc_ends_with(out, ".safetensors") || fc_ends_with(out, ".json"))
         return FC_FAIL(FC_ERR_ARG,
                        "%s: a GGUF file is written; give a name that does not end like another kind of file", out);
     FC_TRY_GOTO(st, fc_weights_open(in, &j.in), done);

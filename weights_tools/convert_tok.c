@@ -222,27 +222,10 @@ static fc_status put_ends(const vocab *v) {
 }
 
 static fc_status put_charsmap(const vocab *v) {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     fc_str out = {0};
-    fc_status st = FC_OK;
-    uint32_t bits = 0;
-    int have = 0;
-    for (const char *s = v->rules.charsmap; *s && *s != '=' && !st; s++) {
-        const char *d = strchr(digits, *s);
-        if (!d) {
-            st = FC_FAIL(FC_ERR_FORMAT, "%s: precompiled_charsmap is not base64 at its byte %td", v->path,
-                         s - v->rules.charsmap);
-            break;
-        }
-        bits = bits << 6 | (uint32_t)(d - digits);
-        have += 6;
-        if (have >= 8) {
-            char byte = (char)(bits >> (have - 8) & 0xff);
-            st = fc_str_put(&out, &byte, 1);
-            have -= 8;
-        }
-    }
-    if (!st) st = fc_gguf_write_u8s(v->w, KEY "precompiled_charsmap", (const uint8_t *)fc_str_text(&out), out.size);
+    fc_status st = fc_str_put_base64(&out, v->rules.charsmap);
+    if (st) st = FC_FAIL(st, "%s: precompiled_charsmap: %s", v->path, fc_status_text());
+    else st = fc_gguf_write_u8s(v->w, KEY "precompiled_charsmap", (const uint8_t *)fc_str_text(&out), out.size);
     fc_str_fini(&out);
     return st;
 }
@@ -323,47 +306,12 @@ static fc_status write_tokenizer(vocab *v, const fc_json *config) {
     return put_arrays(v, root, config);
 }
 
-/* NAME in the model's folder into *path; false when it is not there. */
-static fc_status beside(const fc_weights *source, const char *name, fc_str *path, bool *there) {
-    const char *model = fc_weights_path(source), *slash = strrchr(model, '/');
-    fc_str_clear(path);
-    FC_TRY(fc_str_put(path, model, slash ? (size_t)(slash + 1 - model) : 0));
-    FC_TRY(fc_str_puts(path, name));
-    *there = fc_path_exists(fc_str_text(path));
-    return FC_OK;
-}
-
-/* "chat_template" of tokenizer_config.json: a text, or a list of {name, template} of which "default" counts. */
-static const fc_json *template_of(const fc_json *config) {
-    const fc_json *t = fc_json_get(config, "chat_template"), *chosen = NULL;
-    if (!t || fc_json_kind(t) != FC_JSON_ARRAY) return t;
-    for (const fc_json *e = fc_json_first(t); e; e = fc_json_next(e)) {
-        const fc_json *name = fc_json_get(e, "name");
-        const char *word = "";
-        if (name && fc_json_kind(name) == FC_JSON_STRING && !fc_json_string(name, &word) &&
-            strcmp(word, "default") == 0)
-            chosen = fc_json_get(e, "template");
-    }
-    return chosen;
-}
-
-static fc_status put_template(const vocab *v, const fc_weights *source, const fc_json *config, fc_str *path) {
-    const fc_json *t = template_of(config);
-    const char *text = NULL;
-    char *own;
-    size_t size;
-    bool there;
-    fc_status st;
-    FC_TRY(beside(source, "chat_template.jinja", path, &there));
-    if (there) {
-        FC_TRY(fc_file_read(fc_str_text(path), MAX_CONFIG, &own, &size));
-        st = fc_gguf_write_string(v->w, "tokenizer.chat_template", own, size);
-        fc_free(own);
-        return st;
-    }
-    if (!t || fc_json_kind(t) == FC_JSON_NULL) return FC_OK;
-    FC_TRY(fc_json_string(t, &text));
-    return fc_gguf_write_string(v->w, "tokenizer.chat_template", text, strlen(text));
+static fc_status put_template(const vocab *v, const fc_weights *source) {
+    fc_str text = {0};
+    fc_status st = fc_weights_chat_template(source, &text);
+    if (!st && text.size) st = fc_gguf_write_string(v->w, "tokenizer.chat_template", text.data, text.size);
+    fc_str_fini(&text);
+    return st;
 }
 
 fc_status fc_convert_tok(fc_gguf_write *w, const fc_weights *source, fc_str *notes) {
@@ -372,13 +320,12 @@ fc_status fc_convert_tok(fc_gguf_write *w, const fc_weights *source, fc_str *not
     fc_json_doc *config = NULL;
     const fc_json *root = NULL;
     fc_str path = {0};
-    bool there = false;
     fc_status st;
     v.rules.prefix = v.rules.suffix = -1;
     fc_arena_init(&v.arena);
     FC_TRY_GOTO(st, reserve(&v), out);
-    FC_TRY_GOTO(st, beside(source, "tokenizer_config.json", &path, &there), out);
-    if (there) FC_TRY_GOTO(st, fc_json_open(fc_str_text(&path), MAX_CONFIG, &config), out);
+    FC_TRY_GOTO(st, fc_path_beside(fc_weights_path(source), "tokenizer_config.json", &path), out);
+    if (fc_path_exists(path.data)) FC_TRY_GOTO(st, fc_json_open(fc_str_text(&path), MAX_CONFIG, &config), out);
     root = config ? fc_json_root(config) : NULL;
     if (v.path) {
         FC_TRY_GOTO(st, write_tokenizer(&v, root), out);
@@ -386,7 +333,7 @@ fc_status fc_convert_tok(fc_gguf_write *w, const fc_weights *source, fc_str *not
         FC_TRY_GOTO(st, fc_str_puts(notes, "no tokenizer.json beside the model: the new file has no tokenizer\n"), out);
     }
     FC_TRY_GOTO(st, put_ends(&v), out);
-    st = put_template(&v, source, root, &path);
+    st = put_template(&v, source);
 out:
     fc_json_close(config);
     fc_str_fini(&path);

@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* GGUF's numbers. */
@@ -46,11 +45,6 @@ static fc_status system_failed(const fc_gguf_write *w, const char *what) {
     return FC_FAIL(FC_ERR_IO, "%s: %s: %s", w->path, what, strerror(e));
 }
 
-static bool same_file(const char *a, const char *b) {
-    struct stat x, y;
-    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
 static fc_status create(fc_gguf_write *w, const char *path, const char *source) {
     fc_str name = {0};
     fc_status st;
@@ -63,7 +57,7 @@ static fc_status create(fc_gguf_write *w, const char *path, const char *source) 
     FC_TRY(st);
     FC_TRY(fc_alloc(BUFFER, 1, "write buffer", &p));
     w->buffer = p;
-    if (source && same_file(path, source))
+    if (source && fc_path_same(path, source))
         return FC_FAIL(FC_ERR_ARG, "%s: the output is the input itself; give another name", path);
     if (fc_path_is_dir(path)) return FC_FAIL(FC_ERR_ARG, "%s: a folder; the output must be a file", path);
     w->fd = open(w->partial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);

@@ -91,11 +91,6 @@ typedef struct {
     double mean, spread;
 } values;
 
-static bool ends_with(const char *s, const char *end) {
-    size_t n = strlen(s), k = strlen(end);
-    return n >= k && strcmp(s + n - k, end) == 0;
-}
-
 static values values_of(const fc_model_config *c, const char *name, double logit_std) {
     double D = c->D, HE = (double)c->H * c->E, unit = 1.0 / sqrt(D), head = logit_std / sqrt(D);
     /* size of one layer output; 2L of them add up to the hidden state */
@@ -104,15 +99,16 @@ static values values_of(const fc_model_config *c, const char *name, double logit
     if (strcmp(name, "token_embd.weight") == 0) return (values){0, c->tied ? head : c->embed_scale ? unit : 1.0};
     if (strcmp(name, "output.weight") == 0) return (values){0, head};
     if (strcmp(name, "score.weight") == 0) return (values){0, unit};
-    if (ends_with(name, "post_attention_norm.weight") || ends_with(name, "post_ffw_norm.weight"))
+    if (fc_ends_with(name, "post_attention_norm.weight") || fc_ends_with(name, "post_ffw_norm.weight"))
         return (values){output, 0.1 * output};
-    if (ends_with(name, "q_norm.weight") || ends_with(name, "k_norm.weight"))
+    if (fc_ends_with(name, "q_norm.weight") || fc_ends_with(name, "k_norm.weight"))
         return (values){query_gain, 0.1 * query_gain};
-    if (ends_with(name, "norm.weight")) return (values){1.0, 0.1};
-    if (ends_with(name, ".bias")) return (values){0, 0.3};
-    if (ends_with(name, "attn_q.weight") || ends_with(name, "attn_k.weight")) return (values){0, query_gain * unit};
-    if (ends_with(name, "attn_output.weight")) return (values){0, output * attention_gain / sqrt(HE)};
-    if (ends_with(name, "ffn_down.weight")) return (values){0, output * ffn_gain / sqrt((double)c->F)};
+    if (fc_ends_with(name, "norm.weight")) return (values){1.0, 0.1};
+    if (fc_ends_with(name, ".bias")) return (values){0, 0.3};
+    if (fc_ends_with(name, "attn_q.weight") || fc_ends_with(name, "attn_k.weight"))
+        return (values){0, query_gain * unit};
+    if (fc_ends_with(name, "attn_output.weight")) return (values){0, output * attention_gain / sqrt(HE)};
+    if (fc_ends_with(name, "ffn_down.weight")) return (values){0, output * ffn_gain / sqrt((double)c->F)};
     return (values){0, unit};
 }
 

@@ -31,11 +31,6 @@ struct fc_weights {
 
 enum { MAX_JSON = 16 << 20 };
 
-static bool ends_with(const char *s, const char *end) {
-    size_t n = strlen(s), k = strlen(end);
-    return n >= k && strcmp(s + n - k, end) == 0;
-}
-
 /* The folder's one file with this ending into *found (room for a name), counted; the folder must be readable. */
 static fc_status only_file(const char *folder, const char *ending, char found[256], int *count) {
     DIR *d = opendir(folder);
@@ -43,20 +38,12 @@ static fc_status only_file(const char *folder, const char *ending, char found[25
     if (!d) return FC_FAIL(FC_ERR_IO, "%s: %s", folder, strerror(errno));
     *count = 0;
     while ((e = readdir(d)))
-        if (e->d_name[0] != '.' && ends_with(e->d_name, ending)) {
+        if (e->d_name[0] != '.' && fc_ends_with(e->d_name, ending)) {
             memcpy(found, e->d_name, strlen(e->d_name) + 1); /* d_name is at most 255 bytes and a NUL */
             ++*count;
         }
     closedir(d);
     return FC_OK;
-}
-
-/* folder of file, '/' included; "" when file has none. */
-static fc_status beside(const char *file, const char *name, fc_str *out) {
-    const char *slash = strrchr(file, '/');
-    fc_str_clear(out);
-    FC_TRY(fc_str_put(out, file, slash ? (size_t)(slash - file) + 1 : 0));
-    return fc_str_puts(out, name);
 }
 
 /* A folder's model: an index of shards, one safetensors file, or one GGUF file. */
@@ -95,7 +82,7 @@ static fc_status open_gguf(fc_weights *w) {
 /* NULL when the file is not there. */
 static fc_status open_json_beside(const char *file, const char *name, fc_str *path, fc_json_doc **out) {
     *out = NULL;
-    FC_TRY(beside(file, name, path));
+    FC_TRY(fc_path_beside(file, name, path));
     if (!fc_path_exists(fc_str_text(path))) return FC_OK;
     return fc_json_open(fc_str_text(path), MAX_JSON, out);
 }
@@ -108,10 +95,10 @@ static fc_status read_hf_config(fc_weights *w) {
     fc_status st;
     FC_TRY_GOTO(st, open_json_beside(w->path, "generation_config.json", &path, &generation), out);
     FC_TRY_GOTO(st, open_json_beside(w->path, "tokenizer_config.json", &path, &tokenizer), out);
-    FC_TRY_GOTO(st, beside(w->path, "tokenizer.json", &path), out);
+    FC_TRY_GOTO(st, fc_path_beside(w->path, "tokenizer.json", &path), out);
     if (fc_path_exists(fc_str_text(&path)))
         FC_TRY_GOTO(st, fc_copy_str(fc_str_text(&path), "path of tokenizer.json", &w->tokenizer_json), out);
-    FC_TRY_GOTO(st, beside(w->path, "config.json", &path), out);
+    FC_TRY_GOTO(st, fc_path_beside(w->path, "config.json", &path), out);
     FC_TRY_GOTO(st, fc_json_open(fc_str_text(&path), MAX_JSON, &config), out);
     st = fc_config_hf(fc_str_text(&path), fc_json_root(config), root_of(generation), root_of(tokenizer), &w->config);
 out:
@@ -152,7 +139,7 @@ static fc_status refuse_unused(const fc_weights *w, const bool *used) {
     for (size_t i = 0; i < w->n; i++) {
         const fc_tensor *t = &w->tensors[i];
         if (used[i]) continue;
-        if (in_layers(t->name, w->config.L) || (strncmp(t->name, "output", 6) == 0 && ends_with(t->name, ".bias")))
+        if (in_layers(t->name, w->config.L) || (strncmp(t->name, "output", 6) == 0 && fc_ends_with(t->name, ".bias")))
             return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: tensor %s: architecture %s as configured does not use it", w->path,
                            t->file_name, w->config.arch);
     }
@@ -195,9 +182,9 @@ static fc_status open_into(fc_weights *w, const char *path) {
     if (st) return st;
     FC_TRY(fc_map_open(w->path, &w->map));
     if (w->map.size == 0) return FC_FAIL(FC_ERR_FORMAT, "%s: an empty file", w->path);
-    if ((w->map.size >= 4 && memcmp(w->map.data, "GGUF", 4) == 0) || ends_with(w->path, ".gguf")) {
+    if ((w->map.size >= 4 && memcmp(w->map.data, "GGUF", 4) == 0) || fc_ends_with(w->path, ".gguf")) {
         FC_TRY(open_gguf(w));
-    } else if (ends_with(w->path, ".safetensors") || ends_with(w->path, ".json")) {
+    } else if (fc_ends_with(w->path, ".safetensors") || fc_ends_with(w->path, ".json")) {
         fc_map_close(&w->map); /* the reader maps it again, with its shards */
         FC_TRY(open_safetensors(w));
     } else {

@@ -102,6 +102,13 @@ bool fc_path_exists(const char *path) {
     return stat(path, &st) == 0;
 }
 
+fc_status fc_path_beside(const char *file, const char *name, fc_str *out) {
+    const char *slash = strrchr(file, '/');
+    fc_str_clear(out);
+    FC_TRY(fc_str_put(out, file, slash ? (size_t)(slash + 1 - file) : 0));
+    return fc_str_puts(out, name);
+}
+
 bool fc_path_same(const char *a, const char *b) {
     struct stat x, y;
     return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;

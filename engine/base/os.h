@@ -2,7 +2,7 @@
 #ifndef FC_BASE_OS_H
 #define FC_BASE_OS_H
 
-#include "engine/base/status.h"
+#include "engine/base/str.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,6 +22,8 @@ fc_status fc_file_read(const char *path, size_t max, char **text, size_t *size);
 
 bool fc_path_is_dir(const char *path);
 bool fc_path_exists(const char *path);
+/* The path of `name` in the folder of `file`, in place of what is in out. */
+fc_status fc_path_beside(const char *file, const char *name, fc_str *out);
 bool fc_path_same(const char *a, const char *b); /* one file or folder under two names */
 
 uint64_t fc_clock_ns(void); /* monotonic */

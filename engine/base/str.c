@@ -4,6 +4,7 @@
 #include "engine/base/mem.h"
 
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -50,6 +51,31 @@ fc_status fc_str_printf(fc_str *s, const char *fmt, ...) {
     vsnprintf(s->data + s->size, (size_t)n + 1, fmt, ap);
     va_end(ap);
     s->size += (size_t)n;
+    return FC_OK;
+}
+
+bool fc_ends_with(const char *text, const char *end) {
+    size_t n = strlen(text), k = strlen(end);
+    return n >= k && memcmp(text + n - k, end, k) == 0;
+}
+
+fc_status fc_str_put_base64(fc_str *s, const char *text) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    uint32_t held = 0;
+    int bits = 0;
+    size_t size = strlen(text);
+    while (size > 0 && text[size - 1] == '=') size--;
+    FC_TRY(reserve(s, size / 4 * 3 + 3));
+    for (size_t i = 0; i < size; i++) {
+        const char *d = strchr(digits, text[i]);
+        if (!d) return FC_FAIL(FC_ERR_FORMAT, "character %zu is not base64", i);
+        held = held << 6 | (uint32_t)(d - digits);
+        bits += 6;
+        if (bits < 8) continue;
+        bits -= 8;
+        s->data[s->size++] = (char)(held >> bits & 0xff);
+    }
+    s->data[s->size] = '\0';
     return FC_OK;
 }
 

@@ -19,6 +19,10 @@ fc_status fc_str_puts(fc_str *s, const char *text);
 fc_status fc_str_printf(fc_str *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 const char *fc_str_text(const fc_str *s); /* never NULL */
 
+bool fc_ends_with(const char *text, const char *end);
+/* Appends the bytes that base64 text stands for, with or without '=' at its end. FC_ERR_FORMAT names the character. */
+fc_status fc_str_put_base64(fc_str *s, const char *text);
+
 /* Length of the longest prefix of text that ends between UTF-8 sequences: an incomplete sequence at the
  * end is left out, an invalid byte counts as complete. */
 size_t fc_utf8_complete(const char *text, size_t size);

@@ -1,6 +1,7 @@
 #include "tests/util.h"
 
 #include "engine/base/mem.h"
+#include "engine/base/os.h"
 #include "engine/base/str.h"
 
 static void text_grows_and_ends_in_nul(void **state) {
@@ -110,12 +111,55 @@ static void a_cut_text_ends_between_sequences(void **state) {
     assert_int_equal(fc_utf8_complete("\x98\x98\x98\x98", 4), 4);
 }
 
+static void endings_are_compared(void **state) {
+    (void)state;
+    assert_true(fc_ends_with("model.gguf", ".gguf") && fc_ends_with(".gguf", ".gguf") && fc_ends_with("x", ""));
+    assert_false(fc_ends_with("gguf", ".gguf") || fc_ends_with("model.gguf2", ".gguf") || fc_ends_with("", "x"));
+}
+
+/* RFC 4648's own examples, and what is none. */
+static void base64_is_read(void **state) {
+    static const char *const pairs[][2] = {{"", ""},
+                                           {"Zg==", "f"},
+                                           {"Zm8=", "fo"},
+                                           {"Zm9v", "foo"},
+                                           {"Zm9vYg==", "foob"},
+                                           {"Zm9vYmE=", "fooba"},
+                                           {"Zm9vYmFy", "foobar"},
+                                           {"Zg", "f"},
+                                           {"+/+/", "\xfb\xff\xbf"}};
+    fc_str s = {0};
+    (void)state;
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        fc_str_clear(&s);
+        assert_ok(fc_str_puts(&s, "> "));
+        assert_ok(fc_str_put_base64(&s, pairs[i][0]));
+        assert_int_equal(s.size, 2 + strlen(pairs[i][1]));
+        assert_string_equal(s.data + 2, pairs[i][1]);
+    }
+    assert_fails(fc_str_put_base64(&s, "Zm=v"), FC_ERR_FORMAT, "character 2 is not base64");
+    assert_fails(fc_str_put_base64(&s, "Zm9v\n"), FC_ERR_FORMAT, "character 4 is not base64");
+    fc_str_fini(&s);
+}
+
+static void files_stand_beside_one_another(void **state) {
+    static const char *const cases[][2] = {
+        {"a/b/model.gguf", "a/b/x"}, {"model.gguf", "x"}, {"/m", "/x"}, {"a/", "a/x"}};
+    fc_str s = {0};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_ok(fc_path_beside(cases[i][0], "x", &s));
+        assert_string_equal(s.data, cases[i][1]);
+    }
+    fc_str_fini(&s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(text_grows_and_ends_in_nul),
-        cmocka_unit_test(sizes_that_wrap_are_refused),
-        cmocka_unit_test(utf8_is_the_definition),
-        cmocka_unit_test(a_cut_text_ends_between_sequences),
+        cmocka_unit_test(text_grows_and_ends_in_nul),     cmocka_unit_test(sizes_that_wrap_are_refused),
+        cmocka_unit_test(utf8_is_the_definition),         cmocka_unit_test(a_cut_text_ends_between_sequences),
+        cmocka_unit_test(endings_are_compared),           cmocka_unit_test(base64_is_read),
+        cmocka_unit_test(files_stand_beside_one_another),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

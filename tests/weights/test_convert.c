@@ -231,11 +231,6 @@ static const char *model_path(const char *name) {
     return path;
 }
 
-static bool ends_with(const char *s, const char *end) {
-    size_t n = strlen(s), k = strlen(end);
-    return n >= k && strcmp(s + n - k, end) == 0;
-}
-
 /* Where GGUF's llama keeps row r: the two halves of a head are dealt out in turn. */
 static int64_t dealt(const fc_model_config *c, int64_t r) {
     int64_t head = r / c->E, e = r % c->E, half = c->E / 2;
@@ -246,9 +241,10 @@ static void assert_same_values(const fc_weights *a, const fc_weights *b) {
     const fc_model_config *c = fc_weights_config(a);
     for (size_t t = 0; t < fc_weights_count(b); t++) {
         const fc_tensor *y = fc_weights_at(b, t), *x = fc_weights_find(a, y->name);
-        bool rotated = ends_with(y->name, "attn_q.weight") || ends_with(y->name, "attn_k.weight") ||
-                       ends_with(y->name, "attn_q.bias") || ends_with(y->name, "attn_k.bias");
-        bool deal = rotated && strcmp(c->arch, "llama") == 0, plus = c->post_norms && ends_with(y->name, "norm.weight");
+        bool rotated = fc_ends_with(y->name, "attn_q.weight") || fc_ends_with(y->name, "attn_k.weight") ||
+                       fc_ends_with(y->name, "attn_q.bias") || fc_ends_with(y->name, "attn_k.bias");
+        bool deal = rotated && strcmp(c->arch, "llama") == 0,
+             plus = c->post_norms && fc_ends_with(y->name, "norm.weight");
         int64_t rows = x && x->n_dims == 1 ? x->K : y->N, width = x && x->n_dims == 1 ? 1 : y->K;
         if (!x) {
             assert_string_equal(y->name, "rope_freqs.weight");
@@ -306,7 +302,7 @@ static void logits_stay_the_same(void **state) {
     for (int i = 0; i < N; i++) ids[i] = test_below(&seed, V);
     for (size_t i = 0; i < MODELS; i++) {
         double most = 0.0;
-        bool reward = ends_with(models[i], "_reward");
+        bool reward = fc_ends_with(models[i], "_reward");
         convert(model_path(models[i]), gg_path("out.gguf"), FC_F32,
                 "no tokenizer.json beside the model: the new file has no tokenizer\n");
         for (int k = 0; k < 2; k++) {

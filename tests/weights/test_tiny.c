@@ -300,7 +300,7 @@ static void the_tokenizer_works(void **state) {
     assert_int_equal(back.size, text.size);
     assert_memory_equal(back.data, text.data, text.size);
     fc_str_clear(&text);
-    assert_ok(fc_model_tok_chat_template(w, &text));
+    assert_ok(fc_weights_chat_template(w, &text));
     assert_ok(fc_chat_recognise(text.data, text.size, &chat));
     assert_int_equal(chat.family, FC_CHAT_CHATML);
     fc_free(ids);
