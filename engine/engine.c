@@ -193,7 +193,7 @@ static fc_status pool_pages(const fc_engine_options *o, const fc_model_config *c
     return FC_OK;
 }
 
-/* Pools are touched page by page, long after open: what the machine does not have must be refused here, by the numbers. */
+/* Pools are touched page by page, long after open: what the machine does not have must be refused here. */
 static fc_status check_memory(const fc_engine *e, const fc_lane_options *lane, int n) {
     uint64_t weights = 0, pools = 0, have = fc_ram_bytes();
     for (int i = 0; i < n; i++) {
@@ -206,9 +206,9 @@ static fc_status check_memory(const fc_engine *e, const fc_lane_options *lane, i
         weights += e->models[i].model->bytes;
     }
     if (have && pools + weights > have)
-        return FC_FAIL(
-            FC_ERR_MEM, "kv_pool: %d pool%s of %llu bytes in all and weights of %llu; this machine has %llu", n,
-            n == 1 ? "" : "s", (unsigned long long)pools, (unsigned long long)weights, (unsigned long long)have);
+        return FC_FAIL(FC_ERR_MEM, "kv_pool: %d pool%s of %llu bytes in all and weights of %llu; this machine has %llu",
+                       n, n == 1 ? "" : "s", (unsigned long long)pools, (unsigned long long)weights,
+                       (unsigned long long)have);
     return FC_OK;
 }
 

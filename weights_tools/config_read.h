@@ -20,8 +20,8 @@ double fc_config_yarn_mscale(double factor, double mscale);
 /* Every number in range and fitting the others; the sentence names path, field and number. */
 fc_status fc_config_check(const char *path, const fc_model_config *c);
 
-/* Our own GGUF key, a bool: the model is a classifier without a language head (no_lm_head of fc_model_config). GGUF has no
- * word for it: without output.weight a head would be taken to be tied. */
+/* Our own GGUF key, a bool: the model is a classifier without a language head (no_lm_head of fc_model_config). GGUF has
+ * no word for it: without output.weight a head would be taken to be tied. */
 #define FC_KEY_NO_LM_HEAD "forkcast.no_lm_head"
 
 /* From GGUF metadata and tensors (V, biases, tied head, reward head are read off the tensors). Keys beyond llama.cpp's

@@ -7,8 +7,8 @@
 /* The configuration under which GGUF states the same model: q and k rows of llama in pairs, Gemma's norms with the 1 added,
  * Llama 3's scaling as tensor rope_freqs.weight. */
 void fc_config_to_gguf(const fc_model_config *c, fc_model_config *out);
-/* c as fc_config_to_gguf makes it; type is that of the matrices. The keys general.* and ARCH.*, and FC_KEY_NO_LM_HEAD where
- * it is so; none of a tokenizer. */
+/* c as fc_config_to_gguf makes it; type is that of the matrices. The keys general.* and ARCH.*, and FC_KEY_NO_LM_HEAD
+ * where it is so; none of a tokenizer. */
 fc_status fc_config_write(fc_gguf_write *w, const fc_model_config *c, fc_dtype type);
 /* general.file_type and, for quantised types, general.quantization_version: the only two that depend on type. */
 fc_status fc_config_write_type(fc_gguf_write *w, fc_dtype type);

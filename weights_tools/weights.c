@@ -133,8 +133,8 @@ static bool in_layers(const char *name, int L) {
     return strtoul(name + 4, &end, 10) < (unsigned long)L && *end == '.';
 }
 
-/* A part of a layer, or a bias behind the layers, that this configuration does not compute would be a silent mistake; other
- * tensors outside the layers (and layers behind the last) are nobody's business. */
+/* A part of a layer, or a bias behind the layers, that this configuration does not compute would be a silent mistake;
+ * other tensors outside the layers (and layers behind the last) are nobody's business. */
 static fc_status refuse_unused(const fc_weights *w, const bool *used) {
     for (size_t i = 0; i < w->n; i++) {
         const fc_tensor *t = &w->tensors[i];

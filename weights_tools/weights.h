@@ -70,8 +70,9 @@ fc_status fc_weights_meta_floats(const fc_weights *w, const char *key, float *ou
 
 /* tokenizer.json beside a safetensors model (path, or NULL), and GGUF's tokenizer.huggingface.json (text, or empty). */
 const char *fc_weights_tokenizer_json_path(const fc_weights *w);
-/* Text of the model's own chat template, appended; nothing when it has none. GGUF: tokenizer.chat_template; safetensors:
- * chat_template.jinja, else chat_template of tokenizer_config.json (its "default", if it names several). chat_template.c */
+/* chat_template.c: text of the model's own chat template, appended; nothing when it has none. GGUF:
+ * tokenizer.chat_template; safetensors: chat_template.jinja, else chat_template of tokenizer_config.json (its "default",
+ * if it names several). */
 fc_status fc_weights_chat_template(const fc_weights *w, fc_str *out);
 
 #endif

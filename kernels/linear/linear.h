@@ -13,9 +13,10 @@
  *         no other row changes
  * bytes   W once as packed (the file's bits a weight for all types with f16 scales), x and y
  * flops   2*T*N*K, precise or not
- * error   against linear_ref.c, which rounds x alike and sums in double: 1e-6 of sum(|w| |x|), the rounding of chains of at
- *         most K/16 terms (K where W is float) at 6e-8 each, which add up like their square root, or one by one where all
- *         terms are equal; the rounding of x itself is up to 0.4 % of the largest magnitude of its 32, precise: 0.0016 %
+ * error   against linear_ref.c, which rounds x alike and sums in double: 1e-6 of sum(|w| |x|), the rounding of chains of
+ *         at most K/16 terms (K where W is float) at 6e-8 each, which add up like their square root, or one by one where
+ *         all terms are equal; the rounding of x itself is up to 0.4 % of the largest magnitude of its 32 (precise:
+ *         0.0016 %)
  */
 #ifndef FC_KERNELS_LINEAR_H
 #define FC_KERNELS_LINEAR_H

@@ -85,7 +85,7 @@ static void cancels_never_outnumber_requests(void **state) {
     fc_engine_close(e);
 }
 
-/* If this fails, the kernel ends the process at hour ten, when the pages of a pool larger than the machine are touched. */
+/* If this fails, the system ends the process at hour ten, when more pages are touched than the machine has. */
 static void memory_that_is_not_there_is_refused(void **state) {
     const uint64_t ram = fc_ram_bytes(), most_pages = 1 << 24;
     fc_engine_options o = {.novelty = tiny_model("llama", 1, false),

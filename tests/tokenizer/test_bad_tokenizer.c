@@ -368,7 +368,7 @@ static void ten_megabytes_in_one_word(void **state) {
     free(text);
 }
 
-/* Twenty megabytes of added tokens that the model has too: looking for each among those before it would take minutes. */
+/* 400,000 added tokens that the model has too: looking for each among those before it would take minutes. */
 static void many_added_tokens_open_in_proportion(void **state) {
     enum { N = 400000 };
     fc_str s = {0};
