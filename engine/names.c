@@ -81,10 +81,12 @@ static fc_status fill(fc_names *n, const fc_taxonomy_names *t) {
         n->has_parents = n->has_parents || (n->parents[i] && n->parents[i][0]);
     }
     qsort(n->by_text, t->n, sizeof *n->by_text, by_bytes);
-    for (int i = 1; i < n->n; i++)
+    for (int i = 1; i < n->n; i++) {
+        int x = n->by_text[i - 1].index, y = n->by_text[i].index;
         if (by_bytes(&n->by_text[i - 1], &n->by_text[i]) == 0)
             return FC_FAIL(FC_ERR_ARG, "taxonomy \"%.60s\": the name \"%.80s\" stands at %d and %d", n->id,
-                           n->by_text[i].text, n->by_text[i - 1].index, n->by_text[i].index);
+                           n->by_text[i].text, x < y ? x : y, x < y ? y : x);
+    }
     return FC_OK;
 }
 

@@ -87,10 +87,11 @@ static void events_tell_the_whole_story(void **state) {
     fc_engine_close(e);
 }
 
-/* Names in no order, some the beginning of others, and one twice: each is found, and nothing beside them. */
+/* Names in no order, some the beginning of others: each is found, and nothing beside them. One that stands twice is told. */
 static void names_are_found(void **state) {
-    static const char *const names[] = {"cycling", "art",     "arts",        "a",          "zoo",
-                                        "Art",     "cycling", "art\xC3\xA9", "board games"};
+    static const char *const names[] = {"cycling", "art",        "arts",        "a",      "zoo",
+                                        "Art",     "art\xC3\xA9", "board games", "cycling"};
+    uint64_t id;
     static const struct {
         const char *text;
         int valid;
@@ -109,6 +110,8 @@ static void names_are_found(void **state) {
     r.n_given = CASES;
     r.names = names;
     r.n_names = sizeof names / sizeof *names;
+    assert_fails(fc_submit(e, &r, &id), FC_ERR_ARG, "the name \"cycling\" stands at 0 and 8");
+    r.n_names--;
     ev = run_request(e, &r);
     for (int i = 0; i < CASES; i++)
         if (ev.result->all[i].valid != cases[i].valid)
