@@ -32,7 +32,13 @@ static int64_t pages_for(int64_t len, int P) { return (len + P - 1) / P; }
 static need worst(const fc_sched *s, const fc_job *j) {
     need n = {0};
     bool alone = fc_sched_off(s, FC_OFF_FORK);
-    if (j->max_tokens) {
+    if (j->searching) {
+        const fc_lane *l = s->lane[FC_NOVELTY];
+        int P = slots_of(l);
+        int64_t nodes = fc_searching_nodes(j);
+        n.draw_pages = pages_for(j->n_prompt, P) + pages_for(nodes, P) + nodes / l->ctx;
+        n.draw_tables = 1 + (int)(nodes / l->ctx + 1);
+    } else if (j->max_tokens) {
         int P = slots_of(s->lane[FC_NOVELTY]);
         int64_t own = alone ? 0 : j->n_prompt / P; /* pages that all share */
         n.draw_pages = own + (int64_t)j->n * pages_for(j->n_prompt - own * P + j->max_tokens, P) +
@@ -86,7 +92,7 @@ static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 /* Pages that a job takes soon: its prompts, what is to be replayed, and a page each for its first candidates. */
 static need soon(const fc_sched *s, const fc_job *j) {
     need all = worst(s, j), n = all;
-    if (j->n_open > 0) {
+    if (j->n_open > 0 && !j->searching) {
         int P = slots_of(s->lane[FC_NOVELTY]);
         int64_t longest = 0, first = least(j->n_open, FIRST_PAGES);
         for (int g = j->idle; g >= 0; g = j->group_next[g])
@@ -136,7 +142,7 @@ void fc_admit(fc_sched *s) {
         fc_jobs_remove(&s->waiting, j);
         fc_jobs_insert(&s->running, j);
         if (!j->clock.admit_ns) j->clock.admit_ns = fc_clock_ns();
-        st = fc_drawing_begin(s, j);
+        st = j->searching ? fc_searching_begin(s, j) : fc_drawing_begin(s, j);
         if (!st && j->score) st = fc_scoring_begin(s, j);
         if (st) fc_job_fail(j, st);
     }
@@ -149,11 +155,19 @@ void fc_admit_leave(fc_sched *s, fc_job *j) {
     fc_drawing_idle(s, j);
     fc_scoring_idle(s, j);
     fc_branch_drop_all(s, j);
-    if (j->score) fc_tree_drop_kv(&j->tree, s->lane[FC_ALIGNMENT]->kv);
-    fc_cache_put_align(s, j);
-    if (j->align_table >= 0) fc_kv_table_close(s->lane[FC_ALIGNMENT]->kv, j->align_table);
-    if (j->prompt_table >= 0) fc_kv_table_close(s->lane[FC_NOVELTY]->kv, j->prompt_table);
-    j->align_table = j->prompt_table = -1;
+    for (int role = 0; role < 2; role++) {
+        fc_stem *t = &j->stem[role];
+        if (!s->lane[role]) continue;
+        fc_tree_drop_kv(&t->tree, s->lane[role]->kv);
+        fc_cache_put_stem(s, j, (fc_role)role);
+        if (t->table >= 0) {
+            int len = fc_kv_len(s->lane[role]->kv, t->table);
+            t->replay_to = len > t->replay_to ? len : t->replay_to;
+            fc_kv_table_close(s->lane[role]->kv, t->table);
+        }
+        t->table = -1;
+        t->ready = false;
+    }
     j->pages[0] = j->pages[1] = 0;
     release(s, j);
     fc_jobs_remove(&s->running, j);

@@ -21,6 +21,8 @@ static fc_candidate describe(const fc_job *j, int index, const fc_path *p) {
         .n_tokens = (size_t)p->n_text,
         .score = p->score,
         .logprob = logprob_of(p),
+        .gumbel = p->gumbel,
+        .weight = p->weight,
         .full_logprob = j->full_logprob ? p->full : NAN,
         .votes = p->votes,
         .valid = j->names ? p->name >= 0 : -1,

@@ -13,7 +13,7 @@ fc_status fc_branches_open(fc_sched *s) {
 }
 
 fc_branch *fc_branch_put(fc_sched *s, const fc_branch *b) {
-    int list = fc_sched_list(s, fc_branch_role(b->kind)), at = s->free_place[list], *end = &b->job->branches[list];
+    int list = fc_sched_list(s, b->role), at = s->free_place[list], *end = &b->job->branches[list];
     FC_ASSERT(at >= 0);
     s->free_place[list] = s->branches[list][at].next;
     while (*end >= 0) end = &s->branches[list][*end].next;
@@ -29,7 +29,7 @@ fc_branch *fc_branch_put(fc_sched *s, const fc_branch *b) {
 
 void fc_branch_drop(fc_sched *s, fc_branch *b) {
     fc_job *j = b->job;
-    int list = fc_sched_list(s, fc_branch_role(b->kind)), at = (int)(b - s->branches[list]);
+    int list = fc_sched_list(s, b->role), at = (int)(b - s->branches[list]);
     int *place = &j->branches[list];
     while (*place != at) place = &s->branches[list][*place].next;
     *place = b->next;
@@ -47,6 +47,20 @@ void fc_branch_drop_all(fc_sched *s, fc_job *j) {
         while (j->branches[list] >= 0) fc_branch_drop(s, &s->branches[list][j->branches[list]]);
 }
 
+fc_status fc_stem_begin(fc_sched *s, fc_job *j, fc_role role) {
+    fc_stem *t = &j->stem[role];
+    fc_branch b = {.job = j, .kind = FC_BRANCH_PROMPT, .role = role, .target = t->n};
+    void *p;
+    if (!t->tree.tables) {
+        t->tree.max_tables = j->reserved_tables[role] - 1;
+        FC_TRY(fc_arena_alloc(&j->arena, (size_t)t->tree.max_tables, sizeof *t->tree.tables, &p));
+        t->tree.tables = p;
+    }
+    FC_TRY(fc_kv_table_open(s->lane[role]->kv, &b.table));
+    t->table = b.table;
+    return fc_cache_take(s, fc_branch_put(s, &b));
+}
+
 /* Pages that the job's tables of a list show, each once. */
 static int pages_of(fc_sched *s, const fc_job *j, int list) {
     fc_kv *kv = s->lane[list]->kv;
@@ -56,10 +70,12 @@ static int pages_of(fc_sched *s, const fc_job *j, int list) {
         const fc_branch *b = &s->branches[list][at];
         if (b->kind == FC_BRANCH_DRAW || b->kind == FC_BRANCH_ALONE) n += fc_kv_stamp(kv, b->table, stamp);
     }
-    if (list == (int)FC_NOVELTY && j->prompt_table >= 0) n += fc_kv_stamp(kv, j->prompt_table, stamp);
-    if (list != fc_sched_list(s, FC_ALIGNMENT)) return n;
-    if (j->align_table >= 0) n += fc_kv_stamp(kv, j->align_table, stamp);
-    for (int i = 0; i < j->tree.n_tables; i++) n += fc_kv_stamp(kv, j->tree.tables[i], stamp);
+    for (int role = 0; role < 2; role++) {
+        const fc_stem *t = &j->stem[role];
+        if (list != fc_sched_list(s, (fc_role)role)) continue;
+        if (t->table >= 0) n += fc_kv_stamp(kv, t->table, stamp);
+        for (int i = 0; i < t->tree.n_tables; i++) n += fc_kv_stamp(kv, t->tree.tables[i], stamp);
+    }
     return n;
 }
 

@@ -94,7 +94,7 @@ static fc_status extend(fc_sched *s, fc_flight *f, fc_job *j, int path, int i, c
 /* ---- begin and idle ---- */
 
 static fc_status open_branch(fc_sched *s, fc_job *j, int group) {
-    fc_branch b = {.job = j, .kind = FC_BRANCH_DRAW, .group = group, .target = common_length(j, group)};
+    fc_branch b = {.job = j, .kind = FC_BRANCH_DRAW, .role = FC_NOVELTY, .group = group, .target = common_length(j, group)};
     FC_TRY(fc_kv_table_open(s->lane[FC_NOVELTY]->kv, &b.table));
     return fc_cache_take(s, fc_branch_put(s, &b));
 }
@@ -240,16 +240,16 @@ static int join_groups(fc_sched *s, fc_job *j, int list) {
 
 /* Groups that begin again behind the prompt: they draw from one row, that of its last id, which is computed anew. */
 static fc_status begin_again(fc_sched *s, fc_job *j) {
-    fc_branch b = {.job = j, .kind = FC_BRANCH_DRAW, .target = j->n_prompt, .len = j->n_prompt - 1};
+    fc_branch b = {.job = j, .kind = FC_BRANCH_DRAW, .role = FC_NOVELTY, .target = j->n_prompt, .len = j->n_prompt - 1};
     if (j->redraw < 0 || j->failed) return FC_OK;
     b.group = fc_sched_off(s, FC_OFF_COALESCE) ? j->redraw : join_groups(s, j, j->redraw);
     j->redraw = -1;
-    if (fc_sched_off(s, FC_OFF_FORK) || j->prompt_table < 0) {
+    if (fc_sched_off(s, FC_OFF_FORK) || j->stem[FC_NOVELTY].table < 0) {
         j->group_next[last_of(j, b.group)] = j->idle;
         j->idle = b.group;
         return fc_drawing_begin(s, j);
     }
-    FC_TRY(fc_kv_fork_at(s->lane[FC_NOVELTY]->kv, j->prompt_table, b.len, &b.table));
+    FC_TRY(fc_kv_fork_at(s->lane[FC_NOVELTY]->kv, j->stem[FC_NOVELTY].table, b.len, &b.table));
     fc_branch_put(s, &b);
     return FC_OK;
 }
@@ -261,9 +261,9 @@ fc_status fc_drawing_commit(fc_sched *s, fc_flight *f, fc_branch *b) {
     int rest = -1, rest_last = -1, n = 0;
     if (r) {
         if (r->status) return FC_OK; /* the job has failed and is cleared away as a whole */
-        if (j->constraint == FC_CONSTRAINT_REJECT && j->prompt_table < 0 && b->target == j->n_prompt &&
+        if (j->constraint == FC_CONSTRAINT_REJECT && j->stem[FC_NOVELTY].table < 0 && b->target == j->n_prompt &&
             !fc_sched_off(s, FC_OFF_FORK))
-            FC_TRY(fc_kv_fork(s->lane[FC_NOVELTY]->kv, b->table, &j->prompt_table));
+            FC_TRY(fc_kv_fork(s->lane[FC_NOVELTY]->kv, b->table, &j->stem[FC_NOVELTY].table));
         FC_TRY(regroup(s, j, r, f->sampler.token + r->member, s->who));
         n = r->n_members;
     }

@@ -21,6 +21,7 @@ fc_status fc_flight_open(fc_sched *s, int list, fc_flight *out) {
     f->branch = p;
     if (list == (int)FC_NOVELTY) {
         FC_TRY(fc_sampler_open(l->be, l->model->cfg.V, l->ctx, l->max_rows, l->work.max_logit_rows, members, &f->sampler));
+        FC_TRY(fc_seeker_open(l, &f->seeker));
     }
     if (l == s->lane[FC_ALIGNMENT]) FC_TRY(fc_scorer_open(s->lane[FC_ALIGNMENT], &f->scorer));
     return FC_OK;
@@ -29,6 +30,7 @@ fc_status fc_flight_open(fc_sched *s, int list, fc_flight *out) {
 void fc_flight_close(fc_sched *s, int list, fc_flight *f) {
     if (s->lane[list]) fc_scorer_close(s->lane[FC_ALIGNMENT], &f->scorer);
     fc_sampler_close(&f->sampler);
+    if (s->lane[list]) fc_seeker_close(s->lane[list], &f->seeker);
     fc_free(f->branch);
     fc_batch_close(&f->batch);
     memset(f, 0, sizeof *f);
@@ -43,11 +45,11 @@ static void count_rows(fc_branch *b, int n) {
         for (int g = b->group; g >= 0; g = j->group_next[g])
             if (j->paths[g].replay_to > replay) replay = j->paths[g].replay_to;
     } else {
-        replay = b->kind == FC_BRANCH_PROMPT ? j->align_replay_to : j->paths[b->group].score_replay_to;
+        replay = b->kind == FC_BRANCH_PROMPT ? j->stem[b->role].replay_to : j->paths[b->group].score_replay_to;
     }
     replay = replay < b->len ? 0 : replay < until ? replay - b->len : n;
     j->rows.rows_replayed += replay;
-    if (b->kind != FC_BRANCH_DRAW) {
+    if (b->role == FC_ALIGNMENT) {
         j->rows.rows_score += n - replay;
         return;
     }
@@ -60,7 +62,7 @@ static void count_rows(fc_branch *b, int n) {
 static int32_t id_at(const fc_branch *b, int pos) {
     const fc_job *j = b->job;
     if (b->kind == FC_BRANCH_DRAW) return pos < j->n_prompt ? j->prompt[pos] : j->paths[b->group].ids[pos - j->n_prompt];
-    return pos < j->n_align ? j->align[pos] : fc_scoring_id(j, b->group, pos - j->n_align);
+    return pos < j->stem[b->role].n ? j->stem[b->role].ids[pos] : fc_scoring_id(j, b->group, pos - j->n_align);
 }
 
 /* Rows of a branch with a table of its own. */
@@ -79,7 +81,8 @@ static fc_status take_table_rows(fc_sched *s, int list, fc_flight *f, fc_branch 
         b->draw = row;
         f->sampler.rows[row].out = fc_batch_want(&f->batch, first + n - 1);
     }
-    if (b->kind != FC_BRANCH_DRAW) fc_scoring_keep(s, f, b, first, n);
+    if (b->role == FC_ALIGNMENT) fc_scoring_keep(s, f, b, first, n);
+    else if (b->kind == FC_BRANCH_PROMPT) fc_searching_want(s, f, b, first, n);
     count_rows(b, n);
     b->rows = n;
     return FC_OK;
@@ -88,29 +91,32 @@ static fc_status take_table_rows(fc_sched *s, int list, fc_flight *f, fc_branch 
 /* Nodes of a chain: their parent and the prompt must be there, or in this batch. */
 static fc_status take_chain_rows(fc_sched *s, int list, fc_flight *f, fc_branch *b, int n) {
     fc_job *j = b->job;
-    fc_tree *t = &j->tree;
-    int depth = b->len - j->n_align, last = fc_tree_up(t, b->group, depth + n - 1), above = last, first;
-    if (!j->align_ready) return FC_OK;
+    const fc_stem *stem = &j->stem[b->role];
+    fc_tree *t = &j->stem[b->role].tree;
+    int64_t *rows = b->role == FC_ALIGNMENT ? &j->rows.rows_score : &j->rows.rows_decode;
+    int depth = b->len - stem->n, last = fc_tree_up(t, b->group, depth + n - 1), above = last, first;
+    if (!stem->ready) return FC_OK;
     for (int i = 0; i < n; i++) above = t->nodes[above].parent;
     if (above >= 0 && t->nodes[above].slot < 0) return FC_OK;
-    if (!fc_batch_fits_chain(&f->batch, j->n_align, b->len, n)) return FC_OK;
+    if (!fc_batch_fits_chain(&f->batch, stem->n, b->len, n)) return FC_OK;
     if (!fc_make_room(s, list, j, fc_tree_cost(t, s->lane[list]->kv, n))) return FC_OK;
     FC_TRY(fc_tree_place(t, s->lane[list]->kv, last, n));
     for (int i = n - 1, node = last; i >= 0; i--, node = t->nodes[node].parent) {
         s->ids[i] = t->nodes[node].token;
         s->slots[i] = t->nodes[node].slot;
-        *(t->nodes[node].once ? &j->rows.rows_replayed : &j->rows.rows_score) += 1;
+        *(t->nodes[node].once ? &j->rows.rows_replayed : rows) += 1;
     }
     for (int i = depth - 1, node = above; i >= 0; i--, node = t->nodes[node].parent)
         s->ancestors[i] = t->nodes[node].slot;
-    first = fc_batch_add_chain(&f->batch, &(fc_batch_chain){.table = j->align_table,
-                                                           .base = j->n_align,
+    first = fc_batch_add_chain(&f->batch, &(fc_batch_chain){.table = stem->table,
+                                                           .base = stem->n,
                                                            .first = b->len,
                                                            .ids = s->ids,
                                                            .slot = s->slots,
                                                            .ancestors = depth ? s->ancestors : NULL,
                                                            .n = n});
-    fc_scoring_keep(s, f, b, first, n);
+    if (b->role == FC_ALIGNMENT) fc_scoring_keep(s, f, b, first, n);
+    else fc_searching_want(s, f, b, first, n);
     b->rows = n;
     return FC_OK;
 }
@@ -122,7 +128,7 @@ static fc_status take_rows(fc_sched *s, int list, fc_flight *f, fc_branch *b) {
     else FC_TRY(take_table_rows(s, list, f, b, n));
     if (!b->rows) return FC_OK; /* no page, or no room for its draw: another time */
     b->len += n;
-    if (b->kind == FC_BRANCH_PROMPT && b->len == b->target) b->job->align_ready = true;
+    if (b->kind == FC_BRANCH_PROMPT && b->len == b->target) b->job->stem[b->role].ready = true;
     b->job->in_batch = true;
     f->branch[f->n_branches++] = (int)(b - s->branches[list]);
     return FC_OK;
@@ -133,6 +139,7 @@ static bool full(const fc_batch *b) { return b->T == b->max_rows || b->n_seqs ==
 static void build(fc_sched *s, int list, fc_flight *f) {
     fc_batch_reset(&f->batch);
     if (list == (int)FC_NOVELTY) fc_sampler_begin(&f->sampler);
+    f->seeker.n_reads = f->seeker.n_list = 0;
     f->scorer.n_reads = f->scorer.n_keep = f->n_branches = 0;
     for (fc_job *j = s->running; j; j = j->next) j->in_batch = false;
     for (int pass = 0; pass < 2; pass++)
@@ -161,6 +168,7 @@ static fc_status launch(fc_sched *s, int list, fc_flight *f) {
         FC_TRY(fc_forward(l->model, &f->batch, &l->work));
     }
     if (l == s->lane[FC_ALIGNMENT]) FC_TRY(fc_scoring_launch(s, f));
+    if (f->seeker.n_reads) FC_TRY(fc_searching_launch(s, f));
     if (list == (int)FC_NOVELTY) FC_TRY(fc_sampler_run(&f->sampler, l->model, &l->work, f->batch.n_outs));
     return l->be->mark(l->be, f->mark);
 }
@@ -209,7 +217,7 @@ bool fc_flight_start(fc_sched *s, int list) {
 static void commit(fc_sched *s, fc_flight *f, fc_branch *b) {
     fc_job *j = b->job;
     fc_status st = FC_OK;
-    int prompt = b->kind == FC_BRANCH_DRAW ? j->n_prompt : j->n_align;
+    int prompt = j->stem[b->role].n;
     b->flying = false;
     if ((b->kind == FC_BRANCH_DRAW || b->kind == FC_BRANCH_PROMPT) && b->len >= prompt && b->len - b->rows < prompt)
         fc_cache_put(s, b, false); /* whole pages of the prompt, for those who come while this job runs */
@@ -219,7 +227,7 @@ static void commit(fc_sched *s, fc_flight *f, fc_branch *b) {
         return;
     }
     if (b->kind == FC_BRANCH_DRAW) st = fc_drawing_commit(s, f, b);
-    else if (b->kind != FC_BRANCH_ALONE) fc_branch_drop(s, b); /* a prompt's table stays, as the job's align_table */
+    else if (b->kind != FC_BRANCH_ALONE) fc_branch_drop(s, b); /* a prompt's table stays, as its stem's */
     if (b->job) b->draw = -1;
     if (st) fc_job_fail(j, st);
 }
@@ -245,6 +253,7 @@ void fc_flight_land(fc_sched *s, int list) {
     each_job(s, list, f, touch_down, FC_OK);
     if (list == (int)FC_NOVELTY) clock_draws(f, now);
     if (f->scorer.n_reads) fc_scoring_land(s, f);
+    if (f->seeker.n_reads) fc_searching_land(s, f);
     for (int i = 0; i < f->n_branches; i++) commit(s, f, &s->branches[list][f->branch[i]]);
     if (f->scorer.n_reads) fc_scoring_tidy(s, f);
     f->flying = false;

@@ -178,6 +178,13 @@ typedef enum { FC_CONSTRAINT_OFF = 0, FC_CONSTRAINT_MASK, FC_CONSTRAINT_REJECT }
 FC_API const char *fc_constraint_name(fc_constraint c);
 FC_API fc_status fc_constraint_parse(const char *name, fc_constraint *out);
 
+/* How candidates are drawn. IID: each on its own, repeats and all. The others give up to n different names of a taxonomy,
+ * in their order, and need constraint mask: SBS without replacement (stochastic beam search, Gumbel-top-k), BEAM the
+ * baseline, TOPK the n most probable, exactly, by best-first search, EXACT the same from the whole distribution. */
+typedef enum { FC_DRAW_IID = 0, FC_DRAW_SBS, FC_DRAW_BEAM, FC_DRAW_TOPK, FC_DRAW_EXACT } fc_draw_mode;
+FC_API const char *fc_draw_name(fc_draw_mode d);
+FC_API fc_status fc_draw_parse(const char *name, fc_draw_mode *out);
+
 typedef enum { FC_SCORE_LOGLIK_MEAN = 0, FC_SCORE_LOGLIK_SUM, FC_SCORE_REWARD, FC_SCORE_JUDGE } fc_score_mode;
 FC_API const char *fc_score_mode_name(fc_score_mode m);
 FC_API fc_status fc_score_mode_parse(const char *name, fc_score_mode *out);
@@ -208,6 +215,7 @@ typedef struct {
     const char *const *names;   /* [n_names] the same for this request alone, without an id */
     size_t n_names;
     fc_constraint constraint;
+    fc_draw_mode draw;
     int reject_budget;          /* redraws of one candidate, 0..1000 */
     bool full_logprob;          /* mask: also log-probs under the whole vocabulary, and valid_mass */
     const char *cache_salt, *api_key; /* pages of the prefix cache are shared only where both are equal; NULL: none */
@@ -241,6 +249,8 @@ typedef struct {
     double score;        /* NAN when not scored */
     double logprob;      /* sum over drawn ids, end token included if drawn; model's own distribution, under the mask
                             where one is set; NAN when given */
+    double gumbel;       /* draw sbs: perturbed log-prob, by which they are ordered; else NAN */
+    double weight;       /* draw sbs: p / inclusion probability, for unbiased estimates; exact: p; else NAN */
     double full_logprob; /* the same under the whole vocabulary; NAN unless asked */
     int votes;           /* of the n candidates, how many drew it */
     int valid;           /* 1, 0; -1 without names */

@@ -168,6 +168,7 @@ static fc_status take_constraint(fc_job *j, const fc_request *r) {
     void *p;
     FC_TRY(fc_in_range("constraint", r->constraint, FC_CONSTRAINT_OFF, FC_CONSTRAINT_REJECT));
     FC_TRY(fc_in_range("reject_budget", r->reject_budget, 0, 1000));
+    FC_TRY(fc_in_range("draw", r->draw, FC_DRAW_IID, FC_DRAW_EXACT));
     if (r->constraint != FC_CONSTRAINT_OFF && !j->names)
         return FC_FAIL(FC_ERR_ARG, "constraint %s: it needs a taxonomy", fc_constraint_name(r->constraint));
     if (r->constraint == FC_CONSTRAINT_MASK && r->sampling.min_tokens > 0)
@@ -235,6 +236,7 @@ static fc_status make_paths(fc_job *j, const fc_tok *tok) {
     for (int i = 0; i < j->n; i++) {
         fc_path *path = &j->paths[i];
         path->score = NAN;
+        path->gumbel = path->weight = NAN;
         path->leaf = path->alone = path->name = -1;
         j->members[i] = i + 1 < j->n ? i + 1 : -1;
         j->group_next[i] = -1;
@@ -280,6 +282,7 @@ static fc_status take_given(fc_job *j, const fc_job_rules *rules, const fc_reque
         p->n_score_ids = p->n;
         if (g->ids) FC_TRY(fc_tok_decode(tok, p->ids, (size_t)p->n, false, &p->text));
         else FC_TRY(fc_str_put(&p->text, g->text, g->size));
+        if (j->names) p->name = fc_names_find(j->names, fc_str_text(&p->text), p->text.size);
         for (int k = 0; k < j->n_finished && same < 0; k++) {
             const fc_path *q = &j->paths[j->finished[k]];
             if (q->n == p->n && memcmp(q->ids, p->ids, (size_t)p->n * sizeof *p->ids) == 0) same = j->finished[k];
@@ -336,7 +339,7 @@ fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **o
     j->score = r->score;
     j->mode = r->mode;
     j->events = r->events;
-    j->align_table = j->prompt_table = j->redraw = j->idle = j->branches[0] = j->branches[1] = -1;
+    j->stem[0].table = j->stem[1].table = j->redraw = j->idle = j->branches[0] = j->branches[1] = -1;
     j->priority = r->priority;
     if (r->n_given == 0) {
         j->max_tokens = r->sampling.max_tokens;
@@ -358,12 +361,16 @@ fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **o
     } else if (r->taxonomy || r->n_names) { /* given candidates are not drawn: names mark them valid */
         FC_TRY_GOTO(st, take_set(j, rules, r), fail);
     }
+    j->stem[FC_NOVELTY].ids = j->prompt;
+    j->stem[FC_NOVELTY].n = j->n_prompt;
     for (int role = 0; role < 2; role++)
         j->scope[role] = fc_prefix_namespace(&(fc_prefix_scope){.model = rules->model[role],
                                                                 .kv_type = rules->kv_type[role],
                                                                 .api_key = r->api_key,
                                                                 .cache_salt = r->cache_salt});
     if (r->score) FC_TRY_GOTO(st, copy_scoring(j, rules, r), fail);
+    j->stem[FC_ALIGNMENT].ids = j->align;
+    j->stem[FC_ALIGNMENT].n = j->n_align;
     if (r->n_given == 0) { /* before max_tokens sizes anything */
         FC_TRY_GOTO(st, check_lengths(j, rules), fail);
         FC_TRY_GOTO(st, check_size(j), fail);
@@ -371,6 +378,7 @@ fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **o
     }
     FC_TRY_GOTO(st, make_paths(j, rules->tok[FC_NOVELTY]), fail);
     if (r->n_given == 0) make_groups(j, rules->coalesce);
+    if (r->n_given == 0 && r->draw != FC_DRAW_IID) FC_TRY_GOTO(st, fc_searching_open(j, r), fail);
     if (r->n_given) {
         FC_TRY_GOTO(st, take_given(j, rules, r), fail);
         FC_TRY_GOTO(st, check_lengths(j, rules), fail);
@@ -385,7 +393,7 @@ fail:
 
 void fc_job_close(fc_job *j) {
     if (!j) return;
-    fc_tree_fini(&j->tree);
+    for (int role = 0; role < 2; role++) fc_tree_fini(&j->stem[role].tree);
     fc_names_unref(j->names);
     for (int i = 0; j->paths && i < j->n; i++) {
         fc_str_fini(&j->paths[i].text);

@@ -28,6 +28,7 @@ typedef struct {
     int n_text;          /* ids without the end token; set when finished */
     int node;            /* mask: of the trie, behind ids */
     int name;            /* index of the name that the text is, or -1; set when finished */
+    double gumbel, weight; /* of a search; else NAN */
     double full, mass;   /* full_logprob: sums of log-probs under the whole vocabulary; of the allowed ids' log-mass */
     fc_finish finish;    /* NONE while drawing */
     int votes;           /* members, set when finished */
@@ -47,6 +48,16 @@ typedef struct {
     double sum, score;        /* log-likelihood so far; final score */
     int n_score_done;         /* ids whose log-probability is in sum */
 } fc_path;
+
+/* A prompt that stays, and the tree of what is fed behind it. */
+typedef struct {
+    const int32_t *ids; /* [n] the prompt */
+    int n;
+    int table;     /* its KV table; -1 when not there */
+    bool ready;    /* all of it is computed, or in a batch that was built */
+    int replay_to; /* positions of it that a preemption dropped */
+    fc_tree tree;
+} fc_stem;
 
 typedef struct {
     uint64_t submit_ns, admit_ns, first_draw_ns, last_draw_ns, score_begin_ns, end_ns;
@@ -74,6 +85,7 @@ typedef struct fc_job {
     fc_constraint constraint;
     int reject_budget;
     bool full_logprob;
+    struct fc_searching *searching; /* of a draw that is not i.i.d., else NULL */
     int *attempt;        /* [n] of each candidate: reject */
     int n_valid_first;   /* candidates whose first attempt was a name */
 
@@ -82,7 +94,6 @@ typedef struct fc_job {
     int *group_next; /* [n] by head: next group of the branch, -1 at the end */
     int idle;       /* first group that stands in no branch, -1 */
     int redraw;     /* first group of those that begin again at the prompt's end, -1 */
-    int prompt_table; /* reject: KV table of the prompt, for those; -1 when not there */
     int n_open;     /* groups still drawing */
     int branches[2]; /* by list: first of its branches, -1 */
     int n_flying;   /* batches under way that hold rows or reads of it */
@@ -91,10 +102,7 @@ typedef struct fc_job {
     int *finished;            /* [n] path indices, in the order they finished */
     int next_score, n_begun;  /* into finished: not yet begun to be scored; begun, and not read yet */
 
-    int align_table; /* KV table of the alignment prompt; -1 when not there */
-    bool align_ready;
-    int align_replay_to; /* positions of it that a preemption dropped */
-    fc_tree tree;        /* of what is scored behind the alignment prompt */
+    fc_stem stem[2]; /* by role: the novelty prompt for redraws and searches, the alignment prompt for scoring */
     int reserved_tables[2], alone_tables; /* by role; of alignment's, taken by candidates that are scored alone */
     int pages[2];           /* that its tables show, by list, when last counted */
     uint64_t scope[2];      /* namespaces of the prefix cache, by role */
@@ -123,6 +131,9 @@ typedef struct {
 /* Checks and copies r. Errors name the field and the number. Caller closes. */
 fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **out);
 void fc_job_close(fc_job *j); /* NULL is fine */
+
+/* searching.c: a draw that is not i.i.d.; after the job's names, paths and sampling are there. */
+fc_status fc_searching_open(fc_job *j, const fc_request *r);
 
 bool fc_job_is_end(const fc_job *j, int32_t id);
 /* First error wins; the sentence is this thread's last one. */

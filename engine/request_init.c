@@ -38,6 +38,21 @@ fc_status fc_score_mode_parse(const char *name, fc_score_mode *out) {
     return FC_FAIL(FC_ERR_ARG, "mode \"%.40s\"; it is loglik-mean, loglik-sum, reward or judge", name);
 }
 
+static const char *const draws[] = {
+    [FC_DRAW_IID] = "iid", [FC_DRAW_SBS] = "sbs", [FC_DRAW_BEAM] = "beam", [FC_DRAW_TOPK] = "topk", [FC_DRAW_EXACT] = "exact"};
+enum { N_DRAWS = sizeof draws / sizeof *draws };
+
+const char *fc_draw_name(fc_draw_mode d) { return (unsigned)d < N_DRAWS ? draws[d] : "?"; }
+
+fc_status fc_draw_parse(const char *name, fc_draw_mode *out) {
+    for (int d = 0; d < N_DRAWS; d++)
+        if (strcmp(name, draws[d]) == 0) {
+            *out = (fc_draw_mode)d;
+            return FC_OK;
+        }
+    return FC_FAIL(FC_ERR_ARG, "draw \"%.40s\"; it is iid, sbs, beam, topk or exact", name);
+}
+
 static const char *const constraints[] = {
     [FC_CONSTRAINT_OFF] = "off",
     [FC_CONSTRAINT_MASK] = "mask",

@@ -132,6 +132,7 @@ void fc_sched_step(fc_sched *s) {
     s->stats.steps++;
     sweep(s);
     fc_admit(s);
+    fc_searching_start(s);
     if (scoring_due(s)) fc_scoring_start(s);
     ran = turn(s, FC_NOVELTY);
     if (s->lane[FC_ALIGNMENT] && !fc_sched_shared(s)) {
@@ -192,10 +193,12 @@ static fc_status check_job(const fc_sched *s, const fc_job *j) {
         }
     }
     for (int i = 0; i < j->n_finished; i++) members += j->paths[j->finished[i]].votes;
-    if (!j->failed && (groups != j->n_open || members != j->n))
+    if (!j->failed && !j->searching && (groups != j->n_open || members != j->n))
         return FC_FAIL(FC_ERR_INTERNAL, "sched (3): request %llu: %d groups, n_open %d; %d members of %d",
                        (unsigned long long)j->id, groups, j->n_open, members, j->n);
-    return s->lane[FC_ALIGNMENT] ? fc_tree_check(&j->tree, s->lane[FC_ALIGNMENT]->kv) : FC_OK;
+    for (int role = 0; role < 2; role++)
+        if (s->lane[role]) FC_TRY(fc_tree_check(&j->stem[role].tree, s->lane[role]->kv));
+    return FC_OK;
 }
 
 static fc_status check_order(const fc_job *j) {
@@ -216,8 +219,8 @@ fc_status fc_sched_check(const fc_sched *s) {
                            (unsigned long long)j->id, j->pages[0], j->pages[1]);
     for (const fc_job *j = s->running; j; j = j->next) {
         for (int role = 0; role < 2; role++) tables[fc_sched_list(s, (fc_role)role)] += j->reserved_tables[role];
-        open[a] += (j->align_table >= 0) + j->tree.n_tables;
-        open[0] += j->prompt_table >= 0;
+        for (int role = 0; role < 2; role++)
+            open[role ? a : 0] += (j->stem[role].table >= 0) + j->stem[role].tree.n_tables;
         for (int list = 0; list < 2; list++)
             for (int at = j->branches[list]; at >= 0; at = s->branches[list][at].next)
                 open[list] += s->branches[list][at].kind == FC_BRANCH_DRAW || s->branches[list][at].kind == FC_BRANCH_ALONE;

@@ -29,14 +29,15 @@ enum { FC_MAX_FLIGHTS = 2 }; /* batches of one list under way at once */
 
 typedef enum {
     FC_BRANCH_DRAW,   /* feeds prompt and drawn ids; at its target groups draw or part */
-    FC_BRANCH_PROMPT, /* feeds the alignment prompt; its last hidden state is kept */
-    FC_BRANCH_CHAIN,  /* feeds nodes of the job's score tree, behind the alignment prompt */
+    FC_BRANCH_PROMPT, /* feeds a stem's prompt; its last hidden state is kept, or read by a search */
+    FC_BRANCH_CHAIN,  /* feeds nodes of a stem's tree */
     FC_BRANCH_ALONE   /* feeds alignment prompt and one candidate into a table of its own: the score tree is off */
 } fc_branch_kind;
 
 typedef struct {
     fc_job *job; /* NULL: the place is free */
     fc_branch_kind kind;
+    fc_role role; /* whose model feeds it */
     int next;   /* of its job's branches, or free places; -1 */
     int table;  /* -1: a chain has none of its own */
     int group;  /* DRAW: first group; ALONE: the candidate's path; CHAIN: its last node */
@@ -67,9 +68,27 @@ typedef struct {
     float *dev_lp;
 } fc_scorer;
 
+/* Nodes of tries whose children's log-probs a search wants. */
+typedef struct {
+    struct {
+        fc_job *job;
+        int32_t node;
+    } *reads;             /* [max_rows] */
+    fc_list_row *lists;   /* [max_rows] host; row: output of the batch */
+    fc_pick_segment *segments; /* [max_rows] host */
+    int32_t *list_id;     /* [max_list] host */
+    float *lp;            /* [max_list] host, after landing */
+    int n_reads, n_list, max_rows, max_list;
+    fc_list_row *dev_lists;
+    fc_pick_segment *dev_segments;
+    int32_t *dev_list_id;
+    float *dev_lp;
+} fc_seeker;
+
 /* One batch of a list, from its building to the read-back of what it drew and scored. */
 typedef struct {
     fc_batch batch;
+    fc_seeker seeker;   /* novelty's */
     fc_sampler sampler; /* novelty's */
     fc_scorer scorer;   /* alignment's */
     int *branch;        /* [max_seqs] branches with rows in it */
@@ -137,13 +156,14 @@ static inline bool fc_sched_off(const fc_sched *s, fc_off bit) { return (s->o.of
 static inline bool fc_sched_shared(const fc_sched *s) { return s->lane[0] == s->lane[1]; }
 /* The lane list that a role's branches stand in. */
 static inline int fc_sched_list(const fc_sched *s, fc_role role) { return fc_sched_shared(s) ? 0 : (int)role; }
-static inline fc_role fc_branch_role(fc_branch_kind k) { return k == FC_BRANCH_DRAW ? FC_NOVELTY : FC_ALIGNMENT; }
 
 /* branch.c: places of branches. */
 fc_status fc_branches_open(fc_sched *s);
 fc_branch *fc_branch_put(fc_sched *s, const fc_branch *b); /* at the end of its job's branches */
 void fc_branch_drop(fc_sched *s, fc_branch *b);            /* its table, if it has one, is closed */
 void fc_branch_drop_all(fc_sched *s, fc_job *j);
+/* A table for the stem's prompt, and the branch that feeds it. */
+fc_status fc_stem_begin(fc_sched *s, fc_job *j, fc_role role);
 void fc_sched_count_pages(fc_sched *s, fc_job *j, int list); /* j->pages, and the peak of both models */
 
 /* cache.c: prompts and the prefix cache. */
@@ -151,7 +171,7 @@ void fc_sched_count_pages(fc_sched *s, fc_job *j, int list); /* j->pages, and th
 fc_status fc_cache_take(fc_sched *s, fc_branch *b);
 /* What the branch has computed is offered. closing: its table is about to be closed. */
 void fc_cache_put(fc_sched *s, const fc_branch *b, bool closing);
-void fc_cache_put_align(fc_sched *s, const fc_job *j); /* before its align_table is closed */
+void fc_cache_put_stem(fc_sched *s, const fc_job *j, fc_role role); /* before its table is closed */
 int fc_cache_pages(const fc_sched *s, int list);       /* that can be had: free, or idle in the cache */
 
 /* flight.c */
@@ -187,6 +207,17 @@ void fc_path_send(fc_sched *s, fc_job *j, int path, bool final);
 void fc_path_finish(fc_sched *s, fc_job *j, int path, fc_finish finish, bool ended);
 /* A member that leaves its group takes along what was drawn. */
 fc_status fc_path_copy(const fc_job *j, const fc_path *from, fc_path *to);
+
+/* searching.c: draws that are not i.i.d., over the trie */
+fc_status fc_searching_begin(fc_sched *s, fc_job *j);
+int64_t fc_searching_nodes(const fc_job *j); /* that it feeds at most */
+void fc_searching_start(fc_sched *s);                        /* what searches ask for becomes chains */
+void fc_searching_want(fc_sched *s, fc_flight *f, const fc_branch *b, int first, int n); /* rows that a search reads */
+fc_status fc_searching_launch(fc_sched *s, fc_flight *f);
+void fc_searching_land(fc_sched *s, fc_flight *f);
+/* seeker.c: fc_searching_launch, and its memory */
+fc_status fc_seeker_open(const fc_lane *lane, fc_seeker *out);
+void fc_seeker_close(const fc_lane *lane, fc_seeker *s);
 
 /* scoring.c */
 fc_status fc_scoring_begin(fc_sched *s, fc_job *j);

@@ -21,18 +21,8 @@ int32_t fc_scoring_id(const fc_job *j, int path, int k) {
 /* ---- begin and idle ---- */
 
 fc_status fc_scoring_begin(fc_sched *s, fc_job *j) {
-    fc_kv *kv = s->lane[FC_ALIGNMENT]->kv;
-    fc_branch b = {.job = j, .kind = FC_BRANCH_PROMPT, .target = j->n_align};
-    void *p;
     if (fc_scoring_alone(s)) return FC_OK;
-    if (!j->tree.tables) {
-        j->tree.max_tables = j->reserved_tables[FC_ALIGNMENT] - 1;
-        FC_TRY(fc_arena_alloc(&j->arena, (size_t)j->tree.max_tables, sizeof *j->tree.tables, &p));
-        j->tree.tables = p;
-    }
-    FC_TRY(fc_kv_table_open(kv, &b.table));
-    j->align_table = b.table;
-    return fc_cache_take(s, fc_branch_put(s, &b));
+    return fc_stem_begin(s, j, FC_ALIGNMENT);
 }
 
 void fc_scoring_idle(fc_sched *s, fc_job *j) {
@@ -40,13 +30,10 @@ void fc_scoring_idle(fc_sched *s, fc_job *j) {
     if (!j->score) return;
     for (int at = j->branches[list]; at >= 0; at = s->branches[list][at].next) {
         const fc_branch *b = &s->branches[list][at];
-        if (b->kind == FC_BRANCH_PROMPT && b->len > j->align_replay_to) j->align_replay_to = b->len;
         if (b->kind != FC_BRANCH_ALONE) continue;
         if (b->len > j->paths[b->group].score_replay_to) j->paths[b->group].score_replay_to = b->len;
         j->paths[b->group].alone = -1;
     }
-    if (j->align_ready) j->align_replay_to = j->n_align;
-    j->align_ready = false;
     for (int i = 0; i < j->n_finished; i++) {
         fc_path *p = &j->paths[j->finished[i]];
         if (p->scoring == FC_SCORE_BEGUN) p->scoring = FC_UNSCORED;
@@ -91,14 +78,14 @@ static fc_status insert(fc_job *j, fc_path *p, int rows) {
         memcpy(both + p->n_score_ids, j->suffix, (size_t)j->n_suffix * sizeof *both);
         ids = both;
     }
-    return fc_tree_insert(&j->tree, ids, rows, &p->leaf);
+    return fc_tree_insert(&j->stem[FC_ALIGNMENT].tree, ids, rows, &p->leaf);
 }
 
 /* Begins a finished candidate; *begun stays false where there is no place or table for it now. */
 static fc_status start(fc_sched *s, fc_job *j, int path, bool *begun) {
     fc_path *p = &j->paths[path];
     int rows = fc_job_tail_rows(j, p), list = fc_sched_list(s, FC_ALIGNMENT);
-    fc_branch b = {.job = j, .group = path, .table = -1, .target = j->n_align + rows};
+    fc_branch b = {.job = j, .role = FC_ALIGNMENT, .group = path, .table = -1, .target = j->n_align + rows};
     *begun = false;
     if (s->free_place[list] < 0 || s->n_scoring_places[list] >= s->max_places - s->o.max_branches) return FC_OK;
     if (fc_scoring_alone(s)) {
@@ -112,13 +99,13 @@ static fc_status start(fc_sched *s, fc_job *j, int path, bool *begun) {
         p->leaf = -1;
         if (rows > 0) {
             FC_TRY(insert(j, p, rows));
-            from = fc_tree_unfed(&j->tree, p->leaf);
+            from = fc_tree_unfed(&j->stem[FC_ALIGNMENT].tree, p->leaf);
         }
         if (from >= 0) {
-            fc_tree_queue(&j->tree, from, p->leaf);
+            fc_tree_queue(&j->stem[FC_ALIGNMENT].tree, from, p->leaf);
             b.kind = FC_BRANCH_CHAIN;
             b.group = p->leaf;
-            b.len = j->n_align + j->tree.nodes[from].depth;
+            b.len = j->n_align + j->stem[FC_ALIGNMENT].tree.nodes[from].depth;
             fc_branch_put(s, &b);
         }
     }
@@ -183,8 +170,8 @@ static int32_t state_of(const fc_sched *s, const fc_job *j, const fc_path *p, in
         const fc_branch *b = &s->branches[fc_sched_list(s, FC_ALIGNMENT)][p->alone];
         return slot_of(kv, b->table, j->n_align - 1 + k);
     }
-    if (k == 0) return slot_of(kv, j->align_table, j->n_align - 1);
-    return j->tree.nodes[fc_tree_up(&j->tree, p->leaf, k - 1)].slot;
+    if (k == 0) return slot_of(kv, j->stem[FC_ALIGNMENT].table, j->n_align - 1);
+    return j->stem[FC_ALIGNMENT].tree.nodes[fc_tree_up(&j->stem[FC_ALIGNMENT].tree, p->leaf, k - 1)].slot;
 }
 
 static bool ready(const fc_sched *s, const fc_job *j, const fc_path *p) {
@@ -192,7 +179,7 @@ static bool ready(const fc_sched *s, const fc_job *j, const fc_path *p) {
         const fc_branch *b = &s->branches[fc_sched_list(s, FC_ALIGNMENT)][p->alone];
         return b->len == b->target;
     }
-    return j->align_ready && (p->leaf < 0 || j->tree.nodes[p->leaf].slot >= 0);
+    return j->stem[FC_ALIGNMENT].ready && (p->leaf < 0 || j->stem[FC_ALIGNMENT].tree.nodes[p->leaf].slot >= 0);
 }
 
 /* All reads of one candidate; false when they do not fit. */

@@ -1,0 +1,243 @@
+/* searching - draws that are not i.i.d.: a search over the trie asks for nodes, the novelty model computes them behind the
+ * prompt as chains of one tree, and their children's log-probs are told to the search.
+ *
+ * What was told stays when the job is preempted; nodes that were asked and not told are fed again.
+ */
+#include "engine/search.h"
+#include "engine/sched.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct fc_searching {
+    fc_search *search;
+    float temperature;
+    int32_t *asked; /* [cap] nodes of the trie, not told yet */
+    int n_asked, cap;
+    int *trie_of;      /* node of the trie of each tree node; -1: only fed on the way */
+    size_t trie_of_cap;
+    float **lp; /* [nodes of the trie] told log-probs of children, untempered; NULL: not told */
+    bool begun; /* prompt and what is asked are under way */
+    int32_t *path; /* [max_depth] scratch */
+    float *tempered; /* [max_children] scratch */
+} fc_searching;
+
+static fc_search_method method_of(fc_draw_mode d) {
+    switch (d) {
+    case FC_DRAW_SBS: return FC_SEARCH_SBS;
+    case FC_DRAW_BEAM: return FC_SEARCH_BEAM;
+    case FC_DRAW_TOPK: return FC_SEARCH_TOPK;
+    default: return FC_SEARCH_EXACT;
+    }
+}
+
+static fc_status check(const fc_job *j, const fc_request *r) {
+    const fc_sampling *c = &r->sampling;
+    const char *name = fc_draw_name(r->draw);
+    if (j->constraint != FC_CONSTRAINT_MASK)
+        return FC_FAIL(FC_ERR_ARG, "draw %s: it searches the names of a taxonomy; give constraint mask", name);
+    if (c->temperature != 1.0f && r->draw != FC_DRAW_SBS)
+        return FC_FAIL(FC_ERR_ARG, "temperature = %g: draw %s ranks by the model's own distribution", (double)c->temperature,
+                       name);
+    if (!(c->temperature > 0)) return FC_FAIL(FC_ERR_ARG, "temperature = 0: draw sbs needs one above 0");
+    if (c->top_k || c->top_p != 1.0f || c->min_p != 0.0f || c->typical_p != 1.0f)
+        return FC_FAIL(FC_ERR_ARG, "draw %s: top_k, top_p, min_p and typical_p belong to draw iid", name);
+    if (c->repetition_penalty != 1.0f || c->presence_penalty != 0.0f || c->frequency_penalty != 0.0f || c->n_bias)
+        return FC_FAIL(FC_ERR_ARG, "draw %s: penalties and logit_bias belong to draw iid", name);
+    if (c->top_logprobs || c->n_stop || c->n_stop_ids || r->full_logprob)
+        return FC_FAIL(FC_ERR_ARG, "draw %s: top_logprobs, stop and full_logprob belong to draw iid", name);
+    if (j->trie->max_depth > j->max_tokens)
+        return FC_FAIL(FC_ERR_ARG, "max_tokens = %d: the longest name has %d tokens with its end", j->max_tokens,
+                       j->trie->max_depth);
+    return FC_OK;
+}
+
+fc_status fc_searching_open(fc_job *j, const fc_request *r) {
+    const fc_trie *t = j->trie;
+    fc_searching *g;
+    void *p;
+    FC_TRY(check(j, r));
+    FC_TRY(fc_arena_alloc(&j->arena, 1, sizeof *g, &p));
+    g = p;
+    g->temperature = r->sampling.temperature;
+    g->cap = t->n_nodes;
+    FC_TRY(fc_arena_alloc(&j->arena, (size_t)g->cap, sizeof *g->asked, &p));
+    g->asked = p;
+    FC_TRY(fc_arena_alloc(&j->arena, (size_t)t->n_nodes, sizeof *g->lp, &p));
+    g->lp = p;
+    FC_TRY(fc_arena_alloc(&j->arena, (size_t)t->max_depth, sizeof *g->path, &p));
+    g->path = p;
+    FC_TRY(fc_arena_alloc(&j->arena, (size_t)t->max_children, sizeof *g->tempered, &p));
+    g->tempered = p;
+    FC_TRY(fc_arena_alloc(&j->arena, (size_t)t->n_nodes, sizeof *g->trie_of, &p));
+    g->trie_of = p;
+    FC_TRY(fc_search_open(
+        t, &(fc_search_options){.method = method_of(r->draw), .n = j->n, .batch = j->n, .seed = j->seed}, &j->arena,
+        &g->search));
+    j->searching = g;
+    j->idle = -1;
+    j->n_open = 1; /* the search, until its names are there */
+    return FC_OK;
+}
+
+int64_t fc_searching_nodes(const fc_job *j) { return j->trie->n_nodes - j->trie->n_names; } /* leaves are never fed */
+
+/* ---- feeding ---- */
+
+/* Asked nodes become chains, the deepest first: what lies on the way is then fed with them. */
+static fc_status feed(fc_sched *s, fc_job *j) {
+    fc_searching *g = j->searching;
+    fc_stem *stem = &j->stem[FC_NOVELTY];
+    for (int i = g->n_asked; i-- > 0;) {
+        int n = fc_trie_path(j->trie, g->asked[i], g->path), node, from;
+        if (n == 0) continue; /* the root is read from the prompt's last row */
+        FC_TRY(fc_tree_insert(&stem->tree, g->path, n, &node));
+        g->trie_of[node] = g->asked[i] + 1;
+        from = fc_tree_unfed(&stem->tree, node);
+        if (from < 0) continue;
+        fc_tree_queue(&stem->tree, from, node);
+        fc_branch_put(s, &(fc_branch){.job = j,
+                                      .kind = FC_BRANCH_CHAIN,
+                                      .role = FC_NOVELTY,
+                                      .table = -1,
+                                      .group = node,
+                                      .len = stem->n + stem->tree.nodes[from].depth,
+                                      .target = stem->n + stem->tree.nodes[node].depth + 1});
+    }
+    return FC_OK;
+}
+
+static int places_left(const fc_sched *s) {
+    int n = 0;
+    for (int at = s->free_place[FC_NOVELTY]; at >= 0; at = s->branches[FC_NOVELTY][at].next) n++;
+    return n;
+}
+
+static fc_status finish(fc_sched *s, fc_job *j);
+
+static fc_status ask(fc_sched *s, fc_job *j) {
+    fc_searching *g = j->searching;
+    int max = places_left(s) - s->o.max_branches; /* drawing branches keep theirs */
+    if (max > s->lane[FC_NOVELTY]->max_rows) max = s->lane[FC_NOVELTY]->max_rows;
+    if (g->n_asked > 0 || max <= 0) return FC_OK;
+    g->n_asked = fc_search_ask(g->search, g->asked, max);
+    if (g->n_asked == 0) return finish(s, j);
+    return feed(s, j);
+}
+
+fc_status fc_searching_begin(fc_sched *s, fc_job *j) {
+    FC_TRY(fc_stem_begin(s, j, FC_NOVELTY));
+    return feed(s, j);
+}
+
+void fc_searching_start(fc_sched *s) {
+    for (fc_job *j = s->running; j; j = j->next) {
+        fc_status st;
+        if (!j->searching || j->failed || j->n_open == 0) continue;
+        st = ask(s, j);
+        if (st) fc_job_fail(j, st);
+    }
+}
+
+/* ---- reading ---- */
+
+static void add_read(fc_flight *f, fc_job *j, int32_t node, int out) {
+    fc_seeker *k = &f->seeker;
+    const fc_trie *t = j->trie;
+    int n = t->n_children[node];
+    FC_ASSERT(k->n_reads < k->max_rows && k->n_list + n <= k->max_list);
+    memcpy(k->list_id + k->n_list, t->token + t->first_child[node], (size_t)n * 4);
+    k->lists[k->n_reads] = (fc_list_row){.row = out, .ids = k->n_list, .values = k->n_list, .n_ids = n};
+    k->segments[k->n_reads] =
+        (fc_pick_segment){.row = out, .n_rows = 1, .ids = k->n_list, .n_ids = n, .y = k->n_list};
+    k->reads[k->n_reads].job = j;
+    k->reads[k->n_reads++].node = node;
+    k->n_list += n;
+}
+
+static bool is_asked(const fc_searching *g, int32_t node) {
+    for (int i = 0; i < g->n_asked; i++)
+        if (g->asked[i] == node) return true;
+    return false;
+}
+
+void fc_searching_want(fc_sched *s, fc_flight *f, const fc_branch *b, int first, int n) {
+    fc_job *j = b->job;
+    const fc_searching *g = j->searching;
+    const fc_tree *t = &j->stem[FC_NOVELTY].tree;
+    (void)s;
+    if (b->kind == FC_BRANCH_PROMPT) {
+        if (b->len + n == b->target && is_asked(g, 0)) add_read(f, j, 0, fc_batch_want(&f->batch, first + n - 1));
+        return;
+    }
+    for (int i = 0; i < n; i++) {
+        int node = fc_tree_up(t, b->group, b->len - j->n_prompt + i), of = g->trie_of[node] - 1;
+        if (of >= 0 && !g->lp[of]) add_read(f, j, of, fc_batch_want(&f->batch, first + i));
+    }
+}
+
+/* ---- landing ---- */
+
+/* Log-probs at the search's temperature: the list's softmax of lp / T. */
+static const float *temper(const fc_searching *g, const float *lp, int n) {
+    double most = -INFINITY, sum = 0;
+    if (g->temperature == 1.0f) return lp;
+    for (int i = 0; i < n; i++) most = fmax(most, (double)lp[i] / (double)g->temperature);
+    for (int i = 0; i < n; i++) sum += exp((double)lp[i] / (double)g->temperature - most);
+    for (int i = 0; i < n; i++)
+        g->tempered[i] = (float)((double)lp[i] / (double)g->temperature - most - log(sum));
+    return g->tempered;
+}
+
+static fc_status tell(fc_job *j, int32_t node, const float *lp) {
+    fc_searching *g = j->searching;
+    int n = j->trie->n_children[node], k = 0;
+    void *p;
+    FC_TRY(fc_arena_alloc(&j->arena, (size_t)n, sizeof *lp, &p));
+    g->lp[node] = p;
+    memcpy(p, lp, (size_t)n * sizeof *lp);
+    while (g->asked[k] != node) k++;
+    g->asked[k] = g->asked[--g->n_asked];
+    return fc_search_tell(g->search, node, temper(g, lp, n));
+}
+
+void fc_searching_land(fc_sched *s, fc_flight *f) {
+    fc_seeker *k = &f->seeker;
+    (void)s;
+    for (int i = 0; i < k->n_reads; i++) {
+        fc_job *j = k->reads[i].job;
+        fc_status st = j->failed ? FC_OK : tell(j, k->reads[i].node, k->lp + k->lists[i].values);
+        if (st) fc_job_fail(j, st);
+    }
+}
+
+/* Log-prob of the edge into a node: told, or 0 where there was no choice. */
+static float edge(const fc_job *j, int32_t node) {
+    int32_t parent = j->trie->parent[node];
+    const float *lp = j->searching->lp[parent];
+    return lp ? lp[node - j->trie->first_child[parent]] : 0.0f;
+}
+
+/* The names that came out become candidates, in their order. */
+static fc_status finish(fc_sched *s, fc_job *j) {
+    fc_searching *g = j->searching;
+    const fc_trie *t = j->trie;
+    int n;
+    const fc_search_result *r = fc_search_results(g->search, &n);
+    if (n < j->n) j->n = n; /* there are no more names */
+    j->keep = j->keep < j->n ? j->keep : j->n;
+    j->n_open = j->n;
+    for (int i = 0; i < j->n; i++) {
+        fc_path *p = &j->paths[i];
+        int32_t node = t->leaf[r[i].name];
+        p->n = fc_trie_path(t, node, p->ids);
+        for (int k = p->n; k-- > 0; node = t->parent[node]) p->logprobs[k] = edge(j, node);
+        p->node = t->leaf[r[i].name];
+        p->gumbel = r[i].gumbel;
+        p->weight = r[i].weight;
+        j->members[i] = -1;
+        fc_path_finish(s, j, i, FC_FINISH_STOP, true);
+    }
+    j->clock.last_draw_ns = j->clock.last_draw_ns ? j->clock.last_draw_ns : j->clock.admit_ns;
+    return FC_OK;
+}

@@ -1,0 +1,84 @@
+/* seeker - the device's side of searches: logits of nodes' children, their log-probs under the mask. */
+#include "engine/sched.h"
+
+#include <string.h>
+
+fc_status fc_seeker_open(const fc_lane *lane, fc_seeker *out) {
+    fc_backend *be = lane->be;
+    fc_seeker *k = out;
+    size_t rows = (size_t)lane->max_rows, list;
+    void *p;
+    k->max_rows = lane->max_rows;
+    k->max_list = lane->model->cfg.V + 64 * lane->max_rows; /* a root of all ids, and rows of a few */
+    list = (size_t)k->max_list;
+    FC_TRY(fc_alloc(rows, sizeof *k->reads, "search lists", &p));
+    k->reads = p;
+    FC_TRY(fc_alloc(rows, sizeof *k->lists, "search lists", &p));
+    k->lists = p;
+    FC_TRY(fc_alloc(rows, sizeof *k->segments, "search lists", &p));
+    k->segments = p;
+    FC_TRY(fc_alloc(list, sizeof *k->list_id, "search lists", &p));
+    k->list_id = p;
+    FC_TRY(fc_alloc(list, sizeof *k->lp, "search lists", &p));
+    k->lp = p;
+    FC_TRY(be->alloc(be, rows * sizeof *k->lists, "search lists", &p));
+    k->dev_lists = p;
+    FC_TRY(be->alloc(be, rows * sizeof *k->segments, "search lists", &p));
+    k->dev_segments = p;
+    FC_TRY(be->alloc(be, list * 4, "search lists", &p));
+    k->dev_list_id = p;
+    FC_TRY(be->alloc(be, list * 4, "search lists", &p));
+    k->dev_lp = p;
+    return FC_OK;
+}
+
+void fc_seeker_close(const fc_lane *lane, fc_seeker *k) {
+    fc_backend *be = lane->be;
+    be->free(be, k->dev_lp);
+    be->free(be, k->dev_list_id);
+    be->free(be, k->dev_segments);
+    be->free(be, k->dev_lists);
+    fc_free(k->lp);
+    fc_free(k->list_id);
+    fc_free(k->segments);
+    fc_free(k->lists);
+    fc_free(k->reads);
+    memset(k, 0, sizeof *k);
+}
+
+/* A row that cannot be read ends its request alone: when the call is refused, row by row. */
+static fc_status logprobs(fc_lane *l, fc_seeker *k, int first, int n) {
+    return l->be->list_logprob(l->be->stream, &(fc_list_logprob_args){.lp = k->dev_lp,
+                                                                      .value = k->dev_lp,
+                                                                      .ids = k->dev_list_id,
+                                                                      .rows = k->dev_lists + first,
+                                                                      .n_rows = n,
+                                                                      .V = l->model->cfg.V});
+}
+
+fc_status fc_searching_launch(fc_sched *s, fc_flight *f) {
+    fc_seeker *k = &f->seeker;
+    fc_lane *l = s->lane[FC_NOVELTY];
+    fc_backend *be = l->be;
+    float cap = l->model->cfg.final_soft_cap;
+    fc_status st;
+    FC_TRY(be->upload(be, k->dev_lists, k->lists, (size_t)k->n_reads * sizeof *k->lists));
+    FC_TRY(be->upload(be, k->dev_segments, k->segments, (size_t)k->n_reads * sizeof *k->segments));
+    FC_TRY(be->upload(be, k->dev_list_id, k->list_id, (size_t)k->n_list * 4));
+    FC_TRY(be->linear_pick(be->stream, &(fc_linear_pick_args){.y = k->dev_lp,
+                                                              .x = l->work.out,
+                                                              .w = l->model->head,
+                                                              .segments = k->dev_segments,
+                                                              .ids = k->dev_list_id,
+                                                              .R = f->batch.n_outs,
+                                                              .S = k->n_reads,
+                                                              .precise = true}));
+    if (cap > 0) FC_TRY(be->softcap(be->stream, &(fc_softcap_args){.x = k->dev_lp, .n = (size_t)k->n_list, .cap = cap}));
+    st = logprobs(l, k, 0, k->n_reads);
+    for (int i = 0; st == FC_ERR_ARG && i < k->n_reads; i++) {
+        fc_status one = logprobs(l, k, i, 1);
+        if (one) fc_job_fail(k->reads[i].job, one);
+    }
+    if (st && st != FC_ERR_ARG) return st;
+    return be->download(be, k->lp, k->dev_lp, (size_t)k->n_list * 4);
+}
