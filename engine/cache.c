@@ -13,21 +13,38 @@ static const int32_t *ids_of(fc_sched *s, const fc_branch *b, int n) {
     return s->ancestors;
 }
 
-fc_status fc_cache_take(fc_sched *s, fc_branch *b) {
+static fc_status take(fc_sched *s, fc_prefix *p, fc_branch *b) {
     fc_role role = b->role;
-    fc_prefix *p = s->prefix[fc_sched_list(s, role)];
-    int hit, replay = b->kind == FC_BRANCH_DRAW ? b->job->paths[b->group].replay_to : b->job->stem[role].replay_to;
-    if (!p) return FC_OK;
-    FC_TRY(fc_prefix_take(p, b->job->scope[role], ids_of(s, b, b->target), b->target, b->target - 1, b->table, &hit));
+    int hit, from = b->job->stem[role].begins, most = b->target - 1, replay = b->kind == FC_BRANCH_DRAW ? b->job->paths[b->group].replay_to : b->job->stem[role].replay_to;
+    uint64_t scope = b->job->scope[role];
+    const int32_t *ids = ids_of(s, b, b->target);
+    if (scope != b->job->base_scope[role]) { /* what stands before the adapter's first row is the base's too */
+        int base = from < most ? from : most;
+        if (fc_prefix_match(p, b->job->base_scope[role], ids, b->target, base) >
+            fc_prefix_match(p, scope, ids, b->target, most)) {
+            scope = b->job->base_scope[role];
+            most = base;
+        }
+    }
+    FC_TRY(fc_prefix_take(p, scope, ids, b->target, most, b->table, &hit));
     b->len = hit;
     if (hit > replay) b->job->rows.rows_reused += hit - replay; /* what it had computed itself is no gift */
     return FC_OK;
 }
 
+fc_status fc_cache_take(fc_sched *s, fc_branch *b) {
+    fc_prefix *p = s->prefix[fc_sched_list(s, b->role)];
+    return p ? take(s, p, b) : FC_OK;
+}
+
 /* The index refuses only what its caller got wrong. */
 static void put(fc_sched *s, fc_role role, const fc_job *j, const int32_t *ids, int n, int table, bool closing) {
     fc_prefix *p = s->prefix[fc_sched_list(s, role)];
-    fc_status st = p && !j->failed ? fc_prefix_put(p, j->scope[role], ids, n, table, closing) : FC_OK;
+    int base = j->stem[role].begins; /* aLoRA: of a prompt that is invoked late, the base's part is of most use */
+    bool late = j->scope[role] != j->base_scope[role] && base > 0;
+    fc_status st = FC_OK;
+    if (p && !j->failed && late) st = fc_prefix_put(p, j->base_scope[role], ids, n < base ? n : base, table, false);
+    else if (p && !j->failed) st = fc_prefix_put(p, j->scope[role], ids, n, table, closing);
     FC_ASSERT(st == FC_OK);
 }
 

@@ -18,6 +18,9 @@ typedef struct {
     fc_weights *weights;
     fc_tok *tok;
     fc_model *model;
+    fc_adapter_entry *adapters; /* [n_adapters] */
+    const fc_adapter **table;   /* [n_adapters] the model's */
+    int n_adapters;
     fc_lane lane;
 } loaded;
 
@@ -258,11 +261,43 @@ static fc_status check_options(const fc_engine_options *o) {
 static fc_status load_files(fc_engine *e, const fc_engine_options *o) {
     const char *paths[2] = {o->novelty, o->alignment};
     e->has_alignment = o->alignment != NULL;
-    e->shared = o->alignment && fc_path_same(o->novelty, o->alignment);
+    e->shared = o->alignment && fc_path_same(o->novelty, o->alignment) && !(o->off & FC_OFF_SHARED_TRUNK);
     for (int i = 0; i < (e->has_alignment && !e->shared ? 2 : 1); i++) {
         FC_TRY(fc_weights_open(paths[i], &e->models[i].weights));
         FC_TRY(fc_model_tok_open(e->models[i].weights, &e->models[i].tok));
     }
+    return FC_OK;
+}
+
+/* Adapters of model i; of both roles where it is both. */
+static fc_status load_adapters(fc_engine *e, const fc_engine_options *o, int i) {
+    loaded *m = &e->models[i];
+    void *p;
+    FC_TRY(fc_alloc(o->n_adapters, sizeof *m->adapters, "adapters", &p));
+    m->adapters = p;
+    FC_TRY(fc_alloc(o->n_adapters, sizeof *m->table, "adapters", &p));
+    m->table = p;
+    for (size_t k = 0; k < o->n_adapters; k++) {
+        const fc_adapter_option *a = &o->adapters[k];
+        fc_adapter_entry *entry = &m->adapters[m->n_adapters];
+        if (!a->name || !a->name[0] || !a->path) return FC_FAIL(FC_ERR_ARG, "adapter %zu: it needs a name and a path", k);
+        if (a->model != FC_NOVELTY && a->model != FC_ALIGNMENT)
+            return FC_FAIL(FC_ERR_ARG, "adapter \"%.60s\": model %d", a->name, (int)a->model);
+        if (a->model == FC_ALIGNMENT && !e->has_alignment)
+            return FC_FAIL(FC_ERR_ARG, "adapter \"%.60s\": there is no alignment model", a->name);
+        if (!e->shared && (int)a->model != i) continue;
+        for (int x = 0; x < m->n_adapters; x++)
+            if (strcmp(m->adapters[x].name, a->name) == 0)
+                return FC_FAIL(FC_ERR_ARG, "adapter \"%.60s\": two of one model have this name", a->name);
+        if (m->n_adapters == FC_MAX_ADAPTERS)
+            return FC_FAIL(FC_ERR_ARG, "adapter \"%.60s\": at most %d of one model", a->name, FC_MAX_ADAPTERS);
+        FC_TRY(fc_copy_str(a->name, "adapter name", &entry->name));
+        m->n_adapters++;
+        FC_TRY(fc_adapter_open(m->model, a->path, &entry->adapter));
+        m->table[m->n_adapters - 1] = entry->adapter;
+    }
+    m->model->adapters = m->table;
+    m->model->n_adapters = m->n_adapters;
     return FC_OK;
 }
 
@@ -288,6 +323,7 @@ static fc_status load_models(fc_engine *e, const fc_engine_options *o, fc_backen
     FC_TRY(fc_cpu_level_parse(o->cpu ? o->cpu : "auto", &level));
     FC_TRY(open_backend(level, threads, &limits, &e->be));
     for (int i = 0; i < n; i++) FC_TRY(fc_model_open(e->models[i].weights, e->be, NULL, NULL, &e->models[i].model));
+    for (int i = 0; i < n; i++) FC_TRY(load_adapters(e, o, i));
     FC_TRY(check_memory(e, lane, n));
     for (int i = 0; i < n; i++) FC_TRY(fc_lane_open(e->models[i].model, &lane[i], &e->models[i].lane));
     e->info.threads = threads;
@@ -317,7 +353,7 @@ static fc_status start(fc_engine *e, const fc_engine_options *o) {
     FC_TRY(fc_sched_open(lanes[0], lanes[1], &so, &e->sched));
     e->rules = (fc_job_rules){.tok = {tok[0], tok[1]},
                               .same_tokenizer = same,
-                              .reward_head = a && a->model->reward,
+                              .reward = a ? a->model->reward : NULL,
                               .coalesce = !(o->off & (FC_OFF_COALESCE | FC_OFF_FORK)),
                               .max_branches = max_branches,
                               .names = find_names,
@@ -328,6 +364,8 @@ static fc_status start(fc_engine *e, const fc_engine_options *o) {
         if (lanes[i]) {
             e->rules.cfg[i] = &lanes[i]->model->cfg;
             e->rules.ctx[i] = lanes[i]->ctx;
+            e->rules.adapters[i] = e->models[e->shared ? 0 : i].adapters;
+            e->rules.n_adapters[i] = e->models[e->shared ? 0 : i].n_adapters;
             e->rules.kv_type[i] = fc_kv_store(lanes[i]->kv)->shape.type;
             e->rules.model[i] = fc_weights_fingerprint(e->models[e->shared ? 0 : i].weights);
         }
@@ -384,6 +422,12 @@ void fc_engine_close(fc_engine *e) {
     if (e->sched.lane[0]) fc_sched_close(&e->sched);
     for (int i = 2; i-- > 0;) {
         fc_lane_close(&e->models[i].lane);
+        for (int k = 0; k < e->models[i].n_adapters; k++) {
+            fc_adapter_close(e->models[i].adapters[k].adapter);
+            fc_free(e->models[i].adapters[k].name);
+        }
+        fc_free(e->models[i].table);
+        fc_free(e->models[i].adapters);
         fc_model_close(e->models[i].model);
         fc_tok_close(e->models[i].tok);
         fc_weights_close(e->models[i].weights);

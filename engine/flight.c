@@ -3,6 +3,7 @@
 
 #include "engine/base/os.h"
 
+#include <limits.h>
 #include <string.h>
 
 enum { SHORT_FEED = 16 }; /* rows of a branch that go before long prompts: what decoding waits for */
@@ -65,6 +66,20 @@ static int32_t id_at(const fc_branch *b, int pos) {
     return pos < j->stem[b->role].n ? j->stem[b->role].ids[pos] : fc_scoring_id(j, b->group, pos - j->n_align);
 }
 
+/* First position of the branch's sequence that its adapter changes, or a position that it never comes to. */
+static int changed_from(const fc_branch *b) {
+    const fc_stem *t = &b->job->stem[b->role];
+    if (t->adapter < 0) return INT_MAX;
+    if (b->kind != FC_BRANCH_ALONE || b->job->suffix_begins < 0) return t->begins;
+    return t->n + b->job->paths[b->group].n_score_ids + b->job->suffix_begins;
+}
+
+/* Rows first .. first+n-1 of the batch are positions b->len .. of the branch. */
+static void give_adapter(fc_flight *f, const fc_branch *b, int first, int n) {
+    int from = changed_from(b), skip = from <= b->len ? 0 : from - b->len < n ? from - b->len : n;
+    if (skip < n) fc_batch_adapter(&f->batch, first + skip, n - skip, b->job->stem[b->role].adapter);
+}
+
 /* Rows of a branch with a table of its own. */
 static fc_status take_table_rows(fc_sched *s, int list, fc_flight *f, fc_branch *b, int n) {
     fc_lane *l = s->lane[list];
@@ -77,6 +92,7 @@ static fc_status take_table_rows(fc_sched *s, int list, fc_flight *f, fc_branch 
     FC_TRY(fc_kv_append(l->kv, b->table, n));
     for (int i = 0; i < n; i++) s->ids[i] = id_at(b, b->len + i);
     first = fc_batch_add(&f->batch, b->table, s->ids, n);
+    give_adapter(f, b, first, n);
     if (draws) {
         b->draw = row;
         f->sampler.rows[row].out = fc_batch_want(&f->batch, first + n - 1);
@@ -102,7 +118,7 @@ static fc_status take_chain_rows(fc_sched *s, int list, fc_flight *f, fc_branch 
     if (!fc_make_room(s, list, j, fc_tree_cost(t, s->lane[list]->kv, n))) return FC_OK;
     FC_TRY(fc_tree_place(t, s->lane[list]->kv, last, n));
     for (int i = n - 1, node = last; i >= 0; i--, node = t->nodes[node].parent) {
-        s->ids[i] = t->nodes[node].token;
+        s->ids[i] = t->nodes[node].token & ~FC_TREE_ADAPTED;
         s->slots[i] = t->nodes[node].slot;
         *(t->nodes[node].once ? &j->rows.rows_replayed : rows) += 1;
     }
@@ -115,6 +131,8 @@ static fc_status take_chain_rows(fc_sched *s, int list, fc_flight *f, fc_branch 
                                                            .slot = s->slots,
                                                            .ancestors = depth ? s->ancestors : NULL,
                                                            .n = n});
+    for (int i = n - 1, node = last; i >= 0; i--, node = t->nodes[node].parent)
+        if (t->nodes[node].token & FC_TREE_ADAPTED) fc_batch_adapter(&f->batch, first + i, 1, stem->adapter);
     if (b->role == FC_ALIGNMENT) fc_scoring_keep(s, f, b, first, n);
     else fc_searching_want(s, f, b, first, n);
     b->rows = n;

@@ -56,6 +56,12 @@ typedef struct fc_engine fc_engine;
 
 typedef enum { FC_NOVELTY = 0, FC_ALIGNMENT = 1 } fc_role;
 
+/* A PEFT folder (LoRA, aLoRA, reward head) on one of the models. When both roles are one model, so is the adapter's. */
+typedef struct {
+    const char *name, *path;
+    fc_role model; /* whose base it stands on */
+} fc_adapter_option;
+
 typedef struct {
     const char *novelty;   /* model: a GGUF file, a safetensors file or a folder. Required */
     const char *alignment; /* NULL: no scoring; the same path as novelty: loaded once */
@@ -68,6 +74,8 @@ typedef struct {
     int max_rows;          /* rows of one batch; 0: 512 */
     int max_branches;      /* KV timelines at once, over all requests; 0: 1024 */
     int max_requests;      /* queue bound: waiting and running; 0: 256 */
+    const fc_adapter_option *adapters; /* [n_adapters] loaded at open; requests name them */
+    size_t n_adapters;
     int score_rows;        /* a scoring pass of its own model starts at so many waiting rows; 0: 64 */
     uint32_t off;          /* fc_off bits: what is not shared, so that its gain can be measured. 0: all is on */
     uint64_t kv_pool;      /* bytes of KV memory a model; 0: room for 2 x ctx, at least 256 MiB, at most a quarter of RAM */
@@ -83,7 +91,8 @@ typedef enum {
     FC_OFF_PREFIX_CACHE = 1 << 5, /* nothing is kept from one request to the next */
     FC_OFF_FORCED = 1 << 6,   /* names that can go on in one way only are drawn token by token */
     FC_OFF_RESTRICTED_HEAD = 1 << 7, /* the whole vocabulary's logits are computed, and the allowed ones picked */
-    FC_OFF_ALL = (1 << 8) - 1
+    FC_OFF_SHARED_TRUNK = 1 << 8, /* one file in both roles is loaded twice */
+    FC_OFF_ALL = (1 << 9) - 1
 } fc_off;
 FC_API fc_status fc_off_parse(const char *list, uint32_t *out); /* "fork,groups", "all"; an unknown name is named */
 FC_API const char *fc_off_name(fc_off bit);                     /* "fork"; NULL for no such bit */
@@ -218,6 +227,7 @@ typedef struct {
     fc_draw_mode draw;
     int reject_budget;          /* redraws of one candidate, 0..1000 */
     bool full_logprob;          /* mask: also log-probs under the whole vocabulary, and valid_mass */
+    const char *novelty_adapter, *alignment_adapter; /* names of loaded adapters, or NULL */
     const char *cache_salt, *api_key; /* pages of the prefix cache are shared only where both are equal; NULL: none */
     const fc_given *given;      /* [n_given] score these instead of drawing: n, seed and sampling are not used */
     size_t n_given;

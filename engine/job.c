@@ -56,8 +56,6 @@ static fc_status check_request(const fc_job_rules *rules, const fc_request *r) {
     if (!r->score) return FC_OK;
     if (!rules->tok[FC_ALIGNMENT]) return FC_FAIL(FC_ERR_ARG, "score: the engine has no alignment model");
     FC_TRY(fc_in_range("mode", r->mode, FC_SCORE_LOGLIK_MEAN, FC_SCORE_JUDGE));
-    if (r->mode == FC_SCORE_REWARD && !rules->reward_head)
-        return FC_FAIL(FC_ERR_ARG, "mode reward: the alignment model has no reward head (tensor score.weight)");
     if (r->mode != FC_SCORE_REWARD && rules->cfg[FC_ALIGNMENT]->no_lm_head)
         return FC_FAIL(FC_ERR_ARG, "mode %s: the alignment model is a classifier without a language head; use reward",
                        fc_score_mode_name(r->mode));
@@ -162,6 +160,54 @@ static fc_status take_names(fc_job *j, const fc_job_rules *rules, const fc_reque
 done:
     fc_str_fini(&before);
     return st;
+}
+
+static fc_status find_adapter(const fc_job_rules *rules, fc_role role, const char *name, int *out) {
+    *out = -1;
+    if (!name) return FC_OK;
+    for (int i = 0; i < rules->n_adapters[role]; i++)
+        if (strcmp(rules->adapters[role][i].name, name) == 0) {
+            *out = i;
+            return FC_OK;
+        }
+    return FC_FAIL(FC_ERR_ARG, "%s: no adapter \"%.60s\" is loaded on this model",
+                   role == FC_NOVELTY ? "novelty_adapter" : "alignment_adapter", name);
+}
+
+/* Both prompts, their adapters and what those change, and where the prefix cache looks. */
+static fc_status take_stems(fc_job *j, const fc_job_rules *rules, const fc_request *r) {
+    const char *names[2] = {r->novelty_adapter, r->alignment_adapter};
+    j->stem[FC_NOVELTY].ids = j->prompt;
+    j->stem[FC_NOVELTY].n = j->n_prompt;
+    j->stem[FC_ALIGNMENT].ids = j->align;
+    j->stem[FC_ALIGNMENT].n = j->n_align;
+    j->suffix_begins = -1;
+    for (int role = 0; role < 2; role++) {
+        fc_stem *t = &j->stem[role];
+        fc_prefix_scope scope = {.model = rules->model[role],
+                                 .kv_type = rules->kv_type[role],
+                                 .api_key = r->api_key,
+                                 .cache_salt = r->cache_salt};
+        const fc_adapter *a;
+        FC_TRY(find_adapter(rules, (fc_role)role, names[role], &t->adapter));
+        a = t->adapter >= 0 ? rules->adapters[role][t->adapter].adapter : NULL;
+        t->begins = a && t->n ? fc_adapter_begins(a, t->ids, t->n) : t->n;
+        if (a && role == FC_ALIGNMENT && j->n_suffix && a->invocation) {
+            int at = fc_adapter_begins(a, j->suffix, j->n_suffix);
+            if (at < j->n_suffix) { /* invoked behind the candidate: what stands before is the base's */
+                j->suffix_begins = at;
+                t->begins = t->n;
+            }
+        }
+        if (t->begins == t->n && (role == FC_NOVELTY || j->suffix_begins < 0)) t->adapter = -1; /* it never acts */
+        j->base_scope[role] = fc_prefix_namespace(&scope);
+        if (t->adapter >= 0) scope.adapter = a->fingerprint;
+        j->scope[role] = fc_prefix_namespace(&scope);
+        if (role == FC_ALIGNMENT) j->reward = a && a->reward ? a->reward : rules->reward;
+    }
+    if (r->score && r->mode == FC_SCORE_REWARD && !j->reward)
+        return FC_FAIL(FC_ERR_ARG, "mode reward: neither the alignment model nor its adapter has a reward head (score.weight)");
+    return FC_OK;
 }
 
 static fc_status take_constraint(fc_job *j, const fc_request *r) {
@@ -361,16 +407,8 @@ fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **o
     } else if (r->taxonomy || r->n_names) { /* given candidates are not drawn: names mark them valid */
         FC_TRY_GOTO(st, take_set(j, rules, r), fail);
     }
-    j->stem[FC_NOVELTY].ids = j->prompt;
-    j->stem[FC_NOVELTY].n = j->n_prompt;
-    for (int role = 0; role < 2; role++)
-        j->scope[role] = fc_prefix_namespace(&(fc_prefix_scope){.model = rules->model[role],
-                                                                .kv_type = rules->kv_type[role],
-                                                                .api_key = r->api_key,
-                                                                .cache_salt = r->cache_salt});
     if (r->score) FC_TRY_GOTO(st, copy_scoring(j, rules, r), fail);
-    j->stem[FC_ALIGNMENT].ids = j->align;
-    j->stem[FC_ALIGNMENT].n = j->n_align;
+    FC_TRY_GOTO(st, take_stems(j, rules, r), fail);
     if (r->n_given == 0) { /* before max_tokens sizes anything */
         FC_TRY_GOTO(st, check_lengths(j, rules), fail);
         FC_TRY_GOTO(st, check_size(j), fail);

@@ -11,6 +11,7 @@
 
 #include "engine/base/mem.h"
 #include "engine/forkcast.h"
+#include "engine/adapter.h"
 #include "engine/lane.h"
 #include "engine/names.h"
 #include "engine/tree.h"
@@ -53,6 +54,7 @@ typedef struct {
 typedef struct {
     const int32_t *ids; /* [n] the prompt */
     int n;
+    int adapter, begins; /* of the model's table, -1: none; the first position that it changes, n: none of the prompt's */
     int table;     /* its KV table; -1 when not there */
     bool ready;    /* all of it is computed, or in a batch that was built */
     int replay_to; /* positions of it that a preemption dropped */
@@ -105,7 +107,10 @@ typedef struct fc_job {
     fc_stem stem[2]; /* by role: the novelty prompt for redraws and searches, the alignment prompt for scoring */
     int reserved_tables[2], alone_tables; /* by role; of alignment's, taken by candidates that are scored alone */
     int pages[2];           /* that its tables show, by list, when last counted */
-    uint64_t scope[2];      /* namespaces of the prefix cache, by role */
+    uint64_t scope[2];      /* namespaces of the prefix cache, by role: of what the adapter changed, */
+    uint64_t base_scope[2]; /* and of what it did not */
+    int suffix_begins;      /* first id of the suffix that the adapter changes, -1: what the stem says */
+    const fc_weight *reward; /* head of mode reward */
 
     fc_accounting rows;
     fc_job_clock clock;
@@ -113,15 +118,23 @@ typedef struct fc_job {
     char error[1024];
 } fc_job;
 
+typedef struct {
+    char *name;
+    fc_adapter *adapter;
+} fc_adapter_entry;
+
 /* What job_open needs to know of the engine. */
 typedef struct {
     const fc_tok *tok[2];            /* by role; alignment NULL without one */
     const fc_model_config *cfg[2];   /* by role */
     int ctx[2];
-    bool same_tokenizer, reward_head, coalesce;
+    bool same_tokenizer, coalesce;
     fc_status (*names)(void *arg, const char *id, fc_names **out); /* a reference to a registered set; or NULL */
     void *names_arg;
     uint64_t model[2]; /* fingerprints by role */
+    const fc_weight *reward;            /* the alignment model's own head, or NULL */
+    const fc_adapter_entry *adapters[2]; /* [n_adapters] by role: the table of its model */
+    int n_adapters[2];
     fc_dtype kv_type[2];
     int max_branches;
     fc_status (*fits)(const void *arg, const fc_job *j); /* asked before anything of the answer's size is taken; or NULL */

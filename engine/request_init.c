@@ -81,7 +81,8 @@ static const struct {
             {FC_OFF_OVERLAP, "overlap"},
             {FC_OFF_PREFIX_CACHE, "prefix-cache"},
             {FC_OFF_FORCED, "forced"},
-            {FC_OFF_RESTRICTED_HEAD, "restricted-head"}};
+            {FC_OFF_RESTRICTED_HEAD, "restricted-head"},
+            {FC_OFF_SHARED_TRUNK, "shared-trunk"}};
 
 const char *fc_off_name(fc_off bit) {
     for (size_t i = 0; i < sizeof offs / sizeof *offs; i++)
@@ -100,7 +101,7 @@ fc_status fc_off_parse(const char *list, uint32_t *out) {
             if (i == sizeof offs / sizeof *offs)
                 return FC_FAIL(FC_ERR_ARG,
                                "off: \"%.*s\"; fork, groups, coalesce, score-tree, overlap, prefix-cache, forced, "
-                               "restricted-head and all can be named",
+                               "restricted-head, shared-trunk and all can be named",
                                (int)(n < 40 ? n : 40), at);
             bits |= (uint32_t)offs[i].bit;
         }

@@ -61,6 +61,7 @@ typedef struct {
     int n_keep;
     int32_t *keep_src, *keep_dst; /* [max_rows] outputs of the batch whose states go to the pool, and their slots */
     int32_t *slot, *first;        /* [max_reads] states to be read, and their first picks */
+    const fc_weight **reward;     /* [max_reads] head of each state */
     int32_t *row_of;              /* [slots of the pool] scratch: 1 + row of slot[], 0 */
     int32_t *row, *id;            /* [max_gather] picks */
     float *lp;                    /* [max_gather] host */

@@ -27,6 +27,7 @@ fc_status fc_scorer_open(fc_lane *lane, fc_scorer *out) {
     n = (size_t)s.max_gather;
     FC_TRY_GOTO(st, host_list(reads, sizeof *s.reads, &s.reads), fail);
     FC_TRY_GOTO(st, host_list(reads, 4, &s.slot), fail);
+    FC_TRY_GOTO(st, host_list(reads, sizeof *s.reward, &s.reward), fail);
     FC_TRY_GOTO(st, host_list(reads + 1, 4, &s.first), fail);
     FC_TRY_GOTO(st, host_list(slots, 4, &s.row_of), fail);
     FC_TRY_GOTO(st, host_list(n, 4, &s.row), fail);
@@ -64,6 +65,7 @@ void fc_scorer_close(fc_lane *lane, fc_scorer *s) {
     fc_free(s->row);
     fc_free(s->row_of);
     fc_free(s->first);
+    fc_free(s->reward);
     fc_free(s->slot);
     fc_free(s->reads);
     memset(s, 0, sizeof *s);
@@ -82,6 +84,7 @@ static int number_rows(fc_scorer *sc, bool reward, int R0) {
         if (sc->row_of[r->slot] == 0) { /* numbers are kept with 1 added */
             sc->row_of[r->slot] = R + 1;
             sc->slot[R] = r->slot;
+            sc->reward[R] = r->job->reward;
             sc->first[R++] = 0;
         }
         r->at = sc->row_of[r->slot] - 1;
@@ -162,12 +165,14 @@ static fc_status read_head(fc_lane *l, fc_scorer *sc, int R) {
     return FC_OK;
 }
 
+/* Reward rows [r0, R), in stretches of one head. */
 static fc_status read_reward(fc_lane *l, fc_scorer *sc, int r0, int R, int m0) {
     for (int n; r0 < R; r0 += n, m0 += n) {
-        n = R - r0 < l->work.max_logit_rows ? R - r0 : l->work.max_logit_rows;
+        const fc_weight *w = sc->reward[r0];
+        for (n = 1; r0 + n < R && n < l->work.max_logit_rows && sc->reward[r0 + n] == w;) n++;
         FC_TRY(read_states(l, sc, r0, n));
         FC_TRY(l->be->linear(l->be->stream,
-                             &(fc_linear_args){.y = sc->dev_lp + m0, .x = l->read, .w = l->model->reward, .T = n}));
+                             &(fc_linear_args){.y = sc->dev_lp + m0, .x = l->read, .w = w, .T = n}));
     }
     return FC_OK;
 }

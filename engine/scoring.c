@@ -66,18 +66,21 @@ static void put_score(fc_sched *s, fc_job *j, int path, double score) {
     }
 }
 
+/* Does the adapter change row k behind the alignment prompt? */
+static bool adapted(const fc_job *j, const fc_path *p, int k) {
+    const fc_stem *t = &j->stem[FC_ALIGNMENT];
+    if (t->adapter < 0) return false;
+    return j->suffix_begins < 0 || k >= p->n_score_ids + j->suffix_begins;
+}
+
 /* The first `rows` ids of candidate and suffix as nodes of the tree. */
-static fc_status insert(fc_job *j, fc_path *p, int rows) {
-    const int32_t *ids = p->score_ids;
-    if (rows > p->n_score_ids) {
-        int32_t *both;
-        void *mem;
-        FC_TRY(fc_arena_alloc(&j->arena, (size_t)rows, sizeof *both, &mem));
-        both = mem;
-        if (p->n_score_ids) memcpy(both, p->score_ids, (size_t)p->n_score_ids * sizeof *both);
-        memcpy(both + p->n_score_ids, j->suffix, (size_t)j->n_suffix * sizeof *both);
-        ids = both;
-    }
+static fc_status insert(fc_job *j, int path, int rows) {
+    fc_path *p = &j->paths[path];
+    int32_t *ids;
+    void *mem;
+    FC_TRY(fc_arena_alloc(&j->arena, (size_t)rows, sizeof *ids, &mem));
+    ids = mem;
+    for (int k = 0; k < rows; k++) ids[k] = fc_scoring_id(j, path, k) | (adapted(j, p, k) ? FC_TREE_ADAPTED : 0);
     return fc_tree_insert(&j->stem[FC_ALIGNMENT].tree, ids, rows, &p->leaf);
 }
 
@@ -98,7 +101,7 @@ static fc_status start(fc_sched *s, fc_job *j, int path, bool *begun) {
         int from = -1;
         p->leaf = -1;
         if (rows > 0) {
-            FC_TRY(insert(j, p, rows));
+            FC_TRY(insert(j, path, rows));
             from = fc_tree_unfed(&j->stem[FC_ALIGNMENT].tree, p->leaf);
         }
         if (from >= 0) {

@@ -91,6 +91,7 @@ static fc_status feed(fc_sched *s, fc_job *j) {
     for (int i = g->n_asked; i-- > 0;) {
         int n = fc_trie_path(j->trie, g->asked[i], g->path), node, from;
         if (n == 0) continue; /* the root is read from the prompt's last row */
+        for (int k = 0; k < n && stem->adapter >= 0; k++) g->path[k] |= FC_TREE_ADAPTED;
         FC_TRY(fc_tree_insert(&stem->tree, g->path, n, &node));
         g->trie_of[node] = g->asked[i] + 1;
         from = fc_tree_unfed(&stem->tree, node);

@@ -15,8 +15,11 @@
 
 #include "engine/kv.h"
 
+/* Flag in an id that is inserted: the job's adapter changes this row. With and without it are different nodes. */
+#define FC_TREE_ADAPTED ((int32_t)1 << 30)
+
 typedef struct {
-    int32_t token;
+    int32_t token; /* with its flag */
     int parent, child, sibling; /* -1: the prompt, none, none */
     int depth;                  /* 0 behind the prompt */
     int32_t slot;               /* flat: page * P + slot; -1: not placed */

@@ -350,7 +350,7 @@ static void classifiers_do_not_speak(void **state) {
     fc_weights *w;
     fc_tok *tok;
     fc_model_config classifier;
-    fc_job_rules rules = {.ctx = {128, 128}, .same_tokenizer = true, .reward_head = true, .max_branches = 64};
+    fc_job_rules rules = {.ctx = {128, 128}, .same_tokenizer = true, .max_branches = 64};
     fc_request r = text_request(prompt, 4, 8);
     fc_job *j;
     (void)state;
@@ -367,6 +367,8 @@ static void classifiers_do_not_speak(void **state) {
     r.score = true;
     assert_fails(fc_job_open(&rules, &r, &j), FC_ERR_ARG, "use reward");
     r.mode = FC_SCORE_REWARD;
+    assert_fails(fc_job_open(&rules, &r, &j), FC_ERR_ARG, "reward head");
+    rules.reward = (const fc_weight *)&classifier; /* some head: nothing reads it here */
     assert_ok(fc_job_open(&rules, &r, &j));
     fc_job_close(j);
     fc_tok_close(tok);
