@@ -194,6 +194,12 @@ typedef enum { FC_DRAW_IID = 0, FC_DRAW_SBS, FC_DRAW_BEAM, FC_DRAW_TOPK, FC_DRAW
 FC_API const char *fc_draw_name(fc_draw_mode d);
 FC_API fc_status fc_draw_parse(const char *name, fc_draw_mode *out);
 
+/* What no two of the kept may share: the parent id, or any keyword, of the names that they are. The best stays; fewer
+ * than `keep` may then be kept. What is no name of the taxonomy, or has no parent or keyword there, shares nothing. */
+typedef enum { FC_DIVERSITY_OFF = 0, FC_DIVERSITY_PARENT, FC_DIVERSITY_KEYWORDS } fc_diversity;
+FC_API const char *fc_diversity_name(fc_diversity d);
+FC_API fc_status fc_diversity_parse(const char *name, fc_diversity *out);
+
 typedef enum { FC_SCORE_LOGLIK_MEAN = 0, FC_SCORE_LOGLIK_SUM, FC_SCORE_REWARD, FC_SCORE_JUDGE } fc_score_mode;
 FC_API const char *fc_score_mode_name(fc_score_mode m);
 FC_API fc_status fc_score_mode_parse(const char *name, fc_score_mode *out);
@@ -216,6 +222,21 @@ typedef struct {
     fc_score_mode mode;
     bool score;                 /* false: alignment none, ranking by log-prob */
     int n, keep;                /* 1 <= n <= 4096; keep 0: all */
+    float blend;                /* 0..1: ranking by (1-blend)*score + blend*logprob, a plain sum of the two as they are;
+                                   candidates without a score rank last. Needs score, and drawn candidates */
+    fc_diversity diversity;     /* needs a taxonomy that has the column */
+    /* When enough is drawn. Rules look at candidates in candidate order, so that the answer does not depend on who
+     * finishes first; it covers candidates 0..n_used-1, as if no other had been asked for. */
+    const char *stop_when;      /* any of "stable:R,margin:X,hopeless:B", or NULL. stable: ends when R candidates in a
+                                   row changed nothing about who is kept. margin: when the best is X above the second
+                                   best by what ranks them. hopeless: ends nothing; every B ids of a log-likelihood, a
+                                   candidate that can neither be kept nor come second is given up. Not with diversity
+                                   keywords */
+    int n_max;                  /* while no rule holds, more are drawn, n at a time, up to here; 0: n */
+    int64_t token_budget;       /* ends before the candidate with which more ids than this would have been drawn, end
+                                   tokens and redraws included; 0: none. At least what one candidate may take */
+    int deadline_ms;            /* from submit: the answer covers the candidates that are complete, up to the first
+                                   that is not; FC_ERR_TIMEOUT when that is none. 0: none */
     int priority;               /* lower runs first; equal ones in order of arrival */
     uint64_t seed;
     fc_sampling sampling;
@@ -257,6 +278,7 @@ typedef struct {
     const int32_t *tokens; /* [n_tokens] ids drawn, without the end token */
     size_t n_tokens;
     double score;        /* NAN when not scored */
+    bool hopeless;       /* given up while it was scored, by stop_when */
     double logprob;      /* sum over drawn ids, end token included if drawn; model's own distribution, under the mask
                             where one is set; NAN when given */
     double gumbel;       /* draw sbs: perturbed log-prob, by which they are ordered; else NAN */
@@ -277,10 +299,10 @@ typedef struct {
     double entropy;    /* nats, of the votes over distinct candidates */
     double vote_share; /* of the best */
     int distinct;
-    double margin;     /* best score minus second; NAN with fewer than two scored */
-    double valid_mass; /* mask, with full_logprob: mean over the n candidates of the product over steps of the whole
+    double margin;     /* best minus second by what ranks them, score or blend; NAN with fewer than two scored */
+    double valid_mass; /* mask, with full_logprob: mean over the candidates of the product over steps of the whole
                           vocabulary's probability of the allowed ids; reject: share of valid first attempts; else NAN */
-    int n_used;
+    int n_used;        /* candidates that the answer covers: n, or where drawing ended */
 } fc_confidence;
 
 typedef struct {
@@ -296,7 +318,7 @@ typedef struct {
 } fc_timings_ms;
 
 typedef struct {
-    int n, n_kept, n_all;
+    int n, n_kept, n_all;     /* asked for; kept; covered: n_used */
     const fc_candidate *kept; /* [n_kept] distinct, in rank order */
     const fc_candidate *all;  /* [n_all] by index, duplicates included */
     fc_confidence confidence;

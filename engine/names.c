@@ -10,8 +10,8 @@
 typedef struct {
     const char *text;
     size_t size;
-    int index;
-} key; /* of by_text, in order of bytes, shorter first */
+    int index; /* of the name, or place of the tag */
+} key;         /* in order of bytes, shorter first */
 
 typedef struct trie_node {
     struct trie_node *next;
@@ -22,15 +22,22 @@ typedef struct trie_node {
     fc_trie *trie;
 } trie_node;
 
+/* Parent ids, or keywords, of all names. */
+typedef struct {
+    int n;      /* different ones */
+    int *first; /* [names + 1] into number[] */
+    int32_t *number;
+} tag_table;
+
 struct fc_names {
     atomic_int refs;
     fc_arena arena; /* all texts */
     const char *id;
     int n;
-    const char **names, **keywords, **parents; /* [n]; the last two NULL where none are given */
+    const char **names; /* [n] */
+    tag_table tags[2];  /* parents, keywords */
     size_t *sizes;
-    key *by_text; /* [n] */
-    bool has_parents;
+    key *by_text;         /* [n] */
     pthread_mutex_t lock; /* guards tries */
     trie_node *tries;
 };
@@ -51,14 +58,69 @@ static fc_status copy(fc_names *n, const char *text, const char **out) {
     return FC_OK;
 }
 
-static fc_status copy_list(fc_names *n, const char *const *list, const char ***out) {
+/* ---- what names share ---- */
+
+/* The piece of a list at *at, which goes on to the next one; false behind the last. cut: pieces end at commas. */
+static bool next_piece(const char **at, bool cut, const char **text, size_t *size) {
+    if (!*at || !**at) return false;
+    *text = *at;
+    *size = cut ? strcspn(*at, ",") : strlen(*at);
+    *at += *size;
+    if (**at) ++*at;
+    if (**at == ' ') ++*at;
+    return true;
+}
+
+static size_t count_pieces(const char *const *lists, int n, bool cut) {
+    size_t pieces = 0;
+    for (int i = 0; i < n; i++) {
+        const char *at = lists[i], *text;
+        for (size_t size; next_piece(&at, cut, &text, &size);) pieces += size > 0;
+    }
+    return pieces;
+}
+
+static fc_status number_tags(fc_names *n, const char *const *lists, bool cut, tag_table *out) {
+    size_t pieces = lists ? count_pieces(lists, n->n, cut) : 0;
+    key *all;
+    int k = 0;
     void *p;
-    FC_TRY(fc_arena_alloc(&n->arena, (size_t)n->n, sizeof **out, &p));
-    *out = p;
-    for (int i = 0; list && i < n->n; i++)
-        if (list[i]) FC_TRY(copy(n, list[i], &(*out)[i]));
+    FC_TRY(fc_arena_alloc(&n->arena, (size_t)n->n + 1, sizeof *out->first, &p));
+    out->first = p;
+    if (pieces == 0) return FC_OK;
+    if (pieces > INT32_MAX / 2)
+        return FC_FAIL(FC_ERR_ARG, "taxonomy \"%.60s\": %zu keywords are too many", n->id, pieces);
+    FC_TRY(fc_arena_alloc(&n->arena, pieces, sizeof *out->number, &p));
+    out->number = p;
+    FC_TRY(fc_alloc(pieces, sizeof *all, "taxonomy keywords", &p));
+    all = p;
+    for (int i = 0; i < n->n; i++) {
+        const char *at = lists[i], *text;
+        for (size_t size; next_piece(&at, cut, &text, &size);)
+            if (size > 0) {
+                all[k] = (key){text, size, k};
+                k++;
+            }
+        out->first[i + 1] = k;
+    }
+    qsort(all, pieces, sizeof *all, by_bytes);
+    for (int i = 0; i < k; i++) {
+        if (i == 0 || by_bytes(&all[i - 1], &all[i]) != 0) out->n++;
+        out->number[all[i].index] = out->n - 1;
+    }
+    fc_free(all);
     return FC_OK;
 }
+
+const int32_t *fc_names_tags(const fc_names *n, fc_diversity d, int i, int *count) {
+    const tag_table *t = &n->tags[d == FC_DIVERSITY_KEYWORDS];
+    *count = t->first[i + 1] - t->first[i];
+    return t->number ? t->number + t->first[i] : NULL;
+}
+
+int fc_names_count_tags(const fc_names *n, fc_diversity d) { return n->tags[d == FC_DIVERSITY_KEYWORDS].n; }
+
+/* ---- open and close ---- */
 
 static fc_status fill(fc_names *n, const fc_taxonomy_names *t) {
     void *p;
@@ -66,19 +128,20 @@ static fc_status fill(fc_names *n, const fc_taxonomy_names *t) {
     if (t->n == 0 || t->n > INT32_MAX / 2)
         return FC_FAIL(FC_ERR_ARG, "taxonomy \"%.60s\": %zu names; at least one is needed", n->id, t->n);
     n->n = (int)t->n;
-    FC_TRY(copy_list(n, t->names, &n->names));
-    FC_TRY(copy_list(n, t->keywords, &n->keywords));
-    FC_TRY(copy_list(n, t->parents, &n->parents));
+    FC_TRY(number_tags(n, t->parents, false, &n->tags[0]));
+    FC_TRY(number_tags(n, t->keywords, true, &n->tags[1]));
+    FC_TRY(fc_arena_alloc(&n->arena, t->n, sizeof *n->names, &p));
+    n->names = p;
     FC_TRY(fc_arena_alloc(&n->arena, t->n, sizeof *n->sizes, &p));
     n->sizes = p;
     FC_TRY(fc_arena_alloc(&n->arena, t->n, sizeof *n->by_text, &p));
     n->by_text = p;
     for (int i = 0; i < n->n; i++) {
-        if (!n->names[i] || !n->names[i][0])
+        if (!t->names[i] || !t->names[i][0])
             return FC_FAIL(FC_ERR_ARG, "taxonomy \"%.60s\": name %d is empty", n->id, i);
+        FC_TRY(copy(n, t->names[i], &n->names[i]));
         n->sizes[i] = strlen(n->names[i]);
         n->by_text[i] = (key){n->names[i], n->sizes[i], i};
-        n->has_parents = n->has_parents || (n->parents[i] && n->parents[i][0]);
     }
     qsort(n->by_text, t->n, sizeof *n->by_text, by_bytes);
     for (int i = 1; i < n->n; i++) {
@@ -131,23 +194,6 @@ void fc_names_unref(fc_names *n) {
 const char *fc_names_id(const fc_names *n) { return n->id; }
 int fc_names_count(const fc_names *n) { return n->n; }
 const char *fc_names_at(const fc_names *n, int i) { return n->names[i]; }
-bool fc_names_have_parents(const fc_names *n) { return n->has_parents; }
-
-const char *fc_names_parent(const fc_names *n, int i) {
-    return n->parents[i] && n->parents[i][0] ? n->parents[i] : NULL;
-}
-
-const char *fc_names_keyword(const fc_names *n, int i, int k, size_t *size) {
-    const char *at = n->keywords[i];
-    while (at && *at) {
-        *size = strcspn(at, ",");
-        if (k-- == 0) return at;
-        at += *size;
-        if (*at) at++;
-        at += *at == ' ';
-    }
-    return NULL;
-}
 
 int fc_names_find(const fc_names *n, const char *text, size_t size) {
     const key want = {text, size, 0}, *found = bsearch(&want, n->by_text, (size_t)n->n, sizeof want, by_bytes);

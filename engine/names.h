@@ -1,4 +1,4 @@
-/* names - a closed set of names that requests point to: exact match, parents, keywords, and its token tries.
+/* names - a closed set of names that requests point to: exact match, what names share, and its token tries.
  *
  * Counted: the engine holds one reference for each id that is registered, every request one. Immutable but for the tries,
  * which are built when they are first asked for and kept; any thread may ask.
@@ -20,10 +20,10 @@ void fc_names_unref(fc_names *n); /* NULL is fine */
 const char *fc_names_id(const fc_names *n);
 int fc_names_count(const fc_names *n);
 const char *fc_names_at(const fc_names *n, int i);
-const char *fc_names_parent(const fc_names *n, int i); /* NULL: none */
-/* Keyword k of name i as [*size] bytes, cut at ", "; NULL behind the last. */
-const char *fc_names_keyword(const fc_names *n, int i, int k, size_t *size);
-bool fc_names_have_parents(const fc_names *n);
+/* What name i may share with others, as numbers [*count]: its parent id, or its keywords (cut at ", "; equal when
+ * all bytes are). d: PARENT or KEYWORDS. */
+const int32_t *fc_names_tags(const fc_names *n, fc_diversity d, int i, int *count);
+int fc_names_count_tags(const fc_names *n, fc_diversity d); /* different ones; they are numbered from 0 */
 /* The name of exactly this text, or -1. O(log names). */
 int fc_names_find(const fc_names *n, const char *text, size_t size);
 

@@ -1,4 +1,4 @@
-/* request_init - the values that flags, recipes and programs start from, and the names of the scoring modes. */
+/* request_init - the values that flags, recipes and programs start from, and the names of modes and policies. */
 #include "engine/base/status.h"
 #include "engine/forkcast.h"
 
@@ -69,6 +69,24 @@ fc_status fc_constraint_parse(const char *name, fc_constraint *out) {
             return FC_OK;
         }
     return FC_FAIL(FC_ERR_ARG, "constraint \"%.40s\"; it is off, mask or reject", name);
+}
+
+static const char *const diversities[] = {
+    [FC_DIVERSITY_OFF] = "off",
+    [FC_DIVERSITY_PARENT] = "parent",
+    [FC_DIVERSITY_KEYWORDS] = "keywords",
+};
+enum { N_DIVERSITIES = sizeof diversities / sizeof *diversities };
+
+const char *fc_diversity_name(fc_diversity d) { return (unsigned)d < N_DIVERSITIES ? diversities[d] : "?"; }
+
+fc_status fc_diversity_parse(const char *name, fc_diversity *out) {
+    for (int d = 0; d < N_DIVERSITIES; d++)
+        if (strcmp(name, diversities[d]) == 0) {
+            *out = (fc_diversity)d;
+            return FC_OK;
+        }
+    return FC_FAIL(FC_ERR_ARG, "diversity \"%.40s\"; it is off, parent or keywords", name);
 }
 
 static const struct {
