@@ -41,14 +41,14 @@ static need worst(const fc_sched *s, const fc_job *j) {
     } else if (j->max_tokens) {
         int P = slots_of(s->lane[FC_NOVELTY]);
         int64_t own = alone ? 0 : j->n_prompt / P; /* pages that all share */
-        n.draw_pages = own + (int64_t)j->n * pages_for(j->n_prompt - own * P + j->max_tokens, P) +
-                       (j->constraint == FC_CONSTRAINT_REJECT); /* the prompt's last page stays for redraws */
-        n.draw_tables = j->n + (j->constraint == FC_CONSTRAINT_REJECT); /* and the prompt's, for redraws */
+        n.draw_pages = own + (int64_t)j->wave * pages_for(j->n_prompt - own * P + j->max_tokens, P) +
+                       1; /* the prompt's last page may stay for redraws and waves */
+        n.draw_tables = j->wave + (j->constraint == FC_CONSTRAINT_REJECT || j->n_max > j->wave); /* and the prompt's */
     }
     if (j->score) {
         const fc_lane *l = s->lane[FC_ALIGNMENT];
         int P = slots_of(l);
-        int64_t tail = tail_ids(s, j), nodes = (int64_t)j->n * tail;
+        int64_t tail = tail_ids(s, j), nodes = (int64_t)j->n_max * tail;
         if (fc_scoring_alone(s)) {
             n.score_pages = pages_for(j->n_align + tail, P); /* one after another, if need be */
             n.score_tables = 1;

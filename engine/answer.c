@@ -1,17 +1,22 @@
 #include "engine/answer.h"
 
+#include "engine/stop_job.h"
+
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
-static double logprob_of(const fc_path *p) {
-    double sum = 0;
-    if (p->finish == FC_FINISH_GIVEN) return NAN;
-    for (int i = 0; i < p->n; i++) sum += (double)p->logprobs[i];
-    return sum;
-}
+/* The candidates that the answer covers, n of them, and the distinct ones among them, best first. */
+typedef struct {
+    int n, distinct;
+    int *path;           /* [n] whose path a candidate has: its group's head, or who was given the same before */
+    int *same;           /* [n] index of the distinct candidate that it is */
+    int *votes;          /* [n] by index of a distinct one */
+    int *place;          /* [n] by index of a distinct one: in order[] */
+    fc_rank_item *order; /* [distinct] */
+} covered;
 
-static fc_candidate describe(const fc_job *j, int index, const fc_path *p) {
+static fc_candidate describe(const fc_job *j, int index, int votes) {
+    const fc_path *p = &j->paths[index];
     bool given = p->finish == FC_FINISH_GIVEN;
     return (fc_candidate){
         .index = index,
@@ -20,11 +25,12 @@ static fc_candidate describe(const fc_job *j, int index, const fc_path *p) {
         .tokens = p->ids,
         .n_tokens = (size_t)p->n_text,
         .score = p->score,
-        .logprob = logprob_of(p),
+        .hopeless = p->hopeless,
+        .logprob = fc_job_logprob(p),
         .gumbel = p->gumbel,
         .weight = p->weight,
         .full_logprob = j->full_logprob ? p->full : NAN,
-        .votes = p->votes,
+        .votes = votes,
         .valid = j->names ? p->name >= 0 : -1,
         .finish = p->finish,
         .logprobs = p->logprobs,
@@ -35,106 +41,95 @@ static fc_candidate describe(const fc_job *j, int index, const fc_path *p) {
     };
 }
 
-/* ---- ranking ---- */
+/* ---- who is covered, and in what order ---- */
 
-/* What candidates are ordered by: NaN counts as the lowest. */
-static double key_of(const fc_candidate *c, bool scored) {
-    double v = scored ? c->score : c->logprob;
-    return isnan(v) ? -INFINITY : v;
-}
-
-static int by_score(const void *a, const void *b) {
-    const fc_candidate *x = a, *y = b;
-    double kx = key_of(x, true), ky = key_of(y, true);
-    if (kx != ky) return kx < ky ? 1 : -1;
-    return x->index < y->index ? -1 : x->index > y->index;
-}
-
-static int by_logprob(const void *a, const void *b) {
-    const fc_candidate *x = a, *y = b;
-    double kx = key_of(x, false), ky = key_of(y, false);
-    if (kx != ky) return kx < ky ? 1 : -1;
-    return x->index < y->index ? -1 : x->index > y->index;
-}
-
-static double valid_mass(const fc_job *j) {
-    double sum = 0;
-    if (j->constraint == FC_CONSTRAINT_REJECT) return (double)j->n_valid_first / j->n;
-    if (!j->full_logprob) return NAN;
-    for (int k = 0; k < j->n_finished; k++) {
-        const fc_path *p = &j->paths[j->finished[k]];
-        sum += p->votes * exp(p->mass);
-    }
-    return sum / j->n;
-}
-
-static fc_confidence confidence_of(const fc_job *j, const fc_candidate *ranked, int distinct, double mass) {
-    fc_confidence c = {
-        .logprob = ranked[0].logprob, .distinct = distinct, .n_used = j->n, .margin = NAN, .valid_mass = mass};
-    for (int i = 0; i < distinct; i++) {
-        double share = (double)ranked[i].votes / j->n;
-        c.entropy -= share * log(share);
-    }
-    if (c.entropy == 0) c.entropy = 0; /* not -0 */
-    c.vote_share = (double)ranked[0].votes / j->n;
-    if (j->score && distinct > 1) c.margin = ranked[0].score - ranked[1].score;
-    return c;
-}
-
-/* ---- distinct candidates ---- */
-
-/* A name is one candidate whatever path drew it; else ids tell. */
-static int compare(const fc_path *x, const fc_path *y) {
-    int c = x->name == y->name ? 0 : x->name < y->name ? -1 : 1;
-    if (c == 0 && x->name < 0) c = x->n == y->n ? 0 : x->n < y->n ? -1 : 1;
-    if (c == 0 && x->name < 0 && x->n) c = memcmp(x->ids, y->ids, (size_t)x->n * sizeof *x->ids);
-    return c;
-}
-
-static int by_identity(const void *a, const void *b) {
-    const fc_path *x = *(const fc_path *const *)a, *y = *(const fc_path *const *)b;
-    int c = compare(x, y);
-    return c ? c : x < y ? -1 : x > y; /* equal ones by index: they lie in one array */
-}
-
-/* Candidates that are the same although they were drawn apart (one name over two paths, or without coalescing) become one:
- * that of the smallest index gets all votes, and same[] names it. *distinct of them come first in j->finished. */
-static fc_status merge(fc_job *j, int *same, int *distinct) {
-    fc_path **order;
-    int n = 0;
+static fc_status ints(fc_job *j, int n, int **out) {
     void *p;
-    FC_TRY(fc_arena_alloc(&j->arena, (size_t)j->n_finished, sizeof *order, &p));
-    order = p;
-    for (int i = 0; i < j->n_finished; i++) order[i] = &j->paths[j->finished[i]];
-    qsort(order, (size_t)j->n_finished, sizeof *order, by_identity);
-    for (int i = 0; i < j->n_finished; i++) {
-        int path = (int)(order[i] - j->paths), first = n ? j->finished[n - 1] : -1;
-        if (first >= 0 && compare(&j->paths[first], order[i]) == 0) {
-            j->paths[first].votes += order[i]->votes;
-            same[path] = first;
-        } else {
-            j->finished[n++] = path;
-            same[path] = path;
-        }
-    }
-    *distinct = n;
+    FC_TRY(fc_arena_alloc(&j->arena, (size_t)n, sizeof **out, &p));
+    *out = p;
     return FC_OK;
+}
+
+static void find_paths(const fc_job *j, covered *c) {
+    for (int i = 0; i < c->n; i++) c->path[i] = -1;
+    for (int k = 0; k < j->n_finished; k++) {
+        int path = j->finished[k];
+        if (j->paths[path].finish == FC_FINISH_GIVEN) continue;
+        for (int m = path; m >= 0; m = j->members[m])
+            if (m < c->n) c->path[m] = path;
+    }
+    for (int i = 0; i < c->n; i++) {
+        if (j->paths[i].finish == FC_FINISH_GIVEN) c->path[i] = j->members[i];
+        FC_ASSERT(c->path[i] >= 0);
+    }
+}
+
+/* Candidates that are the same although they were drawn apart (one name over two paths, or without coalescing) are one:
+ * that of the smallest index has all votes. */
+static fc_status cover(fc_job *j, covered *c) {
+    fc_distinct seen;
+    void *p;
+    *c = (covered){.n = j->n_used};
+    FC_TRY(ints(j, c->n, &c->path));
+    FC_TRY(ints(j, c->n, &c->same));
+    FC_TRY(ints(j, c->n, &c->votes));
+    FC_TRY(ints(j, c->n, &c->place));
+    FC_TRY(fc_arena_alloc(&j->arena, (size_t)c->n, sizeof *c->order, &p));
+    c->order = p;
+    FC_TRY(fc_distinct_open(&j->arena, c->n, &seen));
+    find_paths(j, c);
+    for (int i = 0; i < c->n; i++) {
+        c->same[i] = c->path[i] == i ? fc_distinct_put(&seen, j->paths, i) : c->same[c->path[i]];
+        c->votes[c->same[i]]++;
+        if (c->same[i] == i) c->order[c->distinct++] = fc_stop_job_item(j, i);
+    }
+    fc_rank_sort(c->order, c->distinct);
+    for (int k = 0; k < c->distinct; k++) c->place[c->order[k].index] = k;
+    return FC_OK;
+}
+
+/* ---- confidence ---- */
+
+/* Mean over candidates of what their draws left of the whole vocabulary; under reject, of valid first attempts. */
+static double valid_mass(const fc_job *j, const covered *c) {
+    double sum = 0;
+    if (j->constraint != FC_CONSTRAINT_REJECT && !j->full_logprob) return NAN;
+    for (int i = 0; i < c->n; i++) {
+        const fc_path *p = &j->paths[c->path[i]];
+        if (j->constraint == FC_CONSTRAINT_REJECT) sum += j->attempt[i] == 0 && p->name >= 0;
+        else sum += exp(p->mass);
+    }
+    return sum / c->n;
+}
+
+static fc_confidence confidence_of(const fc_job *j, const covered *c) {
+    int best = c->order[0].index;
+    fc_confidence f = {.logprob = fc_job_logprob(&j->paths[best]),
+                       .vote_share = (double)c->votes[best] / c->n,
+                       .distinct = c->distinct,
+                       .margin = j->score ? fc_rank_margin(c->order, c->distinct) : NAN,
+                       .valid_mass = valid_mass(j, c),
+                       .n_used = c->n};
+    for (int k = 0; k < c->distinct; k++) {
+        double share = (double)c->votes[c->order[k].index] / c->n;
+        f.entropy -= share * log(share);
+    }
+    if (f.entropy == 0) f.entropy = 0; /* not -0 */
+    return f;
 }
 
 /* ---- accounting ---- */
 
-/* What n separate runs of prompt and candidate would compute. */
-static fc_accounting account(const fc_job *j) {
+/* What separate runs of prompt and candidate would compute. */
+static fc_accounting account(const fc_job *j, const covered *c) {
     fc_accounting a = j->rows;
-    for (int k = 0; k < j->n_finished; k++) {
-        const fc_path *p = &j->paths[j->finished[k]];
+    for (int i = 0; i < c->n; i++) {
+        const fc_path *p = &j->paths[c->path[i]];
         if (j->max_tokens) {
-            a.rows_flat_prefill += (int64_t)p->votes * j->n_prompt;
-            a.rows_flat_decode += (int64_t)p->votes * (p->n - 1);
+            a.rows_flat_prefill += j->n_prompt;
+            a.rows_flat_decode += p->n - 1;
         }
-        if (j->score) {
-            a.rows_flat_score += (int64_t)p->votes * ((int64_t)j->n_align + fc_job_tail_rows(j, p));
-        }
+        if (j->score) a.rows_flat_score += (int64_t)j->n_align + fc_job_tail_rows(j, p);
     }
     return a;
 }
@@ -155,49 +150,51 @@ static fc_timings_ms timings(const fc_job *j, double load_ms) {
     return t;
 }
 
+/* ---- the result ---- */
+
+/* Places of the kept in c->order. */
+static fc_status keep(fc_job *j, const covered *c, int **kept, int *n_kept) {
+    fc_rank_marks marks;
+    FC_TRY(fc_rank_marks_open(&j->arena, j->diversity ? fc_names_count_tags(j->names, j->diversity) : 0, &marks));
+    FC_TRY(ints(j, j->keep, kept));
+    *n_kept = fc_rank_keep(c->order, c->distinct, j->keep, &marks, *kept);
+    return FC_OK;
+}
+
 fc_status fc_answer_make(fc_job *j, double load_ms, const fc_result **out) {
-    fc_candidate *ranked, *all;
-    fc_accounting rows = account(j);
+    covered c;
+    fc_candidate *distinct, *kept, *all;
     fc_result *r;
-    double mass;
     void *p;
-    int distinct, n_finished = j->n_finished, *same, *finished;
-    FC_ASSERT(n_finished > 0);
-    FC_TRY(fc_arena_alloc(&j->arena, (size_t)j->n, sizeof *same, &p));
-    same = p;
-    FC_TRY(fc_arena_alloc(&j->arena, (size_t)n_finished, sizeof *finished, &p));
-    finished = p;
-    memcpy(finished, j->finished, (size_t)n_finished * sizeof *finished);
-    mass = valid_mass(j); /* before candidates are merged away: each path has its own */
-    FC_TRY(merge(j, same, &distinct));
+    int *place, n_kept;
+    FC_ASSERT(j->n_used > 0);
+    FC_TRY(cover(j, &c));
+    FC_TRY(keep(j, &c, &place, &n_kept));
     FC_TRY(fc_arena_alloc(&j->arena, 1, sizeof *r, &p));
     r = p;
-    FC_TRY(fc_arena_alloc(&j->arena, (size_t)distinct, sizeof *ranked, &p));
-    ranked = p;
-    FC_TRY(fc_arena_alloc(&j->arena, (size_t)j->n, sizeof *all, &p));
+    FC_TRY(fc_arena_alloc(&j->arena, (size_t)c.distinct, sizeof *distinct, &p));
+    distinct = p;
+    FC_TRY(fc_arena_alloc(&j->arena, (size_t)n_kept, sizeof *kept, &p));
+    kept = p;
+    FC_TRY(fc_arena_alloc(&j->arena, (size_t)c.n, sizeof *all, &p));
     all = p;
-    for (int i = 0; i < distinct; i++) ranked[i] = describe(j, j->finished[i], &j->paths[j->finished[i]]);
-    qsort(ranked, (size_t)distinct, sizeof *ranked, j->score ? by_score : by_logprob);
-    for (int i = 0; i < distinct; i++) ranked[i].rank = i < j->keep ? i + 1 : 0;
-    for (int i = 0; i < n_finished; i++) {
-        const fc_candidate *c = ranked;
-        while (c->index != same[finished[i]]) c++;
-        if (c->finish == FC_FINISH_GIVEN) {
-            for (int k = 0; k < j->n; k++)
-                if (j->members[k] == c->index) all[k] = *c;
-        } else {
-            for (int m = finished[i]; m >= 0; m = j->members[m]) all[m] = *c;
-        }
+    for (int k = 0; k < c.distinct; k++) distinct[k] = describe(j, c.order[k].index, c.votes[c.order[k].index]);
+    for (int k = 0; k < n_kept; k++) {
+        distinct[place[k]].rank = k + 1;
+        kept[k] = distinct[place[k]];
     }
-    for (int i = 0; i < j->n; i++) all[i].index = i;
+    for (int i = 0; i < c.n; i++) {
+        all[i] = distinct[c.place[c.same[i]]];
+        all[i].index = i;
+    }
     *r = (fc_result){
-        .n = j->n,
-        .n_kept = distinct < j->keep ? distinct : j->keep,
-        .n_all = j->n,
-        .kept = ranked,
+        .n = j->wave,
+        .n_kept = n_kept,
+        .n_all = c.n,
+        .kept = kept,
         .all = all,
-        .confidence = confidence_of(j, ranked, distinct, mass),
-        .accounting = rows,
+        .confidence = confidence_of(j, &c),
+        .accounting = account(j, &c),
         .timings = timings(j, load_ms),
         .scored = j->score,
         .prompt_tokens = (size_t)(j->max_tokens ? j->n_prompt : j->n_align),

@@ -238,20 +238,42 @@ static int join_groups(fc_sched *s, fc_job *j, int list) {
     return s->who[0];
 }
 
-/* Groups that begin again behind the prompt: they draw from one row, that of its last id, which is computed anew. */
-static fc_status begin_again(fc_sched *s, fc_job *j) {
-    fc_branch b = {.job = j, .kind = FC_BRANCH_DRAW, .role = FC_NOVELTY, .target = j->n_prompt, .len = j->n_prompt - 1};
-    if (j->redraw < 0 || j->failed) return FC_OK;
-    b.group = fc_sched_off(s, FC_OFF_COALESCE) ? j->redraw : join_groups(s, j, j->redraw);
-    j->redraw = -1;
-    if (fc_sched_off(s, FC_OFF_FORK) || j->stem[FC_NOVELTY].table < 0) {
-        j->group_next[last_of(j, b.group)] = j->idle;
-        j->idle = b.group;
-        return fc_drawing_begin(s, j);
-    }
+/* Groups that begin behind the prompt again: its last id is computed anew, for all of them. */
+static fc_status begin_behind(fc_sched *s, fc_job *j, int group) {
+    fc_branch b = {.job = j,
+                   .kind = FC_BRANCH_DRAW,
+                   .role = FC_NOVELTY,
+                   .group = group,
+                   .target = common_length(j, group),
+                   .len = j->n_prompt - 1};
     FC_TRY(fc_kv_fork_at(s->lane[FC_NOVELTY]->kv, j->stem[FC_NOVELTY].table, b.len, &b.table));
     fc_branch_put(s, &b);
     return FC_OK;
+}
+
+static bool stem_stays(const fc_sched *s, const fc_job *j) {
+    return !fc_sched_off(s, FC_OFF_FORK) && (j->constraint == FC_CONSTRAINT_REJECT || j->n_max > j->wave);
+}
+
+static fc_status begin_again(fc_sched *s, fc_job *j) {
+    int group;
+    if (j->redraw < 0 || j->failed) return FC_OK;
+    group = fc_sched_off(s, FC_OFF_COALESCE) ? j->redraw : join_groups(s, j, j->redraw);
+    j->redraw = -1;
+    if (j->stem[FC_NOVELTY].table >= 0) return begin_behind(s, j, group);
+    j->group_next[last_of(j, group)] = j->idle;
+    j->idle = group;
+    return fc_drawing_begin(s, j);
+}
+
+fc_status fc_drawing_wave(fc_sched *s, fc_job *j) {
+    int group;
+    fc_job_next_wave(j);
+    if (j->stem[FC_NOVELTY].table < 0) return fc_drawing_begin(s, j);
+    FC_TRY(force_first(s, j));
+    group = j->idle;
+    j->idle = -1;
+    return group < 0 ? FC_OK : begin_behind(s, j, group);
 }
 
 fc_status fc_drawing_commit(fc_sched *s, fc_flight *f, fc_branch *b) {
@@ -261,9 +283,8 @@ fc_status fc_drawing_commit(fc_sched *s, fc_flight *f, fc_branch *b) {
     int rest = -1, rest_last = -1, n = 0;
     if (r) {
         if (r->status) return FC_OK; /* the job has failed and is cleared away as a whole */
-        if (j->constraint == FC_CONSTRAINT_REJECT && j->stem[FC_NOVELTY].table < 0 && b->target == j->n_prompt &&
-            !fc_sched_off(s, FC_OFF_FORK))
-            FC_TRY(fc_kv_fork(s->lane[FC_NOVELTY]->kv, b->table, &j->stem[FC_NOVELTY].table));
+        if (stem_stays(s, j) && j->stem[FC_NOVELTY].table < 0)
+            FC_TRY(fc_kv_fork_at(s->lane[FC_NOVELTY]->kv, b->table, j->n_prompt, &j->stem[FC_NOVELTY].table));
         FC_TRY(regroup(s, j, r, f->sampler.token + r->member, s->who));
         n = r->n_members;
     }

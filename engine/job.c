@@ -4,6 +4,7 @@
 #include "engine/base/sort.h"
 #include "engine/prefix.h"
 #include "engine/ranges.h"
+#include "engine/stop_job.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -39,6 +40,16 @@ static fc_status check_sampling(const fc_sampling *s, int V) {
     return FC_OK;
 }
 
+static fc_status check_ranking(const fc_request *r) {
+    FC_TRY(fc_in_range("blend", (double)r->blend, 0, 1));
+    if (r->blend > 0 && !r->score)
+        return FC_FAIL(FC_ERR_ARG, "blend = %g: without scoring candidates are ranked by log-prob alone; leave it out",
+                       (double)r->blend);
+    if (r->blend > 0 && r->n_given)
+        return FC_FAIL(FC_ERR_ARG, "blend = %g: given candidates have no log-prob; leave it out", (double)r->blend);
+    return fc_in_range("diversity", r->diversity, FC_DIVERSITY_OFF, FC_DIVERSITY_KEYWORDS);
+}
+
 static fc_status check_request(const fc_job_rules *rules, const fc_request *r) {
     if (r->n_given == 0) {
         if (rules->cfg[FC_NOVELTY]->no_lm_head)
@@ -53,6 +64,7 @@ static fc_status check_request(const fc_job_rules *rules, const fc_request *r) {
         if (!r->score) return FC_FAIL(FC_ERR_ARG, "given: candidates can only be scored, and score is off");
     }
     FC_TRY(fc_in_range("keep", r->keep, 0, FC_MAX_CANDIDATES));
+    FC_TRY(check_ranking(r));
     if (!r->score) return FC_OK;
     if (!rules->tok[FC_ALIGNMENT]) return FC_FAIL(FC_ERR_ARG, "score: the engine has no alignment model");
     FC_TRY(fc_in_range("mode", r->mode, FC_SCORE_LOGLIK_MEAN, FC_SCORE_JUDGE));
@@ -223,8 +235,20 @@ static fc_status take_constraint(fc_job *j, const fc_request *r) {
     j->constraint = r->constraint;
     j->reject_budget = r->reject_budget;
     j->full_logprob = r->full_logprob && r->constraint == FC_CONSTRAINT_MASK;
-    FC_TRY(fc_arena_alloc(&j->arena, (size_t)j->n, sizeof *j->attempt, &p));
+    FC_TRY(fc_arena_alloc(&j->arena, (size_t)j->n_max, sizeof *j->attempt, &p));
     j->attempt = p;
+    FC_TRY(fc_arena_alloc(&j->arena, (size_t)j->n_max, sizeof *j->discarded, &p));
+    j->discarded = p;
+    return FC_OK;
+}
+
+static fc_status check_diversity(const fc_job *j) {
+    const char *d = fc_diversity_name(j->diversity);
+    if (j->diversity == FC_DIVERSITY_OFF) return FC_OK;
+    if (!j->names) return FC_FAIL(FC_ERR_ARG, "diversity %s: it needs a taxonomy", d);
+    if (fc_names_count_tags(j->names, j->diversity) == 0)
+        return FC_FAIL(FC_ERR_ARG, "diversity %s: the taxonomy \"%.60s\" has no %s", d, fc_names_id(j->names),
+                       j->diversity == FC_DIVERSITY_PARENT ? "parent ids" : "keywords");
     return FC_OK;
 }
 
@@ -269,7 +293,7 @@ static fc_status distinct_prompt(fc_job *j) {
 /* ---- paths ---- */
 
 static fc_status make_paths(fc_job *j, const fc_tok *tok) {
-    size_t n = (size_t)j->n, len = (size_t)j->max_tokens, tops = len * (size_t)j->sampling.top_logprobs;
+    size_t n = (size_t)j->n_max, len = (size_t)j->max_tokens, tops = len * (size_t)j->sampling.top_logprobs;
     void *p;
     FC_TRY(fc_arena_alloc(&j->arena, n, sizeof *j->paths, &p));
     j->paths = p;
@@ -279,13 +303,12 @@ static fc_status make_paths(fc_job *j, const fc_tok *tok) {
     j->finished = p;
     FC_TRY(fc_arena_alloc(&j->arena, n, sizeof *j->group_next, &p));
     j->group_next = p;
-    for (int i = 0; i < j->n; i++) {
+    for (int i = 0; i < j->n_max; i++) {
         fc_path *path = &j->paths[i];
         path->score = NAN;
         path->gumbel = path->weight = NAN;
+        path->bound = INFINITY;
         path->leaf = path->alone = path->name = -1;
-        j->members[i] = i + 1 < j->n ? i + 1 : -1;
-        j->group_next[i] = -1;
         if (len == 0) continue; /* given: ids come from the caller */
         FC_TRY(fc_arena_alloc(&j->arena, len, sizeof *path->ids, &p));
         path->ids = p;
@@ -300,14 +323,23 @@ static fc_status make_paths(fc_job *j, const fc_tok *tok) {
     return FC_OK;
 }
 
-/* All candidates have drawn the same so far, nothing: one group, or one each. */
-static void make_groups(fc_job *j, bool coalesce) {
-    j->idle = 0;
-    j->n_open = coalesce ? 1 : j->n;
-    for (int i = 0; !coalesce && i < j->n; i++) {
-        j->group_next[i] = j->members[i];
-        j->members[i] = -1;
+/* Candidates first .. n-1 have drawn the same so far, nothing: one group, or one each. */
+static void make_groups(fc_job *j, int first) {
+    for (int i = first; i < j->n; i++) {
+        int next = i + 1 < j->n ? i + 1 : -1;
+        j->members[i] = j->coalesce ? next : -1;
+        j->group_next[i] = j->coalesce ? -1 : next;
     }
+    j->idle = first;
+    j->n_open = j->coalesce ? 1 : j->n - first;
+}
+
+void fc_job_next_wave(fc_job *j) {
+    int first = j->n;
+    FC_ASSERT(j->n_open == 0 && j->idle < 0 && first < j->n_max);
+    j->n = j->n_max - first < j->wave ? j->n_max : first + j->wave;
+    j->n_used = j->n;
+    make_groups(j, first);
 }
 
 /* Candidates to be scored as they are: duplicates share the first one's path. */
@@ -362,11 +394,11 @@ static fc_status check_lengths(const fc_job *j, const fc_job_rules *rules) {
 /* What the answer may hold: ids, log-probs and alternatives of every candidate. */
 static fc_status check_size(const fc_job *j) {
     const size_t most = (size_t)1 << 30;
-    size_t bytes = (size_t)j->n * (size_t)j->max_tokens * (8 + 8 * (size_t)j->sampling.top_logprobs);
+    size_t bytes = (size_t)j->n_max * (size_t)j->max_tokens * (8 + 8 * (size_t)j->sampling.top_logprobs);
     if (bytes > most)
         return FC_FAIL(FC_ERR_ARG,
-                       "n = %d, max_tokens = %d, top_logprobs = %d: the answer may take %zu bytes; at most %zu", j->n,
-                       j->max_tokens, j->sampling.top_logprobs, bytes, most);
+                       "n = %d, max_tokens = %d, top_logprobs = %d: the answer may take %zu bytes; at most %zu",
+                       j->n_max, j->max_tokens, j->sampling.top_logprobs, bytes, most);
     return FC_OK;
 }
 
@@ -380,9 +412,14 @@ fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **o
     fc_arena_init(&j->arena);
     j->clock.submit_ns = fc_clock_ns();
     j->n = r->n_given ? (int)r->n_given : r->n;
-    j->keep = r->keep && r->keep < j->n ? r->keep : j->n;
+    j->n_max = r->n_given == 0 && r->n_max > j->n ? r->n_max : j->n;
+    j->wave = j->n_used = j->n;
+    j->keep = r->keep && r->keep < j->n_max ? r->keep : j->n_max;
     j->seed = r->seed;
     j->score = r->score;
+    j->coalesce = rules->coalesce;
+    j->blend = (double)r->blend;
+    j->diversity = r->diversity;
     j->mode = r->mode;
     j->events = r->events;
     j->stem[0].table = j->stem[1].table = j->redraw = j->idle = j->branches[0] = j->branches[1] = -1;
@@ -407,6 +444,8 @@ fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **o
     } else if (r->taxonomy || r->n_names) { /* given candidates are not drawn: names mark them valid */
         FC_TRY_GOTO(st, take_set(j, rules, r), fail);
     }
+    FC_TRY_GOTO(st, check_diversity(j), fail);
+    FC_TRY_GOTO(st, fc_stop_job_open(j, r), fail);
     if (r->score) FC_TRY_GOTO(st, copy_scoring(j, rules, r), fail);
     FC_TRY_GOTO(st, take_stems(j, rules, r), fail);
     if (r->n_given == 0) { /* before max_tokens sizes anything */
@@ -415,7 +454,7 @@ fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **o
         if (rules->fits) FC_TRY_GOTO(st, rules->fits(rules->fits_arg, j), fail);
     }
     FC_TRY_GOTO(st, make_paths(j, rules->tok[FC_NOVELTY]), fail);
-    if (r->n_given == 0) make_groups(j, rules->coalesce);
+    if (r->n_given == 0) make_groups(j, 0);
     if (r->n_given == 0 && r->draw != FC_DRAW_IID) FC_TRY_GOTO(st, fc_searching_open(j, r), fail);
     if (r->n_given) {
         FC_TRY_GOTO(st, take_given(j, rules, r), fail);
@@ -439,6 +478,13 @@ void fc_job_close(fc_job *j) {
     }
     fc_arena_fini(&j->arena);
     fc_free(j);
+}
+
+double fc_job_logprob(const fc_path *p) {
+    double sum = 0;
+    if (p->finish == FC_FINISH_GIVEN) return NAN;
+    for (int i = 0; i < p->n; i++) sum += (double)p->logprobs[i];
+    return sum;
 }
 
 int fc_job_tail_rows(const fc_job *j, const fc_path *p) {

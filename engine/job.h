@@ -2,6 +2,9 @@
  *
  *   job_open (caller's thread) -> waiting -> admitted -> [drawing] -> [scoring] -> ended -> job_close (with its event)
  *
+ * Candidates begin in waves: 0..n-1 have begun so far, wave at a time, n_max at most. The answer covers the first
+ * n_used.
+ *
  * Paths: candidate i has path i. Candidates that have drawn the same ids are a group: members[i] links them in rising
  * order, and only the path of the first one, the group's head, is alive. group_next[head] links the groups of one branch,
  * or those that stand idle while the job has no KV.
@@ -47,7 +50,9 @@ typedef struct {
     int leaf, alone;          /* last node of the score tree, or branch, that is fed for it; -1: none */
     int score_replay_to;      /* as replay_to, of the candidate alone behind the alignment prompt */
     double sum, score;        /* log-likelihood so far; final score */
-    int n_score_done;         /* ids whose log-probability is in sum */
+    double bound;             /* stop_when hopeless: no higher key is possible; INFINITY */
+    bool hopeless;            /* it was given up */
+    int n_read, n_score_done; /* ids whose log-probability is being read, or was; those that are in sum */
 } fc_path;
 
 /* A prompt that stays, and the tree of what is fed behind it. */
@@ -70,9 +75,13 @@ typedef struct fc_job {
     struct fc_job *next; /* in the queue it stands in */
     uint64_t id;
     fc_arena arena; /* everything below that is a pointer */
-    int n, keep, max_tokens, priority;
+    int n, wave, n_max, n_used, keep, max_tokens, priority;
     uint64_t seed;
-    bool score, events, cancelled, failed;
+    bool score, events, coalesce, cancelled, failed;
+    double blend;
+    fc_diversity diversity;
+    int deadline_ms;
+    struct fc_stop_job *stop; /* NULL: the answer covers all n, whenever they come */
     fc_score_mode mode;
     fc_sampling sampling; /* pointers into the arena */
     size_t *stop_sizes, longest_stop;
@@ -88,20 +97,22 @@ typedef struct fc_job {
     int reject_budget;
     bool full_logprob;
     struct fc_searching *searching; /* of a draw that is not i.i.d., else NULL */
-    int *attempt;        /* [n] of each candidate: reject */
     int n_valid_first;   /* candidates whose first attempt was a name */
+    int *attempt;        /* [n_max] of each candidate: reject */
+    int64_t *discarded;  /* [n_max] ids of its attempts before */
 
-    fc_path *paths; /* [n] */
-    int *members;   /* [n] next member of the group, -1 at the end */
-    int *group_next; /* [n] by head: next group of the branch, -1 at the end */
+    fc_path *paths; /* [n_max] */
+    int *members;   /* [n_max] next member of the group, -1 at the end; given: the path that stands for it */
+    int *group_next; /* [n_max] by head: next group of the branch, -1 at the end */
     int idle;       /* first group that stands in no branch, -1 */
     int redraw;     /* first group of those that begin again at the prompt's end, -1 */
     int n_open;     /* groups still drawing */
     int branches[2]; /* by list: first of its branches, -1 */
     int n_flying;   /* batches under way that hold rows or reads of it */
     bool in_batch;  /* it has rows in the batch being built */
+    bool prune;     /* candidates were given up: see fc_scoring_prune */
     int n_finished, n_scored; /* distinct candidates */
-    int *finished;            /* [n] path indices, in the order they finished */
+    int *finished;            /* [n_max] path indices, in the order they finished */
     int next_score, n_begun;  /* into finished: not yet begun to be scored; begun, and not read yet */
 
     fc_stem stem[2]; /* by role: the novelty prompt for redraws and searches, the alignment prompt for scoring */
@@ -148,6 +159,9 @@ void fc_job_close(fc_job *j); /* NULL is fine */
 /* searching.c: a draw that is not i.i.d.; after the job's names, paths and sampling are there. */
 fc_status fc_searching_open(fc_job *j, const fc_request *r);
 
+/* Ids after which a log-likelihood is looked at while it is scored: hopeless:B. 0: at its end. */
+int fc_job_piece(const fc_job *j);
+
 bool fc_job_is_end(const fc_job *j, int32_t id);
 /* First error wins; the sentence is this thread's last one. */
 void fc_job_fail(fc_job *j, fc_status st);
@@ -155,6 +169,10 @@ void fc_job_fail(fc_job *j, fc_status st);
 static inline bool fc_job_is_loglik(const fc_job *j) {
     return j->mode == FC_SCORE_LOGLIK_MEAN || j->mode == FC_SCORE_LOGLIK_SUM;
 }
+/* The next wave: candidates n .. n + wave - 1, n_max at most, stand idle as groups that have drawn nothing, for
+ * fc_drawing_begin. Nothing is allocated. */
+void fc_job_next_wave(fc_job *j);
+double fc_job_logprob(const fc_path *p); /* sum over drawn ids; NAN when given */
 /* Rows behind the alignment prompt: the last id of a log-likelihood predicts nothing, so it is not fed. */
 int fc_job_tail_rows(const fc_job *j, const fc_path *p);
 

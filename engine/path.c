@@ -116,6 +116,7 @@ static void part_members(fc_sched *s, fc_job *j, int path, int *again, int *stay
         last[redo] = m;
         j->members[m] = -1;
         j->attempt[m] += redo;
+        j->discarded[m] += redo ? j->paths[path].n : 0;
         j->rows.redraws += redo;
         s->stats.redraws += redo;
     }
@@ -166,7 +167,6 @@ void fc_path_finish(fc_sched *s, fc_job *j, int path, fc_finish finish, bool end
     st = final_text(s, j, p, finish == FC_FINISH_STOP && !ended);
     if (j->names) p->name = fc_names_find(j->names, fc_str_text(&p->text), p->text.size);
     if (!st && j->constraint == FC_CONSTRAINT_REJECT) {
-        for (int m = path; m >= 0 && p->name >= 0; m = j->members[m]) j->n_valid_first += j->attempt[m] == 0;
         int stay = path;
         if (p->name < 0) st = draw_again(s, j, path, &stay);
         if (st) fc_job_fail(j, st);

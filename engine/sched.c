@@ -1,5 +1,7 @@
 #include "engine/sched.h"
 
+#include "engine/stop_job.h"
+
 #include "engine/base/os.h"
 
 #include <string.h>
@@ -73,11 +75,12 @@ static void cancel(fc_job *j) {
 }
 
 static void sweep(fc_sched *s) {
+    uint64_t now = fc_clock_ns();
     fc_job *next;
     for (fc_job *j = s->waiting; j; j = next) {
         next = j->next;
         if (j->cancelled) cancel(j);
-        if (!j->failed) continue;
+        if (!j->failed && !fc_stop_job_over(j, now)) continue;
         fc_jobs_remove(&s->waiting, j);
         done(s, j);
     }
@@ -85,7 +88,15 @@ static void sweep(fc_sched *s) {
         next = j->next;
         if (j->cancelled) cancel(j);
         if (j->n_flying > 0) continue;
-        if (!j->failed && (j->n_open > 0 || (j->score && j->n_scored < j->n_finished))) continue;
+        if (!j->failed && !fc_stop_job_over(j, now) && !j->failed) {
+            fc_scoring_prune(s, j);
+            if (j->n_open > 0 || (j->score && j->n_scored < j->n_finished)) continue;
+            if (fc_stop_job_wants_wave(j)) {
+                fc_status st = fc_drawing_wave(s, j);
+                if (st) fc_job_fail(j, st);
+                else continue;
+            }
+        }
         fc_admit_leave(s, j);
         done(s, j);
     }

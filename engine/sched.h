@@ -195,6 +195,7 @@ void fc_preempt(fc_sched *s, fc_job *j);
 
 /* drawing.c */
 fc_status fc_drawing_begin(fc_sched *s, fc_job *j); /* branches for its idle groups */
+fc_status fc_drawing_wave(fc_sched *s, fc_job *j);  /* the next n candidates begin behind the prompt */
 void fc_drawing_idle(fc_sched *s, fc_job *j);       /* the reverse: groups leave their branches */
 bool fc_drawing_wants(const fc_branch *b);          /* a group draws at the branch's target */
 fc_status fc_drawing_commit(fc_sched *s, fc_flight *f, fc_branch *b); /* the branch is at its target */
@@ -229,6 +230,7 @@ void fc_scoring_keep(fc_sched *s, fc_flight *f, const fc_branch *b, int first, i
 void fc_scoring_collect(fc_sched *s, fc_flight *f); /* reads of candidates whose states are in the pool after this batch */
 fc_status fc_scoring_launch(fc_sched *s, fc_flight *f);
 void fc_scoring_land(fc_sched *s, fc_flight *f);
+void fc_scoring_prune(fc_sched *s, fc_job *j); /* where candidates were given up, what only they wanted is not fed */
 void fc_scoring_tidy(fc_sched *s, fc_flight *f); /* after it: branches of candidates alone that were read */
 int64_t fc_scoring_waiting_rows(const fc_sched *s);
 bool fc_scoring_alone(const fc_sched *s); /* the tree is off */

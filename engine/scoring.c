@@ -7,6 +7,7 @@
 #include "engine/sched.h"
 
 #include "engine/base/os.h"
+#include "engine/stop_job.h"
 
 #include <math.h>
 #include <string.h>
@@ -25,6 +26,11 @@ fc_status fc_scoring_begin(fc_sched *s, fc_job *j) {
     return fc_stem_begin(s, j, FC_ALIGNMENT);
 }
 
+static void begin_anew(fc_path *p) {
+    p->scoring = FC_UNSCORED;
+    p->n_read = p->n_score_done = 0;
+}
+
 void fc_scoring_idle(fc_sched *s, fc_job *j) {
     int list = fc_sched_list(s, FC_ALIGNMENT);
     if (!j->score) return;
@@ -36,9 +42,28 @@ void fc_scoring_idle(fc_sched *s, fc_job *j) {
     }
     for (int i = 0; i < j->n_finished; i++) {
         fc_path *p = &j->paths[j->finished[i]];
-        if (p->scoring == FC_SCORE_BEGUN) p->scoring = FC_UNSCORED;
+        if (p->scoring == FC_SCORE_BEGUN) begin_anew(p);
     }
     j->n_begun = 0;
+    j->next_score = 0;
+}
+
+void fc_scoring_prune(fc_sched *s, fc_job *j) {
+    int list = fc_sched_list(s, FC_ALIGNMENT);
+    fc_tree *t = &j->stem[FC_ALIGNMENT].tree;
+    if (!j->prune) return;
+    j->prune = false;
+    for (int at = j->branches[list], next; at >= 0; at = next) {
+        fc_branch *b = &s->branches[list][at];
+        next = b->next;
+        if (b->kind == FC_BRANCH_CHAIN && b->role == FC_ALIGNMENT) fc_branch_drop(s, b);
+    }
+    for (int i = 0; i < t->n; i++) t->nodes[i].queued = t->nodes[i].slot >= 0;
+    for (int i = 0; i < j->n_finished; i++) /* those that still wait for nodes ask for them again */
+        if (j->paths[j->finished[i]].scoring == FC_SCORE_BEGUN && j->paths[j->finished[i]].alone < 0) {
+            begin_anew(&j->paths[j->finished[i]]);
+            j->n_begun--;
+        }
     j->next_score = 0;
 }
 
@@ -185,12 +210,29 @@ static bool ready(const fc_sched *s, const fc_job *j, const fc_path *p) {
     return j->stem[FC_ALIGNMENT].ready && (p->leaf < 0 || j->stem[FC_ALIGNMENT].tree.nodes[p->leaf].slot >= 0);
 }
 
-/* All reads of one candidate; false when they do not fit. */
+/* The state behind its first k ids is there. */
+static bool piece_ready(const fc_job *j, const fc_path *p, int k) {
+    const fc_tree *t = &j->stem[FC_ALIGNMENT].tree;
+    if (p->alone >= 0 || !j->stem[FC_ALIGNMENT].ready || !fc_job_piece(j)) return false;
+    return k == 0 || t->nodes[fc_tree_up(t, p->leaf, k - 1)].slot >= 0;
+}
+
+/* Ids of a candidate that are read at once, at least, unless they are the last. */
+static int read_step(const fc_job *j, const fc_path *p) {
+    int all = fc_job_is_loglik(j) ? p->n_score_ids : 1, step = fc_job_piece(j);
+    return step && step < all ? step : all;
+}
+
+/* Reads of one candidate for which the states are there; false when they do not fit. */
 static bool add_reads(const fc_sched *s, fc_scorer *sc, fc_job *j, int path) {
     fc_path *p = &j->paths[path];
-    int n = fc_job_is_loglik(j) ? p->n_score_ids : 1;
+    int all = fc_job_is_loglik(j) ? p->n_score_ids : 1, n = all - p->n_read;
+    if (!ready(s, j, p)) { /* a log-likelihood in pieces */
+        for (n = 0; p->n_read + n < all && piece_ready(j, p, p->n_read + n);) n++;
+        if (n < read_step(j, p)) return true;
+    }
     if (sc->n_reads + n > sc->max_reads || sc->n_gather + n * ids_of(j) > sc->max_gather) return false;
-    for (int k = 0; k < n; k++)
+    for (int k = p->n_read; k < p->n_read + n; k++)
         sc->reads[sc->n_reads++] = (fc_score_read){
             .job = j,
             .path = path,
@@ -198,6 +240,8 @@ static bool add_reads(const fc_sched *s, fc_scorer *sc, fc_job *j, int path) {
             .id = fc_job_is_loglik(j) ? p->score_ids[k] : 0,
         };
     sc->n_gather += n * ids_of(j);
+    p->n_read += n;
+    if (p->n_read < all) return true;
     p->scoring = FC_SCORE_READ;
     j->n_begun--;
     return true;
@@ -208,7 +252,7 @@ void fc_scoring_collect(fc_sched *s, fc_flight *f) {
     for (fc_job *j = s->running; j; j = j->next)
         for (int i = 0; j->n_begun > 0 && !j->failed && i < j->n_finished; i++) {
             const fc_path *p = &j->paths[j->finished[i]];
-            if (p->scoring == FC_SCORE_BEGUN && ready(s, j, p) && !add_reads(s, &f->scorer, j, j->finished[i])) return;
+            if (p->scoring == FC_SCORE_BEGUN && !add_reads(s, &f->scorer, j, j->finished[i])) return;
         }
 }
 
@@ -227,7 +271,14 @@ static void take_loglik(fc_sched *s, fc_job *j, int path, double lp) {
     fc_path *p = &j->paths[path];
     if (p->n_score_done == 0) p->sum = 0;
     p->sum += lp;
-    if (++p->n_score_done < p->n_score_ids) return;
+    if (++p->n_score_done < p->n_score_ids) {
+        if (!fc_stop_job_hopeless(j, path)) return;
+        p->hopeless = true;
+        if (p->scoring == FC_SCORE_BEGUN) j->n_begun--;
+        j->prune = true;
+        put_score(s, j, path, NAN);
+        return;
+    }
     put_score(s, j, path, j->mode == FC_SCORE_LOGLIK_SUM ? p->sum : p->sum / p->n_score_ids);
 }
 
@@ -236,7 +287,7 @@ void fc_scoring_land(fc_sched *s, fc_flight *f) {
     for (int i = 0; i < sc->n_reads; i++) { /* in the order of a candidate's ids: sums have one order */
         const fc_score_read *r = &sc->reads[i];
         const float *lp = sc->lp + r->at;
-        if (r->job->failed) continue;
+        if (r->job->failed || r->job->paths[r->path].scoring == FC_SCORED) continue; /* given up */
         if (r->job->mode == FC_SCORE_REWARD) put_score(s, r->job, r->path, (double)lp[0]);
         else if (r->job->mode == FC_SCORE_JUDGE) put_score(s, r->job, r->path, judge(lp, r->job->n_labels));
         else take_loglik(s, r->job, r->path, (double)lp[0]);
