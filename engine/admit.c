@@ -115,6 +115,8 @@ static bool try_admit(fc_sched *s, fc_job *j) {
     for (int list = 0; list < 2; list++) {
         if (!s->lane[list] || (list == 1 && fc_sched_shared(s))) continue;
         if (tables[list] > s->o.max_branches - s->reserved_tables[list]) return false;
+        /* pages that queued copies read are free once these have run, and nobody else would run them */
+        if (!s->running && pages[list] > fc_cache_pages(s, list) && fc_kv_flush(s->lane[list]->kv)) return false;
         if (pages[list] > fc_cache_pages(s, list)) return false;
     }
     if (fc_scoring_alone(s) && j->score) { /* as many at once as there are tables */
@@ -189,14 +191,18 @@ static fc_job *victim_of(int list, const fc_job *j) {
 }
 
 bool fc_make_room(fc_sched *s, int list, const fc_job *j, int pages) {
-    const fc_kv *kv = s->lane[list]->kv;
+    fc_kv *kv = s->lane[list]->kv;
     for (;;) {
         int missing = pages - fc_kv_pages_free(kv);
         fc_job *v;
         if (missing <= 0) return true;
         if (s->prefix[list] && fc_prefix_evict(s->prefix[list], missing) > 0) continue;
         v = victim_of(list, j);
-        if (!v) return false;
-        fc_preempt(s, v);
+        if (v) {
+            fc_preempt(s, v);
+        } else { /* pages that queued copies read are free once these have run */
+            int before = fc_kv_pages_free(kv);
+            if (fc_kv_flush(kv) || fc_kv_pages_free(kv) == before) return false;
+        }
     }
 }

@@ -543,7 +543,7 @@ fc_status fc_drain(fc_engine *e) {
 fc_status fc_poll(fc_engine *e, int timeout_ms, fc_event *out) { return fc_events_poll(&e->events, timeout_ms, out); }
 
 void fc_engine_describe(const fc_engine *e, fc_engine_info *out) { *out = e->info; }
-fc_sched_stats fc_engine_stats(const fc_engine *e) { return e->sched.stats; }
+fc_sched_stats fc_engine_stats(const fc_engine *e) { return fc_sched_counts(&e->sched); }
 int fc_engine_pages_used(const fc_engine *e) { return atomic_load(&e->pages_used); }
 
 const char *fc_version(void) { return FC_VERSION; }

@@ -210,6 +210,23 @@ static void touch_down(fc_job *j, fc_status st) {
 
 static void fail(fc_job *j, fc_status st) { fc_job_fail(j, st); }
 
+/* Items of the plan whose rows belong to several requests. A batch's sequences stand in the order of the flight's branches. */
+static void count_groups(fc_sched *s, int list, const fc_flight *f) {
+    const fc_batch *b = &f->batch;
+    int32_t *owner = s->slots; /* by row */
+    for (int i = 0; i < b->n_seqs; i++)
+        for (int r = 0; r < b->seqs[i].n_rows; r++) owner[b->seqs[i].row + r] = i;
+    for (int i = 0; i < b->n_items; i++) {
+        const fc_attn_item *it = &b->items[i];
+        const fc_job *first = s->branches[list][f->branch[owner[b->item_rows[it->row]]]].job;
+        bool mixed = false;
+        for (int r = 1; r < it->n_rows && !mixed; r++)
+            mixed = s->branches[list][f->branch[owner[b->item_rows[it->row + r]]]].job != first;
+        s->stats.cross_groups += mixed;
+    }
+    s->stats.shared_tiles += (int64_t)(b->row_tiles - b->tiles);
+}
+
 bool fc_flight_start(fc_sched *s, int list) {
     fc_flight *f = &s->flights[list][s->next_flight[list]];
     uint64_t begin;
@@ -223,7 +240,7 @@ bool fc_flight_start(fc_sched *s, int list) {
     st = launch(s, list, f);
     s->op_ns += fc_clock_ns() - begin;
     s->stats.batches++;
-    s->stats.shared_tiles += (int64_t)(f->batch.row_tiles - f->batch.tiles);
+    if (f->batch.T > 0 && !st) count_groups(s, list, f);
     if (st) each_job(s, list, f, fail, st); /* an operator failed: the requests of this batch end, the others go on */
     f->flying = true;
     s->n_flying[list]++;

@@ -167,6 +167,19 @@ void fc_sched_cancel(fc_sched *s, uint64_t id) {
         if (j->id == id) j->cancelled = true;
 }
 
+fc_sched_stats fc_sched_counts(const fc_sched *s) {
+    fc_sched_stats all = s->stats;
+    for (int list = 0; list < 2; list++) {
+        fc_prefix_stats p;
+        if (!s->prefix[list]) continue;
+        p = fc_prefix_counts(s->prefix[list]);
+        all.evicted_pages += p.evicted_pages;
+        all.partial_copies += p.partial_copies;
+        all.hit_tokens += p.hit_tokens;
+    }
+    return all;
+}
+
 bool fc_sched_busy(const fc_sched *s) { return s->waiting || s->running; }
 
 void fc_sched_close(fc_sched *s) {

@@ -120,6 +120,8 @@ typedef struct {
 typedef struct {
     int64_t steps, batches, preemptions, splits, redraws;
     int64_t shared_tiles; /* reads of a tile that another row's read served */
+    int64_t cross_groups; /* attention items that rows of several requests share */
+    int64_t evicted_pages, partial_copies, hit_tokens; /* of the prefix caches */
 } fc_sched_stats;
 
 typedef struct {
@@ -147,6 +149,7 @@ fc_status fc_sched_can_run(const fc_sched *s, const fc_job *j);
 void fc_sched_submit(fc_sched *s, fc_job *j); /* takes the job over */
 void fc_sched_cancel(fc_sched *s, uint64_t id);
 bool fc_sched_busy(const fc_sched *s);
+fc_sched_stats fc_sched_counts(const fc_sched *s);
 /* One turn: end what is cancelled, admit, then one batch of each model that has work. */
 void fc_sched_step(fc_sched *s);
 fc_status fc_sched_check(const fc_sched *s);

@@ -281,11 +281,12 @@ static void describe(scenario *c, int number, bool tight) {
 }
 
 static void add_stats(fc_sched_stats s) {
-    total.steps += s.steps;
-    total.batches += s.batches;
     total.preemptions += s.preemptions;
     total.splits += s.splits;
     total.shared_tiles += s.shared_tiles;
+    total.cross_groups += s.cross_groups;
+    total.evicted_pages += s.evicted_pages;
+    total.partial_copies += s.partial_copies;
 }
 
 static void one_scenario(int number, int *candidates, int *cancelled) {
@@ -327,10 +328,13 @@ static void random_scenarios_are_exact(void **state) {
     print_message("seed %llu, scenarios %d to %d\n", (unsigned long long)base_seed, first_scenario,
                   first_scenario + n_scenarios - 1);
     for (int i = first_scenario; i < first_scenario + n_scenarios; i++) one_scenario(i, &candidates, &cancelled);
-    print_message("%d candidates are the same bits; %d cancels, %lld preemptions, %lld splits, %lld shared tiles\n", candidates,
-                  cancelled, (long long)total.preemptions, (long long)total.splits, (long long)total.shared_tiles);
+    print_message("%d candidates are the same bits; %d cancels, %lld preemptions, %lld evicted pages, %lld splits, %lld copies of "
+                  "part of a page, %lld groups across requests\n",
+                  candidates, cancelled, (long long)total.preemptions, (long long)total.evicted_pages, (long long)total.splits,
+                  (long long)total.partial_copies, (long long)total.cross_groups);
     if (n_scenarios < 1000) return;
-    assert_true(cancelled >= 100 && total.preemptions >= 100 && total.splits >= 100 && total.shared_tiles >= 100);
+    assert_true(cancelled >= 100 && total.preemptions >= 100 && total.evicted_pages >= 100 && total.splits >= 100);
+    assert_true(total.partial_copies >= 100 && total.cross_groups >= 100);
 }
 
 int main(int argc, char **argv) {
