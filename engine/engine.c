@@ -350,6 +350,7 @@ static fc_status start(fc_engine *e, const fc_engine_options *o) {
     bool same = a && (e->shared || fc_tok_same(tok[0], tok[1]));
     so.same_tokenizer = same;
     so.max_branches = max_branches;
+    if (!so.score_rows && lanes[1]) FC_TRY(fc_lane_ridge(lanes[1], &so.score_rows));
     FC_TRY(fc_sched_open(lanes[0], lanes[1], &so, &e->sched));
     e->rules = (fc_job_rules){.tok = {tok[0], tok[1]},
                               .same_tokenizer = same,

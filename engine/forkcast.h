@@ -76,7 +76,7 @@ typedef struct {
     int max_requests;      /* queue bound: waiting and running; 0: 256 */
     const fc_adapter_option *adapters; /* [n_adapters] loaded at open; requests name them */
     size_t n_adapters;
-    int score_rows;        /* a scoring pass of its own model starts at so many waiting rows; 0: 64 */
+    int score_rows;        /* a scoring pass of its own model starts at so many waiting rows; 0: measured at open */
     uint32_t off;          /* fc_off bits: what is not shared, so that its gain can be measured. 0: all is on */
     uint64_t kv_pool;      /* bytes of KV memory a model; 0: room for 2 x ctx, at least 256 MiB, at most a quarter of RAM */
 } fc_engine_options;

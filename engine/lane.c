@@ -1,5 +1,8 @@
 #include "engine/lane.h"
 
+#include "engine/base/os.h"
+
+#include <math.h>
 #include <string.h>
 
 fc_status fc_lane_open(fc_model *m, const fc_lane_options *o, fc_lane *out) {
@@ -24,6 +27,43 @@ fc_status fc_lane_open(fc_model *m, const fc_lane_options *o, fc_lane *out) {
 fail:
     fc_lane_close(&l);
     return st;
+}
+
+enum { RIDGE_FIRST = 8, RIDGE_RUNS = 3 };
+static const uint64_t ridge_most_ns = 20000000; /* one measurement: a large model is not asked for more rows */
+
+/* Least time of some runs of a layer's widest matrix. */
+static fc_status time_rows(const fc_lane *l, int rows, uint64_t *out) {
+    uint64_t best = UINT64_MAX;
+    for (int i = 0; i < RIDGE_RUNS; i++) {
+        uint64_t begin = fc_clock_ns(), ns;
+        FC_TRY(l->be->linear(l->be->stream, &(fc_linear_args){.y = l->work.gate_up,
+                                                              .x = l->work.x,
+                                                              .w = l->model->layers[0].gate_up,
+                                                              .T = rows,
+                                                              .precise = true}));
+        FC_TRY(l->be->sync(l->be));
+        ns = fc_clock_ns() - begin;
+        best = ns < best ? ns : best;
+    }
+    *out = best;
+    return FC_OK;
+}
+
+fc_status fc_lane_ridge(const fc_lane *l, int *rows) {
+    double per_row[16], least = INFINITY;
+    int n = 0;
+    for (int T = RIDGE_FIRST; T <= l->max_rows && n < 16; T *= 2) {
+        uint64_t ns;
+        FC_TRY(time_rows(l, T, &ns));
+        per_row[n] = (double)ns / T;
+        least = per_row[n] < least ? per_row[n] : least;
+        n++;
+        if (ns > ridge_most_ns) break;
+    }
+    *rows = l->max_rows < RIDGE_FIRST ? l->max_rows : RIDGE_FIRST;
+    for (int i = 0; i < n && per_row[i] > 1.15 * least; i++) *rows *= 2;
+    return FC_OK;
 }
 
 fc_status fc_lane_batch(const fc_lane *l, fc_batch *out) {

@@ -22,6 +22,9 @@ typedef struct {
     int max_rows, max_branches, ctx;
 } fc_lane;
 
+/* Rows from which on a matrix product takes no less time a row: the machine's ridge, measured on a layer of the model in
+ * some milliseconds; a power of two from 8 to max_rows. */
+fc_status fc_lane_ridge(const fc_lane *l, int *rows);
 /* A batch of the lane's sizes. */
 fc_status fc_lane_batch(const fc_lane *l, fc_batch *out);
 

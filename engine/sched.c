@@ -6,9 +6,6 @@
 
 #include <string.h>
 
-/* Rows that fill the vector units of a scoring pass of its own; fewer wait until nothing is left to draw. */
-enum { SCORE_ROWS = 64 };
-
 static fc_status scratch(size_t n, int32_t **out) {
     void *p;
     FC_TRY(fc_alloc(n, sizeof **out, "scheduler lists", &p));
@@ -26,7 +23,6 @@ fc_status fc_sched_open(fc_lane *novelty, fc_lane *alignment, const fc_sched_opt
     s->lane[FC_NOVELTY] = novelty;
     s->lane[FC_ALIGNMENT] = alignment;
     s->o = *o;
-    if (!s->o.score_rows) s->o.score_rows = SCORE_ROWS;
     s->max_places = 2 * o->max_branches;
     s->depth = novelty->be->depth < FC_MAX_FLIGHTS ? novelty->be->depth : FC_MAX_FLIGHTS;
     FC_TRY_GOTO(st, fc_branches_open(s), fail);

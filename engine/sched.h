@@ -111,7 +111,7 @@ typedef struct {
     const fc_tok *tok[2]; /* by role */
     bool same_tokenizer;
     int max_branches, max_jobs;
-    int score_rows; /* a scoring pass of its own model starts at so many waiting rows; 0: 64 */
+    int score_rows; /* a scoring pass of its own model starts at so many waiting rows */
     uint32_t off;   /* fc_off */
     fc_sink sink;
 } fc_sched_options;

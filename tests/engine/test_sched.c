@@ -50,6 +50,7 @@ static void open_fixture(fixture *f, bool shared, int P, int pages) {
         .same_tokenizer = shared,
         .max_branches = BRANCHES,
         .max_jobs = JOBS,
+        .score_rows = 64,
         .sink = {.arg = f, .token = on_token, .candidate = on_candidate, .score = on_score, .done = on_done}};
     fc_op_limits limits = {0};
     memset(f, 0, sizeof *f);
