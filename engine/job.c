@@ -472,7 +472,7 @@ void fc_job_close(fc_job *j) {
     if (!j) return;
     for (int role = 0; role < 2; role++) fc_tree_fini(&j->stem[role].tree);
     fc_names_unref(j->names);
-    for (int i = 0; j->paths && i < j->n; i++) {
+    for (int i = 0; j->paths && i < j->n_max; i++) {
         fc_str_fini(&j->paths[i].text);
         if (j->paths[i].stream.tok) fc_tok_stream_fini(&j->paths[i].stream);
     }

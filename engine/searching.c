@@ -226,6 +226,7 @@ static fc_status finish(fc_sched *s, fc_job *j) {
     int n;
     const fc_search_result *r = fc_search_results(g->search, &n);
     if (n < j->n) j->n = n; /* there are no more names */
+    j->n_used = j->n;
     j->keep = j->keep < j->n ? j->keep : j->n;
     j->n_open = j->n;
     for (int i = 0; i < j->n; i++) {

@@ -28,6 +28,11 @@ static fc_status check(const fc_job *j, const fc_request *r, const fc_stop_rules
     }
     if (r->n_max != 0 && (r->n_max < j->n || r->n_max > FC_MAX_CANDIDATES))
         return FC_FAIL(FC_ERR_ARG, "n_max = %d; it must lie in n = %d to %d", r->n_max, j->n, FC_MAX_CANDIDATES);
+    if (r->draw != FC_DRAW_IID && (rules->stable || rules->margin > 0 || r->n_max > j->n || r->token_budget))
+        return FC_FAIL(FC_ERR_ARG,
+                       "draw %s: its candidates come all at once; leave out stable, margin, n_max and "
+                       "token_budget",
+                       fc_draw_name(r->draw));
     if (r->token_budget != 0 && r->token_budget < most)
         return FC_FAIL(FC_ERR_ARG, "token_budget = %lld; one candidate may take %lld: max_tokens %d, attempts %lld",
                        (long long)r->token_budget, (long long)most, j->max_tokens, (long long)(most / j->max_tokens));
@@ -114,7 +119,7 @@ bool fc_stop_job_over(fc_job *j, uint64_t now_ns) {
 }
 
 bool fc_stop_job_wants_wave(const fc_job *j) {
-    return j->stop && !j->failed && !j->stop->stop.fixed && j->n < j->n_max && j->stop->stop.m == j->n;
+    return j->stop && !j->searching && !j->failed && !j->stop->stop.fixed && j->n < j->n_max && j->stop->stop.m == j->n;
 }
 
 /* ---- hopeless ---- */

@@ -122,6 +122,29 @@ static void kept_are_those_of_the_definition(void **state) {
     for (int i = 0; i < 2; i++) fc_engine_close(e[i]);
 }
 
+/* If this fails, an answer of a search that found fewer names than were asked for speaks of candidates that are none. */
+static void searches_are_ranked_too(void **state) {
+    fc_engine *e = open_two(0);
+    (void)state;
+    for (int draw = FC_DRAW_SBS; draw <= FC_DRAW_EXACT; draw++) {
+        fc_request r = text_request(prompt, 20, 8);
+        fc_event ev;
+        r.score = true;
+        r.taxonomy = "t";
+        r.constraint = FC_CONSTRAINT_MASK;
+        r.draw = (fc_draw_mode)draw;
+        r.diversity = FC_DIVERSITY_PARENT;
+        r.stop_when = "hopeless:1";
+        r.deadline_ms = 60000;
+        ev = run_request(e, &r);
+        assert_int_equal(ev.result->n_all, NAMES);
+        assert_int_equal(ev.result->confidence.n_used, NAMES);
+        check_kept(&r, ev.result);
+        fc_event_fini(&ev);
+    }
+    fc_engine_close(e);
+}
+
 /* If this fails, a given candidate that is a name is called invalid, and diversity does not see it. */
 static void given_candidates_are_names_too(void **state) {
     const fc_given given[] = {{.text = "ab", .size = 2},
@@ -189,6 +212,8 @@ static void wrong_requests_are_told_why(void **state) {
     REFUSED((r.token_budget = 39, r.constraint = FC_CONSTRAINT_REJECT),
             "one candidate may take 40: max_tokens 8, attempts 5");
     REFUSED(r.token_budget = -1, "token_budget = -1");
+    REFUSED((r.draw = FC_DRAW_TOPK, r.constraint = FC_CONSTRAINT_MASK, r.n_max = 8),
+            "draw topk: its candidates come all");
     REFUSED(r.deadline_ms = -1, "deadline_ms = -1");
     REFUSED((r.given = &given, r.n_given = 1, r.stop_when = "stable:1"), "stop_when: given candidates are not drawn");
     REFUSED((r.given = &given, r.n_given = 1, r.n_max = 4), "n_max: given candidates are not drawn");
@@ -441,6 +466,7 @@ static void waves_stand_ready_in_order(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kept_are_those_of_the_definition),
+        cmocka_unit_test(searches_are_ranked_too),
         cmocka_unit_test(given_candidates_are_names_too),
         cmocka_unit_test(wrong_requests_are_told_why),
         cmocka_unit_test(answer_of_a_prefix_is_that_of_fewer_candidates),
