@@ -163,7 +163,7 @@ static void build(fc_sched *s, int list, fc_flight *f) {
     for (fc_job *j = s->running; j; j = j->next) j->in_batch = false;
     for (int pass = 0; pass < 2; pass++)
         for (fc_job *j = s->running; j && !full(&f->batch); j = j->next)
-            for (int at = j->branches[list]; at >= 0 && !j->failed && !full(&f->batch);
+            for (int at = j->branches[list]; at >= 0 && !j->failed && !j->over && !full(&f->batch);
                  at = s->branches[list][at].next) {
                 fc_branch *b = &s->branches[list][at];
                 fc_status st;

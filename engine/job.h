@@ -110,6 +110,7 @@ typedef struct fc_job {
     int branches[2]; /* by list: first of its branches, -1 */
     int n_flying;   /* batches under way that hold rows or reads of it */
     bool in_batch;  /* it has rows in the batch being built */
+    bool over;      /* its answer is known: nothing more is fed for it */
     bool prune;     /* candidates were given up: see fc_scoring_prune */
     int n_finished, n_scored; /* distinct candidates */
     int *finished;            /* [n_max] path indices, in the order they finished */

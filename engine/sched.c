@@ -83,8 +83,9 @@ static void sweep(fc_sched *s) {
     for (fc_job *j = s->running; j; j = next) {
         next = j->next;
         if (j->cancelled) cancel(j);
-        if (j->n_flying > 0) continue;
-        if (!j->failed && !fc_stop_job_over(j, now) && !j->failed) {
+        if (!j->failed && !j->over) j->over = fc_stop_job_over(j, now);
+        if (j->n_flying > 0) continue; /* over or failed: no batch takes it any more, and it ends when it has landed */
+        if (!j->failed && !j->over) {
             fc_scoring_prune(s, j);
             if (j->n_open > 0 || (j->score && j->n_scored < j->n_finished)) continue;
             if (fc_stop_job_wants_wave(j)) {

@@ -158,7 +158,7 @@ static bool scored_already(fc_sched *s, fc_job *j, int path) {
 
 void fc_scoring_start(fc_sched *s) {
     for (fc_job *j = s->running; j; j = j->next) {
-        bool more = j->score && !(fc_sched_off(s, FC_OFF_OVERLAP) && j->n_open > 0);
+        bool more = j->score && !j->over && !(fc_sched_off(s, FC_OFF_OVERLAP) && j->n_open > 0);
         while (more && !j->failed && j->next_score < j->n_finished) {
             int path = j->finished[j->next_score];
             if (j->paths[path].scoring == FC_UNSCORED && !scored_already(s, j, path)) {
@@ -250,7 +250,7 @@ static bool add_reads(const fc_sched *s, fc_scorer *sc, fc_job *j, int path) {
 void fc_scoring_collect(fc_sched *s, fc_flight *f) {
     f->scorer.n_gather = 0;
     for (fc_job *j = s->running; j; j = j->next)
-        for (int i = 0; j->n_begun > 0 && !j->failed && i < j->n_finished; i++) {
+        for (int i = 0; j->n_begun > 0 && !j->failed && !j->over && i < j->n_finished; i++) {
             const fc_path *p = &j->paths[j->finished[i]];
             if (p->scoring == FC_SCORE_BEGUN && !add_reads(s, &f->scorer, j, j->finished[i])) return;
         }

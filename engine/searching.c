@@ -134,7 +134,7 @@ fc_status fc_searching_begin(fc_sched *s, fc_job *j) {
 void fc_searching_start(fc_sched *s) {
     for (fc_job *j = s->running; j; j = j->next) {
         fc_status st;
-        if (!j->searching || j->failed || j->n_open == 0) continue;
+        if (!j->searching || j->failed || j->over || j->n_open == 0) continue;
         st = ask(s, j);
         if (st) fc_job_fail(j, st);
     }
