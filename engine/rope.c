@@ -23,8 +23,8 @@ static double yarn_dim(const fc_model_config *c, double base, double turns) {
 void fc_rope_frequencies(const fc_model_config *c, bool local, const float *divisors, float *inv_freq, float *mscale) {
     int half = c->rope_dim / 2;
     double base = local ? c->rope_theta_local : c->rope_theta;
-    /* Gemma 3 scales its global layers alone; elsewhere both bases are the same */
-    fc_rope_scaling scaling = local && c->rope_theta_local != c->rope_theta ? FC_ROPE_NONE : c->rope_scaling;
+    bool plain = local && c->rope_local_own;
+    fc_rope_scaling scaling = plain ? FC_ROPE_NONE : c->rope_scaling;
     double low = 0, high = 0;
     *mscale = 1.0f;
     if (scaling == FC_ROPE_YARN) {
@@ -46,7 +46,7 @@ void fc_rope_frequencies(const fc_model_config *c, bool local, const float *divi
             break;
         }
         }
-        if (divisors && !(local && c->rope_theta_local != c->rope_theta)) freq /= (double)divisors[i];
+        if (divisors && !plain) freq /= (double)divisors[i];
         inv_freq[i] = (float)freq;
     }
 }

@@ -22,9 +22,10 @@ typedef struct {
 
     /* rotary embedding; `local` is the base of sliding-window layers (Gemma 3), else equal to rope_theta */
     float rope_theta, rope_theta_local;
+    bool rope_local_own;   /* local layers have a base of their own, be it equal: they are neither scaled nor divided */
     int rope_dim;          /* R <= E rotated dims */
     bool rope_interleaved; /* pairs (2i,2i+1): q and k rows as GGUF stores them for llama; else halves */
-    fc_rope_scaling rope_scaling; /* applies to global layers only where local ones differ (Gemma 3) */
+    fc_rope_scaling rope_scaling; /* of global layers alone with rope_local_own, else of all */
     float rope_factor;
     int rope_original_ctx;                          /* llama3, yarn */
     float rope_low_freq, rope_high_freq;            /* llama3 */

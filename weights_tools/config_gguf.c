@@ -130,6 +130,7 @@ static fc_status read_rope(const source *s, fc_model_config *c) {
     FC_TRY(get_float(s, "rope.freq_base", false, &c->rope_theta));
     c->rope_theta_local = gemma3 ? 1e4f : c->rope_theta;
     FC_TRY(get_float(s, "rope.freq_base_swa", false, &c->rope_theta_local));
+    c->rope_local_own = gemma3 || find(s, "rope.freq_base_swa", key);
     c->rope_dim = c->E;
     FC_TRY(get_int(s, "rope.dimension_count", false, &c->rope_dim));
     c->rope_interleaved = strcmp(c->arch, "llama") == 0;

@@ -210,6 +210,7 @@ static fc_status read_rope_gemma3(const source *s, fc_model_config *c) {
     const char *type = NULL;
     c->rope_theta = 1e6f;
     c->rope_theta_local = 1e4f;
+    c->rope_local_own = true;
     FC_TRY(get_float(find(s, "rope_theta"), 0.0f, &c->rope_theta));
     FC_TRY(get_float(find(s, "rope_local_base_freq"), 0.0f, &c->rope_theta_local));
     if (full) FC_TRY(get_float(fc_json_get(full, "rope_theta"), 0.0f, &c->rope_theta));

@@ -72,8 +72,7 @@ static fc_status put_rope(sink *s) {
     const char *type = c->rope_scaling == FC_ROPE_YARN ? "yarn" : "linear";
     FC_TRY(put_int(s, "rope.dimension_count", c->rope_dim));
     FC_TRY(put_float(s, "rope.freq_base", c->rope_theta));
-    if (is(c, "gemma3") || c->rope_theta_local != c->rope_theta)
-        FC_TRY(put_float(s, "rope.freq_base_swa", c->rope_theta_local));
+    if (c->rope_local_own) FC_TRY(put_float(s, "rope.freq_base_swa", c->rope_theta_local));
     if (c->rope_scaling == FC_ROPE_NONE) return FC_OK;
     FC_TRY(fc_gguf_write_string(s->w, key(s, "rope.scaling.type"), type, strlen(type)));
     FC_TRY(put_float(s, "rope.scaling.factor", c->rope_factor));

@@ -39,7 +39,7 @@ static uint64_t mix_config(uint64_t h, const fc_model_config *c) {
                             c->rope_attn_factor, c->attn_scale,     c->attn_soft_cap,    c->final_soft_cap};
     const bool flags[] = {c->rope_interleaved, c->rope_freqs_tensor, c->qkv_bias,  c->out_bias,    c->qk_norm,
                           c->post_norms,       c->norm_plus_one,     c->gelu_tanh, c->embed_scale, c->tied,
-                          c->no_lm_head,       c->reward_head,       c->add_bos,   c->add_eos};
+                          c->no_lm_head,       c->reward_head,       c->add_bos,   c->add_eos,     c->rope_local_own};
     h = mix_bytes(h, c->arch, strlen(c->arch));
     for (size_t i = 0; i < sizeof ints / sizeof ints[0]; i++) h = mix(h, (uint64_t)ints[i]);
     for (size_t i = 0; i < sizeof floats / sizeof floats[0]; i++) h = mix_float(h, floats[i]);

@@ -144,8 +144,7 @@ static fc_status text_config(const report *r, fc_str *s) {
                          c->tied ? "tied to the embeddings" : "of its own"));
     FC_TRY(fc_str_printf(s, "  rope base %g, %d dimensions in %s", (double)c->rope_theta, c->rope_dim,
                          c->rope_interleaved ? "pairs" : "halves"));
-    if (c->rope_theta_local != c->rope_theta)
-        FC_TRY(fc_str_printf(s, ", base %g in local layers", (double)c->rope_theta_local));
+    if (c->rope_local_own) FC_TRY(fc_str_printf(s, ", base %g in local layers", (double)c->rope_theta_local));
     if (c->rope_scaling != FC_ROPE_NONE)
         FC_TRY(fc_str_printf(s, ", scaling %s x%g", scaling_name(c->rope_scaling), (double)c->rope_factor));
     if (c->rope_freqs_tensor) FC_TRY(fc_str_puts(s, ", divided by rope_freqs"));

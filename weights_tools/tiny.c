@@ -70,6 +70,7 @@ static fc_status configure(const fc_tiny_options *o, fc_model_config *out) {
     set(&c.E, o->E);
     c.rope_dim = c.E;
     c.rope_theta_local = gemma3 ? 1e4f : c.rope_theta;
+    c.rope_local_own = gemma3;
     if (c.window) fc_config_local_pattern(&c, strcmp(c.arch, "gemma2") == 0 ? 2 : gemma3 ? 6 : 0);
     if (c.E < 2)
         return FC_FAIL(FC_ERR_ARG,

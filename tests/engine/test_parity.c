@@ -159,6 +159,7 @@ static void beta_slow(fc_model_config *c) { c->rope_beta_slow = 1; }
 static void no_attn_factor(fc_model_config *c) { c->rope_attn_factor = 1; }
 static void double_theta(fc_model_config *c) { c->rope_theta *= 2, c->rope_theta_local *= 2; }
 static void one_theta(fc_model_config *c) { c->rope_theta_local = c->rope_theta; }
+static void scaled_local(fc_model_config *c) { c->rope_local_own = false; }
 static void half_rotated(fc_model_config *c) { c->rope_dim /= 2; }
 static void other_pairs(fc_model_config *c) { c->rope_interleaved = !c->rope_interleaved; }
 static void no_qkv_bias(fc_model_config *c) { c->qkv_bias = false; }
@@ -237,6 +238,7 @@ static const struct {
     {"gemma3", "embedding scale", no_embed_scale},
     {"gemma3", "local rotary base", one_theta},
     {"gemma3", "linear scaling of global layers", no_scaling},
+    {"gemma3", "unscaled local layers", scaled_local},
     {"gemma3", "window", no_window},
     {"gemma3", "kind of the first layer", first_layer},
     {"gemma3", "kind of the last layer", last_layer},

@@ -334,6 +334,10 @@ static void gguf_families(void **state) {
     assert_true(c.rope_theta == 1e6f && c.rope_theta_local == 1e4f && c.rope_scaling == FC_ROPE_LINEAR &&
                 c.rope_factor == 8.0f);
     for (int i = 0; i < 8; i++) assert_int_equal(c.local[i], i != 5);
+    assert_true(c.rope_local_own);
+    gg_arch_f32(&g, "gemma3", "rope.freq_base", 1e4f); /* the same as that of local layers, which stay unscaled */
+    assert_ok(gguf_config(&g, &c));
+    assert_true(c.rope_theta == c.rope_theta_local && c.rope_local_own);
     gg_fini(&g);
 }
 
@@ -388,6 +392,7 @@ static void gguf_keys_change_the_flags(void **state) {
     assert_ok(gguf_config(&g, &c));
     assert_true(c.rope_scaling == FC_ROPE_YARN && c.rope_factor == 4.0f && c.rope_original_ctx == 128 && c.ctx == 512);
     assert_true(c.rope_beta_fast == 16.0f && c.rope_beta_slow == 1.0f && c.rope_theta == 5000.0f && c.rope_dim == 4);
+    assert_true(!c.rope_local_own && c.rope_theta_local == 5000.0f);
     assert_float_equal(c.rope_attn_factor, 0.1f * logf(4.0f) + 1.0f, 1e-6);
     assert_true(c.window == 32 && !c.local[0] && c.local[1] && c.local[2]);
     assert_true(c.rope_freqs_tensor && !c.tied && c.reward_head && c.qkv_bias && c.out_bias && !c.add_bos);

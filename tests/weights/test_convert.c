@@ -48,7 +48,7 @@ static void assert_requantised(const fc_tensor *a, const fc_tensor *b) {
 }
 
 /* Field by field, but for what GGUF states in another way. A field that is new belongs into this list. */
-_Static_assert(sizeof(fc_model_config) == 1056, "assert_same_config lists every field");
+_Static_assert(sizeof(fc_model_config) == 1060, "assert_same_config lists every field");
 static void assert_same_config(const char *name, fc_model_config a, const fc_model_config *b) {
     bool llama3 = a.rope_scaling == FC_ROPE_LLAMA3;
     assert_int_equal(b->rope_interleaved, strcmp(a.arch, "llama") == 0);
@@ -77,6 +77,7 @@ static void assert_same_config(const char *name, fc_model_config a, const fc_mod
     SAME(norm_eps);
     SAME(rope_theta);
     SAME(rope_theta_local);
+    SAME(rope_local_own);
     SAME(rope_dim);
     SAME(rope_scaling);
     SAME(rope_factor);

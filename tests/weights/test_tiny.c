@@ -60,6 +60,7 @@ static void each_family_opens_in_each_type(void **state) {
             assert_int_equal(c->window, gemma ? 64 : 0);
             for (int i = 0; i < c->L; i++) assert_int_equal(c->local[i], f == 3 ? i == 0 : f == 4 ? i < 5 : 0);
             assert_true(c->rope_theta_local == (f == 4 ? 1e4f : c->rope_theta));
+            assert_int_equal(fc_weights_meta(w, "gemma3.rope.freq_base_swa", &m), f == 4);
             assert_true(c->attn_soft_cap == (f == 3 ? 50.0f : 0.0f) && c->final_soft_cap == (f == 3 ? 30.0f : 0.0f));
             assert_true(c->attn_scale == 1.0f / sqrtf((float)c->E));
             assert_int_equal(c->reward_head, t == 1);
