@@ -157,6 +157,7 @@ fc_status fc_model_open(const fc_weights *w, fc_backend *be, void (*edit)(fc_mod
     FC_TRY(fc_alloc(1, sizeof *m, "model", &p));
     m = p;
     m->be = be;
+    m->path = fc_weights_path(w);
     m->cfg = *fc_weights_config(w);
     if (edit) edit(&m->cfg, arg);
     if (m->cfg.E % 16 || m->cfg.E > 256) {

@@ -23,6 +23,7 @@ typedef struct {
 
 typedef struct {
     fc_model_config cfg;
+    const char *path; /* of its file, for sentences; borrowed from the weights */
     fc_backend *be; /* borrowed */
     fc_layer *layers; /* [L] */
     fc_weight *embed; /* [V,D] */

@@ -61,6 +61,41 @@ static fc_status compute_logits(fc_sampler *s, const fc_model *m, fc_work *w) {
     return FC_OK;
 }
 
+static fc_status sum_lists(fc_sampler *s, int first, int n) {
+    return s->be->list_logprob(s->be->stream, &(fc_list_logprob_args){.lse = s->dev.lse_list + first,
+                                                                      .value = s->dev.list_value,
+                                                                      .ids = s->dev.list_id,
+                                                                      .rows = s->dev.lists + first,
+                                                                      .n_rows = n,
+                                                                      .V = s->V});
+}
+
+static fc_status sum_whole(fc_sampler *s, const fc_model *m, const fc_work *w, int first, int n) {
+    return s->be->head_lse(s->be->stream, &(fc_head_lse_args){.lse = s->dev.lse_full + first,
+                                                              .x = w->x + (size_t)first * (size_t)m->cfg.D,
+                                                              .w = m->head,
+                                                              .R = n,
+                                                              .cap = m->cfg.final_soft_cap,
+                                                              .precise = true});
+}
+
+static void blame(fc_sampler_row *r, const fc_model *m) {
+    r->status = FC_ERR_FORMAT;
+    fc_job_blame(r->job, FC_NOVELTY, m, fc_status_text());
+}
+
+/* Sums of lists and, of rows that lie in w->x, of the whole vocabulary: when a call is refused, row by row. */
+static fc_status compute_sums(fc_sampler *s, const fc_model *m, const fc_work *w) {
+    fc_status lists = sum_lists(s, 0, s->n_lists), whole = sum_whole(s, m, w, 0, s->n_full);
+    for (int i = 0; i < s->n_rows; i++) {
+        fc_sampler_row *r = &s->rows[i];
+        if (lists == FC_ERR_ARG && r->list >= 0 && sum_lists(s, r->list, 1)) blame(r, m);
+        if (whole == FC_ERR_ARG && r->full >= 0 && sum_whole(s, m, w, r->full, 1)) blame(r, m);
+    }
+    if (lists && lists != FC_ERR_ARG) return lists;
+    return whole == FC_ERR_ARG ? FC_OK : whole;
+}
+
 /* Values of listed ids: picked by the head, or gathered from whole rows; then the sums that full_logprob compares. */
 static fc_status compute_lists(fc_sampler *s, const fc_model *m, fc_work *w, int n_outs) {
     const fc_model_config *c = &m->cfg;
@@ -91,12 +126,6 @@ static fc_status compute_lists(fc_sampler *s, const fc_model *m, fc_work *w, int
         else n = 1;
     }
     if (s->n_full == 0) return FC_OK;
-    FC_TRY(be->list_logprob(be->stream, &(fc_list_logprob_args){.lse = s->dev.lse_list,
-                                                                .value = s->dev.list_value,
-                                                                .ids = s->dev.list_id,
-                                                                .rows = s->dev.lists,
-                                                                .n_rows = s->n_lists,
-                                                                .V = s->V}));
     FC_TRY(be->rows_copy(be->stream, &(fc_rows_copy_args){.y = w->x,
                                                           .x = w->out,
                                                           .src = s->dev.full_out,
@@ -104,12 +133,7 @@ static fc_status compute_lists(fc_sampler *s, const fc_model *m, fc_work *w, int
                                                           .D = c->D,
                                                           .x_rows = n_outs,
                                                           .y_rows = w->max_rows}));
-    return be->head_lse(be->stream, &(fc_head_lse_args){.lse = s->dev.lse_full,
-                                                        .x = w->x,
-                                                        .w = m->head,
-                                                        .R = s->n_full,
-                                                        .cap = c->final_soft_cap,
-                                                        .precise = true});
+    return compute_sums(s, m, w);
 }
 
 /* Rows first .. first+n-1 of the list in one call. */
@@ -131,13 +155,35 @@ static fc_status draw_rows(fc_sampler *s, const float *logits, int first, int n)
                                                       .M = s->n_members});
 }
 
+/* Whether row i is refused without the request's bias, penalties and filters too: the logits are at fault. */
+static bool broken(fc_sampler *s, const float *logits, int i) {
+    const fc_draw_row *d = &s->draw[i];
+    const fc_draw_row plain = {.row = d->row,
+                               .member = d->member,
+                               .n_members = d->n_members,
+                               .top_p = 1.0f,
+                               .typical_p = 1.0f,
+                               .repetition = 1.0f,
+                               .n_ids = d->n_ids,
+                               .ids = d->ids,
+                               .values = d->values};
+    return !up(s->be, s->dev.draw + i, &plain, 1, sizeof plain) && draw_rows(s, logits, i, 1) == FC_ERR_ARG;
+}
+
 /* A row that cannot be drawn from fails its request alone: when the whole call is refused, row by row. */
-static fc_status draw(fc_sampler *s, const float *logits) {
+static fc_status draw(fc_sampler *s, const fc_model *m, const float *logits) {
     fc_status st = draw_rows(s, logits, 0, s->n_rows);
     if (st != FC_ERR_ARG) return st;
     for (int i = 0; i < s->n_rows; i++) {
-        s->rows[i].status = draw_rows(s, logits, i, 1);
-        if (s->rows[i].status) fc_job_fail(s->rows[i].job, s->rows[i].status);
+        fc_sampler_row *r = &s->rows[i];
+        st = draw_rows(s, logits, i, 1);
+        if (st == FC_OK) continue;
+        if (st == FC_ERR_ARG && broken(s, logits, i)) {
+            blame(r, m);
+        } else {
+            r->status = st;
+            fc_job_fail(r->job, st);
+        }
     }
     return FC_OK;
 }
@@ -172,7 +218,7 @@ fc_status fc_sampler_run(fc_sampler *s, const fc_model *m, fc_work *w, int n_out
     FC_TRY(upload_lists(s));
     FC_TRY(compute_logits(s, m, w));
     if (s->n_lists) FC_TRY(compute_lists(s, m, w, n_outs));
-    FC_TRY(draw(s, w->logits));
+    FC_TRY(draw(s, m, w->logits));
     FC_TRY(down(be, s->token, s->dev.token, s->n_members, 4));
     FC_TRY(down(be, s->logprob, s->dev.logprob, s->n_members, 4));
     FC_TRY(down(be, s->lse_list, s->dev.lse_list, s->n_full ? s->n_lists : 0, sizeof *s->lse_list));

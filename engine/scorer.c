@@ -1,6 +1,7 @@
 /* scorer - the device's side of scoring: states into the pool, states out of it through a head, log-probs gathered. */
 #include "engine/sched.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static fc_status host_list(size_t n, size_t size, void *out_ptr) {
@@ -126,6 +127,7 @@ static fc_status gather(fc_lane *l, fc_scorer *sc, int r0, int r1, int m0, int m
                          .V = l->model->cfg.V,
                          .M = m1 - m0};
     fc_status st = l->be->logprob(l->be->stream, &a);
+    char why[128];
     if (st != FC_ERR_ARG) return st;
     for (int m = m0, end; m < m1; m = end) {
         for (end = m + 1; end < m1 && sc->row[end] == sc->row[m];) end++;
@@ -135,8 +137,10 @@ static fc_status gather(fc_lane *l, fc_scorer *sc, int r0, int r1, int m0, int m
         a.M = end - m;
         st = l->be->logprob(l->be->stream, &a);
         if (st && st != FC_ERR_ARG) return st;
+        snprintf(why, sizeof why, "%s", fc_status_text()); /* kept: several requests may be told it */
         for (int i = 0; st && i < sc->n_reads; i++)
-            if (sc->reads[i].at >= m && sc->reads[i].at < end) fc_job_fail(sc->reads[i].job, st);
+            if (sc->reads[i].at >= m && sc->reads[i].at < end)
+                fc_job_blame(sc->reads[i].job, FC_ALIGNMENT, l->model, why);
     }
     return FC_OK;
 }

@@ -10,6 +10,7 @@
 #include "engine/stop_job.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 bool fc_scoring_alone(const fc_sched *s) { return fc_sched_off(s, FC_OFF_FORK) || fc_sched_off(s, FC_OFF_SCORE_TREE); }
@@ -282,14 +283,24 @@ static void take_loglik(fc_sched *s, fc_job *j, int path, double lp) {
     put_score(s, j, path, j->mode == FC_SCORE_LOGLIK_SUM ? p->sum : p->sum / p->n_score_ids);
 }
 
+static void take(fc_sched *s, fc_job *j, int path, double score) {
+    char why[64];
+    if (isfinite(score)) {
+        put_score(s, j, path, score);
+        return;
+    }
+    snprintf(why, sizeof why, "a score of %g", score);
+    fc_job_blame(j, FC_ALIGNMENT, s->lane[FC_ALIGNMENT]->model, why);
+}
+
 void fc_scoring_land(fc_sched *s, fc_flight *f) {
     fc_scorer *sc = &f->scorer;
     for (int i = 0; i < sc->n_reads; i++) { /* in the order of a candidate's ids: sums have one order */
         const fc_score_read *r = &sc->reads[i];
         const float *lp = sc->lp + r->at;
         if (r->job->failed || r->job->paths[r->path].scoring == FC_SCORED) continue; /* given up */
-        if (r->job->mode == FC_SCORE_REWARD) put_score(s, r->job, r->path, (double)lp[0]);
-        else if (r->job->mode == FC_SCORE_JUDGE) put_score(s, r->job, r->path, judge(lp, r->job->n_labels));
+        if (r->job->mode == FC_SCORE_REWARD) take(s, r->job, r->path, (double)lp[0]);
+        else if (r->job->mode == FC_SCORE_JUDGE) take(s, r->job, r->path, judge(lp, r->job->n_labels));
         else take_loglik(s, r->job, r->path, (double)lp[0]);
     }
 }

@@ -77,7 +77,7 @@ fc_status fc_searching_launch(fc_sched *s, fc_flight *f) {
     st = logprobs(l, k, 0, k->n_reads);
     for (int i = 0; st == FC_ERR_ARG && i < k->n_reads; i++) {
         fc_status one = logprobs(l, k, i, 1);
-        if (one) fc_job_fail(k->reads[i].job, one);
+        if (one) fc_job_blame(k->reads[i].job, FC_NOVELTY, l->model, fc_status_text());
     }
     if (st && st != FC_ERR_ARG) return st;
     return be->download(be, k->lp, k->dev_lp, (size_t)k->n_list * 4);

@@ -380,6 +380,18 @@ class Cli(unittest.TestCase):
         self.assertFalse(os.path.exists(self.path("x.gguf")))
         self.refused(1, "/nowhere", "convert", self.novelty, "/nowhere/x.gguf", "--type", "F16")
 
+    def test_a_model_of_nan_is_named(self):
+        broken = self.path("broken.gguf")
+        with open(self.novelty, "rb") as f:
+            data = f.read()
+        with open(broken, "wb") as f:
+            f.write(data[:len(data) // 2] + b"\xff" * (len(data) - len(data) // 2))
+        words = f"novelty model {broken}: it gives NaN or infinity"
+        self.refused(1, words, "bestof", "--novelty", broken, "--alignment", self.alignment, "--prompt", "x")
+        self.refused(1, words, "run", "--model", broken, "--prompt", "x")
+        self.refused(1, f"alignment model {broken}: it gives NaN or infinity",
+                     "bestof", "--novelty", self.novelty, "--alignment", broken, "--prompt", "x")
+
     def test_tiny_is_reproducible(self):
         a, b = self.path("a.gguf"), self.path("b.gguf")
         for arch in ("llama", "qwen2", "qwen3", "gemma2", "gemma3"):
