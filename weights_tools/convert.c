@@ -207,9 +207,6 @@ fc_status fc_tools_convert(const char *in, const char *out, fc_dtype type, fc_pr
     fc_status st;
     if (type != FC_F32 && type != FC_F16 && type != FC_BF16 && type != FC_Q8_0 && type != FC_Q4_0)
         return FC_FAIL(FC_ERR_ARG, "type %s cannot be written; F32, F16, BF16, Q8_0 and Q4_0 can", fc_dtype_name(type));
-    if (fc_ends_with(out, ".safetensors") || fc_ends_with(out, ".json"))
-        return FC_FAIL(FC_ERR_ARG,
-                       "%s: a GGUF file is written; give a name that does not end like another kind of file", out);
     FC_TRY_GOTO(st, fc_weights_open(in, &j.in), done);
     j.source = fc_weights_config(j.in);
     fc_config_to_gguf(j.source, &j.file);

@@ -57,6 +57,9 @@ static fc_status create(fc_gguf_write *w, const char *path, const char *source) 
     FC_TRY(st);
     FC_TRY(fc_alloc(BUFFER, 1, "write buffer", &p));
     w->buffer = p;
+    if (fc_ends_with(path, ".safetensors") || fc_ends_with(path, ".json"))
+        return FC_FAIL(FC_ERR_ARG,
+                       "%s: a GGUF file is written; give a name that does not end like another kind of file", path);
     if (source && fc_path_same(path, source))
         return FC_FAIL(FC_ERR_ARG, "%s: the output is the input itself; give another name", path);
     if (fc_path_is_dir(path)) return FC_FAIL(FC_ERR_ARG, "%s: a folder; the output must be a file", path);

@@ -16,7 +16,8 @@
 
 typedef struct fc_gguf_write fc_gguf_write; /* opaque; owns the partial file */
 
-/* source: a file that PATH must not be (it is still being read), or NULL. */
+/* source: a file that PATH must not be (it is still being read), or NULL. A PATH that ends in .safetensors or .json is refused:
+ * readers would take it for what it is called. */
 fc_status fc_gguf_write_open(const char *path, const char *source, fc_gguf_write **out);
 void fc_gguf_write_close(fc_gguf_write *w); /* NULL is fine */
 

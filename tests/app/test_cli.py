@@ -412,6 +412,9 @@ class Cli(unittest.TestCase):
                              ("dim 4 and heads 4", "--dim", 4, "--heads", 4)):
             self.refused(2, words, "tiny", out, *args)
         self.assertFalse(os.path.exists(out))
+        for command in (("tiny",), ("convert", self.novelty, "--type", "F16")):
+            self.refused(2, "x.safetensors: a GGUF file is written", *command, self.path("x.safetensors"))
+        self.assertFalse(os.path.exists(self.path("x.safetensors")))
 
     def test_what_was_written_is_said(self):
         a, b = self.path("said.gguf"), self.path("said-q8.gguf")

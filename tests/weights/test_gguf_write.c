@@ -217,6 +217,8 @@ static void wrong_outputs_are_refused(void **state) {
     assert_fails(fc_gguf_write_open(gg_path("link.gguf"), gg_path("input.gguf"), &w), FC_ERR_ARG, "the input itself");
     unlink(gg_path("link.gguf"));
     assert_fails(fc_gguf_write_open(gg_folder(), NULL, &w), FC_ERR_ARG, "a folder");
+    assert_fails(fc_gguf_write_open(gg_path("x.safetensors"), NULL, &w), FC_ERR_ARG, "x.safetensors: a GGUF file");
+    assert_fails(fc_gguf_write_open(gg_path("x.json"), NULL, &w), FC_ERR_ARG, "x.json: a GGUF file");
     assert_fails(fc_gguf_write_open(gg_path("none/x.gguf"), NULL, &w), FC_ERR_IO, "none/x.gguf: cannot be created");
     assert_fails(fc_gguf_write_open("/proc/x.gguf", NULL, &w), FC_ERR_IO, "/proc/x.gguf: cannot be created");
     assert_int_equal(mkdir(gg_path("readonly"), 0500), 0);
