@@ -1,6 +1,6 @@
 """SmolLM2-135M-Instruct (Q4_1) on 20 prompts: writes tests/data/models/smollm2_golden.json.
 
-    pip install torch transformers gguf
+    pip install torch transformers accelerate gguf
     python tests/oracle/smollm2_golden.py models/SmolLM2-135M-Instruct.Q4_1.gguf
 
 The file's weights are dequantised by the `gguf` package to float32 and run by transformers in float32. Each prompt is

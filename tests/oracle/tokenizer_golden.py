@@ -1,6 +1,6 @@
 """Expected ids and texts of every tokenizer family, for tests/tokenizer/test_golden.c.
 
-  pip install tokenizers==0.23.* sentencepiece gguf
+  pip install tokenizers==0.23.* sentencepiece protobuf gguf
   python3 tests/oracle/tokenizer_golden.py tests/data/tokenizer [models/SmolLM2-135M-Instruct.Q4_1.gguf]
 
 Reads <family>.json and <family>.spec (tokenizer_train.py), writes strings.bin and <family>.golden.

@@ -1,6 +1,6 @@
 """Trains the small tokenizers of tests/data/tokenizer/: one for each family that no package ships.
 
-  pip install tokenizers==0.22.* sentencepiece
+  pip install tokenizers==0.22.* sentencepiece protobuf
   python3 tests/oracle/tokenizer_train.py tests/data/tokenizer
 
 Writes <family>.json (tokenizer.json) and <family>.spec (pieces, types and scores as GGUF metadata has them). Training is

@@ -1,6 +1,6 @@
 """Every rule of tokenizer.json on its own, against `tokenizers`: writes tests/data/tokenizer/variants.json.
 
-  pip install tokenizers==0.23.* sentencepiece
+  pip install tokenizers==0.23.* sentencepiece protobuf
   python3 tests/oracle/tokenizer_variants.py tests/data/tokenizer
 
 Each variant takes the model of one of the trained files and puts other sections around it. The hash is over the strings of
