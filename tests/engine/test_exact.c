@@ -169,6 +169,80 @@ static void same_in_a_crowd(void **state) {
     fc_engine_close(e);
 }
 
+/* ---- n, threads and page sizes, alone and in a crowd, in every combination ---- */
+
+enum { OURS = 3, CROWD = 5 };
+
+/* Request i of the crowd: ours with n = 1, 4 and 64, then two strangers. */
+static fc_request crowd_request(int i) {
+    static const int n[CROWD] = {1, 4, 64, 9, 16};
+    fc_request r = text_request(i == 3   ? "The quick brown fox jumps over the lazy dog, and then"
+                                : i == 4 ? "Hello"
+                                         : prompt,
+                                n[i], 12);
+    r.score = true;
+    if (i >= OURS) r.seed = 100 + (uint64_t)i;
+    return r;
+}
+
+static void compare_result(const char *what, int i, const fc_engine_options *o, const fc_event *ev,
+                           const fc_event want[CROWD]) {
+    char text[128];
+    const fc_event *ref = &want[i < OURS ? OURS - 1 : i];
+    snprintf(text, sizeof text, "%s, request %d, %d threads, pages of %d", what, i, o->threads, o->page_slots);
+    if (ev->status) fail_msg("%s: %s", text, ev->error);
+    for (int k = 0; k < ev->result->n_all; k++) assert_same_candidate(text, &ev->result->all[k], &ref->result->all[k]);
+}
+
+static void vary_in_a_crowd(const fc_engine_options *o, const fc_event want[CROWD]) {
+    fc_engine *e = open_engine(o);
+    uint64_t ids[CROWD];
+    fc_event ev;
+    for (int i = 0; i < OURS; i++) {
+        fc_request r = crowd_request(i);
+        ev = run_request(e, &r);
+        compare_result("alone", i, o, &ev, want);
+        fc_event_fini(&ev);
+    }
+    for (int i = 0; i < CROWD; i++) {
+        fc_request r = crowd_request(CROWD - 1 - i); /* the strangers first */
+        assert_ok(fc_submit(e, &r, &ids[CROWD - 1 - i]));
+    }
+    for (int done = 0; done < CROWD; done++) {
+        int i = 0;
+        assert_ok(fc_poll(e, 60000, &ev));
+        while (ids[i] != ev.id) i++;
+        compare_result("in a crowd", i, o, &ev, want);
+        fc_event_fini(&ev);
+    }
+    assert_int_equal(fc_engine_pages_used(e), 0);
+    fc_engine_close(e);
+}
+
+/* If this fails, what one setting hides another one shows: the same candidates only while no two of them change. */
+static void same_in_every_combination(void **state) {
+    static const int pages[] = {8, 16, 64};
+    fc_engine_options o = {.novelty = tiny_model("qwen3", 5, false),
+                           .alignment = tiny_model("llama", 2, false),
+                           .threads = 2,
+                           .page_slots = 16,
+                           .ctx = 256};
+    fc_engine *e = open_engine(&o);
+    fc_event want[CROWD] = {0};
+    (void)state;
+    for (int i = OURS - 1; i < CROWD; i++) { /* of ours the largest holds all the others */
+        fc_request r = crowd_request(i);
+        want[i] = run_request(e, &r);
+    }
+    fc_engine_close(e);
+    for (o.threads = 1; o.threads <= 2; o.threads++)
+        for (size_t p = 0; p < 3; p++) {
+            o.page_slots = pages[p];
+            vary_in_a_crowd(&o, want);
+        }
+    for (int i = OURS - 1; i < CROWD; i++) fc_event_fini(&want[i]);
+}
+
 /* Coalesced: temperature 0 draws one path for all members, and computes it once. */
 static void greedy_members_share_rows(void **state) {
     fc_engine_options o = {.novelty = tiny_model("llama", 1, false), .threads = 2, .ctx = 256};
@@ -242,6 +316,7 @@ int main(void) {
         cmocka_unit_test(same_with_every_weight_type),
         cmocka_unit_test(same_on_the_strict_backend),
         cmocka_unit_test(same_in_a_crowd),
+        cmocka_unit_test(same_in_every_combination),
         cmocka_unit_test(greedy_members_share_rows),
         cmocka_unit_test(rows_are_what_the_tree_needs),
     };
