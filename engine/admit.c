@@ -145,7 +145,6 @@ void fc_admit(fc_sched *s) {
         fc_jobs_insert(&s->running, j);
         if (!j->clock.admit_ns) j->clock.admit_ns = fc_clock_ns();
         st = j->searching ? fc_searching_begin(s, j) : fc_drawing_begin(s, j);
-        if (!st && j->score) st = fc_scoring_begin(s, j);
         if (st) fc_job_fail(j, st);
     }
 }

@@ -280,7 +280,8 @@ static fc_status load_adapters(fc_engine *e, const fc_engine_options *o, int i) 
     for (size_t k = 0; k < o->n_adapters; k++) {
         const fc_adapter_option *a = &o->adapters[k];
         fc_adapter_entry *entry = &m->adapters[m->n_adapters];
-        if (!a->name || !a->name[0] || !a->path) return FC_FAIL(FC_ERR_ARG, "adapter %zu: it needs a name and a path", k);
+        if (!a->name || !a->name[0] || !a->path)
+            return FC_FAIL(FC_ERR_ARG, "adapter %zu: it needs a name and a path", k);
         if (a->model != FC_NOVELTY && a->model != FC_ALIGNMENT)
             return FC_FAIL(FC_ERR_ARG, "adapter \"%.60s\": model %d", a->name, (int)a->model);
         if (a->model == FC_ALIGNMENT && !e->has_alignment)
@@ -316,8 +317,7 @@ static fc_status load_models(fc_engine *e, const fc_engine_options *o, fc_backen
     for (int i = 0; i < n; i++) {
         const fc_tensor *t = fc_weights_find(e->models[i].weights, "blk.0.attn_q.weight");
         bool scores = e->has_alignment && (e->shared || i == (int)FC_ALIGNMENT);
-        FC_TRY(
-            lane_options(o, fc_weights_config(e->models[i].weights), t ? t->dtype : FC_F32, scores, &lane[i]));
+        FC_TRY(lane_options(o, fc_weights_config(e->models[i].weights), t ? t->dtype : FC_F32, scores, &lane[i]));
         fc_model_limits(fc_weights_config(e->models[i].weights), lane[i].max_rows, &limits);
     }
     FC_TRY(fc_cpu_level_parse(o->cpu ? o->cpu : "auto", &level));
@@ -343,6 +343,8 @@ static fc_status start(fc_engine *e, const fc_engine_options *o) {
         .max_jobs = e->max_requests,
         .score_rows = o->score_rows,
         .off = o->off & FC_OFF_FORK ? o->off | FC_OFF_COALESCE : o->off,
+        .score_cache = o->score_cache,
+        .score_cache_file = o->score_cache_file,
         .sink = {.arg = e, .token = on_token, .candidate = on_candidate, .score = on_score, .done = on_done},
     };
     fc_lane *lanes[2] = {&e->models[0].lane, a ? &a->lane : NULL};
@@ -356,6 +358,9 @@ static fc_status start(fc_engine *e, const fc_engine_options *o) {
                               .same_tokenizer = same,
                               .reward = a ? a->model->reward : NULL,
                               .coalesce = !(o->off & (FC_OFF_COALESCE | FC_OFF_FORK)),
+                              .scores = e->sched.scores,
+                              .backend = e->info.backend,
+                              .cpu = e->info.cpu,
                               .max_branches = max_branches,
                               .names = find_names,
                               .names_arg = e,
@@ -545,6 +550,9 @@ fc_status fc_poll(fc_engine *e, int timeout_ms, fc_event *out) { return fc_event
 
 void fc_engine_describe(const fc_engine *e, fc_engine_info *out) { *out = e->info; }
 fc_sched_stats fc_engine_stats(const fc_engine *e) { return fc_sched_counts(&e->sched); }
+fc_score_cache_stats fc_engine_score_stats(const fc_engine *e) {
+    return e->sched.scores ? fc_score_cache_counts(e->sched.scores) : (fc_score_cache_stats){0};
+}
 int fc_engine_pages_used(const fc_engine *e) { return atomic_load(&e->pages_used); }
 
 const char *fc_version(void) { return FC_VERSION; }

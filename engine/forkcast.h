@@ -47,8 +47,8 @@ typedef enum {
 #endif
 
 FC_API const char *fc_version(void);
-FC_API const char *fc_last_error(void);                 /* this thread's last sentence, "" if none */
-FC_API const char *fc_status_string(fc_status st);      /* "FC_ERR_ARG" */
+FC_API const char *fc_last_error(void);            /* this thread's last sentence, "" if none */
+FC_API const char *fc_status_string(fc_status st); /* "FC_ERR_ARG" */
 
 /* ---- engine ---------------------------------------------------------------------------------------------- */
 
@@ -63,36 +63,41 @@ typedef struct {
 } fc_adapter_option;
 
 typedef struct {
-    const char *novelty;   /* model: a GGUF file, a safetensors file or a folder. Required */
-    const char *alignment; /* NULL: no scoring; the same path as novelty: loaded once */
-    const char *kv_type;   /* "f32", "bf16", "int8"; NULL: f32 for f32 models, else bf16 */
-    const char *cpu;       /* "auto", "avx512", "avx2", "portable" */
-    const char *backend;   /* "auto", "cpu" */
-    int threads;           /* 0: all cores */
-    int ctx;               /* positions a request may use; 0: the model's own, at most 8192 */
-    int page_slots;        /* token slots a KV page: 8, 16, 32, 64; 0: 16 */
-    int max_rows;          /* rows of one batch; 0: 512 */
-    int max_branches;      /* KV timelines at once, over all requests; 0: 1024 */
-    int max_requests;      /* queue bound: waiting and running; 0: 256 */
+    const char *novelty;               /* model: a GGUF file, a safetensors file or a folder. Required */
+    const char *alignment;             /* NULL: no scoring; the same path as novelty: loaded once */
+    const char *kv_type;               /* "f32", "bf16", "int8"; NULL: f32 for f32 models, else bf16 */
+    const char *cpu;                   /* "auto", "avx512", "avx2", "portable" */
+    const char *backend;               /* "auto", "cpu" */
+    int threads;                       /* 0: all cores */
+    int ctx;                           /* positions a request may use; 0: the model's own, at most 8192 */
+    int page_slots;                    /* token slots a KV page: 8, 16, 32, 64; 0: 16 */
+    int max_rows;                      /* rows of one batch; 0: 512 */
+    int max_branches;                  /* KV timelines at once, over all requests; 0: 1024 */
+    int max_requests;                  /* queue bound: waiting and running; 0: 256 */
     const fc_adapter_option *adapters; /* [n_adapters] loaded at open; requests name them */
     size_t n_adapters;
-    int score_rows;        /* a scoring pass of its own model starts at so many waiting rows; 0: measured at open */
-    uint32_t off;          /* fc_off bits: what is not shared, so that its gain can be measured. 0: all is on */
-    uint64_t kv_pool;      /* bytes of KV memory a model; 0: room for 2 x ctx, at least 256 MiB, at most a quarter of RAM */
+    int score_rows;       /* a scoring pass of its own model starts at so many waiting rows; 0: measured at open */
+    uint32_t off;         /* fc_off bits: what is not shared, so that its gain can be measured. 0: all is on */
+    uint64_t score_cache; /* bytes of memory for scores of earlier requests; 0: 16 MiB */
+    const char
+        *score_cache_file; /* SQLite: scores also on disk, shared by engines; made if missing. NULL: memory alone */
+    uint64_t kv_pool; /* bytes of KV memory a model; 0: room for 2 x ctx, at least 256 MiB, at most a quarter of RAM */
 } fc_engine_options;
 
 /* What can be turned off; answers are the same bits with and without. */
 typedef enum {
-    FC_OFF_FORK = 1 << 0,     /* every candidate's prompt is computed and stored alone, in both models; so none is coalesced */
-    FC_OFF_GROUPS = 1 << 1,   /* attention reads every branch's pages alone */
-    FC_OFF_COALESCE = 1 << 2, /* candidates that have drawn the same ids are rows of their own */
-    FC_OFF_SCORE_TREE = 1 << 3, /* every candidate is scored alone behind an alignment prompt of its own */
-    FC_OFF_OVERLAP = 1 << 4,  /* scoring waits until all candidates of the request are drawn */
-    FC_OFF_PREFIX_CACHE = 1 << 5, /* nothing is kept from one request to the next */
-    FC_OFF_FORCED = 1 << 6,   /* names that can go on in one way only are drawn token by token */
+    FC_OFF_FORK =
+        1 << 0, /* every candidate's prompt is computed and stored alone, in both models; so none is coalesced */
+    FC_OFF_GROUPS = 1 << 1,          /* attention reads every branch's pages alone */
+    FC_OFF_COALESCE = 1 << 2,        /* candidates that have drawn the same ids are rows of their own */
+    FC_OFF_SCORE_TREE = 1 << 3,      /* every candidate is scored alone behind an alignment prompt of its own */
+    FC_OFF_OVERLAP = 1 << 4,         /* scoring waits until all candidates of the request are drawn */
+    FC_OFF_PREFIX_CACHE = 1 << 5,    /* nothing is kept from one request to the next */
+    FC_OFF_FORCED = 1 << 6,          /* names that can go on in one way only are drawn token by token */
     FC_OFF_RESTRICTED_HEAD = 1 << 7, /* the whole vocabulary's logits are computed, and the allowed ones picked */
-    FC_OFF_SHARED_TRUNK = 1 << 8, /* one file in both roles is loaded twice */
-    FC_OFF_ALL = (1 << 9) - 1
+    FC_OFF_SHARED_TRUNK = 1 << 8,    /* one file in both roles is loaded twice */
+    FC_OFF_SCORE_CACHE = 1 << 9,     /* every candidate is scored, whether or not an earlier request scored the same */
+    FC_OFF_ALL = (1 << 10) - 1
 } fc_off;
 FC_API fc_status fc_off_parse(const char *list, uint32_t *out); /* "fork,groups", "all"; an unknown name is named */
 FC_API const char *fc_off_name(fc_off bit);                     /* "fork"; NULL for no such bit */
@@ -103,8 +108,8 @@ FC_API void fc_engine_close(fc_engine *e); /* cancels what runs, when no other c
 typedef struct {
     char name[128], arch[32], path[512];
     int vocab, layers, ctx;
-    uint64_t weight_bytes;   /* held in memory, packed; 0 for a model that is the other one */
-    uint64_t kv_page_bytes;  /* one page, all layers */
+    uint64_t weight_bytes;  /* held in memory, packed; 0 for a model that is the other one */
+    uint64_t kv_page_bytes; /* one page, all layers */
     int kv_pages, page_slots;
     char kv_type[8];
     bool reward_head;
@@ -126,10 +131,10 @@ FC_API int fc_engine_pages_used(const fc_engine *e);
 
 /* A closed set of names. keywords ("a, b") and parents (ids of other entries, or groups) are read by `diversity` alone. */
 typedef struct {
-    const char *id;             /* what requests call it; NULL is "" */
-    const char *const *names;   /* [n] different, not empty */
+    const char *id;              /* what requests call it; NULL is "" */
+    const char *const *names;    /* [n] different, not empty */
     const char *const *keywords; /* [n] or NULL; an entry may be NULL */
-    const char *const *parents; /* [n] or NULL; an entry may be NULL */
+    const char *const *parents;  /* [n] or NULL; an entry may be NULL */
     size_t n;
 } fc_taxonomy_names;
 
@@ -159,23 +164,23 @@ typedef struct {
 } fc_prompt;
 
 typedef struct {
-    float temperature;    /* 0: greedy */
-    int top_k;            /* 0: off */
-    float top_p;          /* 1: off */
-    float min_p;          /* 0: off */
-    float typical_p;      /* 1: off */
-    float repetition_penalty; /* 1: off; prompt and output */
+    float temperature;                         /* 0: greedy */
+    int top_k;                                 /* 0: off */
+    float top_p;                               /* 1: off */
+    float min_p;                               /* 0: off */
+    float typical_p;                           /* 1: off */
+    float repetition_penalty;                  /* 1: off; prompt and output */
     float presence_penalty, frequency_penalty; /* 0: off; output only */
-    const int32_t *bias_ids;  /* [n_bias] logit bias; -INFINITY forbids an id */
-    const float *bias_values; /* [n_bias] */
+    const int32_t *bias_ids;                   /* [n_bias] logit bias; -INFINITY forbids an id */
+    const float *bias_values;                  /* [n_bias] */
     size_t n_bias;
-    const int32_t *stop_ids;  /* [n_stop_ids] end a candidate, besides the model's own end tokens */
+    const int32_t *stop_ids; /* [n_stop_ids] end a candidate, besides the model's own end tokens */
     size_t n_stop_ids;
-    const char *const *stop;  /* [n_stop] stop strings, cut off the text */
+    const char *const *stop; /* [n_stop] stop strings, cut off the text */
     size_t n_stop;
     int min_tokens, max_tokens;
-    bool ignore_eos;     /* the model's end tokens are drawn as any other and do not end a candidate */
-    int top_logprobs;    /* 0..128 alternatives a token in the result */
+    bool ignore_eos;  /* the model's end tokens are drawn as any other and do not end a candidate */
+    int top_logprobs; /* 0..128 alternatives a token in the result */
 } fc_sampling;
 
 /* temperature 1, no filters, no penalties, max_tokens 16: the values that flags and recipes start from. */
@@ -216,43 +221,43 @@ typedef struct {
     fc_prompt prompt;           /* the novelty model's */
     fc_prompt alignment_prompt; /* empty: the same as prompt */
     fc_prompt suffix;           /* alignment ids after the candidate; BOS is never added */
-    const char *const *labels;  /* [n_labels] judge: texts of exactly one token; score = P(labels[0]) among them. Default
+    const char *const *labels; /* [n_labels] judge: texts of exactly one token; score = P(labels[0]) among them. Default
                                    Yes, No */
     size_t n_labels;
     fc_score_mode mode;
-    bool score;                 /* false: alignment none, ranking by log-prob */
-    int n, keep;                /* 1 <= n <= 4096; keep 0: all */
-    float blend;                /* 0..1: ranking by (1-blend)*score + blend*logprob, a plain sum of the two as they are;
+    bool score;             /* false: alignment none, ranking by log-prob */
+    int n, keep;            /* 1 <= n <= 4096; keep 0: all */
+    float blend;            /* 0..1: ranking by (1-blend)*score + blend*logprob, a plain sum of the two as they are;
                                    candidates without a score rank last. Needs score, and drawn candidates */
-    fc_diversity diversity;     /* needs a taxonomy that has the column */
+    fc_diversity diversity; /* needs a taxonomy that has the column */
     /* When enough is drawn. Rules look at candidates in candidate order, so that the answer does not depend on who
      * finishes first; it covers candidates 0..n_used-1, as if no other had been asked for. */
-    const char *stop_when;      /* any of "stable:R,margin:X,hopeless:B", or NULL. stable: ends when R candidates in a
+    const char *stop_when; /* any of "stable:R,margin:X,hopeless:B", or NULL. stable: ends when R candidates in a
                                    row changed nothing about who is kept. margin: when the best is X above the second
                                    best by what ranks them. hopeless: ends nothing; every B ids of a log-likelihood, a
                                    candidate that can neither be kept nor come second is given up. Not with diversity
                                    keywords */
-    int n_max;                  /* while no rule holds, more are drawn, n at a time, up to here; 0: n */
-    int64_t token_budget;       /* ends before the candidate with which more ids than this would have been drawn, end
+    int n_max;             /* while no rule holds, more are drawn, n at a time, up to here; 0: n */
+    int64_t token_budget;  /* ends before the candidate with which more ids than this would have been drawn, end
                                    tokens and redraws included; 0: none. At least what one candidate may take */
-    int deadline_ms;            /* from submit: the answer covers the candidates that are complete, up to the first
+    int deadline_ms;       /* from submit: the answer covers the candidates that are complete, up to the first
                                    that is not; FC_ERR_TIMEOUT when that is none. 0: none */
-    int priority;               /* lower runs first; equal ones in order of arrival */
+    int priority;          /* lower runs first; equal ones in order of arrival */
     uint64_t seed;
     fc_sampling sampling;
-    const char *end;            /* text of exactly one token that ends a candidate; NULL: the model's first EOS */
-    const char *taxonomy;       /* id of a registered set of names, or NULL */
-    const char *const *names;   /* [n_names] the same for this request alone, without an id */
+    const char *end;          /* text of exactly one token that ends a candidate; NULL: the model's first EOS */
+    const char *taxonomy;     /* id of a registered set of names, or NULL */
+    const char *const *names; /* [n_names] the same for this request alone, without an id */
     size_t n_names;
     fc_constraint constraint;
     fc_draw_mode draw;
-    int reject_budget;          /* redraws of one candidate, 0..1000 */
-    bool full_logprob;          /* mask: also log-probs under the whole vocabulary, and valid_mass */
+    int reject_budget; /* redraws of one candidate, 0..1000 */
+    bool full_logprob; /* mask: also log-probs under the whole vocabulary, and valid_mass */
     const char *novelty_adapter, *alignment_adapter; /* names of loaded adapters, or NULL */
-    const char *cache_salt, *api_key; /* pages of the prefix cache are shared only where both are equal; NULL: none */
-    const fc_given *given;      /* [n_given] score these instead of drawing: n, seed and sampling are not used */
+    const char *cache_salt, *api_key; /* cached pages and scores are shared only where both are equal; NULL: none */
+    const fc_given *given;            /* [n_given] score these instead of drawing: n, seed and sampling are not used */
     size_t n_given;
-    bool events;                /* also send token, candidate and score events; done always comes */
+    bool events; /* also send token, candidate and score events; done always comes */
 } fc_request;
 
 FC_API void fc_request_init(fc_request *r); /* n 1, mode loglik-mean, sampling as above */
@@ -271,9 +276,9 @@ typedef enum { FC_FINISH_NONE = 0, FC_FINISH_STOP, FC_FINISH_LENGTH, FC_FINISH_G
 FC_API const char *fc_finish_name(fc_finish f); /* "stop", "length", "given" */
 
 typedef struct {
-    int rank;            /* from 1 among the kept; 0: not kept */
-    int index;           /* the first candidate that drew it */
-    const char *text;    /* [text_size], NUL behind; stop strings and end tokens left out */
+    int rank;         /* from 1 among the kept; 0: not kept */
+    int index;        /* the first candidate that drew it */
+    const char *text; /* [text_size], NUL behind; stop strings and end tokens left out */
     size_t text_size;
     const int32_t *tokens; /* [n_tokens] ids drawn, without the end token */
     size_t n_tokens;
@@ -287,9 +292,9 @@ typedef struct {
     int votes;           /* of the n candidates, how many drew it */
     int valid;           /* 1, 0; -1 without names */
     fc_finish finish;
-    const float *logprobs; /* [n_logprobs] per drawn id */
-    size_t n_logprobs;     /* n_tokens, + 1 when an end token was drawn; 0 when given */
-    const int32_t *top_ids;   /* [n_logprobs, top_n] */
+    const float *logprobs;     /* [n_logprobs] per drawn id */
+    size_t n_logprobs;         /* n_tokens, + 1 when an end token was drawn; 0 when given */
+    const int32_t *top_ids;    /* [n_logprobs, top_n] */
     const float *top_logprobs; /* [n_logprobs, top_n] */
     int top_n;
 } fc_candidate;
@@ -307,6 +312,7 @@ typedef struct {
 
 typedef struct {
     int64_t rows_prefill, rows_decode, rows_score, rows_reused;
+    int64_t scores_cached; /* distinct candidates whose score was that of an earlier request: no row was computed */
     int64_t redraws;       /* candidates drawn again by constraint reject */
     int64_t rows_replayed; /* computed again after a preemption; in none of the others */
     int64_t rows_flat_prefill, rows_flat_decode, rows_flat_score; /* what n separate runs compute */
@@ -332,19 +338,19 @@ typedef enum { FC_EVENT_TOKEN = 1, FC_EVENT_CANDIDATE, FC_EVENT_SCORE, FC_EVENT_
 
 typedef struct {
     fc_event_type type;
-    uint64_t id;       /* request */
-    int candidate;     /* TOKEN, CANDIDATE, SCORE: index */
-    int32_t token;     /* TOKEN */
-    float logprob;     /* TOKEN */
-    const char *text;  /* [text_size] TOKEN: whole UTF-8 that became certain, may be empty (an end token's own text never
+    uint64_t id;      /* request */
+    int candidate;    /* TOKEN, CANDIDATE, SCORE: index */
+    int32_t token;    /* TOKEN */
+    float logprob;    /* TOKEN */
+    const char *text; /* [text_size] TOKEN: whole UTF-8 that became certain, may be empty (an end token's own text never
                           comes); CANDIDATE: whole text, also what the tokens' texts left open at the end */
     size_t text_size;
-    fc_finish finish;  /* CANDIDATE */
-    double score;      /* SCORE */
-    fc_status status;  /* DONE */
-    const char *error; /* DONE: the sentence, "" when OK */
+    fc_finish finish;        /* CANDIDATE */
+    double score;            /* SCORE */
+    fc_status status;        /* DONE */
+    const char *error;       /* DONE: the sentence, "" when OK */
     const fc_result *result; /* DONE and OK */
-    void *memory;      /* freed by fc_event_fini */
+    void *memory;            /* freed by fc_event_fini */
 } fc_event;
 
 /* The next event, in order per request. timeout_ms: -1 waits, 0 does not. FC_ERR_TIMEOUT when none came. */
@@ -407,8 +413,8 @@ typedef struct {
 } fc_message;
 /* The chat prompt as pieces for fc_prompt, by the model's own recognised template; messages [n]. *pieces [*n_pieces] and
  * their text are one allocation, freed with fc_memory_free. */
-FC_API fc_status fc_tokenizer_chat(const fc_tokenizer *t, const fc_message *messages, size_t n, bool add_generation_prompt,
-                                   fc_piece **pieces, size_t *n_pieces);
+FC_API fc_status fc_tokenizer_chat(const fc_tokenizer *t, const fc_message *messages, size_t n,
+                                   bool add_generation_prompt, fc_piece **pieces, size_t *n_pieces);
 FC_API void fc_memory_free(void *p);
 
 /* ---- machine --------------------------------------------------------------------------------------------- */
@@ -419,7 +425,7 @@ typedef struct {
     uint64_t ram_bytes;
     double read_gbs_dram, read_gbs_cache;      /* GB/s, all threads; 0 when not measured */
     double gops_int8, gflops_bf16, gflops_f32; /* peak of the vector units, all threads */
-    char backend[16];       /* that auto would choose */
+    char backend[16];                          /* that auto would choose */
     char backend_why[256];
     int gpus;
     char gpu_names[8][96];

@@ -218,7 +218,34 @@ static fc_status take_stems(fc_job *j, const fc_job_rules *rules, const fc_reque
         if (role == FC_ALIGNMENT) j->reward = a && a->reward ? a->reward : rules->reward;
     }
     if (r->score && r->mode == FC_SCORE_REWARD && !j->reward)
-        return FC_FAIL(FC_ERR_ARG, "mode reward: neither the alignment model nor its adapter has a reward head (score.weight)");
+        return FC_FAIL(FC_ERR_ARG,
+                       "mode reward: neither the alignment model nor its adapter has a reward head (score.weight)");
+    return FC_OK;
+}
+
+static fc_status take_score_scope(fc_job *j, const fc_job_rules *rules, const fc_request *r) {
+    uint64_t adapter = 0;
+    int at;
+    if (!rules->scores || !r->score) return FC_OK;
+    FC_TRY(find_adapter(rules, FC_ALIGNMENT, r->alignment_adapter, &at)); /* also one that is a head alone */
+    if (at >= 0) adapter = rules->adapters[FC_ALIGNMENT][at].adapter->fingerprint;
+    FC_TRY(fc_score_cache_scope(rules->scores,
+                                &(fc_score_material){.api_key = r->api_key,
+                                                     .cache_salt = r->cache_salt,
+                                                     .model = rules->model[FC_ALIGNMENT],
+                                                     .adapter = adapter,
+                                                     .mode = r->mode,
+                                                     .kv_type = rules->kv_type[FC_ALIGNMENT],
+                                                     .backend = rules->backend,
+                                                     .cpu = rules->cpu,
+                                                     .prompt = j->align,
+                                                     .suffix = j->suffix,
+                                                     .labels = j->labels,
+                                                     .n_prompt = j->n_align,
+                                                     .n_suffix = j->n_suffix,
+                                                     .n_labels = j->n_labels},
+                                &j->score_scope));
+    j->score_scoped = true;
     return FC_OK;
 }
 
@@ -276,8 +303,7 @@ static fc_status copy_scoring(fc_job *j, const fc_job_rules *rules, const fc_req
     FC_TRY(copy_ids(j, tok, V, p, true, "alignment prompt", &j->align, &j->n_align));
     if (j->n_align == 0) return FC_FAIL(FC_ERR_ARG, "alignment prompt: it is empty");
     FC_TRY(copy_ids(j, tok, V, &r->suffix, false, "suffix", &j->suffix, &j->n_suffix));
-    if (r->mode == FC_SCORE_JUDGE) FC_TRY(copy_labels(j, rules, r));
-    return FC_OK;
+    return r->mode == FC_SCORE_JUDGE ? copy_labels(j, rules, r) : FC_OK;
 }
 
 static fc_status distinct_prompt(fc_job *j) {
@@ -448,6 +474,7 @@ fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **o
     FC_TRY_GOTO(st, fc_stop_job_open(j, r), fail);
     if (r->score) FC_TRY_GOTO(st, copy_scoring(j, rules, r), fail);
     FC_TRY_GOTO(st, take_stems(j, rules, r), fail);
+    FC_TRY_GOTO(st, take_score_scope(j, rules, r), fail);
     if (r->n_given == 0) { /* before max_tokens sizes anything */
         FC_TRY_GOTO(st, check_lengths(j, rules), fail);
         FC_TRY_GOTO(st, check_size(j), fail);

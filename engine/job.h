@@ -12,11 +12,12 @@
 #ifndef FC_ENGINE_JOB_H
 #define FC_ENGINE_JOB_H
 
+#include "engine/adapter.h"
 #include "engine/base/mem.h"
 #include "engine/forkcast.h"
-#include "engine/adapter.h"
 #include "engine/lane.h"
 #include "engine/names.h"
+#include "engine/score_cache.h"
 #include "engine/tree.h"
 #include "tokenizer/tokenizer.h"
 
@@ -27,16 +28,16 @@ typedef struct {
     int32_t *ids;    /* drawn, end token included */
     float *logprobs; /* per drawn id; NULL when given */
     int32_t *top_ids;
-    float *top_logprobs; /* [max_tokens, top_n], or NULL */
-    int n;               /* ids so far */
-    int n_text;          /* ids without the end token; set when finished */
-    int node;            /* mask: of the trie, behind ids */
-    int name;            /* index of the name that the text is, or -1; set when finished */
+    float *top_logprobs;   /* [max_tokens, top_n], or NULL */
+    int n;                 /* ids so far */
+    int n_text;            /* ids without the end token; set when finished */
+    int node;              /* mask: of the trie, behind ids */
+    int name;              /* index of the name that the text is, or -1; set when finished */
     double gumbel, weight; /* of a search; else NAN */
-    double full, mass;   /* full_logprob: sums of log-probs under the whole vocabulary; of the allowed ids' log-mass */
-    fc_finish finish;    /* NONE while drawing */
-    int votes;           /* members, set when finished */
-    int replay_to;       /* positions that had been computed when a preemption dropped them */
+    double full, mass; /* full_logprob: sums of log-probs under the whole vocabulary; of the allowed ids' log-mass */
+    fc_finish finish;  /* NONE while drawing */
+    int votes;         /* members, set when finished */
+    int replay_to;     /* positions that had been computed when a preemption dropped them */
 
     /* only with stop strings or events */
     fc_tok_stream stream;
@@ -47,6 +48,7 @@ typedef struct {
     const int32_t *score_ids; /* the candidate in the alignment tokenizer */
     int n_score_ids;
     enum { FC_UNSCORED = 0, FC_SCORE_BEGUN, FC_SCORE_READ, FC_SCORED } scoring;
+    bool score_missed;        /* the score cache was asked, and has none */
     int leaf, alone;          /* last node of the score tree, or branch, that is fed for it; -1: none */
     int score_replay_to;      /* as replay_to, of the candidate alone behind the alignment prompt */
     double sum, score;        /* log-likelihood so far; final score */
@@ -59,7 +61,8 @@ typedef struct {
 typedef struct {
     const int32_t *ids; /* [n] the prompt */
     int n;
-    int adapter, begins; /* of the model's table, -1: none; the first position that it changes, n: none of the prompt's */
+    int adapter,
+        begins;    /* of the model's table, -1: none; the first position that it changes, n: none of the prompt's */
     int table;     /* its KV table; -1 when not there */
     bool ready;    /* all of it is computed, or in a batch that was built */
     int replay_to; /* positions of it that a preemption dropped */
@@ -97,32 +100,34 @@ typedef struct fc_job {
     int reject_budget;
     bool full_logprob;
     struct fc_searching *searching; /* of a draw that is not i.i.d., else NULL */
-    int n_valid_first;   /* candidates whose first attempt was a name */
-    int *attempt;        /* [n_max] of each candidate: reject */
-    int64_t *discarded;  /* [n_max] ids of its attempts before */
+    int n_valid_first;              /* candidates whose first attempt was a name */
+    int *attempt;                   /* [n_max] of each candidate: reject */
+    int64_t *discarded;             /* [n_max] ids of its attempts before */
 
-    fc_path *paths; /* [n_max] */
-    int *members;   /* [n_max] next member of the group, -1 at the end; given: the path that stands for it */
-    int *group_next; /* [n_max] by head: next group of the branch, -1 at the end */
-    int idle;       /* first group that stands in no branch, -1 */
-    int redraw;     /* first group of those that begin again at the prompt's end, -1 */
-    int n_open;     /* groups still drawing */
-    int branches[2]; /* by list: first of its branches, -1 */
-    int n_flying;   /* batches under way that hold rows or reads of it */
-    bool in_batch;  /* it has rows in the batch being built */
-    bool over;      /* its answer is known: nothing more is fed for it */
-    bool prune;     /* candidates were given up: see fc_scoring_prune */
+    fc_path *paths;           /* [n_max] */
+    int *members;             /* [n_max] next member of the group, -1 at the end; given: the path that stands for it */
+    int *group_next;          /* [n_max] by head: next group of the branch, -1 at the end */
+    int idle;                 /* first group that stands in no branch, -1 */
+    int redraw;               /* first group of those that begin again at the prompt's end, -1 */
+    int n_open;               /* groups still drawing */
+    int branches[2];          /* by list: first of its branches, -1 */
+    int n_flying;             /* batches under way that hold rows or reads of it */
+    bool in_batch;            /* it has rows in the batch being built */
+    bool over;                /* its answer is known: nothing more is fed for it */
+    bool prune;               /* candidates were given up: see fc_scoring_prune */
     int n_finished, n_scored; /* distinct candidates */
     int *finished;            /* [n_max] path indices, in the order they finished */
     int next_score, n_begun;  /* into finished: not yet begun to be scored; begun, and not read yet */
 
     fc_stem stem[2]; /* by role: the novelty prompt for redraws and searches, the alignment prompt for scoring */
     int reserved_tables[2], alone_tables; /* by role; of alignment's, taken by candidates that are scored alone */
-    int pages[2];           /* that its tables show, by list, when last counted */
-    uint64_t scope[2];      /* namespaces of the prefix cache, by role: of what the adapter changed, */
-    uint64_t base_scope[2]; /* and of what it did not */
-    int suffix_begins;      /* first id of the suffix that the adapter changes, -1: what the stem says */
-    const fc_weight *reward; /* head of mode reward */
+    int pages[2];                         /* that its tables show, by list, when last counted */
+    uint64_t scope[2];                    /* namespaces of the prefix cache, by role: of what the adapter changed, */
+    uint64_t base_scope[2];               /* and of what it did not */
+    int suffix_begins;                    /* first id of the suffix that the adapter changes, -1: what the stem says */
+    const fc_weight *reward;              /* head of mode reward */
+    fc_score_scope score_scope;           /* of the score cache */
+    bool score_scoped;                    /* it is set: there is a cache */
 
     fc_accounting rows;
     fc_job_clock clock;
@@ -137,19 +142,22 @@ typedef struct {
 
 /* What job_open needs to know of the engine. */
 typedef struct {
-    const fc_tok *tok[2];            /* by role; alignment NULL without one */
-    const fc_model_config *cfg[2];   /* by role */
+    const fc_tok *tok[2];          /* by role; alignment NULL without one */
+    const fc_model_config *cfg[2]; /* by role */
     int ctx[2];
     bool same_tokenizer, coalesce;
     fc_status (*names)(void *arg, const char *id, fc_names **out); /* a reference to a registered set; or NULL */
     void *names_arg;
-    uint64_t model[2]; /* fingerprints by role */
-    const fc_weight *reward;            /* the alignment model's own head, or NULL */
+    uint64_t model[2];                   /* fingerprints by role */
+    const fc_weight *reward;             /* the alignment model's own head, or NULL */
     const fc_adapter_entry *adapters[2]; /* [n_adapters] by role: the table of its model */
     int n_adapters[2];
     fc_dtype kv_type[2];
+    const fc_score_cache *scores; /* NULL: none */
+    const char *backend, *cpu;    /* names, for its keys */
     int max_branches;
-    fc_status (*fits)(const void *arg, const fc_job *j); /* asked before anything of the answer's size is taken; or NULL */
+    fc_status (*fits)(const void *arg,
+                      const fc_job *j); /* asked before anything of the answer's size is taken; or NULL */
     const void *fits_arg;
 } fc_job_rules;
 

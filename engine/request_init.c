@@ -38,8 +38,11 @@ fc_status fc_score_mode_parse(const char *name, fc_score_mode *out) {
     return FC_FAIL(FC_ERR_ARG, "mode \"%.40s\"; it is loglik-mean, loglik-sum, reward or judge", name);
 }
 
-static const char *const draws[] = {
-    [FC_DRAW_IID] = "iid", [FC_DRAW_SBS] = "sbs", [FC_DRAW_BEAM] = "beam", [FC_DRAW_TOPK] = "topk", [FC_DRAW_EXACT] = "exact"};
+static const char *const draws[] = {[FC_DRAW_IID] = "iid",
+                                    [FC_DRAW_SBS] = "sbs",
+                                    [FC_DRAW_BEAM] = "beam",
+                                    [FC_DRAW_TOPK] = "topk",
+                                    [FC_DRAW_EXACT] = "exact"};
 enum { N_DRAWS = sizeof draws / sizeof *draws };
 
 const char *fc_draw_name(fc_draw_mode d) { return (unsigned)d < N_DRAWS ? draws[d] : "?"; }
@@ -100,7 +103,8 @@ static const struct {
             {FC_OFF_PREFIX_CACHE, "prefix-cache"},
             {FC_OFF_FORCED, "forced"},
             {FC_OFF_RESTRICTED_HEAD, "restricted-head"},
-            {FC_OFF_SHARED_TRUNK, "shared-trunk"}};
+            {FC_OFF_SHARED_TRUNK, "shared-trunk"},
+            {FC_OFF_SCORE_CACHE, "score-cache"}};
 
 const char *fc_off_name(fc_off bit) {
     for (size_t i = 0; i < sizeof offs / sizeof *offs; i++)
@@ -115,11 +119,12 @@ fc_status fc_off_parse(const char *list, uint32_t *out) {
         if (n == 3 && memcmp(at, "all", 3) == 0) {
             bits |= FC_OFF_ALL;
         } else {
-            while (i < sizeof offs / sizeof *offs && (strlen(offs[i].name) != n || memcmp(offs[i].name, at, n) != 0)) i++;
+            while (i < sizeof offs / sizeof *offs && (strlen(offs[i].name) != n || memcmp(offs[i].name, at, n) != 0))
+                i++;
             if (i == sizeof offs / sizeof *offs)
                 return FC_FAIL(FC_ERR_ARG,
                                "off: \"%.*s\"; fork, groups, coalesce, score-tree, overlap, prefix-cache, forced, "
-                               "restricted-head, shared-trunk and all can be named",
+                               "restricted-head, shared-trunk, score-cache and all can be named",
                                (int)(n < 40 ? n : 40), at);
             bits |= (uint32_t)offs[i].bit;
         }

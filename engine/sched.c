@@ -30,6 +30,8 @@ fc_status fc_sched_open(fc_lane *novelty, fc_lane *alignment, const fc_sched_opt
         if (s->lane[list] && !(list && fc_sched_shared(s)) && !fc_sched_off(s, FC_OFF_PREFIX_CACHE) &&
             !fc_sched_off(s, FC_OFF_FORK))
             FC_TRY_GOTO(st, fc_prefix_open(s->lane[list]->kv, &s->prefix[list]), fail);
+    if (alignment && !fc_sched_off(s, FC_OFF_SCORE_CACHE))
+        FC_TRY_GOTO(st, fc_score_cache_open(o->score_cache, o->score_cache_file, &s->scores), fail);
     FC_TRY_GOTO(st, scratch((size_t)rows, &s->ids), fail);
     FC_TRY_GOTO(st, scratch((size_t)rows, &s->slots), fail);
     FC_TRY_GOTO(st, scratch((size_t)ctx, &s->ancestors), fail);
@@ -151,6 +153,7 @@ void fc_sched_step(fc_sched *s) {
         (s->running->n_open > 0 || s->running->n_scored < s->running->n_finished))
         fail_stuck(s);
     sweep(s);
+    if (s->scores && !fc_sched_busy(s)) fc_score_cache_flush(s->scores);
 }
 
 /* ---- from outside ---- */
@@ -187,6 +190,7 @@ void fc_sched_close(fc_sched *s) {
     if (s->o.sink.done) sweep(s);
     for (int list = 0; list < 2; list++)
         for (int i = 0; i < FC_MAX_FLIGHTS; i++) fc_flight_close(s, list, &s->flights[list][i]);
+    fc_score_cache_close(s->scores);
     for (int list = 0; list < 2; list++) fc_prefix_close(s->prefix[list]);
     fc_free(s->who);
     fc_free(s->ancestors);
@@ -258,5 +262,5 @@ fc_status fc_sched_check(const fc_sched *s) {
         if (s->prefix[list]) FC_TRY(fc_prefix_check(s->prefix[list]));
         FC_TRY(fc_kv_check(kv));
     }
-    return FC_OK;
+    return s->scores ? fc_score_cache_check(s->scores) : FC_OK;
 }

@@ -24,6 +24,7 @@
 #include "engine/job.h"
 #include "engine/prefix.h"
 #include "engine/sampler.h"
+#include "engine/score_cache.h"
 
 enum { FC_MAX_FLIGHTS = 2 }; /* batches of one list under way at once */
 
@@ -113,6 +114,8 @@ typedef struct {
     int max_branches, max_jobs;
     int score_rows; /* a scoring pass of its own model starts at so many waiting rows */
     uint32_t off;   /* fc_off */
+    uint64_t score_cache; /* as in fc_engine_options */
+    const char *score_cache_file;
     fc_sink sink;
 } fc_sched_options;
 
@@ -127,6 +130,7 @@ typedef struct {
 typedef struct {
     fc_lane *lane[2];       /* by role; the same lane when one model is both; alignment NULL without one */
     fc_prefix *prefix[2];   /* by list; NULL: off */
+    fc_score_cache *scores; /* NULL: off, or nothing scores */
     uint32_t stamp;         /* of the last count of pages */
     fc_branch *branches[2]; /* [max_places] of each distinct lane, by role of the lane's first user */
     int free_place[2], n_scoring_places[2]; /* first free place; those of chains and candidates alone */
@@ -225,7 +229,6 @@ fc_status fc_seeker_open(const fc_lane *lane, fc_seeker *out);
 void fc_seeker_close(const fc_lane *lane, fc_seeker *s);
 
 /* scoring.c */
-fc_status fc_scoring_begin(fc_sched *s, fc_job *j);
 void fc_scoring_idle(fc_sched *s, fc_job *j); /* its KV is about to be given back: what is not scored begins anew */
 void fc_scoring_start(fc_sched *s);           /* finished candidates become branches */
 /* Rows first .. first+n-1 of the batch are those of the branch's positions len .. len+n-1: which states are kept. */

@@ -22,9 +22,9 @@ int32_t fc_scoring_id(const fc_job *j, int path, int k) {
 
 /* ---- begin and idle ---- */
 
-fc_status fc_scoring_begin(fc_sched *s, fc_job *j) {
-    if (fc_scoring_alone(s)) return FC_OK;
-    return fc_stem_begin(s, j, FC_ALIGNMENT);
+/* Only when a candidate needs it: where all scores are cached, the alignment prompt is not computed. */
+static fc_status begin_prompt(fc_sched *s, fc_job *j) {
+    return j->stem[FC_ALIGNMENT].table >= 0 ? FC_OK : fc_stem_begin(s, j, FC_ALIGNMENT);
 }
 
 static void begin_anew(fc_path *p) {
@@ -126,6 +126,7 @@ static fc_status start(fc_sched *s, fc_job *j, int path, bool *begun) {
     } else {
         int from = -1;
         p->leaf = -1;
+        FC_TRY(begin_prompt(s, j));
         if (rows > 0) {
             FC_TRY(insert(j, path, rows));
             from = fc_tree_unfed(&j->stem[FC_ALIGNMENT].tree, p->leaf);
@@ -145,14 +146,26 @@ static fc_status start(fc_sched *s, fc_job *j, int path, bool *begun) {
     return FC_OK;
 }
 
-/* What needs no row: nothing to judge, and what the context has no room for, rank last. */
+static bool take_cached(fc_sched *s, fc_job *j, int path) {
+    fc_path *p = &j->paths[path];
+    double score;
+    if (!j->score_scoped || p->score_missed || fc_job_piece(j)) return false;
+    p->score_missed =
+        !fc_score_cache_get(s->scores, fc_score_cache_key(&j->score_scope, p->score_ids, p->n_score_ids), &score);
+    if (p->score_missed) return false;
+    j->rows.scores_cached++;
+    put_score(s, j, path, score);
+    return true;
+}
+
+/* What needs no row: nothing to judge, and what the context has no room for, rank last; and what was scored before. */
 static bool scored_already(fc_sched *s, fc_job *j, int path) {
     const fc_path *p = &j->paths[path];
     if ((int64_t)j->n_align + p->n_score_ids + j->n_suffix > s->lane[FC_ALIGNMENT]->ctx) {
         put_score(s, j, path, NAN);
         return true;
     }
-    if (!fc_job_is_loglik(j) || p->n_score_ids > 0) return false;
+    if (!fc_job_is_loglik(j) || p->n_score_ids > 0) return take_cached(s, j, path);
     put_score(s, j, path, -INFINITY);
     return true;
 }
@@ -185,8 +198,7 @@ void fc_scoring_keep(fc_sched *s, fc_flight *f, const fc_branch *b, int first, i
     for (int i = 0; i < n; i++) {
         if (b->len + i < b->job->n_align - 1) continue; /* predicts an id of the prompt */
         sc->keep_src[sc->n_keep] = fc_batch_want(&f->batch, first + i);
-        sc->keep_dst[sc->n_keep++] =
-            b->kind == FC_BRANCH_CHAIN ? s->slots[i] : slot_of(kv, b->table, b->len + i);
+        sc->keep_dst[sc->n_keep++] = b->kind == FC_BRANCH_CHAIN ? s->slots[i] : slot_of(kv, b->table, b->len + i);
     }
 }
 
@@ -268,6 +280,13 @@ static double judge(const float *lp, int n) {
     return exp((double)lp[0] - most) / sum;
 }
 
+static void land_score(fc_sched *s, fc_job *j, int path, double score) {
+    const fc_path *p = &j->paths[path];
+    if (j->score_scoped)
+        fc_score_cache_put(s->scores, fc_score_cache_key(&j->score_scope, p->score_ids, p->n_score_ids), score);
+    put_score(s, j, path, score);
+}
+
 static void take_loglik(fc_sched *s, fc_job *j, int path, double lp) {
     fc_path *p = &j->paths[path];
     if (p->n_score_done == 0) p->sum = 0;
@@ -280,13 +299,13 @@ static void take_loglik(fc_sched *s, fc_job *j, int path, double lp) {
         put_score(s, j, path, NAN);
         return;
     }
-    put_score(s, j, path, j->mode == FC_SCORE_LOGLIK_SUM ? p->sum : p->sum / p->n_score_ids);
+    land_score(s, j, path, j->mode == FC_SCORE_LOGLIK_SUM ? p->sum : p->sum / p->n_score_ids);
 }
 
 static void take(fc_sched *s, fc_job *j, int path, double score) {
     char why[64];
     if (isfinite(score)) {
-        put_score(s, j, path, score);
+        land_score(s, j, path, score);
         return;
     }
     snprintf(why, sizeof why, "a score of %g", score);

@@ -103,6 +103,7 @@ static fc_status put_accounting(json_object *parent, const fc_accounting *a) {
                   {"rows_decode", a->rows_decode},
                   {"rows_score", a->rows_score},
                   {"rows_reused", a->rows_reused},
+                  {"scores_cached", a->scores_cached},
                   {"rows_flat_prefill", a->rows_flat_prefill},
                   {"rows_flat_decode", a->rows_flat_decode},
                   {"rows_flat_score", a->rows_flat_score},

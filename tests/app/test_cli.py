@@ -15,8 +15,8 @@ SMOLLM2 = "models/SmolLM2-135M-Instruct.Q4_1.gguf"
 RESULT = {"prompt", "n", "candidates", "confidence", "accounting", "timings_ms"}
 CANDIDATE = {"rank", "index", "text", "tokens", "score", "logprob", "votes", "valid", "finish_reason"}
 CONFIDENCE = {"logprob", "entropy", "vote_share", "distinct", "margin", "valid_mass", "n_used"}
-ACCOUNTING = {"rows_prefill", "rows_decode", "rows_score", "rows_reused", "rows_flat_prefill", "rows_flat_decode",
-              "rows_flat_score", "kv_bytes"}
+ACCOUNTING = {"rows_prefill", "rows_decode", "rows_score", "rows_reused", "scores_cached", "rows_flat_prefill",
+              "rows_flat_decode", "rows_flat_score", "kv_bytes"}
 TIMINGS = {"load", "queue", "prefill", "decode", "score", "host", "total"}
 
 
