@@ -72,6 +72,9 @@ static void cancel(fc_job *j) {
     if (!j->failed) fc_job_fail(j, FC_FAIL(FC_ERR_CANCELLED, "request %llu was cancelled", (unsigned long long)j->id));
 }
 
+/* All candidates are drawn, and scored where that was asked for. */
+static bool complete(const fc_job *j) { return j->n_open == 0 && !(j->score && j->n_scored < j->n_finished); }
+
 static void sweep(fc_sched *s) {
     uint64_t now = fc_clock_ns();
     fc_job *next;
@@ -89,7 +92,7 @@ static void sweep(fc_sched *s) {
         if (j->n_flying > 0) continue; /* over or failed: no batch takes it any more, and it ends when it has landed */
         if (!j->failed && !j->over) {
             fc_scoring_prune(s, j);
-            if (j->n_open > 0 || (j->score && j->n_scored < j->n_finished)) continue;
+            if (!complete(j)) continue;
             if (fc_stop_job_wants_wave(j)) {
                 fc_status st = fc_drawing_wave(s, j);
                 if (st) fc_job_fail(j, st);
@@ -149,9 +152,7 @@ void fc_sched_step(fc_sched *s) {
         if (!ran && !scoring_due(s)) fc_scoring_start(s);
         ran = turn(s, FC_ALIGNMENT) || ran;
     }
-    if (!ran && s->running && !s->running->failed && s->running->n_begun == 0 &&
-        (s->running->n_open > 0 || s->running->n_scored < s->running->n_finished))
-        fail_stuck(s);
+    if (!ran && s->running && !s->running->failed && s->running->n_begun == 0 && !complete(s->running)) fail_stuck(s);
     sweep(s);
     if (s->scores && !fc_sched_busy(s)) fc_score_cache_flush(s->scores);
 }
