@@ -1,8 +1,9 @@
-/* Constraint mask: what is computed for it, counted against the arithmetic. */
+/* Constraint mask: what is computed for it, counted against the arithmetic, and the same bits with each switch off. */
 #include "engine/engine.h"
 #include "engine/model_tok.h"
 #include "tests/engine/util_engine.h"
 #include "tests/engine/util_exact.h"
+#include "tests/engine/util_late.h"
 #include "tests/engine/util_names.h"
 
 enum { LONGEST = 32, MANY = 761 };
@@ -175,10 +176,127 @@ static void a_large_taxonomy_takes_few_rows(void **state) {
     fc_engine_close(e);
 }
 
+/* ---- bits ---- */
+
+typedef struct {
+    const char *what;
+    fc_request r;
+} variant;
+
+static void assert_same_result(const char *what, const fc_result *a, const fc_result *b) {
+    assert_int_equal(a->n_all, b->n_all);
+    for (int i = 0; i < a->n_all; i++) {
+        const fc_candidate *x = &a->all[i], *y = &b->all[i];
+        assert_same_candidate(what, x, y);
+        if (memcmp(&x->full_logprob, &y->full_logprob, sizeof x->full_logprob) != 0 || x->valid != y->valid)
+            fail_msg("%s: candidate %d: full log-prob %.17g, not %.17g; valid %d, %d", what, i, x->full_logprob,
+                     y->full_logprob, x->valid, y->valid);
+        assert_int_equal(x->top_n, y->top_n);
+        if (x->top_n)
+            assert_memory_equal(x->top_logprobs, y->top_logprobs, x->n_logprobs * (size_t)x->top_n * sizeof(float));
+    }
+    assert_int_equal(a->n_kept, b->n_kept);
+    for (int i = 0; i < a->n_kept; i++) {
+        assert_int_equal(a->kept[i].index, b->kept[i].index);
+        assert_int_equal(a->kept[i].votes, b->kept[i].votes);
+    }
+    if (memcmp(&a->confidence.valid_mass, &b->confidence.valid_mass, sizeof a->confidence.valid_mass) != 0)
+        fail_msg("%s: valid mass %.17g, not %.17g", what, a->confidence.valid_mass, b->confidence.valid_mass);
+}
+
+static int make_variants(const exact *x, variant *v) {
+    static const int32_t ids[] = {40, 305, 77};
+    static const float values[] = {2.0f, -1.0f, 4.0f};
+    static const char *const labels[] = {"a", "b"};
+    for (int i = 0; i < 5; i++) {
+        v[i].r = names_request(x, 24);
+        v[i].r.score = true;
+    }
+    v[0].what = "plain";
+    v[1].what = "full log-probs";
+    v[1].r.full_logprob = true;
+    v[2].what = "top log-probs, judged";
+    v[2].r.sampling.top_logprobs = 4;
+    v[2].r.mode = FC_SCORE_JUDGE;
+    v[2].r.labels = labels;
+    v[2].r.n_labels = 2;
+    v[3].what = "penalties and bias, loglik-sum";
+    v[3].r.mode = FC_SCORE_LOGLIK_SUM;
+    v[3].r.sampling.repetition_penalty = 1.5f;
+    v[3].r.sampling.presence_penalty = 0.7f;
+    v[3].r.sampling.frequency_penalty = 0.4f;
+    v[3].r.sampling.bias_ids = ids;
+    v[3].r.sampling.bias_values = values;
+    v[3].r.sampling.n_bias = 3;
+    v[4].what = "events, filters";
+    v[4].r.events = true;
+    v[4].r.sampling.temperature = 1.7f;
+    v[4].r.sampling.top_k = 7;
+    v[4].r.sampling.top_p = 0.9f;
+    return 5;
+}
+
+static void compare_engine(const char *what, const fc_engine_options *o, bool late, const exact *x,
+                           const fc_event *want) {
+    variant v[8];
+    fc_engine *e = NULL;
+    int n = make_variants(x, v);
+    if (late) assert_ok(fc_engine_open_on(o, late_backend_open, &e));
+    else e = open_engine(o);
+    for (int i = 0; i < n; i++) {
+        fc_event ev = run_request(e, &v[i].r);
+        char line[160];
+        snprintf(line, sizeof line, "%s, %s", what, v[i].what);
+        assert_same_result(line, ev.result, want[i].result);
+        fc_event_fini(&ev);
+    }
+    assert_int_equal(fc_engine_pages_used(e), 0);
+    fc_engine_close(e);
+}
+
+static void vary(const char *novelty, const char *alignment, const set *s) {
+    fc_engine_options o = {.novelty = novelty, .alignment = alignment, .threads = 2, .ctx = 256};
+    variant v[8];
+    fc_event want[8];
+    exact x;
+    exact_open(&x, novelty, prompt, s->names, s->n);
+    fc_engine *e = open_engine(&o);
+    int n = make_variants(&x, v);
+    for (int i = 0; i < n; i++) want[i] = run_request(e, &v[i].r);
+    fc_engine_close(e);
+    for (uint32_t bit = 1; bit < FC_OFF_ALL; bit *= 2) {
+        o.off = bit;
+        compare_engine(fc_off_name((fc_off)bit), &o, false, &x, want);
+    }
+    o.off = FC_OFF_ALL;
+    compare_engine("all off", &o, false, &x, want);
+    compare_engine("all off, late", &o, true, &x, want);
+    o.off = FC_OFF_FORCED | FC_OFF_COALESCE;
+    compare_engine("forced and coalesce off", &o, false, &x, want);
+    o.off = 0;
+    compare_engine("late", &o, true, &x, want);
+    o.page_slots = 8;
+    o.max_rows = 5;
+    o.threads = 1;
+    compare_engine("batches of 5 rows", &o, false, &x, want);
+    for (int i = 0; i < n; i++) fc_event_fini(&want[i]);
+    exact_close(&x);
+}
+
+/* If this fails, a switch that should only save work changes an answer. */
+static void switches_change_no_bit(void **state) {
+    (void)state;
+    for (int i = 0; i < SETS; i++) vary(tiny_model("llama", 21, false), tiny_model("qwen2", 22, false), &sets[i]);
+    vary(tiny_model_typed("llama", 11, FC_Q4_0), tiny_model("llama", 2, false), &sets[0]);
+    vary(tiny_model("gemma3", 5, false), tiny_model("gemma3", 5, false), &sets[0]);           /* one model for both */
+    vary(tiny_model("gemma2", 6, false), tiny_model_vocab("llama", 3, false, 400), &sets[0]); /* another tokenizer */
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_choices_are_computed),
         cmocka_unit_test(a_large_taxonomy_takes_few_rows),
+        cmocka_unit_test(switches_change_no_bit),
     };
     fc_weights *w;
     fc_tok *tok;
