@@ -2,6 +2,7 @@
 #include "engine/base/sort.h"
 #include "engine/sched.h"
 
+#include <math.h>
 #include <string.h>
 
 /* ---- where a branch stops ---- */
@@ -59,15 +60,24 @@ static fc_status append(fc_sched *s, fc_job *j, int path, int32_t id, float logp
     return FC_OK;
 }
 
+static bool forbidden(const fc_job *j, int32_t id) {
+    for (size_t i = 0; i < j->sampling.n_bias; i++)
+        if (j->sampling.bias_ids[i] == id && j->sampling.bias_values[i] == -INFINITY) return true;
+    return false;
+}
+
 /* Ids that the mask leaves no choice about, with log-prob 0: up to where the names branch, or to an end. Not where something
- * is to be said of each of them that only its row knows. */
+ * is to be said of each of them that only its row knows. A forbidden one is left to its row, which refuses it. */
 static fc_status append_forced(fc_sched *s, fc_job *j, int path, bool *over) {
     const fc_trie *t = j->trie;
     if (j->constraint != FC_CONSTRAINT_MASK || fc_sched_off(s, FC_OFF_FORCED) || j->full_logprob ||
         j->sampling.top_logprobs)
         return FC_OK;
-    while (!*over && t->n_children[j->paths[path].node] == 1)
-        FC_TRY(append(s, j, path, t->token[t->first_child[j->paths[path].node]], 0.0f, over));
+    while (!*over && t->n_children[j->paths[path].node] == 1) {
+        int32_t id = t->token[t->first_child[j->paths[path].node]];
+        if (forbidden(j, id)) break;
+        FC_TRY(append(s, j, path, id, 0.0f, over));
+    }
     return FC_OK;
 }
 

@@ -292,11 +292,45 @@ static void switches_change_no_bit(void **state) {
     vary(tiny_model("gemma2", 6, false), tiny_model_vocab("llama", 3, false, 400), &sets[0]); /* another tokenizer */
 }
 
+/* ---- what the names leave no choice about ---- */
+
+/* If this fails, an id that the request forbids comes out because nothing else was allowed. */
+static void a_forbidden_id_is_not_forced(void **state) {
+    fc_engine_options o = {.novelty = tiny_model("llama", 21, false), .threads = 2, .ctx = 256};
+    static const float never[] = {-INFINITY};
+    int32_t id;
+    exact x;
+    (void)state;
+    exact_open(&x, o.novelty, prompt, single, 1);
+    for (int depth = 1; depth <= x.trie->max_depth; depth++)
+        for (int i = 0; i < 2; i++) {
+            fc_engine *e;
+            fc_request r = names_request(&x, 2);
+            fc_event ev;
+            uint64_t number;
+            id = x.trie->token[depth]; /* one path: node d is at depth d */
+            o.off = i ? FC_OFF_FORCED : 0;
+            e = open_engine(&o);
+            r.sampling.bias_ids = &id;
+            r.sampling.bias_values = never;
+            r.sampling.n_bias = 1;
+            assert_ok(fc_submit(e, &r, &number));
+            assert_ok(fc_poll(e, 60000, &ev));
+            assert_int_equal(ev.type, FC_EVENT_DONE);
+            assert_int_equal(ev.status, FC_ERR_ARG);
+            if (!strstr(ev.error, "bias")) fail_msg("\"%s\" does not say why", ev.error);
+            fc_event_fini(&ev);
+            fc_engine_close(e);
+        }
+    exact_close(&x);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_choices_are_computed),
         cmocka_unit_test(a_large_taxonomy_takes_few_rows),
         cmocka_unit_test(switches_change_no_bit),
+        cmocka_unit_test(a_forbidden_id_is_not_forced),
     };
     fc_weights *w;
     fc_tok *tok;
