@@ -185,27 +185,41 @@ static fc_status go_on(parting *p, int group) {
     return FC_OK;
 }
 
-/* Members that drew the same id become a group, headed by the first. who[i] is member i of the row, or -1 where it follows
- * an earlier one; every head gets its own history. Not coalesced, each member is a group. */
+/* Members of a group rise. */
+static void join(fc_job *j, int *head, int *last, int member) {
+    int *place = *last < member ? &j->members[*last] : head;
+    while (*place >= 0 && *place < member) place = &j->members[*place];
+    j->members[member] = *place;
+    *place = member;
+    if (*last < member) *last = member;
+}
+
+/* Members that drew the same id become a group, headed by the smallest. They may come from several groups: after a
+ * preemption candidates that are drawn again stand beside others with the same ids. who[i] becomes the head of the group
+ * that member i of the row begins, or -1; every head gets its own history. Not coalesced, each member is a group. */
 static fc_status regroup(fc_sched *s, fc_job *j, const fc_sampler_row *r, const int32_t *token, int32_t *who) {
-    int n = 0;
-    for (int g = r->group; g >= 0; g = j->group_next[g])
-        for (int m = j->paths[g].n == r->length ? g : -1; m >= 0; m = j->members[m]) who[n++] = m;
+    int n = 0, before = 0;
+    for (int g = r->group; g >= 0; g = j->group_next[g]) {
+        if (j->paths[g].n != r->length) continue;
+        for (int m = g; m >= 0; m = j->members[m]) who[n++] = m;
+        before++;
+    }
     FC_ASSERT(n == r->n_members);
     if (fc_sched_off(s, FC_OFF_COALESCE)) return FC_OK; /* groups of one from the start */
+    j->n_open -= before;
     for (int i = 0; i < n; i++) {
-        int last = who[i];
-        if (who[i] < 0) continue;
+        int head = who[i], last = who[i];
+        if (head < 0) continue;
+        j->members[head] = -1;
         for (int k = i + 1; k < n; k++) {
             if (who[k] < 0 || token[k] != token[i]) continue;
-            j->members[last] = who[k];
-            last = who[k];
+            join(j, &head, &last, who[k]);
             who[k] = -1;
         }
-        j->members[last] = -1;
-        /* before anybody appends: the first group goes on in the old path */
-        FC_TRY(fc_path_copy(j, &j->paths[r->group], &j->paths[who[i]]));
-        j->n_open += who[i] != r->group;
+        who[i] = head;
+        j->n_open++;
+        /* before anybody appends: the first group's path is what all share */
+        FC_TRY(fc_path_copy(j, &j->paths[r->group], &j->paths[head]));
     }
     return FC_OK;
 }

@@ -204,24 +204,31 @@ void fc_sched_close(fc_sched *s) {
 
 /* ---- invariants ---- */
 
-static fc_status check_job(const fc_sched *s, const fc_job *j) {
-    int list = fc_sched_list(s, FC_NOVELTY), groups = 0, members = 0;
-    for (int g = j->idle; g >= 0; g = j->group_next[g]) {
-        groups++;
-        for (int m = g; m >= 0; m = j->members[m]) members++;
-    }
-    for (int at = j->branches[list]; at >= 0; at = s->branches[list][at].next) {
-        const fc_branch *b = &s->branches[list][at];
-        if (b->kind != FC_BRANCH_DRAW) continue;
-        for (int g = b->group; g >= 0; g = j->group_next[g]) {
-            groups++;
-            for (int m = g; m >= 0; m = j->members[m]) members++;
+/* Adds the groups of a list and their members; false where members do not rise. */
+static bool count_groups(const fc_job *j, int list, int *groups, int *members) {
+    bool rising = true;
+    for (int g = list; g >= 0; g = j->group_next[g]) {
+        *groups += 1;
+        for (int m = g; m >= 0; m = j->members[m]) {
+            *members += 1;
+            rising = rising && (j->members[m] < 0 || j->members[m] > m);
         }
     }
+    return rising;
+}
+
+static fc_status check_job(const fc_sched *s, const fc_job *j) {
+    int list = fc_sched_list(s, FC_NOVELTY), groups = 0, members = 0;
+    bool rising = count_groups(j, j->idle, &groups, &members);
+    for (int at = j->branches[list]; at >= 0; at = s->branches[list][at].next) {
+        const fc_branch *b = &s->branches[list][at];
+        if (b->kind == FC_BRANCH_DRAW) rising = count_groups(j, b->group, &groups, &members) && rising;
+    }
     for (int i = 0; i < j->n_finished; i++) members += j->paths[j->finished[i]].votes;
-    if (!j->failed && !j->searching && (groups != j->n_open || members != j->n))
-        return FC_FAIL(FC_ERR_INTERNAL, "sched (3): request %llu: %d groups, n_open %d; %d members of %d",
-                       (unsigned long long)j->id, groups, j->n_open, members, j->n);
+    if (!j->failed && !j->searching && (groups != j->n_open || members != j->n || !rising))
+        return FC_FAIL(FC_ERR_INTERNAL, "sched (3): request %llu: %d groups, n_open %d; %d members of %d%s",
+                       (unsigned long long)j->id, groups, j->n_open, members, j->n,
+                       rising ? "" : ", which do not rise");
     for (int role = 0; role < 2; role++)
         if (s->lane[role]) FC_TRY(fc_tree_check(&j->stem[role].tree, s->lane[role]->kv));
     return FC_OK;

@@ -13,8 +13,8 @@
  * Invariants; fc_sched_check() verifies them and those of the KV pools:
  *   (1) a list's reserved tables are the sums over its running jobs, and within the pool;
  *   (2) every open KV table belongs to one branch, or is a running job's alignment prompt;
- *   (3) a job's n_open is the number of its groups in branches and idle; members of open groups and votes of finished
- *       candidates add up to n;
+ *   (3) a job's n_open is the number of its groups in branches and idle; members of open groups rise, and with the votes
+ *       of finished candidates they add up to n;
  *   (4) a waiting job holds no page and no branch;
  *   (5) waiting and running are in order of rank.
  */
