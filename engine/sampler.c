@@ -121,6 +121,13 @@ static int put_bias(fc_sampler *s, const fc_job *j, int drawn) {
     return s->n_bias - begin;
 }
 
+/* The row before is of the same request, and its ends are banned or not alike: it has the same list. */
+static bool same_bias(const fc_sampler *s, const fc_job *j, int drawn) {
+    const fc_sampler_row *r = s->n_rows ? &s->rows[s->n_rows - 1] : NULL;
+    int min = j->sampling.min_tokens;
+    return r && r->job == j && (r->length < min) == (drawn < min);
+}
+
 static bool penalised(const fc_sampling *c) {
     return c->repetition_penalty != 1.0f || c->presence_penalty != 0.0f || c->frequency_penalty != 0.0f;
 }
@@ -166,11 +173,14 @@ bool fc_sampler_add(fc_sampler *s, fc_job *j, int group, int length, bool pick) 
     const fc_sampling *c = &j->sampling;
     const bool mask = j->constraint == FC_CONSTRAINT_MASK, logits = !mask || !pick || c->top_logprobs > 0;
     const fc_path *p;
-    int members, bias = (int)c->n_bias + j->n_ends, seen, ids;
+    int members, bias, seen, ids;
+    bool shared;
     fc_draw_row *d = &s->draw[s->n_rows];
     fc_sampler_row *r = &s->rows[s->n_rows];
     while (j->paths[group].n != length) group = j->group_next[group];
     p = &j->paths[group];
+    shared = same_bias(s, j, length);
+    bias = shared ? 0 : (int)c->n_bias + j->n_ends;
     seen = penalised(c) ? j->n_prompt_seen + p->n : 0;
     members = count_members(j, group, length);
     ids = mask ? j->trie->n_children[p->node] : 0;
@@ -191,7 +201,7 @@ bool fc_sampler_add(fc_sampler *s, fc_job *j, int group, int length, bool pick) 
         .row = logits ? r->logits : 0,
         .member = s->n_members,
         .n_members = members,
-        .bias = s->n_bias,
+        .bias = shared ? d[-1].bias : s->n_bias,
         .seen = s->n_seen,
         .top_k = c->top_k,
         .temperature = c->temperature,
@@ -202,7 +212,7 @@ bool fc_sampler_add(fc_sampler *s, fc_job *j, int group, int length, bool pick) 
         .presence = c->presence_penalty,
         .frequency = c->frequency_penalty,
     };
-    d->n_bias = put_bias(s, j, p->n);
+    d->n_bias = shared ? d[-1].n_bias : put_bias(s, j, p->n);
     d->n_seen = put_seen(s, j, p);
     if (mask) put_list(s, j, p, r, d);
     for (int g = group; g >= 0; g = j->group_next[g])
