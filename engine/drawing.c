@@ -279,17 +279,6 @@ static bool stem_stays(const fc_sched *s, const fc_job *j) {
     return !fc_sched_off(s, FC_OFF_FORK) && (j->constraint == FC_CONSTRAINT_REJECT || j->n_max > j->wave);
 }
 
-static fc_status begin_again(fc_sched *s, fc_job *j) {
-    int group;
-    if (j->redraw < 0 || j->failed) return FC_OK;
-    group = fc_sched_off(s, FC_OFF_COALESCE) ? j->redraw : join_groups(s, j, j->redraw);
-    j->redraw = -1;
-    if (j->stem[FC_NOVELTY].table >= 0) return begin_behind(s, j, group);
-    j->group_next[last_of(j, group)] = j->idle;
-    j->idle = group;
-    return fc_drawing_begin(s, j);
-}
-
 fc_status fc_drawing_wave(fc_sched *s, fc_job *j) {
     int group;
     fc_job_next_wave(j);
@@ -330,5 +319,16 @@ fc_status fc_drawing_commit(fc_sched *s, fc_flight *f, fc_branch *b) {
     }
     FC_TRY(part_groups(&p, rest));
     if (!p.kept) fc_branch_drop(s, b);
-    return begin_again(s, j);
+    return FC_OK;
+}
+
+fc_status fc_drawing_again(fc_sched *s, fc_job *j) {
+    int group;
+    if (j->redraw < 0 || j->failed) return FC_OK;
+    group = fc_sched_off(s, FC_OFF_COALESCE) ? j->redraw : join_groups(s, j, j->redraw);
+    j->redraw = -1;
+    if (j->stem[FC_NOVELTY].table >= 0) return begin_behind(s, j, group);
+    j->group_next[last_of(j, group)] = j->idle;
+    j->idle = group;
+    return fc_drawing_begin(s, j);
 }

@@ -268,6 +268,13 @@ static void commit(fc_sched *s, fc_flight *f, fc_branch *b) {
     if (st) fc_job_fail(j, st);
 }
 
+static void begin_again(fc_sched *s) {
+    for (fc_job *j = s->running; j; j = j->next) {
+        fc_status st = fc_drawing_again(s, j);
+        if (st) fc_job_fail(j, st);
+    }
+}
+
 static void clock_draws(fc_flight *f, uint64_t now) {
     for (int i = 0; i < f->sampler.n_rows; i++) {
         fc_job_clock *c = &f->sampler.rows[i].job->clock;
@@ -292,6 +299,7 @@ void fc_flight_land(fc_sched *s, int list) {
     if (f->seeker.n_reads) fc_searching_land(s, f);
     for (int i = 0; i < f->n_branches; i++) commit(s, f, &s->branches[list][f->branch[i]]);
     if (f->scorer.n_reads) fc_scoring_tidy(s, f);
+    if (list == (int)FC_NOVELTY) begin_again(s);
     f->flying = false;
     s->n_flying[list]--;
 }

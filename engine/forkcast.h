@@ -314,7 +314,7 @@ typedef struct {
     int64_t rows_prefill, rows_decode, rows_score, rows_reused;
     int64_t scores_cached; /* distinct candidates whose score was that of an earlier request: no row was computed */
     int64_t redraws;       /* candidates drawn again by constraint reject */
-    int64_t rows_replayed; /* computed again after a preemption; in none of the others */
+    int64_t rows_replayed; /* computed again after a preemption, or for redraws; in none of the others */
     int64_t rows_flat_prefill, rows_flat_decode, rows_flat_score; /* what n separate runs compute */
     int64_t kv_bytes;                                             /* peak of this request, both models */
 } fc_accounting;

@@ -141,8 +141,7 @@ static fc_status draw_again(fc_sched *s, fc_job *j, int path, int *stay) {
         to->name = from->name;
     }
     p = &j->paths[again];
-    p->n = p->node = 0;
-    p->full = p->mass = 0;
+    p->n = 0;
     p->replay_to = j->n_prompt;
     p->finish = FC_FINISH_NONE;
     p->emitted = 0;

@@ -206,6 +206,9 @@ fc_status fc_drawing_wave(fc_sched *s, fc_job *j);  /* the next n candidates beg
 void fc_drawing_idle(fc_sched *s, fc_job *j);       /* the reverse: groups leave their branches */
 bool fc_drawing_wants(const fc_branch *b);          /* a group draws at the branch's target */
 fc_status fc_drawing_commit(fc_sched *s, fc_flight *f, fc_branch *b); /* the branch is at its target */
+/* Groups that begin again behind the prompt become one branch: all that a batch refused draw from one row, that of the
+ * prompt's last id, which is computed anew. */
+fc_status fc_drawing_again(fc_sched *s, fc_job *j);
 
 /* path.c: the text of a group's head. */
 /* Adds one id's text; *stopped when a stop string is complete: the text is cut there. */
