@@ -249,16 +249,38 @@ static fc_status take_score_scope(fc_job *j, const fc_job_rules *rules, const fc
     return FC_OK;
 }
 
-static fc_status take_constraint(fc_job *j, const fc_request *r) {
+/* Every name can be drawn, and drawn whole. */
+static fc_status check_mask(const fc_job *j, const fc_sampling *s, int V) {
+    const fc_trie *t = j->trie;
+    if (s->min_tokens > 0)
+        return FC_FAIL(FC_ERR_ARG, "min_tokens = %d: under constraint mask the names say how long a candidate is",
+                       s->min_tokens);
+    if (t->max_depth > s->max_tokens) {
+        int longest = 0;
+        while (t->depth[t->leaf[longest]] < t->max_depth) longest++;
+        return FC_FAIL(FC_ERR_ARG,
+                       "max_tokens = %d: the name \"%.80s\" has %d ids with its end, and under constraint mask a "
+                       "candidate is a whole name",
+                       s->max_tokens, fc_names_at(j->names, longest), t->max_depth);
+    }
+    for (int i = 1; i < t->n_nodes; i++)
+        if (t->token[i] >= V) {
+            int leaf = i;
+            while (t->n_children[leaf] > 0) leaf = t->first_child[leaf];
+            return FC_FAIL(FC_ERR_ARG, "constraint mask: the name \"%.80s\" has id %d; the model's vocabulary has %d",
+                           fc_names_at(j->names, t->name[leaf]), t->token[i], V);
+        }
+    return FC_OK;
+}
+
+static fc_status take_constraint(fc_job *j, const fc_job_rules *rules, const fc_request *r) {
     void *p;
     FC_TRY(fc_in_range("constraint", r->constraint, FC_CONSTRAINT_OFF, FC_CONSTRAINT_REJECT));
     FC_TRY(fc_in_range("reject_budget", r->reject_budget, 0, 1000));
     FC_TRY(fc_in_range("draw", r->draw, FC_DRAW_IID, FC_DRAW_EXACT));
     if (r->constraint != FC_CONSTRAINT_OFF && !j->names)
         return FC_FAIL(FC_ERR_ARG, "constraint %s: it needs a taxonomy", fc_constraint_name(r->constraint));
-    if (r->constraint == FC_CONSTRAINT_MASK && r->sampling.min_tokens > 0)
-        return FC_FAIL(FC_ERR_ARG, "min_tokens = %d: under constraint mask the names say how long a candidate is",
-                       r->sampling.min_tokens);
+    if (r->constraint == FC_CONSTRAINT_MASK) FC_TRY(check_mask(j, &r->sampling, rules->cfg[FC_NOVELTY]->V));
     j->constraint = r->constraint;
     j->reject_budget = r->reject_budget;
     j->full_logprob = r->full_logprob && r->constraint == FC_CONSTRAINT_MASK;
@@ -466,7 +488,7 @@ fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **o
     }
     if (r->n_given == 0) {
         FC_TRY_GOTO(st, take_names(j, rules, r), fail);
-        FC_TRY_GOTO(st, take_constraint(j, r), fail);
+        FC_TRY_GOTO(st, take_constraint(j, rules, r), fail);
     } else if (r->taxonomy || r->n_names) { /* given candidates are not drawn: names mark them valid */
         FC_TRY_GOTO(st, take_set(j, rules, r), fail);
     }
