@@ -306,6 +306,47 @@ static void a_name_over_another_path_is_that_name(void **state) {
     fc_engine_close(e);
 }
 
+/* If this fails, candidates that the caller brings are not told names from others. */
+static void given_candidates_are_marked(void **state) {
+    static const char *const names[] = {"er", "Chess", "Art History"};
+    const char *model = tiny_model("llama", 31, false);
+    fc_engine *e = engine_for(model, tiny_model("llama", 32, false));
+    static const fc_given given[] = {{.text = "Chess", .size = 5},        {.text = "Chess ", .size = 6},
+                                     {.text = "Art History", .size = 11}, {.text = "", .size = 0},
+                                     {.text = "chess", .size = 5},        {.text = "Art", .size = 3}};
+    static const int want[] = {1, 0, 1, 0, 0, 0, 1, 0};
+    int32_t ids[2] = {'e' + 3, 'r' + 3}; /* a byte's id is 3 more: another path than that of "er" in one piece */
+    fc_given all[8];
+    fc_request r = text_request(prompt, 1, 1), plain;
+    fc_event a, b;
+    (void)state;
+    memcpy(all, given, sizeof given);
+    all[6] = (fc_given){.ids = ids, .n_ids = 2};
+    all[7] = (fc_given){.ids = ids, .n_ids = 1};
+    r.given = all;
+    r.n_given = 8;
+    r.score = true;
+    plain = r;
+    a = run_request(e, &plain);
+    for (int by_id = 0; by_id < 2; by_id++) {
+        r.names = by_id ? NULL : names;
+        r.n_names = by_id ? 0 : 3;
+        r.taxonomy = by_id ? "mine" : NULL;
+        if (by_id) assert_ok(fc_engine_set_taxonomy(e, &(fc_taxonomy_names){.id = "mine", .names = names, .n = 3}));
+        b = run_request(e, &r);
+        assert_int_equal(a.result->n_kept, b.result->n_kept);
+        for (int i = 0; i < 8; i++) {
+            assert_int_equal(a.result->all[i].valid, -1);
+            assert_int_equal(b.result->all[i].valid, want[i]);
+            assert_same_candidate("with names", &a.result->all[i], &b.result->all[i]);
+        }
+        assert_true(isnan(b.result->confidence.valid_mass));
+        fc_event_fini(&b);
+    }
+    fc_event_fini(&a);
+    fc_engine_close(e);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mistakes_are_named),
@@ -313,6 +354,7 @@ int main(void) {
         cmocka_unit_test(names_must_have_paths_of_their_own),
         cmocka_unit_test(sets_come_and_go_while_requests_run),
         cmocka_unit_test(a_name_over_another_path_is_that_name),
+        cmocka_unit_test(given_candidates_are_marked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
