@@ -12,17 +12,20 @@
 
 #include "kernels/cpu/cpu.h"
 
-enum { MAX_REQUESTS = 6, MAX_COPIES = 5, MAX_TEXT = 120, CTX = 256, OTHER_V = 400 };
+enum { MAX_REQUESTS = 6, MAX_COPIES = 5, MAX_TEXT = 120, CTX = 256, OTHER_V = 400, MAX_NAMES = 12, MAX_NAME = 32 };
 
 static uint64_t base_seed = 20250612;
 static int n_scenarios = 50, first_scenario = 0;
 static fc_sched_stats total;
+static int n_constrained[FC_CONSTRAINT_REJECT + 1]; /* requests of each kind, with names */
 
 typedef struct {
     char text[MAX_TEXT + 1], align_text[MAX_TEXT + 1];
     int32_t ids[MAX_TEXT];
-    int32_t bias_id;
-    float bias_value;
+    int32_t bias_ids[3];
+    float bias_values[3];
+    char name_text[MAX_NAMES][MAX_NAME];
+    const char *names[MAX_NAMES];
     fc_piece piece, align_piece, suffix;
     fc_request r;
     int n_less; /* candidates that the other engine draws */
@@ -82,12 +85,13 @@ static void pick_engines(scenario *c) {
     c->late = chance(c, 3);
 }
 
+static const char *const scraps[] = {"the ",   "night ", "x",  "naive ", "\n",
+                                     "house ", "7",      "? ", "craft ", "\xC3\xA9"};
+
 static int pick_text(scenario *c, char *out) {
-    static const char *const words[] = {"the ",   "night ", "x",  "naive ", "\n",
-                                        "house ", "7",      "? ", "craft ", "\xC3\xA9"};
     int size = 0, want = 1 + test_below(&c->s, chance(c, 2) ? 20 : MAX_TEXT - 8);
     while (size < want) {
-        const char *w = words[test_below(&c->s, 10)];
+        const char *w = scraps[test_below(&c->s, 10)];
         memcpy(out + size, w, strlen(w));
         size += (int)strlen(w);
     }
@@ -112,17 +116,53 @@ static void pick_sampling(scenario *c, ask *a) {
     s->frequency_penalty = chance(c, 4) ? 0.4f : 0.0f;
     s->ignore_eos = chance(c, 5);
     s->top_logprobs = chance(c, 3) ? 3 : 0;
-    a->bias_id = 2; /* the end token: candidates of many lengths */
-    a->bias_value = 2.5f;
-    if (chance(c, 2)) {
-        s->bias_ids = &a->bias_id;
-        s->bias_values = &a->bias_value;
-        s->n_bias = 1;
-    }
+    a->bias_ids[0] = 2; /* the end token: candidates of many lengths */
+    a->bias_values[0] = 2.5f;
+    s->bias_ids = a->bias_ids;
+    s->bias_values = a->bias_values;
+    s->n_bias = (size_t)test_below(&c->s, 2);
     if (chance(c, 4)) {
         s->stop = stops;
         s->n_stop = 2;
     }
+}
+
+/* Names of one to three words, different ones; under reject, of x and 7, which the bias makes frequent. */
+static void pick_names(scenario *c, ask *a, bool frequent) {
+    int want = 1 + test_below(&c->s, MAX_NAMES), n = 0;
+    for (int tries = 0; n < want && tries < 100; tries++) {
+        char *t = a->name_text[n];
+        bool again = false;
+        t[0] = '\0';
+        for (int k = test_below(&c->s, 3); k >= 0; k--)
+            strcat(t, frequent ? chance(c, 2) ? "x" : "7" : scraps[test_below(&c->s, 10)]);
+        for (int i = 0; i < n; i++) again = again || strcmp(a->name_text[i], t) == 0;
+        a->names[n] = t;
+        n += !again;
+    }
+    a->r.names = a->names;
+    a->r.n_names = (size_t)n;
+}
+
+static void pick_constraint(scenario *c, ask *a) {
+    fc_sampling *s = &a->r.sampling;
+    if (chance(c, 2)) return;
+    a->r.constraint = (fc_constraint)test_below(&c->s, FC_CONSTRAINT_REJECT + 1);
+    a->r.reject_budget = test_below(&c->s, 6);
+    a->r.full_logprob = chance(c, 3);
+    pick_names(c, a, a->r.constraint != FC_CONSTRAINT_MASK);
+    n_constrained[a->r.constraint]++;
+    if (a->r.constraint == FC_CONSTRAINT_MASK) {
+        s->min_tokens = 0;
+        s->max_tokens = MAX_NAME;
+        return;
+    }
+    for (int i = 1; i < 3; i++) { /* a byte's id is 3 more: weights_tools/tiny_tok.h */
+        a->bias_ids[i] = i == 1 ? 'x' + 3 : '7' + 3;
+        a->bias_values[i] = 4.0f;
+    }
+    a->bias_values[0] = 4.0f;
+    s->n_bias = 3;
 }
 
 static void pick_scoring(scenario *c, ask *a) {
@@ -162,6 +202,7 @@ static void pick_ask(scenario *c, ask *a) {
     a->n_less = chance(c, 2) ? r->n : 1 + test_below(&c->s, r->n);
     a->priority = test_below(&c->s, 3);
     pick_sampling(c, a);
+    pick_constraint(c, a);
     pick_scoring(c, a);
 }
 
@@ -200,8 +241,8 @@ static uint64_t pool_for(scenario *c) {
 }
 
 static bool same_confidence(const fc_confidence *a, const fc_confidence *b) {
-    const double x[] = {a->logprob, a->entropy, a->vote_share, a->margin};
-    const double y[] = {b->logprob, b->entropy, b->vote_share, b->margin};
+    const double x[] = {a->logprob, a->entropy, a->vote_share, a->margin, a->valid_mass};
+    const double y[] = {b->logprob, b->entropy, b->vote_share, b->margin, b->valid_mass};
     return memcmp(x, y, sizeof x) == 0 && a->distinct == b->distinct && a->n_used == b->n_used; /* NAN is NAN */
 }
 
@@ -220,10 +261,14 @@ static void compare(const scenario *c, const ask *a, const fc_event *ev, int k) 
         if (x->top_n != y->top_n || (tops && (memcmp(x->top_ids, y->top_ids, tops * sizeof *x->top_ids) != 0 ||
                                               memcmp(x->top_logprobs, y->top_logprobs, tops * sizeof(float)) != 0)))
             fail_msg("%s: candidate %d: other top log-probs", what, i);
+        if (x->valid != y->valid || memcmp(&x->full_logprob, &y->full_logprob, sizeof x->full_logprob) != 0)
+            fail_msg("%s: candidate %d: valid %d, not %d; full log-prob %.9g, not %.9g", what, i, x->valid, y->valid,
+                     x->full_logprob, y->full_logprob);
     }
     if (got->n_all != want->n_all) return; /* ranks and votes are of the whole */
     if (got->n_kept != want->n_kept || !same_confidence(&got->confidence, &want->confidence))
         fail_msg("%s: another confidence record", what);
+    assert_int_equal(got->accounting.redraws, want->accounting.redraws);
     for (int i = 0; i < got->n_kept; i++)
         if (got->kept[i].index != want->kept[i].index || got->kept[i].votes != want->kept[i].votes)
             fail_msg("%s: another candidate at rank %d", what, i + 1);
@@ -283,6 +328,7 @@ static void describe(scenario *c, int number, bool tight) {
 static void add_stats(fc_sched_stats s) {
     total.preemptions += s.preemptions;
     total.splits += s.splits;
+    total.redraws += s.redraws;
     total.shared_tiles += s.shared_tiles;
     total.cross_groups += s.cross_groups;
     total.evicted_pages += s.evicted_pages;
@@ -328,13 +374,17 @@ static void random_scenarios_are_exact(void **state) {
     print_message("seed %llu, scenarios %d to %d\n", (unsigned long long)base_seed, first_scenario,
                   first_scenario + n_scenarios - 1);
     for (int i = first_scenario; i < first_scenario + n_scenarios; i++) one_scenario(i, &candidates, &cancelled);
-    print_message("%d candidates are the same bits; %d cancels, %lld preemptions, %lld evicted pages, %lld splits, %lld copies of "
-                  "part of a page, %lld groups across requests\n",
-                  candidates, cancelled, (long long)total.preemptions, (long long)total.evicted_pages, (long long)total.splits,
-                  (long long)total.partial_copies, (long long)total.cross_groups);
+    print_message("%d candidates are the same bits; %d cancels, %lld preemptions, %lld evicted pages, %lld splits, "
+                  "%lld copies of part of a page, %lld shared tiles, %lld groups across requests, %d masked requests, %d "
+                  "that reject with %lld redraws\n",
+                  candidates, cancelled, (long long)total.preemptions, (long long)total.evicted_pages,
+                  (long long)total.splits, (long long)total.partial_copies, (long long)total.shared_tiles,
+                  (long long)total.cross_groups, n_constrained[FC_CONSTRAINT_MASK],
+                  n_constrained[FC_CONSTRAINT_REJECT], (long long)total.redraws);
     if (n_scenarios < 1000) return;
     assert_true(cancelled >= 100 && total.preemptions >= 100 && total.evicted_pages >= 100 && total.splits >= 100);
     assert_true(total.partial_copies >= 100 && total.cross_groups >= 100);
+    assert_true(n_constrained[FC_CONSTRAINT_MASK] >= 100 && total.redraws >= 100);
 }
 
 int main(int argc, char **argv) {
