@@ -41,6 +41,8 @@ static void submit(crowd *c) {
         r.names = names;
         r.n_names = 4;
         r.constraint = test_below(&seed, 2) ? FC_CONSTRAINT_MASK : FC_CONSTRAINT_REJECT;
+        if (r.constraint == FC_CONSTRAINT_MASK && r.sampling.max_tokens < 8)
+            r.sampling.max_tokens = 8; /* the longest name */
     }
     assert_ok(fc_submit(c->e, &r, &c->ids[c->n++]));
 }
