@@ -219,10 +219,25 @@ static float edge(const fc_job *j, int32_t node) {
     return lp ? lp[node - j->trie->first_child[parent]] : 0.0f;
 }
 
+/* The path spells the name that ends at the leaf, as if it had been drawn: text and events come with each id. */
+static fc_status spell(fc_sched *s, fc_job *j, int path, int32_t leaf) {
+    fc_path *p = &j->paths[path];
+    int n = fc_trie_path(j->trie, leaf, p->ids);
+    bool stopped;
+    p->node = leaf;
+    for (int k = n; k-- > 0; leaf = j->trie->parent[leaf]) p->logprobs[k] = edge(j, leaf);
+    for (p->n = 1; p->n < n; p->n++) {
+        FC_TRY(fc_path_grow(s, j, path, p->ids[p->n - 1], &stopped));
+        fc_path_send(s, j, path, false);
+    }
+    fc_path_send(s, j, path, true);
+    fc_path_finish(s, j, path, FC_FINISH_STOP, true);
+    return FC_OK;
+}
+
 /* The names that came out become candidates, in their order. */
 static fc_status finish(fc_sched *s, fc_job *j) {
     fc_searching *g = j->searching;
-    const fc_trie *t = j->trie;
     int n;
     const fc_search_result *r = fc_search_results(g->search, &n);
     if (n < j->n) j->n = n; /* there are no more names */
@@ -230,15 +245,10 @@ static fc_status finish(fc_sched *s, fc_job *j) {
     j->keep = j->keep < j->n ? j->keep : j->n;
     j->n_open = j->n;
     for (int i = 0; i < j->n; i++) {
-        fc_path *p = &j->paths[i];
-        int32_t node = t->leaf[r[i].name];
-        p->n = fc_trie_path(t, node, p->ids);
-        for (int k = p->n; k-- > 0; node = t->parent[node]) p->logprobs[k] = edge(j, node);
-        p->node = t->leaf[r[i].name];
-        p->gumbel = r[i].gumbel;
-        p->weight = r[i].weight;
+        j->paths[i].gumbel = r[i].gumbel;
+        j->paths[i].weight = r[i].weight;
         j->members[i] = -1;
-        fc_path_finish(s, j, i, FC_FINISH_STOP, true);
+        FC_TRY(spell(s, j, i, j->trie->leaf[r[i].name]));
     }
     j->clock.last_draw_ns = j->clock.last_draw_ns ? j->clock.last_draw_ns : j->clock.admit_ns;
     return FC_OK;

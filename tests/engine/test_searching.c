@@ -235,6 +235,45 @@ static void sbs_says_both_distributions(void **state) {
 
 /* ---- what comes with the names ---- */
 
+/* If this fails, who listens to a request sees names without their text. */
+static void events_have_the_names_texts(void **state) {
+    fc_engine *e =
+        open_engine(&(fc_engine_options){.novelty = tiny_model("llama", 3, false), .threads = 1, .ctx = CTX});
+    (void)state;
+    for (int m = 0; m < SEARCHES; m++) {
+        fc_request r = search_of(searches[m], SIX, six, SIX);
+        char text[SIX][64] = {{0}};
+        bool seen[SIX] = {false};
+        uint64_t id;
+        fc_event ev;
+        r.events = true;
+        assert_ok(fc_submit(e, &r, &id));
+        for (;;) {
+            assert_ok(fc_poll(e, 60000, &ev));
+            if (ev.type == FC_EVENT_DONE) break;
+            assert_in_range(ev.candidate, 0, SIX - 1);
+            if (ev.type == FC_EVENT_TOKEN) strncat(text[ev.candidate], ev.text, ev.text_size);
+            if (ev.type == FC_EVENT_CANDIDATE) {
+                fc_candidate c = {.text = ev.text, .text_size = ev.text_size};
+                int name = name_of(&c, six, SIX);
+                assert_false(seen[name]);
+                seen[name] = true;
+                assert_string_equal(text[ev.candidate], six[name]);
+                assert_int_equal(ev.finish, FC_FINISH_STOP);
+            }
+            fc_event_fini(&ev);
+        }
+        if (ev.status) fail_msg("%s", ev.error);
+        for (int i = 0; i < SIX; i++) {
+            assert_true(seen[i]);
+            assert_int_equal(ev.result->all[i].valid, 1);
+            assert_string_equal(ev.result->all[i].text, text[i]);
+        }
+        fc_event_fini(&ev);
+    }
+    fc_engine_close(e);
+}
+
 /* If this fails, a searched name is scored as something else than itself. */
 static void names_score_as_the_same_names_given(void **state) {
     static const fc_score_mode modes[] = {FC_SCORE_LOGLIK_MEAN, FC_SCORE_LOGLIK_SUM, FC_SCORE_REWARD, FC_SCORE_JUDGE};
@@ -341,6 +380,7 @@ int main(void) {
         cmocka_unit_test(rows_are_the_nodes_that_branch),
         cmocka_unit_test(sbs_draws_without_replacement),
         cmocka_unit_test(sbs_says_both_distributions),
+        cmocka_unit_test(events_have_the_names_texts),
         cmocka_unit_test(names_score_as_the_same_names_given),
         cmocka_unit_test(what_a_search_cannot_do_is_refused_by_name),
     };
