@@ -500,11 +500,11 @@ fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **o
     if (r->n_given == 0) { /* before max_tokens sizes anything */
         FC_TRY_GOTO(st, check_lengths(j, rules), fail);
         FC_TRY_GOTO(st, check_size(j), fail);
+        if (r->draw != FC_DRAW_IID) FC_TRY_GOTO(st, fc_searching_open(j, r), fail);
         if (rules->fits) FC_TRY_GOTO(st, rules->fits(rules->fits_arg, j), fail);
     }
     FC_TRY_GOTO(st, make_paths(j, rules->tok[FC_NOVELTY]), fail);
-    if (r->n_given == 0) make_groups(j, 0);
-    if (r->n_given == 0 && r->draw != FC_DRAW_IID) FC_TRY_GOTO(st, fc_searching_open(j, r), fail);
+    if (r->n_given == 0 && !j->searching) make_groups(j, 0);
     if (r->n_given) {
         FC_TRY_GOTO(st, take_given(j, rules, r), fail);
         FC_TRY_GOTO(st, check_lengths(j, rules), fail);

@@ -165,7 +165,7 @@ typedef struct {
 fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **out);
 void fc_job_close(fc_job *j); /* NULL is fine */
 
-/* searching.c: a draw that is not i.i.d.; after the job's names, paths and sampling are there. */
+/* searching.c: a draw that is not i.i.d.; after the job's names and sampling are there. */
 fc_status fc_searching_open(fc_job *j, const fc_request *r);
 
 /* Ids after which a log-likelihood is looked at while it is scored: hopeless:B. 0: at its end. */

@@ -12,6 +12,7 @@
 typedef struct fc_searching {
     fc_search *search;
     float temperature;
+    bool by_level;  /* beam, sbs */
     int32_t *asked; /* [cap] nodes of the trie, not told yet */
     int n_asked, cap;
     int *trie_of;      /* node of the trie of each tree node; -1: only fed on the way */
@@ -60,6 +61,7 @@ fc_status fc_searching_open(fc_job *j, const fc_request *r) {
     FC_TRY(fc_arena_alloc(&j->arena, 1, sizeof *g, &p));
     g = p;
     g->temperature = r->sampling.temperature;
+    g->by_level = r->draw == FC_DRAW_SBS || r->draw == FC_DRAW_BEAM;
     g->cap = t->n_nodes;
     FC_TRY(fc_arena_alloc(&j->arena, (size_t)g->cap, sizeof *g->asked, &p));
     g->asked = p;
@@ -80,7 +82,11 @@ fc_status fc_searching_open(fc_job *j, const fc_request *r) {
     return FC_OK;
 }
 
-int64_t fc_searching_nodes(const fc_job *j) { return j->trie->n_nodes - j->trie->n_names; } /* leaves are never fed */
+int64_t fc_searching_nodes(const fc_job *j) {
+    int64_t all = j->trie->n_nodes - j->trie->n_names; /* leaves are never fed */
+    int64_t level = (int64_t)j->n * (j->trie->max_depth - 1); /* paths of a beam: n at each depth */
+    return j->searching->by_level && level < all ? level : all;
+}
 
 /* ---- feeding ---- */
 
