@@ -15,10 +15,9 @@ typedef struct fc_searching {
     bool by_level;  /* beam, sbs */
     int32_t *asked; /* [cap] nodes of the trie, not told yet */
     int n_asked, cap;
-    int *trie_of;      /* node of the trie of each tree node; -1: only fed on the way */
-    size_t trie_of_cap;
+    int *trie_of;   /* 1 + node of the trie of each tree node; 0: only fed on the way */
     float **lp; /* [nodes of the trie] told log-probs of children, untempered; NULL: not told */
-    bool begun; /* prompt and what is asked are under way */
+    bool unfed; /* some that are asked wait for a place */
     int32_t *path; /* [max_depth] scratch */
     float *tempered; /* [max_children] scratch */
 } fc_searching;
@@ -90,10 +89,17 @@ int64_t fc_searching_nodes(const fc_job *j) {
 
 /* ---- feeding ---- */
 
-/* Asked nodes become chains, the deepest first: what lies on the way is then fed with them. */
+/* Places that chains may still take: branches with tables keep theirs. */
+static int places_left(const fc_sched *s) {
+    return s->max_places - s->o.max_branches - s->n_scoring_places[FC_NOVELTY];
+}
+
+/* Asked nodes become chains, the deepest first: what lies on the way is then fed with them. Where places end, the
+ * others wait. */
 static fc_status feed(fc_sched *s, fc_job *j) {
     fc_searching *g = j->searching;
     fc_stem *stem = &j->stem[FC_NOVELTY];
+    g->unfed = false;
     for (int i = g->n_asked; i-- > 0;) {
         int n = fc_trie_path(j->trie, g->asked[i], g->path), node, from;
         if (n == 0) continue; /* the root is read from the prompt's last row */
@@ -102,6 +108,8 @@ static fc_status feed(fc_sched *s, fc_job *j) {
         g->trie_of[node] = g->asked[i] + 1;
         from = fc_tree_unfed(&stem->tree, node);
         if (from < 0) continue;
+        g->unfed = places_left(s) <= 0;
+        if (g->unfed) break;
         fc_tree_queue(&stem->tree, from, node);
         fc_branch_put(s, &(fc_branch){.job = j,
                                       .kind = FC_BRANCH_CHAIN,
@@ -114,34 +122,33 @@ static fc_status feed(fc_sched *s, fc_job *j) {
     return FC_OK;
 }
 
-static int places_left(const fc_sched *s) {
-    int n = 0;
-    for (int at = s->free_place[FC_NOVELTY]; at >= 0; at = s->branches[FC_NOVELTY][at].next) n++;
-    return n;
-}
-
 static fc_status finish(fc_sched *s, fc_job *j);
 
-static fc_status ask(fc_sched *s, fc_job *j) {
+/* Up to max nodes, where none are under way; or all names are there. */
+static fc_status ask(fc_sched *s, fc_job *j, int max) {
     fc_searching *g = j->searching;
-    int max = places_left(s) - s->o.max_branches; /* drawing branches keep theirs */
     if (max > s->lane[FC_NOVELTY]->max_rows) max = s->lane[FC_NOVELTY]->max_rows;
     if (g->n_asked > 0 || max <= 0) return FC_OK;
     g->n_asked = fc_search_ask(g->search, g->asked, max);
-    if (g->n_asked == 0) return finish(s, j);
-    return feed(s, j);
+    return g->n_asked == 0 ? finish(s, j) : FC_OK;
 }
 
 fc_status fc_searching_begin(fc_sched *s, fc_job *j) {
+    int places = places_left(s);
+    /* the root needs no place, and must be asked before the prompt is computed */
+    if (j->n_open > 0) FC_TRY(ask(s, j, places > 0 ? places : 1));
+    if (j->n_open == 0) return FC_OK; /* a single name, or all were found before a preemption */
     FC_TRY(fc_stem_begin(s, j, FC_NOVELTY));
     return feed(s, j);
 }
 
 void fc_searching_start(fc_sched *s) {
     for (fc_job *j = s->running; j; j = j->next) {
-        fc_status st;
-        if (!j->searching || j->failed || j->over || j->n_open == 0) continue;
-        st = ask(s, j);
+        fc_searching *g = j->searching;
+        fc_status st = FC_OK;
+        if (!g || j->failed || j->over || j->n_open == 0 || (g->n_asked > 0 && !g->unfed)) continue;
+        st = ask(s, j, places_left(s));
+        if (!st && j->n_open > 0) st = feed(s, j);
         if (st) fc_job_fail(j, st);
     }
 }

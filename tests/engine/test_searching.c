@@ -105,6 +105,24 @@ static void rows_are_the_nodes_that_branch(void **state) {
     fc_engine_close(e);
 }
 
+/* Nothing to choose: nothing to compute. */
+static void a_single_name_needs_no_row(void **state) {
+    fc_engine *e =
+        open_engine(&(fc_engine_options){.novelty = tiny_model("llama", 3, false), .threads = 1, .ctx = CTX});
+    (void)state;
+    for (int m = 0; m < SEARCHES; m++) {
+        fc_request r = search_of(searches[m], 4, six, 1);
+        fc_event ev = run_request(e, &r);
+        assert_int_equal(ev.result->n_all, 1);
+        assert_string_equal(ev.result->all[0].text, six[0]);
+        assert_true(ev.result->all[0].logprob == 0.0);
+        assert_int_equal(ev.result->accounting.rows_prefill + ev.result->accounting.rows_decode, 0);
+        fc_event_fini(&ev);
+    }
+    assert_int_equal(fc_engine_pages_used(e), 0);
+    fc_engine_close(e);
+}
+
 /* ---- without replacement ---- */
 
 enum { SEEDS = 3000, AT_ONCE = 50 };
@@ -378,6 +396,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(topk_exact_and_a_wide_beam_are_the_enumeration),
         cmocka_unit_test(rows_are_the_nodes_that_branch),
+        cmocka_unit_test(a_single_name_needs_no_row),
         cmocka_unit_test(sbs_draws_without_replacement),
         cmocka_unit_test(sbs_says_both_distributions),
         cmocka_unit_test(events_have_the_names_texts),
