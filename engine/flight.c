@@ -143,6 +143,8 @@ static fc_status take_rows(fc_sched *s, int list, fc_flight *f, fc_branch *b) {
     int room = f->batch.max_rows - f->batch.T, n = b->target - b->len, piece = fc_job_piece(b->job);
     if (n > room) n = room;
     if (b->kind == FC_BRANCH_CHAIN && b->role == FC_ALIGNMENT && piece && n > piece) n = piece;
+    if (b->role == FC_NOVELTY && b->job->searching) n = fc_searching_fits(f, b, n);
+    if (n == 0) return FC_OK;
     if (b->kind == FC_BRANCH_CHAIN) FC_TRY(take_chain_rows(s, list, f, b, n));
     else FC_TRY(take_table_rows(s, list, f, b, n));
     if (!b->rows) return FC_OK; /* no page, or no room for its draw: another time */

@@ -224,6 +224,8 @@ fc_status fc_path_copy(const fc_job *j, const fc_path *from, fc_path *to);
 fc_status fc_searching_begin(fc_sched *s, fc_job *j);
 int64_t fc_searching_nodes(const fc_job *j); /* that it feeds at most */
 void fc_searching_start(fc_sched *s);                        /* what searches ask for becomes chains */
+/* How many of the branch's next n rows this batch has room to read; an empty one at least one. */
+int fc_searching_fits(const fc_flight *f, const fc_branch *b, int n);
 void fc_searching_want(fc_sched *s, fc_flight *f, const fc_branch *b, int first, int n); /* rows that a search reads */
 fc_status fc_searching_launch(fc_sched *s, fc_flight *f);
 void fc_searching_land(fc_sched *s, fc_flight *f);

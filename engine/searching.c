@@ -175,6 +175,19 @@ static bool is_asked(const fc_searching *g, int32_t node) {
     return false;
 }
 
+int fc_searching_fits(const fc_flight *f, const fc_branch *b, int n) {
+    const fc_job *j = b->job;
+    const fc_searching *g = j->searching;
+    const int32_t *children = j->trie->n_children;
+    int room = f->seeker.max_list - f->seeker.n_list;
+    if (b->kind == FC_BRANCH_PROMPT) return b->len + n == b->target && is_asked(g, 0) && children[0] > room ? n - 1 : n;
+    for (int i = 0; i < n; i++) {
+        int of = g->trie_of[fc_tree_up(&j->stem[FC_NOVELTY].tree, b->group, b->len - j->n_prompt + i)] - 1;
+        if (of >= 0 && !g->lp[of] && (room -= children[of]) < 0) return i;
+    }
+    return n;
+}
+
 void fc_searching_want(fc_sched *s, fc_flight *f, const fc_branch *b, int first, int n) {
     fc_job *j = b->job;
     const fc_searching *g = j->searching;

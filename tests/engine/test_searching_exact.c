@@ -142,6 +142,39 @@ static void the_same_bits_with_one_model(void **state) {
     vary(tiny_model("llama", 3, true), tiny_model("llama", 3, true));
 }
 
+/* More children than a batch has room to read: its other rows wait. */
+static void wide_nodes_wait_for_room(void **state) {
+    enum { WIDE = 90, PAIRS = WIDE * WIDE, AT_A_TIME = 8 };
+    static char text[PAIRS][4];
+    static const char *names[PAIRS];
+    fc_engine *e = open_engine(&(fc_engine_options){
+        .novelty = tiny_model("llama", 3, false), .threads = 2, .ctx = CTX, .kv_pool = 1 << 26, .max_branches = 2048});
+    fc_taxonomy_names t = {.id = "pairs", .names = names, .n = PAIRS};
+    fc_event want;
+    fc_request r = text_request(prompt, 50, 8);
+    uint64_t id;
+    (void)state;
+    for (int i = 0; i < PAIRS; i++) {
+        snprintf(text[i], sizeof text[i], "%c%c", 33 + i / WIDE, 33 + i % WIDE);
+        names[i] = text[i];
+    }
+    assert_ok(fc_engine_set_taxonomy(e, &t));
+    r.taxonomy = "pairs";
+    r.constraint = FC_CONSTRAINT_MASK;
+    r.draw = FC_DRAW_EXACT;
+    want = run_request(e, &r);
+    for (int i = 0; i < AT_A_TIME; i++) assert_ok(fc_submit(e, &r, &id));
+    for (int i = 0; i < AT_A_TIME; i++) {
+        fc_event ev;
+        assert_ok(fc_poll(e, 120000, &ev));
+        if (ev.status) fail_msg("%s", ev.error);
+        same_result("wide", ev.result, want.result);
+        fc_event_fini(&ev);
+    }
+    fc_event_fini(&want);
+    fc_engine_close(e);
+}
+
 /* If this fails, a search that the pool can never hold waits for ever, and all requests behind it. */
 static void a_search_that_never_fits_is_refused(void **state) {
     const char *const *names = sixty_names();
@@ -167,6 +200,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_same_bits_in_every_crowd),
         cmocka_unit_test(the_same_bits_with_one_model),
+        cmocka_unit_test(wide_nodes_wait_for_room),
         cmocka_unit_test(a_search_that_never_fits_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
