@@ -26,7 +26,7 @@ typedef struct {
 
 struct fc_engine {
     loaded models[2]; /* by role; the second empty without an alignment model, or when it is the first */
-    bool has_alignment, shared;
+    bool has_alignment, one_file, shared; /* one file is both models; and is loaded once */
     fc_backend *be;
     fc_sched sched;
     fc_job_rules rules;
@@ -261,7 +261,8 @@ static fc_status check_options(const fc_engine_options *o) {
 static fc_status load_files(fc_engine *e, const fc_engine_options *o) {
     const char *paths[2] = {o->novelty, o->alignment};
     e->has_alignment = o->alignment != NULL;
-    e->shared = o->alignment && fc_path_same(o->novelty, o->alignment) && !(o->off & FC_OFF_SHARED_TRUNK);
+    e->one_file = o->alignment && fc_path_same(o->novelty, o->alignment);
+    e->shared = e->one_file && !(o->off & FC_OFF_SHARED_TRUNK);
     for (int i = 0; i < (e->has_alignment && !e->shared ? 2 : 1); i++) {
         FC_TRY(fc_weights_open(paths[i], &e->models[i].weights));
         FC_TRY(fc_model_tok_open(e->models[i].weights, &e->models[i].tok));
@@ -286,7 +287,7 @@ static fc_status load_adapters(fc_engine *e, const fc_engine_options *o, int i) 
             return FC_FAIL(FC_ERR_ARG, "adapter \"%.60s\": model %d", a->name, (int)a->model);
         if (a->model == FC_ALIGNMENT && !e->has_alignment)
             return FC_FAIL(FC_ERR_ARG, "adapter \"%.60s\": there is no alignment model", a->name);
-        if (!e->shared && (int)a->model != i) continue;
+        if (!e->one_file && (int)a->model != i) continue;
         for (int x = 0; x < m->n_adapters; x++)
             if (strcmp(m->adapters[x].name, a->name) == 0)
                 return FC_FAIL(FC_ERR_ARG, "adapter \"%.60s\": two of one model have this name", a->name);
