@@ -289,6 +289,7 @@ static void the_bases_rows_are_reused_where_they_are_the_same(void **state) {
     int n;
     int32_t *ids = prompt_ids(base(), prompt, &n);
     (void)state;
+    o.off = FC_OFF_SCORE_CACHE;
     for (int a = 0; a < ADAPTERS; a++) {
         fc_engine *e = open_engine(&o);
         fc_request r = request_of(ids, n, -1, -1, FC_SCORE_REWARD);
