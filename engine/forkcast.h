@@ -63,25 +63,25 @@ typedef struct {
 } fc_adapter_option;
 
 typedef struct {
-    const char *novelty;               /* model: a GGUF file, a safetensors file or a folder. Required */
-    const char *alignment;             /* NULL: no scoring; the same path as novelty: loaded once */
-    const char *kv_type;               /* "f32", "bf16", "int8"; NULL: f32 for f32 models, else bf16 */
-    const char *cpu;                   /* "auto", "avx512", "avx2", "portable" */
-    const char *backend;               /* "auto", "cpu" */
-    int threads;                       /* 0: all cores */
-    int ctx;                           /* positions a request may use; 0: the model's own, at most 8192 */
-    int page_slots;                    /* token slots a KV page: 8, 16, 32, 64; 0: 16 */
-    int max_rows;                      /* rows of one batch; 0: 512 */
-    int max_branches;                  /* KV timelines at once, over all requests; 0: 1024 */
-    int max_requests;                  /* queue bound: waiting and running; 0: 256 */
+    const char *novelty;   /* model: a GGUF file, a safetensors file or a folder. Required */
+    const char *alignment; /* NULL: no scoring; the same path as novelty: loaded once */
+    const char *kv_type;   /* "f32", "bf16", "int8"; NULL: f32 for f32 models, else bf16 */
+    const char *cpu;       /* "auto", "avx512", "avx2", "portable" */
+    const char *backend;   /* "auto", "cpu" */
+    int threads;           /* 0: all cores */
+    int ctx;               /* positions a request may use; 0: the model's own, at most 8192 */
+    int page_slots;        /* token slots a KV page: 8, 16, 32, 64; 0: 16 */
+    int max_rows;          /* rows of one batch; 0: 512 */
+    int max_branches;      /* KV timelines at once, over all requests; 0: 1024 */
+    int max_requests;      /* queue bound: waiting and running; 0: 256 */
     const fc_adapter_option *adapters; /* [n_adapters] loaded at open; requests name them */
     size_t n_adapters;
-    int score_rows;       /* a scoring pass of its own model starts at so many waiting rows; 0: measured at open */
-    uint32_t off;         /* fc_off bits: what is not shared, so that its gain can be measured. 0: all is on */
-    uint64_t score_cache; /* bytes of memory for scores of earlier requests; 0: 16 MiB */
-    const char
-        *score_cache_file; /* SQLite: scores also on disk, shared by engines; made if missing. NULL: memory alone */
-    uint64_t kv_pool; /* bytes of KV memory a model; 0: room for 2 x ctx, at least 256 MiB, at most a quarter of RAM */
+    int score_rows;        /* a scoring pass of its own model starts at so many waiting rows; 0: measured at open */
+    uint32_t off;          /* fc_off bits: what is not shared, so that its gain can be measured. 0: all is on */
+    uint64_t score_cache;  /* bytes of memory for scores of earlier requests; 0: 16 MiB */
+    const char *score_cache_file; /* SQLite: scores also on disk, shared by engines; made if missing. NULL: memory alone */
+    uint64_t kv_pool;      /* bytes of KV memory a model; 0: room for 2 x ctx, at least 256 MiB, at most a quarter of RAM */
+    bool batch_invariant;  /* a candidate's bits do not depend on the batch; on the CPU they never do */
 } fc_engine_options;
 
 /* What can be turned off; answers are the same bits with and without. */
@@ -357,6 +357,71 @@ typedef struct {
 FC_API fc_status fc_poll(fc_engine *e, int timeout_ms, fc_event *out);
 FC_API void fc_event_fini(fc_event *ev); /* frees what the event points to; zeroed is fine */
 
+/* ---- options --------------------------------------------------------------------------------------------- */
+
+/* One table names what can be set, once: as a flag (with - for _), a key of a recipe, a field of HTTP's `forkcast` object and
+ * a setting of a job's table. Help and documentation are made from it. */
+
+typedef enum { FC_SCOPE_ENGINE = 0, FC_SCOPE_REQUEST, FC_SCOPE_SAMPLING } fc_option_scope; /* the struct it belongs to */
+
+/* What it is about: the engine, any request, what is drawn, several drawn candidates, what is kept, scoring. */
+typedef enum { FC_PART_ENGINE = 0, FC_PART_JOB, FC_PART_DRAW, FC_PART_MANY, FC_PART_KEEP, FC_PART_SCORE } fc_option_part;
+
+typedef enum {
+    FC_OPTION_BOOL = 0, /* true, false */
+    FC_OPTION_INT,      /* min..max, and one of choices where there are any */
+    FC_OPTION_INT64,    /* 0 to 2^63-1 */
+    FC_OPTION_UINT64,   /* 0 to 2^64-1 */
+    FC_OPTION_FLOAT,    /* min..max */
+    FC_OPTION_BYTES,    /* "512M", with K, M or G; or their number */
+    FC_OPTION_CHOICE,   /* one of choices, an enum's values in their order */
+    FC_OPTION_WORD,     /* one of choices, as text */
+    FC_OPTION_WORDS,    /* some of choices, apart by commas */
+    FC_OPTION_TEXT,     /* not empty */
+    FC_OPTION_PATH,     /* the same; in a recipe a path, relative to the recipe's folder */
+    FC_OPTION_TEXTS,    /* one a call */
+    FC_OPTION_IDS,      /* token ids, apart by commas */
+    FC_OPTION_BIASES    /* ID=VALUE, apart by commas; -inf forbids the id */
+} fc_option_kind;
+
+typedef struct {
+    const char *name; /* "kv_pool" */
+    const char *key;  /* in a recipe: "kv_pool", "sampling.top_k", "novelty.adapter" */
+    const char *flag; /* where the flag is not the name: "stop-token-id", one id each; else NULL */
+    fc_option_scope scope;
+    fc_option_part part;
+    fc_option_kind kind;
+    double min, max;      /* INT, FLOAT */
+    const char *choices;  /* "off|mask|reject", or NULL */
+    const char *fallback; /* what counts when nothing is said, as text; NULL: nothing */
+    const char *value;    /* what help calls the value; NULL: a BOOL, or choices say it */
+    const char *help;     /* one line */
+} fc_option;
+
+FC_API size_t fc_option_count(void);
+FC_API const fc_option *fc_option_at(size_t i);            /* i < count; static */
+FC_API const fc_option *fc_option_find(const char *name); /* NULL: there is none */
+FC_API const char *fc_option_kind_name(fc_option_kind k);  /* "int" */
+FC_API const char *fc_option_scope_name(fc_option_scope s); /* "engine" */
+FC_API const char *fc_option_part_name(fc_option_part p);   /* "draw" */
+
+/* Where values go. Zeroed, with the structs set; texts and lists are copied and belong to it. */
+typedef struct {
+    fc_engine_options *engine; /* NULL: options of the engine are refused by name */
+    fc_request *request;       /* NULL: options of a request and of sampling likewise */
+    const char *said;          /* what sentences call the option; NULL: its name */
+    void *memory;
+} fc_option_target;
+
+/* FC_ERR_ARG names the option, the value and what is possible; nothing is set then. What is a list (TEXTS, IDS, BIASES,
+ * WORDS) replaces what was there before the target, and adds to what the target has set. */
+FC_API fc_status fc_option_set_text(fc_option_target *t, const char *name, const char *text);
+/* The same from a value of engine/base/json.h, whose document and path then name it (FC_ERR_FORMAT); a list replaces. For
+ * the programs of this tree. */
+struct fc_json;
+FC_API fc_status fc_option_set_json(fc_option_target *t, const char *name, const struct fc_json *value);
+FC_API void fc_option_target_fini(fc_option_target *t); /* what was set is gone */
+
 /* ---- recipe ---------------------------------------------------------------------------------------------- */
 
 /* One JSON file that says what a best-of-n job is; examples/recipes/README.md has every key. */
@@ -372,15 +437,14 @@ FC_API void fc_recipe_close(fc_recipe *r); /* NULL is fine */
 FC_API fc_status fc_recipe_set_taxonomy(fc_recipe *r, const char *path);
 /* The number of names, 0 without a taxonomy. *names [the number] is the recipe's until set_taxonomy or close. */
 FC_API size_t fc_recipe_names(const fc_recipe *r, const char *const **names);
+/* The same with keywords and parents, for fc_engine_set_taxonomy under an id that the caller puts in. */
+FC_API size_t fc_recipe_taxonomy(const fc_recipe *r, fc_taxonomy_names *out);
 
 /* What the recipe says, for flags to override before a request is made. Strings are owned by the recipe. */
 typedef struct {
     const char *novelty_model, *alignment_model; /* NULL: not said; alignment "none": no scoring */
-    fc_score_mode mode;
-    int n, keep;
-    uint64_t seed;
-    fc_sampling sampling;
-    const char *end;
+    fc_engine_options engine; /* without models and adapters */
+    fc_request request;       /* without prompts, labels, names; its adapters are paths, to be loaded under these names */
 } fc_recipe_info;
 FC_API fc_recipe_info *fc_recipe_edit(fc_recipe *r); /* the recipe's own copy: changes count */
 

@@ -1,27 +1,10 @@
 #include "engine/ranges.h"
 
 #include "engine/base/status.h"
-#include "kernels/logprob/logprob.h"
+#include "engine/options.h"
 
-#include <limits.h>
 #include <math.h>
 #include <string.h>
-
-#define AT(field) #field, offsetof(fc_sampling, field)
-
-const fc_range fc_sampling_ranges[FC_SAMPLING_RANGES] = {
-    {AT(temperature), false, 0, 100},
-    {AT(top_k), true, 0, INT_MAX},
-    {AT(top_p), false, 1e-9, 1},
-    {AT(min_p), false, 0, 1},
-    {AT(typical_p), false, 1e-9, 1},
-    {AT(repetition_penalty), false, 1e-3, 1e3},
-    {AT(presence_penalty), false, -100, 100},
-    {AT(frequency_penalty), false, -100, 100},
-    {AT(max_tokens), true, 1, 1 << 24},
-    {AT(min_tokens), true, 0, 1 << 24},
-    {AT(top_logprobs), true, 0, FC_TOP_LOGPROBS_MAX},
-};
 
 /* Digits that write a whole number out, and a float as it was typed. */
 static int digits(double v) { return v == floor(v) ? 10 : 6; }
@@ -34,14 +17,16 @@ fc_status fc_in_range(const char *field, double v, double min, double max) {
 }
 
 fc_status fc_sampling_in_range(const fc_sampling *s) {
-    for (int i = 0; i < FC_SAMPLING_RANGES; i++) {
-        const fc_range *r = &fc_sampling_ranges[i];
-        const char *place = (const char *)s + r->offset;
-        int whole;
+    for (size_t i = 0; i < fc_option_count(); i++) {
+        const fc_option_row *r = fc_option_row_at(i);
+        const char *place = (const char *)s + r->at;
+        bool whole = r->o.kind == FC_OPTION_INT;
+        int number;
         float real;
-        if (r->whole) memcpy(&whole, place, sizeof whole);
+        if (r->o.scope != FC_SCOPE_SAMPLING || (!whole && r->o.kind != FC_OPTION_FLOAT)) continue;
+        if (whole) memcpy(&number, place, sizeof number);
         else memcpy(&real, place, sizeof real);
-        FC_TRY(fc_in_range(r->field, r->whole ? whole : (double)real, r->min, r->max));
+        FC_TRY(fc_in_range(r->o.name, whole ? number : (double)real, r->o.min, r->o.max));
     }
     return FC_OK;
 }

@@ -18,15 +18,13 @@ static fc_status copy(fc_arena *arena, const char *text, size_t size, const char
 
 static fc_status fill(fc_recipe *r, const char *name, const char *folder, size_t folder_size, const char *text,
                       size_t size) {
-    fc_request defaults;
     fc_json_doc *doc;
     fc_status st;
-    fc_request_init(&defaults);
-    r->info = (fc_recipe_info){.mode = defaults.mode,
-                               .n = 16, /* as bestof without a recipe */
-                               .keep = 4,
-                               .seed = 1,
-                               .sampling = defaults.sampling};
+    fc_request_init(&r->info.request);
+    r->info.request.n = 16; /* as bestof without a recipe */
+    r->info.request.keep = 4;
+    r->info.request.seed = 1;
+    r->set = (fc_option_target){.engine = &r->info.engine, .request = &r->info.request};
     FC_TRY(copy(&r->arena, name, strlen(name), &r->name));
     FC_TRY(copy(&r->arena, folder, folder_size, &r->folder));
     FC_TRY(fc_template_parse("{prompt}", &r->arena, &r->novelty_template));
@@ -116,6 +114,7 @@ fc_status fc_recipe_builtin(const char *name, fc_recipe **out) {
 void fc_recipe_close(fc_recipe *r) {
     if (!r) return;
     fc_taxonomy_close(r->taxonomy);
+    fc_option_target_fini(&r->set);
     fc_arena_fini(&r->request);
     fc_arena_fini(&r->arena);
     fc_free(r);
@@ -132,6 +131,16 @@ fc_status fc_recipe_set_taxonomy(fc_recipe *r, const char *path) {
 size_t fc_recipe_names(const fc_recipe *r, const char *const **names) {
     *names = r->taxonomy ? r->taxonomy->names : NULL;
     return r->taxonomy ? (size_t)r->taxonomy->n : 0;
+}
+
+size_t fc_recipe_taxonomy(const fc_recipe *r, fc_taxonomy_names *out) {
+    const fc_taxonomy *t = r->taxonomy;
+    *out = (fc_taxonomy_names){0};
+    if (!t) return 0;
+    out->keywords = t->keywords;
+    out->parents = t->parents;
+    out->n = fc_recipe_names(r, &out->names);
+    return out->n;
 }
 
 fc_recipe_info *fc_recipe_edit(fc_recipe *r) { return &r->info; }
@@ -195,12 +204,11 @@ fc_status fc_recipe_request(fc_recipe *r, const fc_holes *holes, fc_request *out
     const fc_recipe_info *o = &r->info;
     const fc_template *shown[3] = {&r->novelty_template};
     fc_template_values v;
-    fc_request q;
+    fc_request q = o->request;
     int n = 1;
     fc_arena_fini(&r->request);
-    fc_request_init(&q);
     q.score = o->alignment_model ? strcmp(o->alignment_model, "none") != 0 : r->says_alignment;
-    q.mode = o->mode;
+    if (!q.score) q.alignment_adapter = NULL;
     FC_TRY(take_values(r, holes, &v));
     FC_TRY(fill_one(r, "novelty.template", &r->novelty_template, &v, &q.prompt));
     if (q.score && r->has_alignment_template) {
@@ -216,11 +224,6 @@ fc_status fc_recipe_request(fc_recipe *r, const fc_holes *holes, fc_request *out
         q.labels = r->labels;
         q.n_labels = r->n_labels;
     }
-    q.n = o->n;
-    q.keep = o->keep;
-    q.seed = o->seed;
-    q.sampling = o->sampling;
-    q.end = o->end;
     q.n_names = fc_recipe_names(r, &q.names);
     *out = q;
     return FC_OK;

@@ -17,6 +17,7 @@ struct fc_recipe {
     const char *name;   /* in messages */
     const char *folder; /* relative paths start there; "" is the working folder */
     fc_recipe_info info;
+    fc_option_target set; /* into info */
     bool says_alignment; /* has the object `alignment` */
     bool has_alignment_template, has_suffix;
     fc_template novelty_template; /* {prompt} unless said */

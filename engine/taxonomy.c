@@ -166,6 +166,10 @@ static fc_status build(reader *r, size_t size) {
     FC_TRY(link_parents(r));
     FC_TRY(sort_keys(r, false));
     for (int i = 0; i < r->t->n; i++) r->t->by_name[i] = r->keys[i].index;
+    FC_TRY(fc_alloc((size_t)r->t->n, sizeof *r->t->keywords, "taxonomy keywords", &p));
+    r->t->keywords = p;
+    for (int i = 0; i < r->t->n; i++)
+        r->t->keywords[i] = r->t->entries[i].keywords[0] ? r->t->entries[i].keywords : NULL;
     return FC_OK;
 }
 
@@ -179,7 +183,7 @@ fc_status fc_taxonomy_parse(const char *file, const char *text, size_t size, fc_
     st = fc_copy_bytes(text, size, "taxonomy", &r.t->text);
     if (!st) st = build(&r, size);
     r.t->names = r.names; /* the taxonomy's from here, also to be closed */
-    fc_free(r.parents);
+    r.t->parents = r.parents;
     fc_free(r.keys);
     if (st) {
         fc_taxonomy_close(r.t);
@@ -201,6 +205,8 @@ fc_status fc_taxonomy_open(const char *path, fc_taxonomy **out) {
 
 void fc_taxonomy_close(fc_taxonomy *t) {
     if (!t) return;
+    fc_free(t->parents);
+    fc_free(t->keywords);
     fc_free(t->by_name);
     fc_free(t->entries);
     fc_free((void *)(uintptr_t)t->names);

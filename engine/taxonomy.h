@@ -20,6 +20,8 @@ typedef struct {
 typedef struct fc_taxonomy {
     int n;                      /* >= 1 */
     const char *const *names;   /* [n] in the file's order */
+    const char **keywords;      /* [n] as in entries; NULL where there are none */
+    const char **parents;       /* [n] the parent's id, or NULL */
     fc_taxonomy_entry *entries; /* [n] */
     int *by_name;               /* [n] indices in order of strcmp */
     char *text;                 /* all strings point into it */

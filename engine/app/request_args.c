@@ -213,11 +213,11 @@ static fc_status use_recipe(request_args *a, const command *c, fc_request *r) {
     FC_TRY(open_recipe(a));
     if (a->taxonomy) FC_TRY(fc_recipe_set_taxonomy(a->opened, a->taxonomy));
     info = fc_recipe_edit(a->opened);
-    if (args_given(c, "n")) info->n = a->n;
-    if (args_given(c, "keep")) info->keep = a->keep;
-    if (args_given(c, "seed")) info->seed = a->seed;
-    if (a->end) info->end = a->end;
-    if (a->mode) FC_TRY(fc_score_mode_parse(a->mode, &info->mode));
+    if (args_given(c, "n")) info->request.n = a->n;
+    if (args_given(c, "keep")) info->request.keep = a->keep;
+    if (args_given(c, "seed")) info->request.seed = a->seed;
+    if (a->end) info->request.end = a->end;
+    if (a->mode) FC_TRY(fc_score_mode_parse(a->mode, &info->request.mode));
     if (!a->novelty) a->novelty = info->novelty_model;
     if (a->alignment) info->alignment_model = a->alignment;
     else a->alignment = info->alignment_model;

@@ -1,4 +1,5 @@
 /* The one table of what sampling fields may be, held against requests and recipes alike. */
+#include "engine/options.h"
 #include "engine/ranges.h"
 #include "tests/util.h"
 
@@ -7,11 +8,11 @@
 #include <stdio.h>
 #include <string.h>
 
-static void set(fc_sampling *s, const fc_range *r, double v) {
-    char *place = (char *)s + r->offset;
-    int whole = r->whole ? (int)v : 0;
+static void set(fc_sampling *s, const fc_option_row *r, bool is_whole, double v) {
+    char *place = (char *)s + r->at;
+    int whole = is_whole ? (int)v : 0;
     float real = (float)v;
-    if (r->whole) memcpy(place, &whole, sizeof whole);
+    if (is_whole) memcpy(place, &whole, sizeof whole);
     else memcpy(place, &real, sizeof real);
 }
 
@@ -29,30 +30,33 @@ static fc_status in_recipe(const char *field, double v) {
 
 /* If this fails, a recipe takes what a request refuses, or the other way round. */
 static void recipe_and_request_take_the_same(void **state) {
+    int held = 0;
     (void)state;
-    for (int i = 0; i < FC_SAMPLING_RANGES; i++) {
-        const fc_range *r = &fc_sampling_ranges[i];
-        const double step = r->whole ? 1 : 1e-3 * (r->max - r->min);
-        const double inside[] = {r->min + (r->whole ? 0 : 1e-3 * fabs(r->min)), r->max},
-                     outside[] = {r->min - step, r->max + step};
+    for (size_t i = 0; i < fc_option_count(); i++) {
+        const fc_option_row *r = fc_option_row_at(i);
+        const bool whole = r->o.kind == FC_OPTION_INT;
+        const double step = whole ? 1 : 1e-3 * (r->o.max - r->o.min);
+        const double inside[] = {r->o.min + (whole ? 0 : 1e-3 * fabs(r->o.min)), r->o.max},
+                     outside[] = {r->o.min - step, r->o.max + step};
+        fc_sampling s;
+        if (r->o.scope != FC_SCOPE_SAMPLING || (!whole && r->o.kind != FC_OPTION_FLOAT)) continue;
+        held++;
         for (int k = 0; k < 2; k++) {
-            fc_sampling s;
             fc_sampling_init(&s);
-            set(&s, r, inside[k]);
+            set(&s, r, whole, inside[k]);
             assert_ok(fc_sampling_in_range(&s));
-            assert_ok(in_recipe(r->field, inside[k]));
-            if (r->whole && (outside[k] > INT_MAX || outside[k] < INT_MIN)) continue;
-            set(&s, r, outside[k]);
-            assert_fails(fc_sampling_in_range(&s), FC_ERR_ARG, r->field);
-            assert_fails(in_recipe(r->field, outside[k]), FC_ERR_FORMAT, r->field);
+            assert_ok(in_recipe(r->o.name, inside[k]));
+            if (whole && (outside[k] > INT_MAX || outside[k] < INT_MIN)) continue;
+            set(&s, r, whole, outside[k]);
+            assert_fails(fc_sampling_in_range(&s), FC_ERR_ARG, r->o.name);
+            assert_fails(in_recipe(r->o.name, outside[k]), FC_ERR_FORMAT, r->o.name);
         }
-        if (!r->whole) {
-            fc_sampling s;
-            fc_sampling_init(&s);
-            set(&s, r, NAN);
-            assert_fails(fc_sampling_in_range(&s), FC_ERR_ARG, r->field);
-        }
+        if (whole) continue;
+        fc_sampling_init(&s);
+        set(&s, r, whole, NAN);
+        assert_fails(fc_sampling_in_range(&s), FC_ERR_ARG, r->o.name);
     }
+    assert_int_equal(held, 11);
 }
 
 /* If this fails, a sentence says 2.14748e+09 where it means 2147483647. */

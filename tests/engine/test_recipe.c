@@ -84,14 +84,16 @@ static void an_empty_recipe_is_the_defaults(void **state) {
     (void)state;
     assert_null(i->novelty_model);
     assert_null(i->alignment_model);
-    assert_null(i->end);
-    assert_int_equal(i->mode, FC_SCORE_LOGLIK_MEAN);
-    assert_int_equal(i->n, 16);
-    assert_int_equal(i->keep, 4);
-    assert_int_equal(i->seed, 1);
-    assert_true(i->sampling.temperature == 1.0f && i->sampling.top_p == 1.0f && i->sampling.typical_p == 1.0f);
-    assert_true(i->sampling.repetition_penalty == 1.0f && i->sampling.min_p == 0.0f && i->sampling.top_k == 0);
-    assert_int_equal(i->sampling.max_tokens, 16);
+    assert_null(i->request.end);
+    assert_int_equal(i->request.mode, FC_SCORE_LOGLIK_MEAN);
+    assert_int_equal(i->request.n, 16);
+    assert_int_equal(i->request.keep, 4);
+    assert_int_equal(i->request.seed, 1);
+    assert_true(i->request.sampling.temperature == 1.0f && i->request.sampling.top_p == 1.0f &&
+                i->request.sampling.typical_p == 1.0f);
+    assert_true(i->request.sampling.repetition_penalty == 1.0f && i->request.sampling.min_p == 0.0f &&
+                i->request.sampling.top_k == 0);
+    assert_int_equal(i->request.sampling.max_tokens, 16);
     assert_int_equal(fc_recipe_names(r, &names), 0);
     assert_null(names);
     assert_ok(fc_recipe_request(r, &(fc_holes){.prompt = "{x} <|im_start|>"}, &q));
@@ -113,16 +115,16 @@ static void every_key_is_read(void **state) {
         "\"min_tokens\":2,\"max_tokens\":64,\"ignore_eos\":true,\"top_logprobs\":128},"
         "\"n\":4096,\"keep\":3,\"seed\":18446744073709551615}");
     const fc_recipe_info *i = fc_recipe_edit(r);
-    const fc_sampling *s = &i->sampling;
+    const fc_sampling *s = &i->request.sampling;
     fc_request q;
     (void)state;
     assert_string_equal(i->novelty_model, "/m/a.gguf");
     assert_string_equal(i->alignment_model, "b.gguf");
-    assert_string_equal(i->end, "</s>");
-    assert_int_equal(i->mode, FC_SCORE_JUDGE);
-    assert_int_equal(i->n, 4096);
-    assert_int_equal(i->keep, 3);
-    assert_true(i->seed == UINT64_MAX);
+    assert_string_equal(i->request.end, "</s>");
+    assert_int_equal(i->request.mode, FC_SCORE_JUDGE);
+    assert_int_equal(i->request.n, 4096);
+    assert_int_equal(i->request.keep, 3);
+    assert_true(i->request.seed == UINT64_MAX);
     assert_true(s->temperature == 0.5f && s->top_k == 40 && s->top_p == 0.9f && s->min_p == 0.05f &&
                 s->typical_p == 0.8f);
     assert_true(s->repetition_penalty == 1.1f && s->presence_penalty == -2.0f && s->frequency_penalty == 2.5f);
@@ -147,9 +149,109 @@ static void every_key_is_read(void **state) {
     assert_int_equal(q.sampling.top_k, 40);
     fc_recipe_close(r);
     r = parse("{\"sampling\":{\"stop\":\"one\",\"temperature\":0}}");
-    assert_int_equal(fc_recipe_edit(r)->sampling.n_stop, 1);
-    assert_string_equal(fc_recipe_edit(r)->sampling.stop[0], "one");
-    assert_true(fc_recipe_edit(r)->sampling.temperature == 0.0f);
+    assert_int_equal(fc_recipe_edit(r)->request.sampling.n_stop, 1);
+    assert_string_equal(fc_recipe_edit(r)->request.sampling.stop[0], "one");
+    assert_true(fc_recipe_edit(r)->request.sampling.temperature == 0.0f);
+    fc_recipe_close(r);
+}
+
+static fc_recipe *with_taxonomy(const char *text) {
+    char path[128];
+    fc_recipe *r = parse(text);
+    snprintf(path, sizeof path, "%s/t.tsv", folder);
+    assert_ok(fc_recipe_set_taxonomy(r, path));
+    return r;
+}
+
+/* If this fails, a recipe cannot say what a flag can. */
+static void options_are_keys(void **state) {
+    fc_recipe *r = parse(
+        "{\"novelty\":{\"adapter\":\"lora/a\"},\"alignment\":{\"adapter\":\"/abs/"
+        "b\"},\"draw\":\"sbs\",\"constraint\":\"mask\","
+        "\"reject_budget\":9,\"full_logprob\":true,\"n_max\":64,\"stop_when\":\"stable:3\",\"token_budget\":5000000000,"
+        "\"deadline_ms\":500,\"diversity\":\"parent\",\"blend\":0.5,\"priority\":-3,\"cache_salt\":\"s\","
+        "\"kv_pool\":\"64M\",\"kv_type\":\"bf16\",\"ctx\":512,\"page_slots\":8,\"max_rows\":100,\"max_branches\":50,"
+        "\"threads\":2,\"score_rows\":7,\"off\":\"fork,groups\",\"backend\":\"cpu\",\"cpu\":\"portable\","
+        "\"batch_invariant\":true}");
+    const fc_recipe_info *i = fc_recipe_edit(r);
+    const fc_engine_options *e = &i->engine;
+    char path[128], want[160];
+    fc_request q;
+    (void)state;
+    assert_ok(fc_recipe_request(r, &(fc_holes){.prompt = "p"}, &q));
+    assert_true(q.draw == FC_DRAW_SBS && q.constraint == FC_CONSTRAINT_MASK && q.reject_budget == 9 && q.full_logprob);
+    assert_true(q.n_max == 64 && q.token_budget == 5000000000 && q.deadline_ms == 500 && q.priority == -3);
+    assert_true(q.diversity == FC_DIVERSITY_PARENT && q.blend == 0.5f);
+    assert_string_equal(q.stop_when, "stable:3");
+    assert_string_equal(q.cache_salt, "s");
+    assert_string_equal(q.novelty_adapter, "lora/a");
+    assert_string_equal(q.alignment_adapter, "/abs/b");
+    assert_true(e->kv_pool == 64 << 20 && e->ctx == 512 && e->page_slots == 8 && e->max_rows == 100);
+    assert_true(e->max_branches == 50 && e->threads == 2 && e->score_rows == 7 && e->batch_invariant);
+    assert_int_equal(e->off, FC_OFF_FORK | FC_OFF_GROUPS);
+    assert_string_equal(e->kv_type, "bf16");
+    assert_string_equal(e->backend, "cpu");
+    assert_string_equal(e->cpu, "portable");
+    fc_recipe_edit(r)->alignment_model = "none"; /* then nothing is scored, and nothing loaded for it */
+    assert_ok(fc_recipe_request(r, &(fc_holes){.prompt = "p"}, &q));
+    assert_null(q.alignment_adapter);
+    fc_recipe_close(r);
+
+    write_file("r.json", "{\"novelty\":{\"adapter\":\"a\"},\"alignment\":{\"adapter\":\"../b\"}}");
+    snprintf(path, sizeof path, "%s/r.json", folder);
+    assert_ok(fc_recipe_open(path, &r));
+    snprintf(want, sizeof want, "%s/a", folder);
+    assert_string_equal(fc_recipe_edit(r)->request.novelty_adapter, want);
+    snprintf(want, sizeof want, "%s/../b", folder);
+    assert_string_equal(fc_recipe_edit(r)->request.alignment_adapter, want);
+    fc_recipe_close(r);
+
+    refused("{\"draw\":\"gumbel\"}", "r.json: draw: \"gumbel\"; it is iid, sbs, beam, topk or exact");
+    refused("{\"constraint\":true}", "constraint is of type bool");
+    refused("{\"diversity\":\"name\"}", "diversity: \"name\"; it is off, parent or keywords");
+    refused("{\"reject_budget\":1001}", "reject_budget is 1001; a whole number from 0 to 1000");
+    refused("{\"full_logprob\":\"true\"}", "full_logprob is of type string");
+    refused("{\"n_max\":4097}", "n_max is 4097");
+    refused("{\"stop_when\":\"soon\"}",
+            "r.json: stop_when: \"soon\"; it is a list of stable:R, margin:X and hopeless:B");
+    refused("{\"token_budget\":-1}", "token_budget is -1");
+    refused("{\"deadline_ms\":0.5}", "deadline_ms is 0.5");
+    refused("{\"blend\":2}", "blend: it is 2; a number from 0 to 1");
+    refused("{\"priority\":\"high\"}", "priority is of type string");
+    refused("{\"cache_salt\":\"\"}", "cache_salt: it is empty");
+    refused("{\"kv_pool\":\"lots\"}", "kv_pool: \"lots\" is not a number of bytes");
+    refused("{\"kv_type\":\"f16\"}", "kv_type: \"f16\"; it is f32, bf16 or int8");
+    refused("{\"page_slots\":9}", "page_slots: \"9\"; it is 0, 8, 16, 32 or 64");
+    refused("{\"off\":\"all,none\"}", "off: \"all,none\"; it is fork, groups");
+    refused("{\"cpu\":\"sse\"}", "cpu: \"sse\"; it is auto, avx512, avx2 or portable");
+    refused("{\"backend\":\"abacus\"}", "backend: \"abacus\"; it is auto or cpu");
+    refused("{\"batch_invariant\":false}", "r.json: batch_invariant: false: on the CPU it is always true");
+    refused("{\"novelty\":{\"adapter\":{}}}", "novelty.adapter is of type object");
+    refused("{\"alignment\":{\"adapter\":\"\"}}", "alignment.adapter: it is empty");
+    refused("{\"novelty_adapter\":\"a\"}", "novelty_adapter: unknown key"); /* there is one key for each */
+    refused("{\"temperature\":1}", "temperature: unknown key");
+    refused("{\"sampling.temperature\":1}", "sampling.temperature: unknown key");
+    refused("{\"sampling\":{\"draw\":\"iid\"}}", "sampling.draw: unknown key");
+    refused("{\"x\":1}", "off, batch_invariant"); /* the whole list fits */
+}
+
+/* If this fails, diversity by parent or keyword finds none in a recipe's taxonomy. */
+static void a_taxonomy_has_columns(void **state) {
+    fc_recipe *r = with_taxonomy("{}");
+    fc_taxonomy_names t;
+    (void)state;
+    assert_int_equal(fc_recipe_taxonomy(r, &t), 3);
+    assert_int_equal(t.n, 3);
+    assert_null(t.id);
+    assert_string_equal(t.names[2], "Nothing");
+    assert_string_equal(t.keywords[1], "pawns, kings");
+    assert_null(t.keywords[2]);
+    assert_null(t.parents[0]);
+    assert_string_equal(t.parents[1], "g");
+    fc_recipe_close(r);
+    r = parse("{}");
+    assert_int_equal(fc_recipe_taxonomy(r, &t), 0);
+    assert_null(t.names);
     fc_recipe_close(r);
 }
 
@@ -157,7 +259,7 @@ static void what_is_unknown_is_named(void **state) {
     (void)state;
     refused("{\"novelti\":{}}", "r.json: novelti: unknown key; known here are novelty, alignment, taxonomy");
     refused("{\"novelty\":{\"modle\":\"x\"}}",
-            "novelty.modle: unknown key; known here are model, adapter, template, end");
+            "novelty.modle: unknown key; known here are model, template, adapter, end");
     refused("{\"alignment\":{\"label\":[]}}", "alignment.label: unknown key");
     refused("{\"sampling\":{\"Temperature\":1}}", "sampling.Temperature: unknown key");
     refused("{\"sampling\":{\"x\":1}}", "ignore_eos, top_logprobs"); /* the whole list fits */
@@ -174,10 +276,8 @@ static void what_is_unknown_is_named(void **state) {
     refused("{\"novelty\":{\"template\":\"ab{pro{mpt}\"}}", "a single { at byte 3");
     refused("{\"novelty\":{\"template\":\"a}b\"}}", "a single } at byte 2");
     refused("{\"alignment\":{\"mode\":\"judge\",\"suffix\":\"{\"}}", "alignment.suffix: a single {");
-    refused("{\"alignment\":{\"mode\":\"likelihood\"}}", "alignment.mode: mode \"likelihood\"; it is loglik-mean");
-    refused_as(FC_ERR_UNSUPPORTED, "{\"novelty\":{\"adapter\":\"lora.gguf\"}}",
-               "r.json: novelty.adapter: this version");
-    refused_as(FC_ERR_UNSUPPORTED, "{\"alignment\":{\"adapter\":{}}}", "r.json: alignment.adapter: this version");
+    refused("{\"alignment\":{\"mode\":\"likelihood\"}}",
+            "alignment.mode: \"likelihood\"; it is loglik-mean, loglik-sum, reward or judge");
 }
 
 static void numbers_are_held_to_their_ranges(void **state) {
@@ -216,8 +316,8 @@ static void numbers_are_held_to_their_ranges(void **state) {
     refused("{\"sampling\":{\"logit_bias\":{\"1\":true}}}", "it is true");
     refused("{\"sampling\":{\"logit_bias\":{\"1\":2e9}}}", "it is 2e+09");
     refused("{\"sampling\":{\"logit_bias\":[1]}}", "sampling.logit_bias: an object");
-    refused("{\"sampling\":{\"stop\":[\"a\",\"\"]}}", "sampling.stop[1]: a stop string is empty");
-    refused("{\"sampling\":{\"stop\":\"\"}}", "sampling.stop: a stop string is empty");
+    refused("{\"sampling\":{\"stop\":[\"a\",\"\"]}}", "sampling.stop[1]: it is empty");
+    refused("{\"sampling\":{\"stop\":\"\"}}", "sampling.stop: it is empty");
     refused("{\"sampling\":{\"stop\":[1]}}", "sampling.stop[0] is of type number");
     refused("{\"sampling\":{\"stop\":{\"a\":\"b\"}}}", "sampling.stop: a string or a list");
     refused("{\"sampling\":{\"stop_token_ids\":[-1]}}", "sampling.stop_token_ids[0] is -1");
@@ -270,14 +370,6 @@ static void paths_start_at_the_recipes_folder(void **state) {
     assert_int_equal(fc_recipe_names(r, &names), 284); /* as it was */
     fc_recipe_close(r);
     assert_fails(fc_recipe_open("no/such.json", &r), FC_ERR_IO, "no/such.json");
-}
-
-static fc_recipe *with_taxonomy(const char *text) {
-    char path[128];
-    fc_recipe *r = parse(text);
-    snprintf(path, sizeof path, "%s/t.tsv", folder);
-    assert_ok(fc_recipe_set_taxonomy(r, path));
-    return r;
 }
 
 static void holes_are_filled_or_named(void **state) {
@@ -342,22 +434,22 @@ static void edits_count(void **state) {
     (void)state;
     assert_ok(fc_recipe_request(r, &(fc_holes){.prompt = "p"}, &q));
     assert_true(q.score && q.n_labels == 2 && q.suffix.n_pieces == 1); /* the model comes from elsewhere */
-    i->mode = FC_SCORE_LOGLIK_SUM;
-    i->n = 7;
-    i->keep = 5;
-    i->seed = 11;
-    i->end = "X";
-    i->sampling.temperature = 0.25f;
-    i->sampling.bias_ids = ids;
-    i->sampling.bias_values = values;
-    i->sampling.n_bias = 1;
+    i->request.mode = FC_SCORE_LOGLIK_SUM;
+    i->request.n = 7;
+    i->request.keep = 5;
+    i->request.seed = 11;
+    i->request.end = "X";
+    i->request.sampling.temperature = 0.25f;
+    i->request.sampling.bias_ids = ids;
+    i->request.sampling.bias_values = values;
+    i->request.sampling.n_bias = 1;
     assert_ok(fc_recipe_request(r, &(fc_holes){.prompt = "p"}, &q));
     assert_true(q.mode == FC_SCORE_LOGLIK_SUM && q.n == 7 && q.keep == 5 && q.seed == 11);
     assert_true(q.sampling.temperature == 0.25f && q.sampling.bias_ids == ids);
     assert_string_equal(q.end, "X");
     assert_int_equal(q.n_labels, 0); /* this mode reads neither */
     assert_int_equal(q.suffix.n_pieces, 0);
-    i->mode = FC_SCORE_REWARD;
+    i->request.mode = FC_SCORE_REWARD;
     assert_ok(fc_recipe_request(r, &(fc_holes){.prompt = "p"}, &q));
     assert_int_equal(q.suffix.n_pieces, 1);
     assert_int_equal(q.n_labels, 0);
@@ -484,6 +576,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_empty_recipe_is_the_defaults),
         cmocka_unit_test(every_key_is_read),
+        cmocka_unit_test(options_are_keys),
+        cmocka_unit_test(a_taxonomy_has_columns),
         cmocka_unit_test(what_is_unknown_is_named),
         cmocka_unit_test(numbers_are_held_to_their_ranges),
         cmocka_unit_test(paths_start_at_the_recipes_folder),

@@ -1,0 +1,177 @@
+#include "engine/options.h"
+
+#include "engine/base/status.h"
+#include "engine/stop.h"
+
+#include <limits.h>
+#include <string.h>
+
+enum { CANDIDATES = FC_N_MAX, TOKENS = 1 << 24, ROWS = 1 << 16 };
+
+static fc_status check_stop_when(const fc_option_value *v) {
+    static const char prefix[] = "stop_when: "; /* whoever sets it says so himself */
+    fc_stop_rules rules;
+    fc_status st = fc_stop_parse(v->text, &rules);
+    const char *text = fc_status_text();
+    if (!st) return FC_OK;
+    return FC_FAIL(st, "%s", text + (strncmp(text, prefix, sizeof prefix - 1) == 0 ? sizeof prefix - 1 : 0));
+}
+
+static fc_status check_invariant(const fc_option_value *v) {
+    return v->yes ? FC_OK : FC_FAIL(FC_ERR_ARG, "false: on the CPU it is always true; leave it out");
+}
+
+#define OPTION(STRUCT, field, SCOPE, PART, KIND)                                                                       \
+    .at = offsetof(STRUCT, field), .o.scope = FC_SCOPE_##SCOPE, .o.part = FC_PART_##PART, .o.kind = FC_OPTION_##KIND
+#define ENGINE(field, KIND)        .o.name = #field, .o.key = #field, OPTION(fc_engine_options, field, ENGINE, ENGINE, KIND)
+#define REQUEST(field, PART, KIND) REQUEST_AS(#field, field, PART, KIND)
+#define REQUEST_AS(in_recipe, field, PART, KIND)                                                                       \
+    .o.name = #field, .o.key = in_recipe, OPTION(fc_request, field, REQUEST, PART, KIND)
+#define SAMPLING(field, KIND) SAMPLING_AS(field, field, KIND)
+#define SAMPLING_AS(called, field, KIND)                                                                               \
+    .o.name = #called, .o.key = "sampling." #called, OPTION(fc_sampling, field, SAMPLING, DRAW, KIND)
+
+/* In the order of help and documentation. fc_request_init and fc_sampling_init hold the same defaults (but n, keep and seed,
+ * which are a recipe's), the enums the same choices in the same order: tests/engine/test_options.c holds them together. */
+/* clang-format off */
+static const fc_option_row rows[] = {
+    {REQUEST(n, MANY, INT), .o.min = 1, .o.max = CANDIDATES, .o.fallback = "16", .o.value = "N",
+     .o.help = "candidates to sample"},
+    {REQUEST(keep, KEEP, INT), .o.max = CANDIDATES, .o.fallback = "4", .o.value = "K",
+     .o.help = "distinct candidates to keep; 0: all"},
+    {REQUEST_AS("alignment.mode", mode, SCORE, CHOICE), .o.fallback = "loglik-mean",
+     .o.choices = "loglik-mean|loglik-sum|reward|judge",
+     .o.help = "the score: log-probability of the candidate's tokens, the reward head at its last one, or the "
+               "probability of the first label"},
+    {REQUEST_AS("alignment.adapter", alignment_adapter, SCORE, PATH), .o.value = "ADAPTER",
+     .o.help = "PEFT adapter (LoRA, aLoRA, reward head) of the alignment model"},
+
+    {REQUEST(seed, DRAW, UINT64), .o.fallback = "1", .o.value = "S",
+     .o.help = "candidate i of a seed is the same for every n"},
+    {REQUEST(draw, DRAW, CHOICE), .o.choices = "iid|sbs|beam|topk|exact", .o.fallback = "iid",
+     .o.help = "each candidate on its own, or n different names: without replacement, by beam search, or the n most "
+               "probable by search or from the whole distribution; all but iid need constraint mask"},
+    {REQUEST(constraint, DRAW, CHOICE), .o.choices = "off|mask|reject", .o.fallback = "off",
+     .o.help = "of names of a taxonomy: only marked, nothing else can be drawn, or drawn again while it is none"},
+    {REQUEST(reject_budget, DRAW, INT), .o.max = 1000, .o.fallback = "4", .o.value = "N",
+     .o.help = "constraint reject: redraws of one candidate"},
+    {REQUEST(full_logprob, DRAW, BOOL), .o.fallback = "false",
+     .o.help = "constraint mask: also log-probs under the whole vocabulary, and valid_mass"},
+    {REQUEST_AS("novelty.adapter", novelty_adapter, DRAW, PATH), .o.value = "ADAPTER",
+     .o.help = "PEFT adapter (LoRA, aLoRA) of the novelty model"},
+    {REQUEST_AS("novelty.end", end, DRAW, TEXT), .o.value = "TEXT",
+     .o.help = "text of exactly one token that ends a candidate, beside the model's own"},
+
+    {SAMPLING(max_tokens, INT), .o.min = 1, .o.max = TOKENS, .o.fallback = "16", .o.value = "N",
+     .o.help = "tokens of a candidate, as far as the context goes"},
+    {SAMPLING(min_tokens, INT), .o.max = TOKENS, .o.fallback = "0", .o.value = "N",
+     .o.help = "no end before so many tokens"},
+    {SAMPLING(temperature, FLOAT), .o.max = 100, .o.fallback = "1", .o.value = "T",
+     .o.help = "0 is greedy"},
+    {SAMPLING(top_k, INT), .o.max = INT_MAX, .o.fallback = "0", .o.value = "K",
+     .o.help = "draw from the K most probable; 0 is off"},
+    {SAMPLING(top_p, FLOAT), .o.min = 1e-9, .o.max = 1, .o.fallback = "1", .o.value = "P",
+     .o.help = "draw from the most probable that reach mass P; 1 is off"},
+    {SAMPLING(min_p, FLOAT), .o.max = 1, .o.fallback = "0", .o.value = "P",
+     .o.help = "drop what is under P times the most probable; 0 is off"},
+    {SAMPLING(typical_p, FLOAT), .o.min = 1e-9, .o.max = 1, .o.fallback = "1", .o.value = "P",
+     .o.help = "draw from the most typical that reach mass P; 1 is off"},
+    {SAMPLING(repetition_penalty, FLOAT), .o.min = 1e-3, .o.max = 1e3, .o.fallback = "1", .o.value = "R",
+     .o.help = "over prompt and output; 1 is off"},
+    {SAMPLING(presence_penalty, FLOAT), .o.min = -100, .o.max = 100, .o.fallback = "0", .o.value = "R",
+     .o.help = "over the output; 0 is off"},
+    {SAMPLING(frequency_penalty, FLOAT), .o.min = -100, .o.max = 100, .o.fallback = "0", .o.value = "R",
+     .o.help = "over the output, by count; 0 is off"},
+    {SAMPLING_AS(logit_bias, bias_ids, BIASES), .o.value = "ID=VALUE",
+     .count_at = offsetof(fc_sampling, n_bias), .values_at = offsetof(fc_sampling, bias_values),
+     .o.help = "add VALUE to a token's logit; -inf (false in JSON) forbids it"},
+    {SAMPLING(stop, TEXTS), .o.value = "TEXT", .count_at = offsetof(fc_sampling, n_stop),
+     .o.help = "end a candidate before TEXT, taken as it stands"},
+    {SAMPLING_AS(stop_token_ids, stop_ids, IDS), .o.flag = "stop-token-id", .o.value = "ID",
+     .count_at = offsetof(fc_sampling, n_stop_ids), .o.help = "end a candidate at a token, besides the model's own"},
+    {SAMPLING(ignore_eos, BOOL), .o.fallback = "false",
+     .o.help = "the model's end tokens are drawn as any other and do not end a candidate"},
+    {SAMPLING(top_logprobs, INT), .o.max = 128, .o.fallback = "0", .o.value = "N",
+     .o.help = "alternatives of each token, in the JSON"},
+
+    {REQUEST(blend, MANY, FLOAT), .o.max = 1, .o.fallback = "0", .o.value = "B",
+     .o.help = "rank by (1-B) x score + B x log-prob"},
+    {REQUEST(diversity, KEEP, CHOICE), .o.choices = "off|parent|keywords", .o.fallback = "off",
+     .o.help = "no two of the kept are names with the same parent, or with a keyword in common"},
+    {REQUEST(n_max, MANY, INT), .o.max = CANDIDATES, .o.fallback = "0", .o.value = "N",
+     .o.help = "while no rule of stop_when holds, n more are drawn, up to so many; 0: n"},
+    {REQUEST(stop_when, MANY, TEXT), .check = check_stop_when, .o.value = "RULES",
+     .o.help = "enough is drawn: any of stable:R,margin:X,hopeless:B: R candidates in a row changed nothing about who is "
+               "kept; the best is X above the second; every B tokens, who can no longer be kept is given up"},
+    {REQUEST(token_budget, MANY, INT64), .o.fallback = "0", .o.value = "N",
+     .o.help = "end before the candidate with which more tokens would have been drawn; 0: none"},
+    {REQUEST(deadline_ms, JOB, INT), .o.max = INT_MAX, .o.fallback = "0", .o.value = "MS",
+     .o.help = "from submit; the answer covers what is complete by then; 0: none"},
+    {REQUEST(priority, JOB, INT), .o.min = INT_MIN, .o.max = INT_MAX, .o.fallback = "0", .o.value = "N",
+     .o.help = "lower runs first; equal ones in order of arrival"},
+    {REQUEST(cache_salt, JOB, TEXT), .o.value = "TEXT",
+     .o.help = "pages of the prefix cache are shared only with requests of the same salt"},
+
+    {ENGINE(threads, INT), .o.max = 1024, .o.fallback = "0", .o.value = "T", .o.help = "threads; 0: all cores"},
+    {ENGINE(backend, WORD), .o.choices = "auto|cpu", .o.fallback = "auto", .o.help = "what computes"},
+    {ENGINE(cpu, WORD), .o.choices = "auto|avx512|avx2|portable", .o.fallback = "auto",
+     .o.help = "vector level; levels round differently"},
+    {ENGINE(kv_type, WORD), .o.choices = "f32|bf16|int8",
+     .o.help = "type of the KV cache; f32 for f32 models, else bf16, unless said"},
+    {ENGINE(kv_pool, BYTES), .o.fallback = "0", .o.value = "BYTES",
+     .o.help = "KV memory of each model, such as 512M; 0: two contexts, at least 256M, at most a quarter of RAM"},
+    {ENGINE(ctx, INT), .o.max = TOKENS, .o.fallback = "0", .o.value = "N",
+     .o.help = "positions a request may use; 0: the model's, at most 8192"},
+    {ENGINE(max_rows, INT), .o.max = ROWS, .o.fallback = "0", .o.value = "N", .o.help = "rows of one batch; 0: 512"},
+    {ENGINE(max_branches, INT), .o.max = ROWS, .o.fallback = "0", .o.value = "N",
+     .o.help = "KV timelines at once; 0: 1024, or what n takes"},
+    {ENGINE(page_slots, INT), .o.max = 64, .o.choices = "0|8|16|32|64", .o.fallback = "0", .o.value = "P",
+     .o.help = "token slots of a KV page; 0: 16"},
+    {ENGINE(score_rows, INT), .o.max = ROWS, .o.fallback = "0", .o.value = "N",
+     .o.help = "a scoring pass of its own model starts at so many waiting rows; 0: 64"},
+    {ENGINE(off, WORDS), .o.value = "LIST",
+     .o.choices = "fork|groups|coalesce|score-tree|overlap|prefix-cache|forced|restricted-head|shared-trunk|all",
+     .o.help = "what is not shared, so that its gain can be measured; answers stay the same bits"},
+    {ENGINE(batch_invariant, BOOL), .check = check_invariant, .o.fallback = "true",
+     .o.help = "a candidate's bits do not depend on the batch; on the CPU always"},
+};
+/* clang-format on */
+
+enum { N_ROWS = sizeof rows / sizeof *rows };
+_Static_assert((int)N_ROWS <= (int)FC_OPTIONS_MAX, "raise FC_OPTIONS_MAX");
+
+size_t fc_option_count(void) { return N_ROWS; }
+
+const fc_option_row *fc_option_row_at(size_t i) {
+    FC_ASSERT(i < N_ROWS);
+    return &rows[i];
+}
+
+const fc_option *fc_option_at(size_t i) { return &fc_option_row_at(i)->o; }
+
+int fc_option_index(const char *name) {
+    for (int i = 0; i < N_ROWS; i++)
+        if (strcmp(rows[i].o.name, name) == 0) return i;
+    return -1;
+}
+
+const fc_option *fc_option_find(const char *name) {
+    int i = fc_option_index(name);
+    return i < 0 ? NULL : &rows[i].o;
+}
+
+const char *fc_option_kind_name(fc_option_kind k) {
+    static const char *const names[] = {"bool", "int",   "int64", "uint64", "float", "bytes", "choice",
+                                        "word", "words", "text",  "path",   "texts", "ids",   "biases"};
+    return (unsigned)k < sizeof names / sizeof *names ? names[k] : "?";
+}
+
+const char *fc_option_scope_name(fc_option_scope s) {
+    static const char *const names[] = {"engine", "request", "sampling"};
+    return (unsigned)s < sizeof names / sizeof *names ? names[s] : "?";
+}
+
+const char *fc_option_part_name(fc_option_part p) {
+    static const char *const names[] = {"engine", "job", "draw", "many", "keep", "score"};
+    return (unsigned)p < sizeof names / sizeof *names ? names[p] : "?";
+}
