@@ -364,8 +364,18 @@ FC_API void fc_event_fini(fc_event *ev); /* frees what the event points to; zero
 
 typedef enum { FC_SCOPE_ENGINE = 0, FC_SCOPE_REQUEST, FC_SCOPE_SAMPLING } fc_option_scope; /* the struct it belongs to */
 
-/* What it is about: the engine, any request, what is drawn, several drawn candidates, what is kept, scoring. */
-typedef enum { FC_PART_ENGINE = 0, FC_PART_JOB, FC_PART_DRAW, FC_PART_MANY, FC_PART_KEEP, FC_PART_SCORE } fc_option_part;
+/* What it is about, in the order of the table. Which parts a request has depends on what it does: one completion has no
+ * MANY, given candidates have no MANY, DRAW and SAMPLING, RANK is for drawn candidates with scores. */
+typedef enum {
+    FC_PART_MANY = 0, /* how many are drawn   */
+    FC_PART_DRAW,     /* how one is drawn     */
+    FC_PART_SAMPLING, /* how a token is drawn */
+    FC_PART_SCORE,
+    FC_PART_KEEP,
+    FC_PART_RANK,
+    FC_PART_JOB,      /* any request          */
+    FC_PART_ENGINE
+} fc_option_part;
 
 typedef enum {
     FC_OPTION_BOOL = 0, /* true, false */
@@ -401,6 +411,8 @@ typedef struct {
 FC_API size_t fc_option_count(void);
 FC_API const fc_option *fc_option_at(size_t i);            /* i < count; static */
 FC_API const fc_option *fc_option_find(const char *name); /* NULL: there is none */
+/* The choices as "a, b or c", into out [size]. */
+FC_API const char *fc_option_choices(const fc_option *o, char *out, size_t size);
 FC_API const char *fc_option_kind_name(fc_option_kind k);  /* "int" */
 FC_API const char *fc_option_scope_name(fc_option_scope s); /* "engine" */
 FC_API const char *fc_option_part_name(fc_option_part p);   /* "draw" */

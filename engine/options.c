@@ -29,7 +29,7 @@ static fc_status check_invariant(const fc_option_value *v) {
     .o.name = #field, .o.key = in_recipe, OPTION(fc_request, field, REQUEST, PART, KIND)
 #define SAMPLING(field, KIND) SAMPLING_AS(field, field, KIND)
 #define SAMPLING_AS(called, field, KIND)                                                                               \
-    .o.name = #called, .o.key = "sampling." #called, OPTION(fc_sampling, field, SAMPLING, DRAW, KIND)
+    .o.name = #called, .o.key = "sampling." #called, OPTION(fc_sampling, field, SAMPLING, SAMPLING, KIND)
 
 /* In the order of help and documentation. fc_request_init and fc_sampling_init hold the same defaults (but n, keep and seed,
  * which are a recipe's), the enums the same choices in the same order: tests/engine/test_options.c holds them together. */
@@ -37,22 +37,20 @@ static fc_status check_invariant(const fc_option_value *v) {
 static const fc_option_row rows[] = {
     {REQUEST(n, MANY, INT), .o.min = 1, .o.max = CANDIDATES, .o.fallback = "16", .o.value = "N",
      .o.help = "candidates to sample"},
-    {REQUEST(keep, KEEP, INT), .o.max = CANDIDATES, .o.fallback = "4", .o.value = "K",
-     .o.help = "distinct candidates to keep; 0: all"},
-    {REQUEST_AS("alignment.mode", mode, SCORE, CHOICE), .o.fallback = "loglik-mean",
-     .o.choices = "loglik-mean|loglik-sum|reward|judge",
-     .o.help = "the score: log-probability of the candidate's tokens, the reward head at its last one, or the "
-               "probability of the first label"},
-    {REQUEST_AS("alignment.adapter", alignment_adapter, SCORE, PATH), .o.value = "ADAPTER",
-     .o.help = "PEFT adapter (LoRA, aLoRA, reward head) of the alignment model"},
-
+    {REQUEST(n_max, MANY, INT), .o.max = CANDIDATES, .o.fallback = "0", .o.value = "N",
+     .o.help = "while no rule of stop_when holds, n more are drawn, up to so many; 0: n"},
+    {REQUEST(stop_when, MANY, TEXT), .check = check_stop_when, .o.value = "RULES",
+     .o.help = "enough is drawn: any of stable:R (R candidates in a row changed nothing about who is kept), margin:X (the best is X "
+               "above the second), hopeless:B (every B tokens, who can no longer be kept is given up); apart by commas"},
+    {REQUEST(token_budget, MANY, INT64), .o.fallback = "0", .o.value = "N",
+     .o.help = "end before the candidate with which more tokens would have been drawn; 0: none"},
     {REQUEST(seed, DRAW, UINT64), .o.fallback = "1", .o.value = "S",
      .o.help = "candidate i of a seed is the same for every n"},
     {REQUEST(draw, DRAW, CHOICE), .o.choices = "iid|sbs|beam|topk|exact", .o.fallback = "iid",
-     .o.help = "each candidate on its own, or n different names: without replacement, by beam search, or the n most "
-               "probable by search or from the whole distribution; all but iid need constraint mask"},
+     .o.help = "each on its own; or, with constraint mask, n different names: without replacement, by beam search, or the n most "
+               "probable, by search or from the whole distribution"},
     {REQUEST(constraint, DRAW, CHOICE), .o.choices = "off|mask|reject", .o.fallback = "off",
-     .o.help = "of names of a taxonomy: only marked, nothing else can be drawn, or drawn again while it is none"},
+     .o.help = "names of the taxonomy are only marked; nothing else can be drawn; what is none is drawn again"},
     {REQUEST(reject_budget, DRAW, INT), .o.max = 1000, .o.fallback = "4", .o.value = "N",
      .o.help = "constraint reject: redraws of one candidate"},
     {REQUEST(full_logprob, DRAW, BOOL), .o.fallback = "false",
@@ -84,7 +82,7 @@ static const fc_option_row rows[] = {
      .o.help = "over the output, by count; 0 is off"},
     {SAMPLING_AS(logit_bias, bias_ids, BIASES), .o.value = "ID=VALUE",
      .count_at = offsetof(fc_sampling, n_bias), .values_at = offsetof(fc_sampling, bias_values),
-     .o.help = "add VALUE to a token's logit; -inf (false in JSON) forbids it"},
+     .o.help = "add VALUE to a token's logit; -inf forbids it"},
     {SAMPLING(stop, TEXTS), .o.value = "TEXT", .count_at = offsetof(fc_sampling, n_stop),
      .o.help = "end a candidate before TEXT, taken as it stands"},
     {SAMPLING_AS(stop_token_ids, stop_ids, IDS), .o.flag = "stop-token-id", .o.value = "ID",
@@ -94,17 +92,19 @@ static const fc_option_row rows[] = {
     {SAMPLING(top_logprobs, INT), .o.max = 128, .o.fallback = "0", .o.value = "N",
      .o.help = "alternatives of each token, in the JSON"},
 
-    {REQUEST(blend, MANY, FLOAT), .o.max = 1, .o.fallback = "0", .o.value = "B",
+    {REQUEST_AS("alignment.mode", mode, SCORE, CHOICE), .o.fallback = "loglik-mean",
+     .o.choices = "loglik-mean|loglik-sum|reward|judge",
+     .o.help = "log-probability of the candidate's tokens, the reward head at its last one, or the probability of the first label"},
+    {REQUEST_AS("alignment.adapter", alignment_adapter, SCORE, PATH), .o.value = "ADAPTER",
+     .o.help = "PEFT adapter (LoRA, aLoRA, reward head) of the alignment model"},
+
+    {REQUEST(keep, KEEP, INT), .o.max = CANDIDATES, .o.fallback = "4", .o.value = "K",
+     .o.help = "distinct candidates to keep; 0: all"},
+    {REQUEST(blend, RANK, FLOAT), .o.max = 1, .o.fallback = "0", .o.value = "B",
      .o.help = "rank by (1-B) x score + B x log-prob"},
     {REQUEST(diversity, KEEP, CHOICE), .o.choices = "off|parent|keywords", .o.fallback = "off",
-     .o.help = "no two of the kept are names with the same parent, or with a keyword in common"},
-    {REQUEST(n_max, MANY, INT), .o.max = CANDIDATES, .o.fallback = "0", .o.value = "N",
-     .o.help = "while no rule of stop_when holds, n more are drawn, up to so many; 0: n"},
-    {REQUEST(stop_when, MANY, TEXT), .check = check_stop_when, .o.value = "RULES",
-     .o.help = "enough is drawn: any of stable:R,margin:X,hopeless:B: R candidates in a row changed nothing about who is "
-               "kept; the best is X above the second; every B tokens, who can no longer be kept is given up"},
-    {REQUEST(token_budget, MANY, INT64), .o.fallback = "0", .o.value = "N",
-     .o.help = "end before the candidate with which more tokens would have been drawn; 0: none"},
+     .o.help = "no two of the kept are names with one parent, or with a keyword in common"},
+
     {REQUEST(deadline_ms, JOB, INT), .o.max = INT_MAX, .o.fallback = "0", .o.value = "MS",
      .o.help = "from submit; the answer covers what is complete by then; 0: none"},
     {REQUEST(priority, JOB, INT), .o.min = INT_MIN, .o.max = INT_MAX, .o.fallback = "0", .o.value = "N",
@@ -117,7 +117,7 @@ static const fc_option_row rows[] = {
     {ENGINE(cpu, WORD), .o.choices = "auto|avx512|avx2|portable", .o.fallback = "auto",
      .o.help = "vector level; levels round differently"},
     {ENGINE(kv_type, WORD), .o.choices = "f32|bf16|int8",
-     .o.help = "type of the KV cache; f32 for f32 models, else bf16, unless said"},
+     .o.help = "of the KV cache; f32 for f32 models, else bf16, unless said"},
     {ENGINE(kv_pool, BYTES), .o.fallback = "0", .o.value = "BYTES",
      .o.help = "KV memory of each model, such as 512M; 0: two contexts, at least 256M, at most a quarter of RAM"},
     {ENGINE(ctx, INT), .o.max = TOKENS, .o.fallback = "0", .o.value = "N",
@@ -172,6 +172,6 @@ const char *fc_option_scope_name(fc_option_scope s) {
 }
 
 const char *fc_option_part_name(fc_option_part p) {
-    static const char *const names[] = {"engine", "job", "draw", "many", "keep", "score"};
+    static const char *const names[] = {"many", "draw", "sampling", "score", "keep", "rank", "job", "engine"};
     return (unsigned)p < sizeof names / sizeof *names ? names[p] : "?";
 }

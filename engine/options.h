@@ -35,9 +35,8 @@ int fc_option_index(const char *name); /* -1: there is none */
 fc_status fc_option_place(const fc_option_target *t, const fc_option *o, char **out);
 /* Checks what no kind knows, and stores a copy. The value is in range. */
 fc_status fc_option_store(fc_option_target *t, const fc_option_row *row, const fc_option_value *v);
-/* The place of text [size] among the row's choices, or -1; and the choices as "a, b or c" in out [size]. */
+/* The place of text [size] among the choices, or -1. */
 int fc_option_choice(const fc_option *o, const char *text, size_t size);
-const char *fc_option_choices(const fc_option *o, char *out, size_t size);
 /* "512M" to bytes. */
 bool fc_option_bytes(const char *text, uint64_t *out);
 

@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "engine/app/args.h"
 
+#include "engine/app/option_args.h"
+
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
@@ -9,7 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LONG_BASE = 1000, MAX_ARGS = 96 };
+enum { LONG_BASE = 1000 };
+
+/* A switch: --name, and of the table also --name=false. */
+static bool is_switch(const arg *a) {
+    return a->kind == ARG_FLAG || (a->kind == ARG_OPTION && a->option->kind == FC_OPTION_BOOL);
+}
 
 /* name: as it was typed, with its dashes. */
 static fc_status parse_int(const char *name, const char *text, int min, int max, int *out) {
@@ -41,25 +48,6 @@ static fc_status parse_u64(const char *name, const char *text, uint64_t *out) {
     return FC_OK;
 }
 
-static fc_status parse_bytes(const char *name, const char *text, uint64_t *out) {
-    char *end;
-    double v;
-    errno = 0;
-    v = strtod(text, &end);
-    if (errno == 0 && end != text) {
-        const char *units = "KMG", *u = *end ? strchr(units, *end) : NULL;
-        if (u) {
-            for (const char *k = units; k <= u; k++) v *= 1024;
-            end++;
-        }
-        if (!*end && v >= 1 && v < 1e18) {
-            *out = (uint64_t)v;
-            return FC_OK;
-        }
-    }
-    return FC_FAIL(FC_ERR_ARG, "%s: \"%s\" is not a number of bytes, such as 512M or 2G", name, text);
-}
-
 static fc_status parse_float(const char *name, const char *text, float *out) {
     char *end;
     double v = strtod(text, &end);
@@ -69,20 +57,19 @@ static fc_status parse_float(const char *name, const char *text, float *out) {
     return FC_OK;
 }
 
-static fc_status take(arg *a, const char *name, const char *text) {
+static fc_status take(const arg *a, const char *name, const char *text) {
     arg_list *list = a->out;
-    a->given = true;
     switch (a->kind) {
     case ARG_FLAG: *(bool *)a->out = true; return FC_OK;
     case ARG_INT: return parse_int(name, text, a->min, a->max, a->out);
     case ARG_U64: return parse_u64(name, text, a->out);
     case ARG_FLOAT: return parse_float(name, text, a->out);
-    case ARG_BYTES: return parse_bytes(name, text, a->out);
     case ARG_TEXT: *(const char **)a->out = text; return FC_OK;
     case ARG_LIST:
         if (list->n == ARG_LIST_MAX) return FC_FAIL(FC_ERR_ARG, "%s: given more than %d times", name, ARG_LIST_MAX);
         list->items[list->n++] = text;
         return FC_OK;
+    case ARG_OPTION: return option_args_take(a->out, a->option, name, text ? text : "true");
     case ARG_HEADING: break;
     }
     return FC_FAIL(FC_ERR_INTERNAL, "%s: not an option", name);
@@ -103,28 +90,30 @@ static fc_status refuse_abbreviations(const command *c, int argc, char **argv) {
         }
         if (!a && text[1] == '-' && strcmp(text, "--help") != 0)
             return FC_FAIL(FC_ERR_ARG, "unknown option %.*s; see --help", (int)n, text);
-        if (a && a->kind != ARG_FLAG && (text[1] == '-' ? !text[n] : !text[2]))
-            i++; /* its value, whatever that looks like */
+        if (a && !is_switch(a) && (text[1] == '-' ? !text[n] : !text[2])) i++; /* its value, whatever that looks like */
     }
     return FC_OK;
 }
 
 fc_status args_parse(command *c, int argc, char **argv, int *rest, bool *help) {
-    struct option longs[MAX_ARGS];
-    char shorts[2 * MAX_ARGS + 4] = ":h";
+    struct option longs[ARGS_MAX + 2];
+    char shorts[2 * ARGS_MAX + 4] = ":h";
     size_t n = 0, at = 2;
     int o;
     *help = false;
-    FC_ASSERT(c->n_args + 2 < MAX_ARGS);
+    FC_ASSERT(c->n_args <= ARGS_MAX);
     FC_TRY(refuse_abbreviations(c, argc, argv));
     for (size_t i = 0; i < c->n_args; i++) {
         const arg *a = &c->args[i];
         if (a->kind == ARG_HEADING) continue;
-        longs[n++] =
-            (struct option){a->name, a->kind == ARG_FLAG ? no_argument : required_argument, NULL, LONG_BASE + (int)i};
+        longs[n++] = (struct option){a->name,
+                                     a->kind == ARG_FLAG ? no_argument
+                                     : is_switch(a)      ? optional_argument
+                                                         : required_argument,
+                                     NULL, LONG_BASE + (int)i};
         if (!a->letter) continue;
         shorts[at++] = a->letter;
-        if (a->kind != ARG_FLAG) shorts[at++] = ':';
+        if (!is_switch(a)) shorts[at++] = ':';
     }
     longs[n++] = (struct option){"help", no_argument, NULL, 'h'};
     longs[n] = (struct option){0};
@@ -132,7 +121,7 @@ fc_status args_parse(command *c, int argc, char **argv, int *rest, bool *help) {
     optind = 1;
     opterr = 0;
     while ((o = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
-        arg *a = NULL;
+        const arg *a = NULL;
         char name[64];
         if (o == 'h') {
             args_help(c);
@@ -157,32 +146,37 @@ fc_status args_parse(command *c, int argc, char **argv, int *rest, bool *help) {
     return FC_OK;
 }
 
-static const arg *find(const command *c, const char *name) {
-    for (size_t i = 0; i < c->n_args; i++)
-        if (strcmp(c->args[i].name, name) == 0) return &c->args[i];
-    return NULL;
-}
-
-bool args_known(const command *c, const char *name) { return find(c, name) != NULL; }
-
-bool args_given(const command *c, const char *name) {
-    const arg *a = find(c, name);
-    FC_ASSERT(a);
-    return a->given;
+/* text behind a left column that is already there: broken at blanks, so that lines end before WIDTH. */
+static void put_wrapped(const char *text) {
+    enum { LEFT = 33, WIDTH = 120 };
+    size_t room = WIDTH - LEFT, used = 0;
+    while (*text) {
+        size_t n = strcspn(text, " ");
+        if (used && used + 1 + n > room) {
+            printf("\n%*s", LEFT, "");
+            used = 0;
+        }
+        used += (size_t)printf("%s%.*s", used ? " " : "", (int)n, text);
+        text += n;
+        text += strspn(text, " ");
+    }
+    putchar('\n');
 }
 
 void args_help(const command *c) {
     printf("%s\n\nusage: forkcast %s\n", c->about, c->usage);
     for (size_t i = 0; i < c->n_args; i++) {
         const arg *a = &c->args[i];
-        char left[64];
+        char left[64], help[512];
         if (a->kind == ARG_HEADING) {
             printf("\n%s\n", a->name);
             continue;
         }
+        if (!a->help) continue;
         if (a->letter) snprintf(left, sizeof left, "-%c, --%s %s", a->letter, a->name, a->value ? a->value : "");
         else snprintf(left, sizeof left, "    --%s %s", a->name, a->value ? a->value : "");
-        printf("  %-30s %s\n", left, a->help);
+        printf("  %-30s ", left);
+        put_wrapped(a->kind == ARG_OPTION ? option_args_help(a, help, sizeof help) : a->help);
     }
     printf("  %-30s %s\n", "-h, --help", "this text");
 }

@@ -3,30 +3,32 @@
 #define FC_APP_ARGS_H
 
 #include "engine/base/status.h"
+#include "engine/forkcast.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum { ARG_LIST_MAX = 256 };
+enum { ARG_LIST_MAX = 256, ARGS_MAX = 96 /* of a command */ };
 
 typedef struct {
     const char *items[ARG_LIST_MAX];
     size_t n;
 } arg_list;
 
-typedef enum { ARG_FLAG, ARG_INT, ARG_U64, ARG_FLOAT, ARG_TEXT, ARG_LIST, ARG_BYTES, ARG_HEADING } arg_kind;
+typedef enum { ARG_FLAG, ARG_INT, ARG_U64, ARG_FLOAT, ARG_TEXT, ARG_LIST, ARG_OPTION, ARG_HEADING } arg_kind;
 
-/* One option. out points to bool, int, uint64_t, float, const char *, arg_list, uint64_t (with K, M, G). */
+/* One option. out points to bool, int, uint64_t, float, const char *, arg_list, option_args. */
 typedef struct {
     const char *name; /* long name without the dashes; of ARG_HEADING: the heading */
     char letter;      /* short name, or 0 */
     arg_kind kind;
     void *out;
-    const char *value; /* what the help calls the value */
-    const char *help;
-    int min, max; /* ARG_INT: what is possible; both 0: the engine knows */
-    bool given;   /* set by args_parse */
+    const char *value;       /* what the help calls the value */
+    const char *help;        /* NULL: another name of the option above, not shown */
+    const char *fallback;    /* ARG_OPTION: the command's own default, where it is not the table's */
+    const fc_option *option; /* ARG_OPTION */
+    int min, max;            /* ARG_INT: what is possible; both 0: the engine knows */
 } arg;
 
 /* A row of the table; a heading has a name alone. */
@@ -49,8 +51,6 @@ typedef struct {
 /* Fills the table's outs; *rest is the first positional argument. FC_ERR_ARG names the option and the value. *help: --help
  * was asked and printed. */
 fc_status args_parse(command *c, int argc, char **argv, int *rest, bool *help);
-bool args_given(const command *c, const char *name); /* the table must have the option */
-bool args_known(const command *c, const char *name); /* the table has it */
 void args_help(const command *c);
 
 /* 0 on OK; 2 for an argument that was wrong, 1 for everything else; prints "forkcast NAME: sentence" then, on one line

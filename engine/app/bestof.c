@@ -4,13 +4,13 @@
 #include "engine/app/request_args.h"
 #include "engine/app/textio.h"
 
-static fc_status job(request_args *a, command *c, bool all) {
+static fc_status job(request_args *a, bool all) {
     fc_engine *e = NULL;
     fc_event done = {0};
     fc_str out = {0};
     fc_request r;
     progress p;
-    fc_status st = request_args_request(a, c, true, &r);
+    fc_status st = request_args_request(a, true, &r);
     progress_begin(&p);
     if (!st) st = request_args_open(a, &r, &p, &e);
     r.events = p.seen;
@@ -34,7 +34,7 @@ int cmd_bestof(int argc, char **argv) {
     bool all = false, help;
     int rest;
     size_t n = 0;
-    arg args[64];
+    arg args[ARGS_MAX];
     command c = {
         .name = "bestof",
         .usage = "bestof [--recipe R] --novelty MODEL --alignment MODEL|none --prompt TEXT [options]",
@@ -57,18 +57,10 @@ int cmd_bestof(int argc, char **argv) {
                        "decimal token ids separated by blanks; - is standard input");
     args[n++] = arg_of(ARG_LIST, "history", &a.history, "NAME",
                        "a name of the taxonomy, oldest first; repeatable; the interests recipe");
-    args[n++] =
-        arg_of(ARG_TEXT, "taxonomy", &a.taxonomy, "FILE", "TSV: id, name, keywords, parent; marks valid candidates");
-    args[n++] = arg_int("n", &a.n, 1, FC_N_MAX, "N", "candidates to sample, 1 to 4096; default 16, or the recipe's");
-    args[n - 1].letter = 'n';
-    args[n++] =
-        arg_int("keep", &a.keep, 0, FC_N_MAX, "K", "distinct candidates to print; default 4, or the recipe's; 0: all");
-    args[n - 1].letter = 'k';
-    args[n++] = arg_of(ARG_TEXT, "mode", &a.mode, "MODE", "loglik-mean (default), loglik-sum, reward or judge");
-    args[n++] = arg_of(ARG_TEXT, "suffix", &a.suffix, "TEXT", "what the alignment model reads after the candidate");
-    args[n++] =
-        arg_of(ARG_LIST, "label", &a.labels, "TEXT", "judge: one token each; the first one's probability is the score");
-    request_args_sampling(&a, "tokens a candidate; default 16, or the recipe's", args, &n);
+    request_args_taxonomy(&a, args, &n);
+    request_args_many(&a, args, &n);
+    request_args_scoring(&a, args, &n);
+    request_args_ranking(&a, true, args, &n);
     request_args_engine(&a, args, &n);
     args[n++] = arg_of(ARG_HEADING, "Output:", NULL, NULL, NULL);
     args[n++] = arg_of(ARG_FLAG, "json", &a.json, NULL, "one JSON object instead of the table");
@@ -76,7 +68,7 @@ int cmd_bestof(int argc, char **argv) {
     c.n_args = n;
     st = args_parse(&c, argc, argv, &rest, &help);
     if (!st && !help && all && !a.json) st = FC_FAIL(FC_ERR_ARG, "--all: it adds to the JSON; give --json too");
-    if (!st && !help) st = job(&a, &c, all);
+    if (!st && !help) st = job(&a, all);
     request_args_fini(&a);
     return args_exit("bestof", st);
 }

@@ -20,6 +20,7 @@ static const struct {
     {"convert", cmd_convert, "safetensors or GGUF to GGUF in another type"},
     {"tiny", cmd_tiny, "make a seeded random model of any family and size"},
     {"doctor", cmd_doctor, "what this machine has, which backend is used and why"},
+    {"options", cmd_options, "what can be set, by flags, recipes and requests"},
 };
 
 static void usage(FILE *out) {

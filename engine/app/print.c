@@ -63,10 +63,17 @@ static fc_status put_candidate(fc_str *out, const fc_candidate *c, bool ranked) 
     FC_TRY(json_ids(&o, "tokens", c->tokens, c->n_tokens));
     FC_TRY(json_number(&o, "score", c->score));
     FC_TRY(json_number(&o, "logprob", c->logprob));
+    FC_TRY(json_number(&o, "full_logprob", c->full_logprob));
+    FC_TRY(json_number(&o, "gumbel", c->gumbel));
+    FC_TRY(json_number(&o, "weight", c->weight));
     FC_TRY(json_int(&o, "votes", c->votes));
     FC_TRY(json_key(&o, "valid"));
     FC_TRY(fc_str_puts(out, valid));
     FC_TRY(json_text(&o, "finish_reason", fc_finish_name(c->finish), strlen(fc_finish_name(c->finish))));
+    if (c->hopeless) {
+        FC_TRY(json_key(&o, "hopeless"));
+        FC_TRY(fc_str_puts(out, "true"));
+    }
     if (c->top_n) FC_TRY(put_logprobs(&o, c));
     return fc_str_puts(out, "}");
 }
@@ -104,6 +111,8 @@ static fc_status put_accounting(json_object *parent, const fc_accounting *a) {
                   {"rows_score", a->rows_score},
                   {"rows_reused", a->rows_reused},
                   {"scores_cached", a->scores_cached},
+                  {"rows_replayed", a->rows_replayed},
+                  {"redraws", a->redraws},
                   {"rows_flat_prefill", a->rows_flat_prefill},
                   {"rows_flat_decode", a->rows_flat_decode},
                   {"rows_flat_score", a->rows_flat_score},
@@ -162,27 +171,68 @@ static fc_status put_real(fc_str *out, double v, int width) {
     return fc_str_printf(out, "%*.4f", width, v);
 }
 
+/* Columns that not every job has: there when a candidate has a value. */
+typedef struct {
+    bool full, gumbel, weight;
+} columns;
+
+static columns find_columns(const fc_result *r) {
+    columns s = {false};
+    for (int i = 0; i < r->n_kept; i++) {
+        s.full = s.full || !isnan(r->kept[i].full_logprob);
+        s.gumbel = s.gumbel || !isnan(r->kept[i].gumbel);
+        s.weight = s.weight || !isnan(r->kept[i].weight);
+    }
+    return s;
+}
+
+static fc_status put_row(fc_str *out, const fc_candidate *c, columns s) {
+    const struct {
+        bool there;
+        double v;
+    } reals[] = {
+        {true, c->score}, {true, c->logprob}, {s.full, c->full_logprob}, {s.gumbel, c->gumbel}, {s.weight, c->weight}};
+    FC_TRY(fc_str_printf(out, "%4d", c->rank));
+    for (size_t i = 0; i < sizeof reals / sizeof *reals; i++) {
+        if (!reals[i].there) continue;
+        FC_TRY(fc_str_puts(out, " "));
+        FC_TRY(put_real(out, reals[i].v, 10));
+    }
+    FC_TRY(fc_str_printf(out, " %6d  %-5s  ", c->votes, c->valid < 0 ? "-" : c->valid ? "yes" : "no"));
+    FC_TRY(print_escaped(c->text, c->text_size, 0, out));
+    return fc_str_puts(out, "\n");
+}
+
+/* What happened besides, where it did. */
+static fc_status put_besides(fc_str *out, const fc_result *r) {
+    const fc_accounting *a = &r->accounting;
+    int hopeless = 0;
+    for (int i = 0; i < r->n_all; i++) hopeless += r->all[i].hopeless;
+    if (hopeless) FC_TRY(fc_str_printf(out, ", %d hopeless", hopeless));
+    if (!isnan(r->confidence.valid_mass)) FC_TRY(fc_str_printf(out, ", valid mass %.4f", r->confidence.valid_mass));
+    if (a->redraws) FC_TRY(fc_str_printf(out, ", %lld drawn again", (long long)a->redraws));
+    if (a->rows_replayed) FC_TRY(fc_str_printf(out, "; %lld rows replayed", (long long)a->rows_replayed));
+    return FC_OK;
+}
+
 fc_status print_table(const fc_result *r, fc_str *out) {
     const fc_accounting *a = &r->accounting;
     const fc_timings_ms *t = &r->timings;
     int64_t rows = a->rows_prefill + a->rows_decode + a->rows_score;
     int64_t flat = a->rows_flat_prefill + a->rows_flat_decode + a->rows_flat_score;
-    FC_TRY(fc_str_puts(out, "rank      score   log-prob  votes  valid  text\n"));
-    for (int i = 0; i < r->n_kept; i++) {
-        const fc_candidate *c = &r->kept[i];
-        FC_TRY(fc_str_printf(out, "%4d ", c->rank));
-        FC_TRY(put_real(out, c->score, 10));
-        FC_TRY(fc_str_puts(out, " "));
-        FC_TRY(put_real(out, c->logprob, 10));
-        FC_TRY(fc_str_printf(out, " %6d  %-5s  ", c->votes, c->valid < 0 ? "-" : c->valid ? "yes" : "no"));
-        FC_TRY(print_escaped(c->text, c->text_size, 0, out));
-        FC_TRY(fc_str_puts(out, "\n"));
-    }
+    int used = r->confidence.n_used;
+    columns s = find_columns(r);
+    FC_TRY(fc_str_printf(out, "rank      score   log-prob%s%s%s  votes  valid  text\n", s.full ? " full-log-p" : "",
+                         s.gumbel ? "     gumbel" : "", s.weight ? "     weight" : ""));
+    for (int i = 0; i < r->n_kept; i++) FC_TRY(put_row(out, &r->kept[i], s));
+    FC_TRY(fc_str_printf(out, "%d candidate%s, %d distinct, %d kept", used, used == 1 ? "" : "s",
+                         r->confidence.distinct, r->n_kept));
+    FC_TRY(put_besides(out, r));
     return fc_str_printf(
         out,
-        "%d candidate%s, %d distinct, %d kept; rows computed %lld (prefill %lld, decode %lld, score %lld), "
+        "; rows computed %lld (prefill %lld, decode %lld, score %lld), "
         "%d separate run%s %lld; KV %.1f MB; load %.0f ms, prefill %.0f, decode %.0f, score %.0f, total %.0f ms\n",
-        r->n, r->n == 1 ? "" : "s", r->confidence.distinct, r->n_kept, (long long)rows, (long long)a->rows_prefill,
-        (long long)a->rows_decode, (long long)a->rows_score, r->n, r->n == 1 ? " takes" : "s take", (long long)flat,
-        (double)a->kv_bytes * 1e-6, t->load, t->prefill, t->decode, t->score, t->total);
+        (long long)rows, (long long)a->rows_prefill, (long long)a->rows_decode, (long long)a->rows_score, used,
+        used == 1 ? " takes" : "s take", (long long)flat, (double)a->kv_bytes * 1e-6, t->load, t->prefill, t->decode,
+        t->score, t->total);
 }

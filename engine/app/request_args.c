@@ -4,79 +4,82 @@
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 
-#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 void request_args_init(request_args *a) {
     memset(a, 0, sizeof *a);
-    fc_sampling_init(&a->sampling);
-    a->n = 16;
-    a->keep = 4;
-    a->seed = 1;
+    option_args_init(&a->options);
+    fc_request_init(&a->base);
+    a->base.n = 16;
+    a->base.keep = 4;
+    a->base.seed = 1;
 }
 
 void request_args_fini(request_args *a) {
     fc_str_fini(&a->shown);
-    fc_free(a->bias_values);
-    fc_free(a->bias_ids);
-    fc_free(a->stop_id_list);
     fc_free(a->ids);
     fc_free(a->prompt_text);
     fc_recipe_close(a->opened);
+    option_args_fini(&a->options);
 }
 
 static void put(arg *args, size_t *n, arg a) { args[(*n)++] = a; }
 
-void request_args_engine(request_args *a, arg *args, size_t *n) {
-    put(args, n, arg_of(ARG_HEADING, "Engine:", NULL, NULL, NULL));
-    put(args, n, arg_of(ARG_INT, "threads", &a->threads, "T", "threads; 0 (default): all cores"));
-    put(args, n, arg_of(ARG_TEXT, "backend", &a->backend, "NAME", "auto or cpu"));
-    put(args, n, arg_of(ARG_TEXT, "cpu", &a->cpu, "LEVEL", "auto, avx512, avx2 or portable"));
-    put(args, n,
-        arg_of(ARG_TEXT, "kv-type", &a->kv_type, "TYPE",
-               "KV cache: f32, bf16 or int8; default f32 for f32 models, else bf16"));
-    put(args, n,
-        arg_of(ARG_BYTES, "kv-pool", &a->kv_pool, "BYTES",
-               "KV memory of each model, such as 512M; default two contexts, at least 256M"));
-    put(args, n,
-        arg_of(ARG_INT, "ctx", &a->ctx, "N", "positions a request may use; 0 (default): the model's, at most 8192"));
-    put(args, n, arg_of(ARG_INT, "max-rows", &a->max_rows, "N", "rows of one batch; 0 (default): 512"));
-    put(args, n,
-        arg_of(ARG_INT, "max-branches", &a->max_branches, "N",
-               "KV timelines at once; 0 (default): 1024, or what n takes"));
-    put(args, n,
-        arg_of(ARG_INT, "page-slots", &a->page_slots, "P",
-               "token slots of a KV page: 8, 16, 32 or 64; 0 (default): 16"));
+static void heading(const char *text, arg *args, size_t *n) {
+    put(args, n, arg_of(ARG_HEADING, text, NULL, NULL, NULL));
 }
 
-void request_args_sampling(request_args *a, const char *max_tokens, arg *args, size_t *n) {
-    fc_sampling *s = &a->sampling;
-    put(args, n, arg_of(ARG_HEADING, "Sampling:", NULL, NULL, NULL));
-    put(args, n, arg_of(ARG_U64, "seed", &a->seed, "S", "candidate i of a seed is the same for every n; default 1"));
-    put(args, n, arg_of(ARG_INT, "max-tokens", &s->max_tokens, "N", max_tokens));
-    put(args, n, arg_of(ARG_INT, "min-tokens", &s->min_tokens, "N", "no end before so many tokens"));
-    put(args, n, arg_of(ARG_FLOAT, "temperature", &s->temperature, "T", "0 is greedy; default 1"));
-    put(args, n, arg_of(ARG_INT, "top-k", &s->top_k, "K", "draw from the K most probable; 0 is off"));
-    put(args, n, arg_of(ARG_FLOAT, "top-p", &s->top_p, "P", "draw from the most probable that reach mass P; 1 is off"));
-    put(args, n, arg_of(ARG_FLOAT, "min-p", &s->min_p, "P", "drop what is under P times the most probable; 0 is off"));
+void request_args_taxonomy(request_args *a, arg *args, size_t *n) {
     put(args, n,
-        arg_of(ARG_FLOAT, "typical-p", &s->typical_p, "P", "draw from the most typical that reach mass P; 1 is off"));
+        arg_of(ARG_TEXT, "taxonomy", &a->taxonomy, "FILE",
+               "TSV of the valid names: id, name, keywords, parent; marks them, see --constraint"));
+}
+
+static void adapters(request_args *a, arg *args, size_t *n) {
     put(args, n,
-        arg_of(ARG_FLOAT, "repetition-penalty", &s->repetition_penalty, "R", "over prompt and output; 1 is off"));
-    put(args, n, arg_of(ARG_FLOAT, "presence-penalty", &s->presence_penalty, "R", "over the output; 0 is off"));
+        arg_of(ARG_LIST, "adapter", &a->adapters, "NAME=FOLDER",
+               "what an ADAPTER that is no folder stands for; repeatable"));
+}
+
+void request_args_one(request_args *a, arg *args, size_t *n) {
+    heading("Candidates:", args, n);
+    option_args_rows(&a->options, FC_PART_DRAW, args, n);
+    adapters(a, args, n);
+    heading("Sampling:", args, n);
+    option_args_rows(&a->options, FC_PART_SAMPLING, args, n);
+}
+
+void request_args_many(request_args *a, arg *args, size_t *n) {
+    heading("Candidates:", args, n);
+    option_args_rows(&a->options, FC_PART_MANY, args, n);
+    option_args_rows(&a->options, FC_PART_DRAW, args, n);
+    adapters(a, args, n);
+    heading("Sampling:", args, n);
+    option_args_rows(&a->options, FC_PART_SAMPLING, args, n);
+}
+
+void request_args_scoring(request_args *a, arg *args, size_t *n) {
+    heading("Scoring:", args, n);
+    option_args_rows(&a->options, FC_PART_SCORE, args, n);
+    put(args, n, arg_of(ARG_TEXT, "suffix", &a->suffix, "TEXT", "what the alignment model reads after the candidate"));
     put(args, n,
-        arg_of(ARG_FLOAT, "frequency-penalty", &s->frequency_penalty, "R", "over the output, by count; 0 is off"));
-    put(args, n,
-        arg_of(ARG_LIST, "logit-bias", &a->bias, "ID=VALUE",
-               "add VALUE to a token's logit; -inf forbids it; repeatable"));
-    put(args, n,
-        arg_of(ARG_LIST, "stop", &a->stop, "TEXT", "end a candidate before TEXT, taken as it stands; repeatable"));
-    put(args, n, arg_of(ARG_LIST, "stop-token-id", &a->stop_ids, "ID", "end a candidate at a token; repeatable"));
-    put(args, n, arg_of(ARG_TEXT, "end", &a->end, "TEXT", "text of one token that ends a candidate"));
-    put(args, n, arg_of(ARG_FLAG, "ignore-eos", &s->ignore_eos, NULL, "the model's end tokens do not end a candidate"));
-    put(args, n, arg_of(ARG_INT, "top-logprobs", &s->top_logprobs, "N", "alternatives of each token, in the JSON"));
+        arg_of(ARG_LIST, "label", &a->labels, "TEXT",
+               "judge: one token each; the first one's probability is the score; default Yes, No"));
+}
+
+void request_args_ranking(request_args *a, bool drawn, arg *args, size_t *n) {
+    heading("Ranking:", args, n);
+    option_args_rows(&a->options, FC_PART_KEEP, args, n);
+    if (drawn) option_args_rows(&a->options, FC_PART_RANK, args, n);
+    else adapters(a, args, n);
+}
+
+void request_args_engine(request_args *a, arg *args, size_t *n) {
+    heading("Request:", args, n);
+    option_args_rows(&a->options, FC_PART_JOB, args, n);
+    heading("Engine:", args, n);
+    option_args_rows(&a->options, FC_PART_ENGINE, args, n);
 }
 
 /* ---- prompts ---- */
@@ -120,65 +123,6 @@ static fc_status read_prompt(request_args *a, fc_request *r) {
 
 /* ---- flags over the recipe ---- */
 
-static fc_status parse_biases(request_args *a, fc_sampling *s) {
-    void *p;
-    FC_TRY(fc_alloc(a->bias.n, sizeof *a->bias_ids, "logit bias", &p));
-    a->bias_ids = p;
-    FC_TRY(fc_alloc(a->bias.n, sizeof *a->bias_values, "logit bias", &p));
-    a->bias_values = p;
-    for (size_t i = 0; i < a->bias.n; i++) {
-        const char *item = a->bias.items[i], *value = strchr(item, '=');
-        char *end = NULL;
-        float v = value ? strtof(value + 1, &end) : NAN;
-        if (!value || end == value + 1 || *end || isnan(v) || !text_id(item, (size_t)(value - item), &a->bias_ids[i]))
-            return FC_FAIL(FC_ERR_ARG, "--logit-bias: \"%s\" is not ID=VALUE", item);
-        a->bias_values[i] = v;
-    }
-    s->bias_ids = a->bias_ids;
-    s->bias_values = a->bias_values;
-    s->n_bias = a->bias.n;
-    return FC_OK;
-}
-
-static fc_status parse_stop_ids(request_args *a, fc_sampling *s) {
-    void *p;
-    FC_TRY(fc_alloc(a->stop_ids.n, sizeof *a->stop_id_list, "stop ids", &p));
-    a->stop_id_list = p;
-    for (size_t i = 0; i < a->stop_ids.n; i++) {
-        const char *item = a->stop_ids.items[i];
-        if (!text_id(item, strlen(item), &a->stop_id_list[i]))
-            return FC_FAIL(FC_ERR_ARG, "--stop-token-id: \"%s\" is not a token id", item);
-    }
-    s->stop_ids = a->stop_id_list;
-    s->n_stop_ids = a->stop_ids.n;
-    return FC_OK;
-}
-
-/* score has no sampling options: given candidates are not drawn. */
-static fc_status override_sampling(request_args *a, const command *c, fc_sampling *s) {
-    const fc_sampling *f = &a->sampling;
-    if (!args_known(c, "max-tokens")) return FC_OK;
-    if (!a->recipe && !a->history.n) s->max_tokens = f->max_tokens; /* the command's own default */
-    if (args_given(c, "max-tokens")) s->max_tokens = f->max_tokens;
-    if (args_given(c, "min-tokens")) s->min_tokens = f->min_tokens;
-    if (args_given(c, "temperature")) s->temperature = f->temperature;
-    if (args_given(c, "top-k")) s->top_k = f->top_k;
-    if (args_given(c, "top-p")) s->top_p = f->top_p;
-    if (args_given(c, "min-p")) s->min_p = f->min_p;
-    if (args_given(c, "typical-p")) s->typical_p = f->typical_p;
-    if (args_given(c, "repetition-penalty")) s->repetition_penalty = f->repetition_penalty;
-    if (args_given(c, "presence-penalty")) s->presence_penalty = f->presence_penalty;
-    if (args_given(c, "frequency-penalty")) s->frequency_penalty = f->frequency_penalty;
-    if (args_given(c, "ignore-eos")) s->ignore_eos = f->ignore_eos;
-    if (args_given(c, "top-logprobs")) s->top_logprobs = f->top_logprobs;
-    if (a->stop.n) {
-        s->stop = a->stop.items;
-        s->n_stop = a->stop.n;
-    }
-    if (a->stop_ids.n) FC_TRY(parse_stop_ids(a, s));
-    return a->bias.n ? parse_biases(a, s) : FC_OK;
-}
-
 static void override_scoring(request_args *a, fc_request *r) {
     if (a->suffix) {
         a->suffix_piece = (fc_piece){.text = a->suffix, .size = strlen(a->suffix), .special = true};
@@ -204,7 +148,7 @@ static fc_status open_recipe(request_args *a) {
 }
 
 /* Flags override the recipe before it makes the request, so that it fills the templates that will be read, and no others. */
-static fc_status use_recipe(request_args *a, const command *c, fc_request *r) {
+static fc_status use_recipe(request_args *a, fc_request *r) {
     const fc_holes holes = {.prompt = a->prompt, .history = a->history.items, .n_history = a->history.n};
     fc_recipe_info *info;
     if (a->prompt_ids || a->prompt_file)
@@ -213,11 +157,8 @@ static fc_status use_recipe(request_args *a, const command *c, fc_request *r) {
     FC_TRY(open_recipe(a));
     if (a->taxonomy) FC_TRY(fc_recipe_set_taxonomy(a->opened, a->taxonomy));
     info = fc_recipe_edit(a->opened);
-    if (args_given(c, "n")) info->request.n = a->n;
-    if (args_given(c, "keep")) info->request.keep = a->keep;
-    if (args_given(c, "seed")) info->request.seed = a->seed;
-    if (a->end) info->request.end = a->end;
-    if (a->mode) FC_TRY(fc_score_mode_parse(a->mode, &info->request.mode));
+    FC_TRY(option_args_set(&a->options, &info->engine, &info->request));
+    a->engine = info->engine;
     if (!a->novelty) a->novelty = info->novelty_model;
     if (a->alignment) info->alignment_model = a->alignment;
     else a->alignment = info->alignment_model;
@@ -225,58 +166,118 @@ static fc_status use_recipe(request_args *a, const command *c, fc_request *r) {
     return show_pieces(a, &r->prompt);
 }
 
-/* Without a recipe, --taxonomy only marks valid names. */
+/* Without a recipe, an empty one holds the taxonomy. */
 static fc_status use_flags(request_args *a, fc_request *r) {
-    static const char empty[] = "{\"novelty\":{\"template\":\"{prompt}\"}}";
     if (!a->novelty) return FC_FAIL(FC_ERR_ARG, "--novelty: a model is needed");
-    r->n = a->n;
-    r->keep = a->keep;
-    r->seed = a->seed;
-    r->end = a->end;
-    if (a->mode) FC_TRY(fc_score_mode_parse(a->mode, &r->mode));
+    *r = a->base;
+    FC_TRY(option_args_set(&a->options, &a->engine, r));
     FC_TRY(read_prompt(a, r));
     if (!a->taxonomy) return FC_OK;
-    FC_TRY(fc_recipe_parse("--taxonomy", empty, sizeof empty - 1, &a->opened));
-    FC_TRY(fc_recipe_set_taxonomy(a->opened, a->taxonomy));
-    r->n_names = fc_recipe_names(a->opened, &r->names);
-    return FC_OK;
+    FC_TRY(fc_recipe_parse("--taxonomy", "{}", 2, &a->opened));
+    return fc_recipe_set_taxonomy(a->opened, a->taxonomy);
 }
 
-fc_status request_args_request(request_args *a, const command *c, bool needs_alignment, fc_request *r) {
-    fc_request_init(r);
-    if (a->recipe || a->history.n) FC_TRY(use_recipe(a, c, r));
+/* What only an alignment model reads. */
+static fc_status check_unscored(const request_args *a) {
+    const fc_option *o = option_args_given(&a->options, FC_PART_SCORE);
+    char flag[32];
+    if (!o && !a->suffix && !a->labels.n) return FC_OK;
+    return FC_FAIL(FC_ERR_ARG, "--%s: it needs an alignment model",
+                   o           ? option_flag(o, flag, sizeof flag)
+                   : a->suffix ? "suffix"
+                               : "label");
+}
+
+fc_status request_args_request(request_args *a, bool needs_alignment, fc_request *r) {
+    if (a->recipe || a->history.n) FC_TRY(use_recipe(a, r));
     else FC_TRY(use_flags(a, r));
-    FC_TRY(override_sampling(a, c, &r->sampling));
     override_scoring(a, r);
     if (!a->novelty) return FC_FAIL(FC_ERR_ARG, "--novelty: a model is needed, and the recipe names none");
     if (!a->alignment && needs_alignment)
         return FC_FAIL(FC_ERR_ARG, "--alignment: a model is needed, or none to rank by log-prob");
     r->score = a->alignment && strcmp(a->alignment, "none") != 0;
-    if (!r->score && (a->mode || a->suffix || a->labels.n))
-        return FC_FAIL(FC_ERR_ARG, "--mode, --suffix and --label need an alignment model");
+    return r->score ? FC_OK : check_unscored(a);
+}
+
+/* ---- engine ---- */
+
+/* The folder that --adapter gives for a name, or NULL. */
+static const char *adapter_folder(const arg_list *adapters, const char *name) {
+    for (size_t i = 0; i < adapters->n; i++) {
+        const char *item = adapters->items[i];
+        size_t n = strcspn(item, "=");
+        if (strlen(name) == n && memcmp(item, name, n) == 0) return item + n + 1;
+    }
+    return NULL;
+}
+
+static fc_status check_adapters(const arg_list *adapters, const fc_request *r) {
+    const char *used[2] = {r->novelty_adapter, r->alignment_adapter};
+    for (size_t i = 0; i < adapters->n; i++) {
+        const char *item = adapters->items[i], *equals = strchr(item, '=');
+        size_t n = equals ? (size_t)(equals - item) : 0;
+        if (!n || !equals[1]) return FC_FAIL(FC_ERR_ARG, "--adapter: \"%.80s\" is not NAME=FOLDER", item);
+        for (size_t k = 0; k < i; k++)
+            if (strncmp(adapters->items[k], item, n + 1) == 0)
+                return FC_FAIL(FC_ERR_ARG, "--adapter: \"%.*s\" is given twice", (int)(n < 80 ? n : 80), item);
+        if (!(used[0] && strlen(used[0]) == n && memcmp(used[0], item, n) == 0) &&
+            !(used[1] && strlen(used[1]) == n && memcmp(used[1], item, n) == 0))
+            return FC_FAIL(FC_ERR_ARG,
+                           "--adapter: \"%.*s\" is used by neither --novelty-adapter nor --alignment-adapter",
+                           (int)(n < 80 ? n : 80), item);
+    }
     return FC_OK;
 }
 
-fc_status request_args_open(const request_args *a, const fc_request *r, progress *p, fc_engine **engine) {
+/* The adapters that the request names, each from the folder of that name or that --adapter gives, into out [2]. */
+static size_t need_adapters(const request_args *a, const fc_request *r, bool shared, fc_adapter_option *out) {
+    const char *used[2] = {r->novelty_adapter, r->alignment_adapter};
+    size_t n = 0;
+    for (int role = 0; role < 2; role++) {
+        const char *folder = used[role] ? adapter_folder(&a->adapters, used[role]) : NULL;
+        if (!used[role] || (role == 1 && shared && used[0] && strcmp(used[0], used[1]) == 0)) continue;
+        out[n++] = (fc_adapter_option){
+            .name = used[role], .path = folder ? folder : used[role], .model = role ? FC_ALIGNMENT : FC_NOVELTY};
+    }
+    return n;
+}
+
+/* The recipe's taxonomy, with the columns that the request's own names cannot have. */
+static fc_status set_taxonomy(const request_args *a, fc_engine *e, fc_request *r) {
+    fc_taxonomy_names t;
+    if (!a->opened || !fc_recipe_taxonomy(a->opened, &t)) return FC_OK;
+    t.id = "recipe";
+    FC_TRY(fc_engine_set_taxonomy(e, &t));
+    r->taxonomy = t.id;
+    r->names = NULL;
+    r->n_names = 0;
+    return FC_OK;
+}
+
+fc_status request_args_open(const request_args *a, fc_request *r, progress *p, fc_engine **engine) {
     enum { USUAL_BRANCHES = 1024, SCORING = 2 }; /* the engine's default; branches that scoring needs besides n */
     bool two = r->score && !fc_path_same(a->novelty, a->alignment);
-    fc_engine_options o = {
-        .novelty = a->novelty,
-        .alignment = r->score ? a->alignment : NULL,
-        .kv_type = a->kv_type,
-        .cpu = a->cpu,
-        .backend = a->backend,
-        .threads = a->threads,
-        .ctx = a->ctx,
-        .page_slots = a->page_slots,
-        .max_rows = a->max_rows,
-        .max_branches = a->max_branches,
-        .kv_pool = a->kv_pool,
-    };
+    bool shared = r->score && !two && !(a->engine.off & FC_OFF_SHARED_TRUNK);
+    fc_adapter_option adapters[2];
+    fc_engine_options o = a->engine;
+    fc_engine *e;
+    fc_status st;
+    FC_TRY(check_adapters(&a->adapters, r));
+    o.novelty = a->novelty;
+    o.alignment = r->score ? a->alignment : NULL;
+    o.adapters = adapters;
+    o.n_adapters = need_adapters(a, r, shared, adapters);
     /* one request is all that runs here, so its n need not be said twice */
     if (!o.max_branches && r->n > USUAL_BRANCHES - SCORING) o.max_branches = r->n + SCORING;
     progress_say(p, "loading %s%s%s", a->novelty, two ? " and " : "", two ? a->alignment : "");
-    return fc_engine_open(&o, engine);
+    FC_TRY(fc_engine_open(&o, &e));
+    st = set_taxonomy(a, e, r);
+    if (st) {
+        fc_engine_close(e);
+        return st;
+    }
+    *engine = e;
+    return FC_OK;
 }
 
 /* Ends a request whose answer nobody can take any more; st and its sentence stay. */

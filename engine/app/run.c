@@ -48,14 +48,14 @@ static void summary(const fc_result *r) {
             t->decode > 0 ? 1000.0 * (double)(tokens - 1) / t->decode : 0.0);
 }
 
-static fc_status job(request_args *a, command *c, bool chat, const char *system) {
+static fc_status job(request_args *a, bool chat, const char *system) {
     fc_engine *e = NULL;
     fc_event done = {0};
     fc_str out = {0};
     fc_piece *pieces = NULL;
     fc_request r;
     watch w = {0};
-    fc_status st = request_args_request(a, c, false, &r);
+    fc_status st = request_args_request(a, false, &r);
     progress_begin(&w.line);
     if (!st && chat) st = as_chat(a, system, &r, &pieces);
     if (!st) st = request_args_open(a, &r, &w.line, &e);
@@ -83,7 +83,7 @@ int cmd_run(int argc, char **argv) {
     const char *system = NULL;
     int rest;
     size_t n = 0;
-    arg args[64];
+    arg args[ARGS_MAX];
     command c = {
         .name = "run",
         .usage = "run --model MODEL --prompt TEXT [options]",
@@ -92,9 +92,9 @@ int cmd_run(int argc, char **argv) {
     };
     fc_status st;
     request_args_init(&a);
-    a.n = 1;
+    a.base.n = 1;
     a.alignment = "none";
-    a.sampling.max_tokens = 128;
+    a.base.sampling.max_tokens = 128;
     args[n++] = arg_of(ARG_HEADING, "Job:", NULL, NULL, NULL);
     args[n++] = arg_of(ARG_TEXT, "model", &a.novelty, "MODEL", "GGUF, safetensors or a folder");
     args[n++] = arg_of(ARG_TEXT, "prompt", &a.prompt, "TEXT", "used as it stands, or as the user's turn with --chat");
@@ -103,7 +103,9 @@ int cmd_run(int argc, char **argv) {
     args[n++] = arg_of(ARG_TEXT, "prompt-ids", &a.prompt_ids, "FILE", "decimal token ids; - is standard input");
     args[n++] = arg_of(ARG_FLAG, "chat", &chat, NULL, "apply the model's chat template");
     args[n++] = arg_of(ARG_TEXT, "system", &system, "TEXT", "with --chat: the system message");
-    request_args_sampling(&a, "tokens to generate; default 128", args, &n);
+    request_args_taxonomy(&a, args, &n);
+    request_args_one(&a, args, &n);
+    option_args_default(args, n, "max-tokens", "128");
     request_args_engine(&a, args, &n);
     args[n++] = arg_of(ARG_HEADING, "Output:", NULL, NULL, NULL);
     args[n++] = arg_of(ARG_FLAG, "json", &a.json, NULL, "one JSON object at the end instead of the stream");
@@ -111,7 +113,7 @@ int cmd_run(int argc, char **argv) {
     st = args_parse(&c, argc, argv, &rest, &help);
     if (!st && !help && system && !chat) st = FC_FAIL(FC_ERR_ARG, "--system: only --chat has a system message");
     if (!st && !help && !a.novelty) st = FC_FAIL(FC_ERR_ARG, "--model: a model is needed");
-    if (!st && !help) st = job(&a, &c, chat, system);
+    if (!st && !help) st = job(&a, chat, system);
     request_args_fini(&a);
     return args_exit("run", st);
 }

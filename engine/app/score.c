@@ -45,7 +45,7 @@ static fc_status put_tsv(const fc_result *r, fc_str *out) {
     return FC_OK;
 }
 
-static fc_status job(request_args *a, command *c, const char *path) {
+static fc_status job(request_args *a, const char *path) {
     fc_engine *e = NULL;
     fc_event done = {0};
     fc_str out = {0};
@@ -57,12 +57,11 @@ static fc_status job(request_args *a, command *c, const char *path) {
     fc_status st = text_read(path, &text, &size);
     progress_begin(&p);
     if (!st) st = split_lines(strcmp(path, "-") == 0 ? "standard input" : path, text, size, &given, &n);
-    if (!st) st = request_args_request(a, c, true, &r);
+    if (!st) st = request_args_request(a, true, &r);
     if (!st) st = request_args_open(a, &r, &p, &e);
     if (!st) {
         r.given = given;
         r.n_given = n;
-        r.keep = 0;
         r.events = p.seen;
         p.n = (int)n;
         p.given = true;
@@ -100,7 +99,7 @@ int cmd_score(int argc, char **argv) {
     bool help;
     int rest;
     size_t n = 0;
-    arg args[64];
+    arg args[ARGS_MAX];
     command c = {
         .name = "score",
         .usage = "score --model MODEL --prompt TEXT --candidates FILE [options]",
@@ -110,6 +109,7 @@ int cmd_score(int argc, char **argv) {
     };
     fc_status st;
     request_args_init(&a);
+    a.base.keep = 0;
     args[n++] = arg_of(ARG_HEADING, "Job:", NULL, NULL, NULL);
     args[n++] = arg_of(ARG_TEXT, "model", &a.novelty, "MODEL", "the model that scores: GGUF, safetensors or a folder");
     args[n++] = arg_of(ARG_TEXT, "prompt", &a.prompt, "TEXT", "what stands before each candidate");
@@ -118,10 +118,10 @@ int cmd_score(int argc, char **argv) {
     args[n++] = arg_of(ARG_TEXT, "prompt-ids", &a.prompt_ids, "FILE", "decimal token ids; - is standard input");
     args[n++] = arg_of(ARG_TEXT, "candidates", &candidates, "FILE",
                        "one a line, \\n for a line break, at most 4096; - is standard input");
-    args[n++] = arg_of(ARG_TEXT, "mode", &a.mode, "MODE", "loglik-mean (default), loglik-sum, reward or judge");
-    args[n++] = arg_of(ARG_TEXT, "suffix", &a.suffix, "TEXT", "what the model reads after the candidate");
-    args[n++] =
-        arg_of(ARG_LIST, "label", &a.labels, "TEXT", "judge: one token each; the first one's probability is the score");
+    request_args_taxonomy(&a, args, &n);
+    request_args_scoring(&a, args, &n);
+    request_args_ranking(&a, false, args, &n);
+    option_args_default(args, n, "keep", "0");
     request_args_engine(&a, args, &n);
     args[n++] = arg_of(ARG_HEADING, "Output:", NULL, NULL, NULL);
     args[n++] = arg_of(ARG_FLAG, "json", &a.json, NULL, "one JSON object instead of TSV");
@@ -129,7 +129,7 @@ int cmd_score(int argc, char **argv) {
     st = args_parse(&c, argc, argv, &rest, &help);
     if (!st && !help) st = check_inputs(&a, candidates);
     a.alignment = a.novelty; /* one model is both: loaded once */
-    if (!st && !help) st = job(&a, &c, candidates);
+    if (!st && !help) st = job(&a, candidates);
     request_args_fini(&a);
     return args_exit("score", st);
 }

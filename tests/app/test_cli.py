@@ -4,60 +4,19 @@ Runs against tiny models that it makes itself. Standard library alone.
 """
 import json
 import os
-import subprocess
-import sys
-import tempfile
 import unittest
 
-BIN = os.path.join(os.environ.get("FORKCAST_BUILD", "build"), "forkcast")
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-SMOLLM2 = "models/SmolLM2-135M-Instruct.Q4_1.gguf"
+from util_cli import ROOT, SMOLLM2, Program, main, run
+
 RESULT = {"prompt", "n", "candidates", "confidence", "accounting", "timings_ms"}
-CANDIDATE = {"rank", "index", "text", "tokens", "score", "logprob", "votes", "valid", "finish_reason"}
+CANDIDATE = {"rank", "index", "text", "tokens", "score", "logprob", "full_logprob", "gumbel", "weight", "votes", "valid", "finish_reason"}
 CONFIDENCE = {"logprob", "entropy", "vote_share", "distinct", "margin", "valid_mass", "n_used"}
-ACCOUNTING = {"rows_prefill", "rows_decode", "rows_score", "rows_reused", "scores_cached", "rows_flat_prefill",
-              "rows_flat_decode", "rows_flat_score", "kv_bytes"}
+ACCOUNTING = {"rows_prefill", "rows_decode", "rows_score", "rows_reused", "scores_cached", "rows_replayed", "redraws",
+              "rows_flat_prefill", "rows_flat_decode", "rows_flat_score", "kv_bytes"}
 TIMINGS = {"load", "queue", "prefill", "decode", "score", "host", "total"}
 
 
-def run(*args, stdin=b"", timeout=120):
-    p = subprocess.run([BIN, *map(os.fsencode, map(str, args))], input=stdin, capture_output=True, timeout=timeout)
-    return p.returncode, p.stdout, p.stderr.decode("utf-8", "replace")
-
-
-class Cli(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.novelty = cls.path("novelty.gguf")
-        cls.alignment = cls.path("alignment.gguf")
-        for path, seed in ((cls.novelty, 1), (cls.alignment, 2)):
-            code, _, err = run("tiny", path, "--seed", seed, "--reward-head")
-            assert code == 0, err
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.folder.cleanup()
-
-    @classmethod
-    def path(cls, name):
-        return os.path.join(cls.folder.name, name)
-
-    def ok(self, *args, **kw):
-        code, out, err = run(*args, **kw)
-        self.assertEqual(code, 0, f"{args}: {err}")
-        return out
-
-    def refused(self, code, words, *args, **kw):
-        got, out, err = run(*args, **kw)
-        self.assertEqual(got, code, f"{args}: exit {got}, {err}")
-        self.assertEqual(out, b"", f"{args}: something on standard output")
-        self.assertIn(words, err)
-        self.assertTrue(err.startswith("forkcast"), err)
-
-    def bestof(self, *args):
-        return json.loads(self.ok("bestof", "--novelty", self.novelty, "--alignment", self.alignment, "--json", *args))
-
+class Cli(Program):
     # ---- bestof
 
     def test_json_has_every_field(self):
@@ -273,10 +232,10 @@ class Cli(unittest.TestCase):
             self.assertEqual(answer(*extra), want, extra)
         bestof = ("bestof", "--novelty", self.novelty, "--alignment", "none", "--prompt", "Once upon a time", "-n", 12)
         self.refused(2, "max_branches", *bestof, "--max-branches", 11)
-        self.refused(2, "max_rows", *bestof, "--max-rows", 70000)
+        self.refused(2, '--max-rows: "70000" is not a whole number from 0 to 65536', *bestof, "--max-rows", 70000)
         self.refused(2, "64", *bestof, "--ctx", 64, "--max-tokens", 64)
         self.refused(2, "kv_pool", *bestof, "--kv-pool", "1K")
-        self.refused(2, "page_slots", *bestof, "--page-slots", 9)
+        self.refused(2, '--page-slots: "9"; it is 0, 8, 16, 32 or 64', *bestof, "--page-slots", 9)
         self.refused(2, "avx9", *bestof, "--cpu", "avx9")
         self.refused(2, "abacus", *bestof, "--backend", "abacus")
 
@@ -329,8 +288,8 @@ class Cli(unittest.TestCase):
         ids = self.path("chat-ids.txt")
         with open(ids, "w") as f:
             f.write("5 6")
-        # before the model is loaded, and so before a level that there is not
-        self.refused(2, "--chat: the template takes text", "run", "--model", self.novelty, "--prompt-ids", ids, "--chat", "--cpu", "abacus")
+        # before the model is loaded, and so before a pool that is too small
+        self.refused(2, "--chat: the template takes text", "run", "--model", self.novelty, "--prompt-ids", ids, "--chat", "--kv-pool", "1K")
         self.refused(2, "--system", "run", "--model", self.novelty, "--prompt", "hi", "--system", "x")
 
     def test_score(self):
@@ -456,7 +415,8 @@ class Cli(unittest.TestCase):
         self.refused(2, "unknown option --fly", *b, "--fly")
         self.refused(2, "unknown option --mode", "run", "--model", m, "--prompt", "x", "--mode", "judge")
         self.refused(2, "unknown option --thread", *b, "--thread", 1)  # no abbreviations
-        self.refused(2, "takes no value", *b, "--ignore-eos=yes")
+        self.refused(2, '--ignore-eos: "yes"; it is true or false', *b, "--ignore-eos=yes")
+        self.refused(2, "--json=yes: it takes no value", *b, "--json=yes")
         self.ok("bestof", "--novelty", m, "--alignment", "none", "--prompt", "--fly", "-n", 1)  # a value may look like one
         self.refused(2, "--novelty", "bestof", "--alignment", "none", "--prompt", "x")
         self.refused(2, "--alignment", "bestof", "--novelty", m, "--prompt", "x")
@@ -466,24 +426,25 @@ class Cli(unittest.TestCase):
             self.refused(2, f'-n: "{n}" is not a whole number from 1 to 4096', *b, "-n", n)
             self.refused(2, f'--n: "{n}" is not a whole number from 1 to 4096', *b, f"--n={n}")
         self.refused(2, '--keep: "4097" is not a whole number from 0 to 4096', *b, "--keep", 4097)
-        self.refused(2, '--top-k: "many" is not a whole number\n', *b, "--top-k", "many")
+        self.refused(2, '--top-k: "many" is not a whole number from 0 to 2147483647\n', *b, "--top-k", "many")
         self.refused(2, "to 2147483647", *b, "--top-k", "99999999999")
-        self.refused(2, "top_k = -3; it must lie in 0 to 2147483647\n", *b, "--top-k", -3)
-        self.refused(2, "max_tokens = 20000000; it must lie in 1 to 16777216\n", *b, "--max-tokens", 20000000)
-        self.refused(2, "temperature = -0.1; it must lie in 0 to 100\n", *b, "--temperature", -0.1)
-        self.refused(2, "top_p = 1.5; it must lie in 1e-09 to 1\n", *b, "--top-p", 1.5)
+        self.refused(2, '--top-k: "-3" is not a whole number from 0 to 2147483647\n', *b, "--top-k", -3)
+        self.refused(2, '--max-tokens: "20000000" is not a whole number from 1 to 16777216\n', *b, "--max-tokens", 20000000)
+        self.refused(2, '--temperature: "-0.1" is not a number from 0 to 100\n', *b, "--temperature", -0.1)
+        self.refused(2, '--top-p: "1.5" is not a number from 1e-09 to 1\n', *b, "--top-p", 1.5)
         self.refused(2, '--temperature: "hot" is not a number', *b, "--temperature", "hot")
-        self.refused(2, '--temperature: "nan" is not a finite number', *b, "--temperature", "nan")
-        self.refused(2, "temperature = -1", *b, "--temperature", "-1")
+        self.refused(2, '--temperature: "nan" is not a number', *b, "--temperature", "nan")
         self.refused(2, "--seed", *b, "--seed", "-1")
-        self.refused(2, "max_tokens = 0", *b, "--max-tokens", 0)
+        self.refused(2, "--max-tokens", *b, "--max-tokens", 0)
         self.refused(2, "context", *b, "--max-tokens", 100000)
         self.refused(2, "value is missing", *b, "--seed")
-        self.refused(2, "--mode", *b, "--mode", "judge")
+        self.refused(2, "--mode: it needs an alignment model", *b, "--mode", "judge")
+        self.refused(2, "--alignment-adapter: it needs an alignment model", *b, "--alignment-adapter", "x")
+        self.refused(2, "--label: it needs an alignment model", *b, "--label", "x")
         self.refused(2, "vibes", "bestof", "--novelty", m, "--alignment", m, "--prompt", "x", "--mode", "vibes")
         self.refused(2, "--all", *b, "--all")
         self.refused(2, "it is empty", "bestof", "--novelty", m, "--alignment", "none", "--prompt", "")
-        self.refused(2, "kv_type", *b, "--kv-type", "int3")
+        self.refused(2, '--kv-type: "int3"; it is f32, bf16 or int8', *b, "--kv-type", "int3")
         self.refused(2, "--kv-pool", *b, "--kv-pool", "lots")
         self.refused(2, "--logit-bias", *b, "--logit-bias", "5")
 
@@ -532,7 +493,4 @@ class Cli(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    if not os.path.exists(BIN):
-        sys.exit(f"{BIN} is not built")
-    os.chdir(ROOT)
-    unittest.main()
+    main()
