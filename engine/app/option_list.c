@@ -23,7 +23,7 @@ static fc_status put_values(const fc_option *o, fc_str *out) {
     case FC_OPTION_WORD: return fc_str_puts(out, fc_option_choices(o, choices, sizeof choices));
     case FC_OPTION_WORDS: return fc_str_printf(out, "some of %s", fc_option_choices(o, choices, sizeof choices));
     case FC_OPTION_TEXT: return fc_str_puts(out, "text");
-    case FC_OPTION_PATH: return fc_str_puts(out, "a name or folder");
+    case FC_OPTION_PATH: return fc_str_puts(out, strcmp(o->value, "FILE") == 0 ? "a file" : "a name or folder");
     case FC_OPTION_TEXTS: return fc_str_puts(out, "texts");
     case FC_OPTION_IDS: return fc_str_puts(out, "token ids");
     case FC_OPTION_BIASES: return fc_str_puts(out, "token ids and numbers");

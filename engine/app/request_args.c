@@ -230,12 +230,12 @@ static fc_status check_adapters(const arg_list *adapters, const fc_request *r) {
 }
 
 /* The adapters that the request names, each from the folder of that name or that --adapter gives, into out [2]. */
-static size_t need_adapters(const request_args *a, const fc_request *r, bool shared, fc_adapter_option *out) {
+static size_t need_adapters(const request_args *a, const fc_request *r, bool one_file, fc_adapter_option *out) {
     const char *used[2] = {r->novelty_adapter, r->alignment_adapter};
     size_t n = 0;
     for (int role = 0; role < 2; role++) {
         const char *folder = used[role] ? adapter_folder(&a->adapters, used[role]) : NULL;
-        if (!used[role] || (role == 1 && shared && used[0] && strcmp(used[0], used[1]) == 0)) continue;
+        if (!used[role] || (role == 1 && one_file && used[0] && strcmp(used[0], used[1]) == 0)) continue;
         out[n++] = (fc_adapter_option){
             .name = used[role], .path = folder ? folder : used[role], .model = role ? FC_ALIGNMENT : FC_NOVELTY};
     }
@@ -257,7 +257,6 @@ static fc_status set_taxonomy(const request_args *a, fc_engine *e, fc_request *r
 fc_status request_args_open(const request_args *a, fc_request *r, progress *p, fc_engine **engine) {
     enum { USUAL_BRANCHES = 1024, SCORING = 2 }; /* the engine's default; branches that scoring needs besides n */
     bool two = r->score && !fc_path_same(a->novelty, a->alignment);
-    bool shared = r->score && !two && !(a->engine.off & FC_OFF_SHARED_TRUNK);
     fc_adapter_option adapters[2];
     fc_engine_options o = a->engine;
     fc_engine *e;
@@ -266,7 +265,7 @@ fc_status request_args_open(const request_args *a, fc_request *r, progress *p, f
     o.novelty = a->novelty;
     o.alignment = r->score ? a->alignment : NULL;
     o.adapters = adapters;
-    o.n_adapters = need_adapters(a, r, shared, adapters);
+    o.n_adapters = need_adapters(a, r, !two, adapters);
     /* one request is all that runs here, so its n need not be said twice */
     if (!o.max_branches && r->n > USUAL_BRANCHES - SCORING) o.max_branches = r->n + SCORING;
     progress_say(p, "loading %s%s%s", a->novelty, two ? " and " : "", two ? a->alignment : "");

@@ -415,6 +415,7 @@ class Cli(Program):
         self.refused(2, "unknown option --fly", *b, "--fly")
         self.refused(2, "unknown option --mode", "run", "--model", m, "--prompt", "x", "--mode", "judge")
         self.refused(2, "unknown option --thread", *b, "--thread", 1)  # no abbreviations
+        self.refused(2, "unknown option --thread", *b, "--full-logprob", "--thread", 1)  # a switch takes no word after it
         self.refused(2, '--ignore-eos: "yes"; it is true or false', *b, "--ignore-eos=yes")
         self.refused(2, "--json=yes: it takes no value", *b, "--json=yes")
         self.ok("bestof", "--novelty", m, "--alignment", "none", "--prompt", "--fly", "-n", 1)  # a value may look like one

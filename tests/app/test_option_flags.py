@@ -63,6 +63,9 @@ class OptionFlags(Program):
         self.assertEqual((none["accounting"]["redraws"], none["confidence"]["valid_mass"]), (0, 0))
         some = self.answer("-n", 16, "--constraint", "reject", "--reject-budget", 3)
         self.assertEqual(some["accounting"]["redraws"], 48)  # a random model never says a name
+        fork = self.answer("-n", 16, "--constraint", "reject", "--reject-budget", 3, "--off", "fork")["accounting"]
+        self.assertEqual(fork["redraws"], 48)
+        self.assertGreater(fork["rows_replayed"], 48)  # each attempt computes its prompt again
         table = self.ok("bestof", "--novelty", self.novelty, "--alignment", "none", "--prompt", "x", "-n", 4,
                         "--taxonomy", self.taxonomy, "--constraint", "reject", "--reject-budget", 3)
         self.assertIn(b", valid mass 0.0000, 12 drawn again; ", table)
@@ -112,7 +115,7 @@ class OptionFlags(Program):
         score = ("score", "--model", self.alignment, "--prompt", "x", "--candidates", "-", "--taxonomy", self.taxonomy, "--json")
         r = json.loads(self.ok(*score, stdin=b"Chess\nGo\nTennis\nnothing\n"))
         self.assertEqual([c["valid"] for c in r["all_candidates"]], [True, True, True, False])
-        self.assertEqual(len(r["candidates"]), 4)
+        self.assertEqual(len(json.loads(self.ok(*score, stdin=b"a\nb\nc\nd\ne\nf\n"))["candidates"]), 6)  # all of them
         r = json.loads(self.ok(*score, "--diversity", "parent", stdin=b"Chess\nGo\nTennis\nnothing\n"))
         self.assertEqual(len(r["candidates"]), 3)
         self.assertEqual(len(json.loads(self.ok(*score, "--keep", 2, stdin=b"a\nb\nc\n"))["candidates"]), 2)

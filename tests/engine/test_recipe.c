@@ -481,6 +481,11 @@ static void the_examples_hold(void **state) {
     assert_true(q.score && q.mode == FC_SCORE_REWARD && q.n_names == 284);
     assert_string_equal(fc_recipe_edit(r)->alignment_model, "examples/recipes/../../models/tiny-reward.gguf");
     fc_recipe_close(r);
+    assert_ok(fc_recipe_open("examples/recipes/interests-taxonomy.json", &r));
+    assert_ok(fc_recipe_request(r, &h, &q));
+    assert_true(q.score && q.mode == FC_SCORE_LOGLIK_MEAN && q.n == 64 && q.keep == 5 && q.n_names == 284);
+    assert_true(q.constraint == FC_CONSTRAINT_MASK && q.full_logprob);
+    fc_recipe_close(r);
     assert_ok(fc_recipe_open("examples/recipes/interests-loglik.json", &r));
     assert_ok(fc_recipe_builtin("interests", &b)); /* the same, with its models looked for in the working folder */
     assert_ok(fc_recipe_request(r, &h, &q));

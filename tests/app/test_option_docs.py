@@ -1,0 +1,81 @@
+"""The documents say what the option table says: their sections are made from `forkcast options`, and this test fails where they
+differ. `python3 tests/app/test_option_docs.py --write` makes them again.
+"""
+import json
+import os
+import subprocess
+import sys
+import unittest
+
+from util_cli import BIN, ROOT, main
+
+
+def options(*args):
+    return subprocess.run([BIN, "options", *args], check=True, capture_output=True, text=True).stdout
+
+
+def key_default(o):
+    """The default as a recipe would write it."""
+    if o["default"] is None:
+        return {"ids": "`[]`", "texts": "`[]`", "biases": "`{}`", "word": "by the model", "words": "nothing"}.get(o["kind"], "`null`")
+    if o["kind"] in ("choice", "word"):
+        return f'`"{o["default"]}"`'
+    return f"`{o['default']}`"
+
+
+def keys():
+    rows = ["| key | default | values | meaning |", "|---|---|---|---|"]
+    for o in json.loads(options("--json"))["options"]:
+        help = o["help"].replace("-inf forbids it", "`false` forbids it").replace("|", "\\|")
+        values = "a folder" if o["values"] == "a name or folder" else o["values"]
+        rows.append(f"| `{o['key']}` | {key_default(o)} | {values} | {help} |")
+    return "\n".join(rows) + "\n"
+
+
+SECTIONS = (("README.md", "options", lambda: options("--markdown")), ("examples/recipes/README.md", "keys", keys))
+
+
+def split(path, name):
+    """The file as what stands before, in and behind the section."""
+    begin, end = f"<!-- {name}: made by `python3 tests/app/test_option_docs.py --write` -->\n", f"<!-- end of {name} -->\n"
+    with open(path) as f:
+        text = f.read()
+    before, rest = text.split(begin)
+    inside, after = rest.split(end)
+    return before + begin, inside, end + after
+
+
+class OptionDocs(unittest.TestCase):
+    maxDiff = None
+
+    def test_sections_are_the_table(self):
+        for path, name, make in SECTIONS:
+            self.assertEqual(split(path, name)[1], make(), f"{path}: run tests/app/test_option_docs.py --write")
+
+    def test_forms_agree(self):
+        rows = json.loads(options("--json"))["options"]
+        self.assertEqual(set(rows[0]), {"name", "flag", "key", "scope", "part", "kind", "min", "max", "choices", "default", "values", "help"})
+        plain = [line.split()[0] for line in options().splitlines() if line]
+        self.assertEqual(plain, [o["name"] for o in rows])
+        marked = [line.split("`")[1] for line in options("--markdown").splitlines()[2:]]
+        self.assertEqual(marked, ["--" + o["flag"] for o in rows])
+        for o in rows:
+            self.assertEqual(o["flag"].replace("-", "_") + ("s" if o["name"] == "stop_token_ids" else ""), o["name"])
+        by_name = {o["name"]: o for o in rows}
+        self.assertEqual(by_name["draw"]["choices"], ["iid", "sbs", "beam", "topk", "exact"])
+        self.assertEqual((by_name["kv_pool"]["scope"], by_name["temperature"]["key"]), ("engine", "sampling.temperature"))
+        p = subprocess.run([BIN, "options", "--json", "--markdown"], capture_output=True, text=True)
+        self.assertEqual((p.returncode, p.stdout), (2, ""))
+        self.assertIn("give one of them", p.stderr)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--write"]:
+        os.chdir(ROOT)
+        for path, name, make in SECTIONS:
+            before, _, after = split(path, name)
+            text = before + make() + after
+            with open(path, "w") as f:
+                f.write(text)
+    else:
+        main()
