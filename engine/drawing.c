@@ -75,7 +75,7 @@ static fc_status append_forced(fc_sched *s, fc_job *j, int path, bool *over) {
         return FC_OK;
     while (!*over && t->n_children[j->paths[path].node] == 1) {
         int32_t id = t->token[t->first_child[j->paths[path].node]];
-        if (forbidden(j, id)) break;
+        if (forbidden(j, id) || fc_ban_forbids(&j->ban, j->paths[path].ids, j->paths[path].n, id)) break;
         FC_TRY(append(s, j, path, id, 0.0f, over));
     }
     return FC_OK;

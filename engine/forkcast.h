@@ -144,7 +144,8 @@ FC_API void fc_engine_drop_taxonomy(fc_engine *e, const char *id); /* an unknown
 
 /* ---- request --------------------------------------------------------------------------------------------- */
 
-enum { FC_N_MAX = 4096, FC_LABELS_MAX = 64 }; /* of one request: candidates, labels */
+/* Of one request: candidates, labels, bad words and bytes of one, logprob_token_ids. */
+enum { FC_N_MAX = 4096, FC_LABELS_MAX = 64, FC_BAD_WORDS_MAX = 1024, FC_BAD_WORD_BYTES = 1024, FC_LOGPROB_IDS_MAX = 128 };
 
 /* A prompt is pieces in a row. In a piece with special = true the names of special tokens become those tokens: templates
  * by the operator. Everything else is data and never does. */
@@ -179,8 +180,15 @@ typedef struct {
     const char *const *stop; /* [n_stop] stop strings, cut off the text */
     size_t n_stop;
     int min_tokens, max_tokens;
-    bool ignore_eos;  /* the model's end tokens are drawn as any other and do not end a candidate */
-    int top_logprobs; /* 0..128 alternatives a token in the result */
+    bool ignore_eos;     /* the model's end tokens are drawn as any other and do not end a candidate */
+    int top_logprobs;    /* 0..128 alternatives a token in the result */
+    const int32_t *allowed_ids; /* [n_allowed] allowed_token_ids: no other id is drawn, no end token either unless it is
+                                   listed; n_allowed 0: off. Under constraint mask an id must be listed and go on to a
+                                   name; where none does, the request ends in FC_ERR_ARG, which says so */
+    size_t n_allowed;
+    const char *const *bad_words; /* [n_bad_words] texts, at most 1024: no candidate has the ids of one, by itself or behind
+                                     a blank, in a row; blanks in front of a word are left out, the prompt is not read */
+    size_t n_bad_words;
 } fc_sampling;
 
 /* temperature 1, no filters, no penalties, max_tokens 16: the values that flags and recipes start from. */

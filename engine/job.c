@@ -137,6 +137,8 @@ static fc_status copy_sampling(fc_job *j, const fc_sampling *s) {
     FC_TRY(keep(j, s->bias_values, s->n_bias, sizeof *s->bias_values, &j->sampling.bias_values));
     j->sampling.stop_ids = NULL; /* among j->ends now */
     j->sampling.n_stop_ids = 0;
+    j->sampling.allowed_ids = NULL; /* these two in j->ban */
+    j->sampling.bad_words = NULL;
     FC_TRY(keep(j, s->stop, s->n_stop, sizeof *stop, &stop));
     FC_TRY(fc_arena_alloc(&j->arena, s->n_stop + 1, sizeof *j->stop_sizes, &p));
     j->stop_sizes = p;
@@ -476,6 +478,9 @@ fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **o
         j->max_tokens = r->sampling.max_tokens;
         FC_TRY_GOTO(st, copy_sampling(j, &r->sampling), fail);
         FC_TRY_GOTO(st, copy_ends(j, rules, r), fail);
+        FC_TRY_GOTO(st,
+                    fc_ban_open(&r->sampling, rules->tok[FC_NOVELTY], rules->cfg[FC_NOVELTY]->V, &j->arena, &j->ban),
+                    fail);
         FC_TRY_GOTO(st,
                     copy_ids(j, rules->tok[FC_NOVELTY], rules->cfg[FC_NOVELTY]->V, &r->prompt, true, "prompt",
                              &j->prompt, &j->n_prompt),

@@ -13,6 +13,7 @@
 #define FC_ENGINE_JOB_H
 
 #include "engine/adapter.h"
+#include "engine/ban.h"
 #include "engine/base/mem.h"
 #include "engine/forkcast.h"
 #include "engine/lane.h"
@@ -88,6 +89,7 @@ typedef struct fc_job {
     fc_score_mode mode;
     fc_sampling sampling; /* pointers into the arena */
     size_t *stop_sizes, longest_stop;
+    fc_ban ban;
     int32_t *ends; /* ids that end a candidate */
     int n_ends;
     int32_t *prompt, *align, *suffix, labels[FC_MAX_LABELS];

@@ -49,7 +49,7 @@ fc_status fc_sampler_open(fc_backend *be, int V, int ctx, int max_rows, int max_
     s->max_rows = max_rows;
     s->max_logits = max_logits;
     s->max_members = max_members;
-    s->max_entries = 2 * (V + ctx); /* one row's bias and history always fit */
+    s->max_entries = 2 * (V + ctx + FC_BAD_WORDS_MAX); /* one row's bias and history always fit */
     list_buffers(s, b);
     for (int i = 0; i < N_BUFFERS; i++) {
         fc_status st = fc_alloc(b[i].count, b[i].size, "draw lists", &p);
@@ -68,6 +68,11 @@ fc_status fc_sampler_open(fc_backend *be, int V, int ctx, int max_rows, int max_
         return FC_ERR_MEM;
     }
     s->dev.list_value = p;
+    if (be->alloc(be, (size_t)max_members * 4, "draw lists", &p)) {
+        fc_sampler_close(s);
+        return FC_ERR_MEM;
+    }
+    s->dev.zero = p;
     if (fc_alloc((size_t)max_rows, sizeof *s->rows, "draw rows", &p)) {
         fc_sampler_close(s);
         return FC_ERR_MEM;
@@ -93,6 +98,7 @@ void fc_sampler_close(fc_sampler *s) {
         s->be->free(s->be, dev);
         fc_free(host);
     }
+    s->be->free(s->be, s->dev.zero);
     s->be->free(s->be, s->dev.list_value);
     fc_free(s->scratch);
     fc_free(s->rows);
@@ -106,25 +112,44 @@ void fc_sampler_begin(fc_sampler *s) {
 
 /* ---- adding a row ---- */
 
-/* What a row's logits get added: the request's own bias, and a ban of the ends before min_tokens. */
-static int put_bias(fc_sampler *s, const fc_job *j, int drawn) {
+static bool listed(const fc_job *j) { return j->ban.n_allowed > 0 && j->constraint != FC_CONSTRAINT_MASK; }
+
+/* Most entries that put_bias writes. */
+static int count_bias(const fc_job *j, const fc_path *p) {
+    int names = j->ban.n_allowed && j->constraint == FC_CONSTRAINT_MASK ? j->trie->n_children[p->node] : 0;
+    return (int)j->sampling.n_bias + (p->n < j->sampling.min_tokens ? j->n_ends : 0) + names + j->ban.n_words;
+}
+
+static void put_ban(fc_sampler *s, int32_t id) {
+    s->bias_id[s->n_bias] = id;
+    s->bias_value[s->n_bias++] = -INFINITY;
+}
+
+/* What a row's logits get added: the request's own bias, and a ban of the ends before min_tokens, of what completes a bad
+ * word, and of names that are not allowed. */
+static int put_bias(fc_sampler *s, const fc_job *j, const fc_path *p) {
     const fc_sampling *c = &j->sampling;
-    int begin = s->n_bias;
+    int begin = s->n_bias, words;
     for (size_t i = 0; i < c->n_bias; i++) {
         s->bias_id[s->n_bias] = c->bias_ids[i];
         s->bias_value[s->n_bias++] = c->bias_values[i];
     }
-    for (int i = 0; drawn < c->min_tokens && i < j->n_ends; i++) {
-        s->bias_id[s->n_bias] = j->ends[i];
-        s->bias_value[s->n_bias++] = -INFINITY;
+    for (int i = 0; p->n < c->min_tokens && i < j->n_ends; i++) put_ban(s, j->ends[i]);
+    words = fc_ban_words(&j->ban, p->ids, p->n, s->scratch);
+    for (int i = 0; i < words; i++) put_ban(s, s->scratch[i]);
+    for (int i = 0; j->ban.n_allowed && j->constraint == FC_CONSTRAINT_MASK && i < j->trie->n_children[p->node]; i++) {
+        int32_t id = j->trie->token[j->trie->first_child[p->node] + i];
+        if (!fc_ban_allows(&j->ban, id)) put_ban(s, id);
     }
     return s->n_bias - begin;
 }
 
-/* The row before is of the same request, and its ends are banned or not alike: it has the same list. */
+/* The row before is of the same request, nothing is banned for what one row has drawn, and ends are banned in both or in
+ * neither: it has the same list. */
 static bool same_bias(const fc_sampler *s, const fc_job *j, int drawn) {
     const fc_sampler_row *r = s->n_rows ? &s->rows[s->n_rows - 1] : NULL;
     int min = j->sampling.min_tokens;
+    if (j->ban.n_words || (j->ban.n_allowed && j->constraint == FC_CONSTRAINT_MASK)) return false;
     return r && r->job == j && (r->length < min) == (drawn < min);
 }
 
@@ -150,11 +175,19 @@ static int put_seen(fc_sampler *s, const fc_job *j, const fc_path *p) {
     return s->n_seen - begin;
 }
 
-/* The ids that the trie allows behind the path: the row is a list. */
-static void put_list(fc_sampler *s, const fc_job *j, const fc_path *p, fc_sampler_row *r, fc_draw_row *d) {
+/* The ids that the trie allows behind the path, or the request at all. */
+static int list_of(const fc_job *j, const fc_path *p, const int32_t **ids) {
     const fc_trie *t = j->trie;
-    int n = t->n_children[p->node];
-    memcpy(s->list_id + s->n_list, t->token + t->first_child[p->node], (size_t)n * 4);
+    if (j->constraint == FC_CONSTRAINT_MASK) {
+        *ids = t->token + t->first_child[p->node];
+        return t->n_children[p->node];
+    }
+    *ids = j->ban.allowed;
+    return j->ban.n_allowed;
+}
+
+static void put_list(fc_sampler *s, const int32_t *ids, int n, fc_sampler_row *r, fc_draw_row *d) {
+    memcpy(s->list_id + s->n_list, ids, (size_t)n * 4);
     r->list = s->n_lists;
     d->n_ids = n;
     d->ids = d->values = s->n_list;
@@ -169,21 +202,33 @@ static int count_members(const fc_job *j, int group, int length) {
     return n;
 }
 
+/* Where the mask, allowed_token_ids and bad_words have no id in common, the request ends. */
+static bool leaves_one(fc_job *j, const fc_path *p, const int32_t *ids, int n) {
+    for (int i = 0; i < n; i++)
+        if (!fc_ban_forbids(&j->ban, p->ids, p->n, ids[i])) return true;
+    fc_job_fail(j, FC_FAIL(FC_ERR_ARG, "%s: none of the %d ids that %s may be drawn behind the first %d",
+                           j->ban.n_allowed ? "allowed_token_ids" : "bad_words", n,
+                           j->constraint == FC_CONSTRAINT_MASK ? "go on to a name" : "are allowed", p->n));
+    return false;
+}
+
 bool fc_sampler_add(fc_sampler *s, fc_job *j, int group, int length, bool pick) {
     const fc_sampling *c = &j->sampling;
     const bool mask = j->constraint == FC_CONSTRAINT_MASK, logits = !mask || !pick || c->top_logprobs > 0;
     const fc_path *p;
-    int members, bias, seen, ids;
+    const int32_t *list = NULL;
+    int members, bias, seen, ids = 0;
     bool shared;
     fc_draw_row *d = &s->draw[s->n_rows];
     fc_sampler_row *r = &s->rows[s->n_rows];
     while (j->paths[group].n != length) group = j->group_next[group];
     p = &j->paths[group];
     shared = same_bias(s, j, length);
-    bias = shared ? 0 : (int)c->n_bias + j->n_ends;
     seen = penalised(c) ? j->n_prompt_seen + p->n : 0;
     members = count_members(j, group, length);
-    ids = mask ? j->trie->n_children[p->node] : 0;
+    bias = shared ? 0 : count_bias(j, p);
+    if (mask || listed(j)) ids = list_of(j, p, &list);
+    if (ids && !leaves_one(j, p, list, ids)) return false;
     if (s->n_rows == s->max_rows || s->n_members + members > s->max_members || s->n_bias + bias > s->max_entries ||
         s->n_seen + seen > s->max_entries || s->n_list + ids > s->max_entries ||
         (logits && s->n_logits == s->max_logits))
@@ -195,6 +240,7 @@ bool fc_sampler_add(fc_sampler *s, fc_job *j, int group, int length, bool pick) 
                           .n_members = members,
                           .top = -1,
                           .list = -1,
+                          .whole = listed(j),
                           .logits = logits ? s->n_logits++ : -1,
                           .full = j->full_logprob ? s->n_full++ : -1};
     *d = (fc_draw_row){
@@ -212,9 +258,9 @@ bool fc_sampler_add(fc_sampler *s, fc_job *j, int group, int length, bool pick) 
         .presence = c->presence_penalty,
         .frequency = c->frequency_penalty,
     };
-    d->n_bias = shared ? d[-1].n_bias : put_bias(s, j, p->n);
+    d->n_bias = shared ? d[-1].n_bias : put_bias(s, j, p);
     d->n_seen = put_seen(s, j, p);
-    if (mask) put_list(s, j, p, r, d);
+    if (ids) put_list(s, list, ids, r, d);
     for (int g = group; g >= 0; g = j->group_next[g])
         for (int m = j->paths[g].n == length ? g : -1; m >= 0; m = j->members[m])
             s->members[s->n_members++] = (fc_draw_member){.seed = j->seed,

@@ -17,6 +17,7 @@ typedef struct {
     int top;               /* its place in top_rows, -1 = none */
     int out, logits;       /* output of the batch that is drawn from; its row of logits, -1: only listed ones are computed */
     int list, full;        /* places of its sums in lse_list and lse_full, -1 = none */
+    bool whole;            /* a list whose log-probs are those of the whole row all the same: allowed_token_ids */
     fc_status status;
 } fc_sampler_row;
 
@@ -55,6 +56,7 @@ typedef struct {
         fc_list_row *lists;
         fc_pick_segment *segments;
         double *lse_list, *lse_full;
+        int32_t *zero; /* [max_members] never written: row 0, for a call on one row */
     } dev; /* backend buffers of the same sizes; list_value [max_entries] */
 } fc_sampler;
 
@@ -66,7 +68,7 @@ void fc_sampler_close(fc_sampler *s); /* zeroed and half-built are fine */
 void fc_sampler_begin(fc_sampler *s);
 /* The members of those groups, in order, draw from the output of the batch that the caller wants next: it sets rows[].out.
  * pick: of a masked row only the allowed logits are computed. False when there is no room left; the first row of a call
- * always has room. */
+ * always has room. A row that the request's own fields leave no id fails the request, and is not added. */
 bool fc_sampler_add(fc_sampler *s, fc_job *j, int group, int length, bool pick);
 /* logits [n_logits,V] of the rows that have one, out [n_outs,D]: the batch's final hidden states; backend. Once the read-back
  * has arrived, token[], logprob[], top_*[], lse_*[] hold the answers of all rows whose status is OK. */

@@ -188,6 +188,25 @@ static fc_status draw(fc_sampler *s, const fc_model *m, const float *logits) {
     return FC_OK;
 }
 
+/* What a row of allowed ids drew, under the whole row as without them. */
+static fc_status whole_logprobs(fc_sampler *s, const float *logits) {
+    fc_backend *be = s->be;
+    for (int i = 0; i < s->n_rows; i++) {
+        fc_sampler_row *r = &s->rows[i];
+        if (!r->whole || r->status) continue;
+        r->status = be->logprob(be->stream, &(fc_logprob_args){.lp = s->dev.logprob + r->member,
+                                                               .logits = logits + (size_t)r->logits * (size_t)s->V,
+                                                               .row = s->dev.zero,
+                                                               .id = s->dev.token + r->member,
+                                                               .R = 1,
+                                                               .V = s->V,
+                                                               .M = r->n_members});
+        if (r->status && r->status != FC_ERR_ARG) return r->status;
+        if (r->status) fc_job_fail(r->job, r->status);
+    }
+    return FC_OK;
+}
+
 static fc_status top_logprobs(fc_sampler *s, const float *logits) {
     fc_backend *be = s->be;
     int kept = 0;
@@ -219,6 +238,7 @@ fc_status fc_sampler_run(fc_sampler *s, const fc_model *m, fc_work *w, int n_out
     FC_TRY(compute_logits(s, m, w));
     if (s->n_lists) FC_TRY(compute_lists(s, m, w, n_outs));
     FC_TRY(draw(s, m, w->logits));
+    FC_TRY(whole_logprobs(s, w->logits));
     FC_TRY(down(be, s->token, s->dev.token, s->n_members, 4));
     FC_TRY(down(be, s->logprob, s->dev.logprob, s->n_members, 4));
     FC_TRY(down(be, s->lse_list, s->dev.lse_list, s->n_full ? s->n_lists : 0, sizeof *s->lse_list));
