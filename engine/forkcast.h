@@ -229,7 +229,11 @@ typedef struct {
     fc_prompt prompt;           /* the novelty model's */
     fc_prompt alignment_prompt; /* empty: the same as prompt */
     fc_prompt suffix;           /* alignment ids after the candidate; BOS is never added */
-    const char *const *labels; /* [n_labels] judge: texts of exactly one token; score = P(labels[0]) among them. Default
+    bool no_bos;                /* add_special_tokens false: BOS is put in front of neither prompt */
+    int truncate_prompt_tokens; /* k: of each of the two prompts the last k ids are used; a BOS that the tokenizer's rule
+                                   put in front stays, as one of the k. -1: what the context leaves beside max_tokens
+                                   (and the suffix); not with given candidates. 0: off */
+    const char *const *labels;  /* [n_labels] judge: texts of exactly one token; score = P(labels[0]) among them. Default
                                    Yes, No */
     size_t n_labels;
     fc_score_mode mode;
@@ -340,6 +344,7 @@ typedef struct {
     fc_timings_ms timings;
     bool scored;
     size_t prompt_tokens;
+    const int32_t *prompt_ids; /* [prompt_tokens] of the novelty prompt as it was fed; given: of the alignment prompt */
 } fc_result;
 
 typedef enum { FC_EVENT_TOKEN = 1, FC_EVENT_CANDIDATE, FC_EVENT_SCORE, FC_EVENT_DONE } fc_event_type;

@@ -64,6 +64,7 @@ static fc_status check_request(const fc_job_rules *rules, const fc_request *r) {
         if (!r->score) return FC_FAIL(FC_ERR_ARG, "given: candidates can only be scored, and score is off");
     }
     FC_TRY(fc_in_range("keep", r->keep, 0, FC_MAX_CANDIDATES));
+    FC_TRY(fc_in_range("truncate_prompt_tokens", r->truncate_prompt_tokens, r->n_given ? 0 : -1, 1 << 24));
     FC_TRY(check_ranking(r));
     if (!r->score) return FC_OK;
     if (!rules->tok[FC_ALIGNMENT]) return FC_FAIL(FC_ERR_ARG, "score: the engine has no alignment model");
@@ -105,6 +106,17 @@ static fc_status copy_ids(fc_job *j, const fc_tok *tok, int V, const fc_prompt *
     fc_free(ids);
     if (st) return st;
     *n_out = (int)n;
+    return FC_OK;
+}
+
+/* A prompt that may be truncated; room: ids that the context has for it. */
+static fc_status copy_prompt(fc_job *j, const fc_job_rules *rules, fc_role role, const fc_request *r, const fc_prompt *p,
+                             int room, const char *what, int32_t **out, int *n_out) {
+    const fc_tok *tok = rules->tok[role];
+    int k = r->truncate_prompt_tokens == -1 ? room : r->truncate_prompt_tokens;
+    FC_TRY(copy_ids(j, tok, rules->cfg[role]->V, p, !r->no_bos, what, out, n_out));
+    if (*n_out == 0) return FC_FAIL(FC_ERR_ARG, "%s: it is empty", what);
+    if (k > 0) *n_out = (int)fc_prompt_truncate(tok, p, !r->no_bos, (size_t)k, *out, (size_t)*n_out);
     return FC_OK;
 }
 
@@ -318,15 +330,14 @@ static fc_status copy_labels(fc_job *j, const fc_job_rules *rules, const fc_requ
 
 static fc_status copy_scoring(fc_job *j, const fc_job_rules *rules, const fc_request *r) {
     const fc_prompt *p = r->alignment_prompt.n_pieces || r->alignment_prompt.ids ? &r->alignment_prompt : &r->prompt;
-    const fc_tok *tok = rules->tok[FC_ALIGNMENT];
-    int V = rules->cfg[FC_ALIGNMENT]->V;
     if (p == &r->prompt && r->prompt.ids && !rules->same_tokenizer)
         return FC_FAIL(FC_ERR_ARG,
                        "alignment prompt: the prompt is given as ids of the novelty model, whose tokenizer differs; "
                        "give the alignment model its own");
-    FC_TRY(copy_ids(j, tok, V, p, true, "alignment prompt", &j->align, &j->n_align));
-    if (j->n_align == 0) return FC_FAIL(FC_ERR_ARG, "alignment prompt: it is empty");
-    FC_TRY(copy_ids(j, tok, V, &r->suffix, false, "suffix", &j->suffix, &j->n_suffix));
+    FC_TRY(copy_ids(j, rules->tok[FC_ALIGNMENT], rules->cfg[FC_ALIGNMENT]->V, &r->suffix, false, "suffix", &j->suffix,
+                    &j->n_suffix));
+    FC_TRY(copy_prompt(j, rules, FC_ALIGNMENT, r, p, rules->ctx[FC_ALIGNMENT] - j->max_tokens - j->n_suffix,
+                       "alignment prompt", &j->align, &j->n_align));
     return r->mode == FC_SCORE_JUDGE ? copy_labels(j, rules, r) : FC_OK;
 }
 
@@ -482,13 +493,9 @@ fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **o
                     fc_ban_open(&r->sampling, rules->tok[FC_NOVELTY], rules->cfg[FC_NOVELTY]->V, &j->arena, &j->ban),
                     fail);
         FC_TRY_GOTO(st,
-                    copy_ids(j, rules->tok[FC_NOVELTY], rules->cfg[FC_NOVELTY]->V, &r->prompt, true, "prompt",
-                             &j->prompt, &j->n_prompt),
+                    copy_prompt(j, rules, FC_NOVELTY, r, &r->prompt, rules->ctx[FC_NOVELTY] - r->sampling.max_tokens,
+                                "prompt", &j->prompt, &j->n_prompt),
                     fail);
-        if (j->n_prompt == 0) {
-            st = FC_FAIL(FC_ERR_ARG, "prompt: it is empty");
-            goto fail;
-        }
         FC_TRY_GOTO(st, distinct_prompt(j), fail);
     }
     if (r->n_given == 0) {

@@ -194,6 +194,8 @@ int fc_job_tail_rows(const fc_job *j, const fc_path *p);
  * the field in errors. */
 fc_status fc_prompt_encode(const fc_tok *tok, int V, const fc_prompt *p, bool add_bos, const char *what, int32_t **ids,
                            size_t *n);
+/* Cuts ids [n], which the same arguments gave, to the last k >= 1; an added BOS stays in front. Returns how many are left. */
+size_t fc_prompt_truncate(const fc_tok *tok, const fc_prompt *p, bool add_bos, size_t k, int32_t *ids, size_t n);
 /* The text that names are tokenised behind, put behind *out: the last characters of a template, or, where data ends the
  * prompt, its last one: so that requests of one template share a trie. */
 fc_status fc_prompt_last(const fc_tok *tok, const fc_prompt *p, fc_str *out);

@@ -16,6 +16,10 @@ static bool begins_with_bos(const fc_tok *tok, const fc_prompt *p) {
     return same;
 }
 
+static bool gets_bos(const fc_tok *tok, const fc_prompt *p, bool add_bos) {
+    return add_bos && !p->ids && fc_tok_adds_bos(tok) && !begins_with_bos(tok, p);
+}
+
 /* The pieces as one chat prompt: chat.c joins what the tokenizer would join and keeps data from becoming special. */
 static fc_status encode_pieces(const fc_tok *tok, const fc_prompt *p, int32_t **ids, size_t *n, size_t *cap) {
     fc_chat_prompt whole = {0};
@@ -50,7 +54,7 @@ fc_status fc_prompt_encode(const fc_tok *tok, int V, const fc_prompt *p, bool ad
                              count, V);
         }
     } else {
-        if (add_bos && fc_tok_adds_bos(tok) && !begins_with_bos(tok, p)) {
+        if (gets_bos(tok, p, add_bos)) {
             st = fc_grow(&mem, &cap, 16, sizeof *list, what);
             list = mem;
             if (!st) list[count++] = fc_tok_bos(tok);
@@ -69,6 +73,13 @@ fc_status fc_prompt_encode(const fc_tok *tok, int V, const fc_prompt *p, bool ad
     *ids = list;
     *n = count;
     return FC_OK;
+}
+
+size_t fc_prompt_truncate(const fc_tok *tok, const fc_prompt *p, bool add_bos, size_t k, int32_t *ids, size_t n) {
+    size_t bos = gets_bos(tok, p, add_bos);
+    if (n <= k) return n;
+    memmove(ids + bos, ids + n - (k - bos), (k - bos) * sizeof *ids);
+    return k;
 }
 
 /* What a template says last; more of it changes no tokenization, and special tokens are shorter. */
