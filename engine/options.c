@@ -60,6 +60,10 @@ static const fc_option_row rows[] = {
     {REQUEST_AS("novelty.end", end, DRAW, TEXT), .o.value = "TEXT",
      .o.help = "text of exactly one token that ends a candidate, besides the model's own"},
 
+    {REQUEST(truncate_prompt_tokens, DRAW, INT), .o.min = -1, .o.max = TOKENS, .o.fallback = "0", .o.value = "K",
+     .o.help = "the last K ids of each prompt are used; -1: what the context leaves beside max_tokens; 0: all"},
+    {REQUEST(no_bos, DRAW, BOOL), .o.fallback = "false", .o.help = "BOS is put in front of neither prompt"},
+
     {SAMPLING(max_tokens, INT), .o.min = 1, .o.max = TOKENS, .o.fallback = "16", .o.value = "N",
      .o.help = "tokens of a candidate, as far as the context goes"},
     {SAMPLING(min_tokens, INT), .o.max = TOKENS, .o.fallback = "0", .o.value = "N",
@@ -87,6 +91,11 @@ static const fc_option_row rows[] = {
      .o.help = "end a candidate before TEXT, taken as it stands"},
     {SAMPLING_AS(stop_token_ids, stop_ids, IDS), .o.flag = "stop-token-id", .o.value = "ID",
      .count_at = offsetof(fc_sampling, n_stop_ids), .o.help = "end a candidate at a token, besides the model's own"},
+    {SAMPLING_AS(allowed_token_ids, allowed_ids, IDS), .o.flag = "allowed-token-id", .o.value = "ID",
+     .count_at = offsetof(fc_sampling, n_allowed),
+     .o.help = "no other id is drawn, no end token either unless it is listed"},
+    {SAMPLING(bad_words, TEXTS), .o.flag = "bad-word", .o.value = "TEXT", .count_at = offsetof(fc_sampling, n_bad_words),
+     .o.help = "no candidate has the ids of TEXT, by itself or behind a blank, in a row"},
     {SAMPLING(ignore_eos, BOOL), .o.fallback = "false",
      .o.help = "the model's end tokens are drawn as any other and do not end a candidate"},
     {SAMPLING(top_logprobs, INT), .o.max = 128, .o.fallback = "0", .o.value = "N",

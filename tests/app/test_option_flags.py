@@ -51,6 +51,24 @@ class OptionFlags(Program):
 
     # ---- what is drawn
 
+    def test_prompt_and_bans(self):
+        def ask(*args):
+            return self.bestof("--prompt", "abcdefgh", "-n", 8, "-k", 0, "--all", "--max-tokens", 8, *args)
+        plain = ask()
+        cut = ask("--truncate-prompt-tokens", 3)
+        self.assertEqual(cut["accounting"]["rows_prefill"], 3)
+        self.assertLess(3, plain["accounting"]["rows_prefill"])
+        bare = ask("--no-bos")
+        self.assertIn(plain["accounting"]["rows_prefill"] - bare["accounting"]["rows_prefill"], (0, 1))
+        few = plain["all_candidates"][0]["tokens"][:2]
+        only = ask("--allowed-token-id", few[0], "--allowed-token-id", few[1])
+        self.assertTrue(all(t in few for c in only["all_candidates"] for t in c["tokens"]))
+        clean = ask("--bad-word", "e", "--bad-word", "a")
+        self.assertFalse(any(t in c["text"].split() for c in clean["all_candidates"] for t in ("e", "a")))
+        args = ("bestof", "--novelty", self.novelty, "--alignment", "none", "--prompt", "x")
+        self.refused(2, "bad_words: word 0 is empty", *args, "--bad-word", " ")
+        self.refused(2, "--truncate-prompt-tokens", *args, "--truncate-prompt-tokens", -2)
+
     def test_constraint(self):
         free = self.answer("-n", 16, "-k", 0)
         self.assertEqual(self.answer("-n", 16, "-k", 0, "--constraint", "off")["candidates"], free["candidates"])

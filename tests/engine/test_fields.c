@@ -246,7 +246,7 @@ static void allowed_ids_and_mask(void **state) {
 
 static void allowed_ids_are_checked(void **state) {
     const int32_t bad[] = {5, 1 << 20};
-    fc_request r = text_request(prompt, 2, 4);
+    fc_request r = text_request(prompt, 2, 8);
     (void)state;
     r.sampling.allowed_ids = bad;
     r.sampling.n_allowed = 2;
