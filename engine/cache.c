@@ -15,7 +15,8 @@ static const int32_t *ids_of(fc_sched *s, const fc_branch *b, int n) {
 
 static fc_status take(fc_sched *s, fc_prefix *p, fc_branch *b) {
     fc_role role = b->role;
-    int hit, from = b->job->stem[role].begins, most = b->target - 1, replay = b->kind == FC_BRANCH_DRAW ? b->job->paths[b->group].replay_to : b->job->stem[role].replay_to;
+    int hit, from = b->job->stem[role].begins, most = b->target - 1,
+             replay = b->kind == FC_BRANCH_DRAW ? b->job->paths[b->group].replay_to : b->job->stem[role].replay_to;
     uint64_t scope = b->job->scope[role];
     const int32_t *ids = ids_of(s, b, b->target);
     if (scope != b->job->base_scope[role]) { /* what stands before the adapter's first row is the base's too */

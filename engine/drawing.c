@@ -104,7 +104,8 @@ static fc_status extend(fc_sched *s, fc_flight *f, fc_job *j, int path, int i, c
 /* ---- begin and idle ---- */
 
 static fc_status open_branch(fc_sched *s, fc_job *j, int group) {
-    fc_branch b = {.job = j, .kind = FC_BRANCH_DRAW, .role = FC_NOVELTY, .group = group, .target = common_length(j, group)};
+    fc_branch b = {
+        .job = j, .kind = FC_BRANCH_DRAW, .role = FC_NOVELTY, .group = group, .target = common_length(j, group)};
     FC_TRY(fc_kv_table_open(s->lane[FC_NOVELTY]->kv, &b.table));
     return fc_cache_take(s, fc_branch_put(s, &b));
 }

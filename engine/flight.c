@@ -21,7 +21,8 @@ fc_status fc_flight_open(fc_sched *s, int list, fc_flight *out) {
     FC_TRY(fc_alloc((size_t)l->max_rows, sizeof *f->branch, "batch branches", &p));
     f->branch = p;
     if (list == (int)FC_NOVELTY) {
-        FC_TRY(fc_sampler_open(l->be, l->model->cfg.V, l->ctx, l->max_rows, l->work.max_logit_rows, members, &f->sampler));
+        FC_TRY(
+            fc_sampler_open(l->be, l->model->cfg.V, l->ctx, l->max_rows, l->work.max_logit_rows, members, &f->sampler));
         FC_TRY(fc_seeker_open(l, &f->seeker));
     }
     if (l == s->lane[FC_ALIGNMENT]) FC_TRY(fc_scorer_open(s->lane[FC_ALIGNMENT], &f->scorer));
@@ -62,7 +63,8 @@ static void count_rows(fc_branch *b, int n) {
 
 static int32_t id_at(const fc_branch *b, int pos) {
     const fc_job *j = b->job;
-    if (b->kind == FC_BRANCH_DRAW) return pos < j->n_prompt ? j->prompt[pos] : j->paths[b->group].ids[pos - j->n_prompt];
+    if (b->kind == FC_BRANCH_DRAW)
+        return pos < j->n_prompt ? j->prompt[pos] : j->paths[b->group].ids[pos - j->n_prompt];
     return pos < j->stem[b->role].n ? j->stem[b->role].ids[pos] : fc_scoring_id(j, b->group, pos - j->n_align);
 }
 
@@ -125,12 +127,12 @@ static fc_status take_chain_rows(fc_sched *s, int list, fc_flight *f, fc_branch 
     for (int i = depth - 1, node = above; i >= 0; i--, node = t->nodes[node].parent)
         s->ancestors[i] = t->nodes[node].slot;
     first = fc_batch_add_chain(&f->batch, &(fc_batch_chain){.table = stem->table,
-                                                           .base = stem->n,
-                                                           .first = b->len,
-                                                           .ids = s->ids,
-                                                           .slot = s->slots,
-                                                           .ancestors = depth ? s->ancestors : NULL,
-                                                           .n = n});
+                                                            .base = stem->n,
+                                                            .first = b->len,
+                                                            .ids = s->ids,
+                                                            .slot = s->slots,
+                                                            .ancestors = depth ? s->ancestors : NULL,
+                                                            .n = n});
     for (int i = n - 1, node = last; i >= 0; i--, node = t->nodes[node].parent)
         if (t->nodes[node].token & FC_TREE_ADAPTED) fc_batch_adapter(&f->batch, first + i, 1, stem->adapter);
     if (b->role == FC_ALIGNMENT) fc_scoring_keep(s, f, b, first, n);

@@ -110,8 +110,8 @@ static fc_status copy_ids(fc_job *j, const fc_tok *tok, int V, const fc_prompt *
 }
 
 /* A prompt that may be truncated; room: ids that the context has for it. */
-static fc_status copy_prompt(fc_job *j, const fc_job_rules *rules, fc_role role, const fc_request *r, const fc_prompt *p,
-                             int room, const char *what, int32_t **out, int *n_out) {
+static fc_status copy_prompt(fc_job *j, const fc_job_rules *rules, fc_role role, const fc_request *r,
+                             const fc_prompt *p, int room, const char *what, int32_t **out, int *n_out) {
     const fc_tok *tok = rules->tok[role];
     int k = r->truncate_prompt_tokens == -1 ? room : r->truncate_prompt_tokens;
     FC_TRY(copy_ids(j, tok, rules->cfg[role]->V, p, !r->no_bos, what, out, n_out));
@@ -489,9 +489,8 @@ fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **o
         j->max_tokens = r->sampling.max_tokens;
         FC_TRY_GOTO(st, copy_sampling(j, &r->sampling), fail);
         FC_TRY_GOTO(st, copy_ends(j, rules, r), fail);
-        FC_TRY_GOTO(st,
-                    fc_ban_open(&r->sampling, rules->tok[FC_NOVELTY], rules->cfg[FC_NOVELTY]->V, &j->arena, &j->ban),
-                    fail);
+        FC_TRY_GOTO(
+            st, fc_ban_open(&r->sampling, rules->tok[FC_NOVELTY], rules->cfg[FC_NOVELTY]->V, &j->arena, &j->ban), fail);
         FC_TRY_GOTO(st,
                     copy_prompt(j, rules, FC_NOVELTY, r, &r->prompt, rules->ctx[FC_NOVELTY] - r->sampling.max_tokens,
                                 "prompt", &j->prompt, &j->n_prompt),

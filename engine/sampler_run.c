@@ -110,8 +110,9 @@ static fc_status compute_lists(fc_sampler *s, const fc_model *m, fc_work *w, int
                                                                   .S = s->n_segments,
                                                                   .precise = true}));
         if (c->final_soft_cap > 0) /* what whole rows leave between these is written over below */
-            FC_TRY(be->softcap(be->stream, &(fc_softcap_args){
-                                               .x = s->dev.list_value, .n = (size_t)s->n_list, .cap = c->final_soft_cap}));
+            FC_TRY(be->softcap(
+                be->stream,
+                &(fc_softcap_args){.x = s->dev.list_value, .n = (size_t)s->n_list, .cap = c->final_soft_cap}));
     }
     for (int i = 0, n; i < s->n_lists; i += n) { /* stretches of rows that are there whole */
         for (n = 0; i + n < s->n_lists && s->lists[i + n].row >= 0;) n++;

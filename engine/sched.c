@@ -256,7 +256,8 @@ fc_status fc_sched_check(const fc_sched *s) {
             open[role ? a : 0] += (j->stem[role].table >= 0) + j->stem[role].tree.n_tables;
         for (int list = 0; list < 2; list++)
             for (int at = j->branches[list]; at >= 0; at = s->branches[list][at].next)
-                open[list] += s->branches[list][at].kind == FC_BRANCH_DRAW || s->branches[list][at].kind == FC_BRANCH_ALONE;
+                open[list] +=
+                    s->branches[list][at].kind == FC_BRANCH_DRAW || s->branches[list][at].kind == FC_BRANCH_ALONE;
         FC_TRY(check_job(s, j));
     }
     for (int list = 0; list < (fc_sched_shared(s) || !s->lane[1] ? 1 : 2); list++) {

@@ -146,14 +146,13 @@ static fc_status gather(fc_lane *l, fc_scorer *sc, int r0, int r1, int m0, int m
 }
 
 static fc_status read_states(fc_lane *l, fc_scorer *sc, int r0, int n) {
-    return l->be->rows_copy(
-        l->be->stream, &(fc_rows_copy_args){.y = l->read,
-                                            .x = l->states,
-                                            .src = sc->dev_slot + r0,
-                                            .n = n,
-                                            .D = l->model->cfg.D,
-                                            .x_rows = l->n_states,
-                                            .y_rows = l->work.max_logit_rows});
+    return l->be->rows_copy(l->be->stream, &(fc_rows_copy_args){.y = l->read,
+                                                                .x = l->states,
+                                                                .src = sc->dev_slot + r0,
+                                                                .n = n,
+                                                                .D = l->model->cfg.D,
+                                                                .x_rows = l->n_states,
+                                                                .y_rows = l->work.max_logit_rows});
 }
 
 /* Head rows [0, R): in chunks that the logits have room for. */
@@ -175,8 +174,7 @@ static fc_status read_reward(fc_lane *l, fc_scorer *sc, int r0, int R, int m0) {
         const fc_weight *w = sc->reward[r0];
         for (n = 1; r0 + n < R && n < l->work.max_logit_rows && sc->reward[r0 + n] == w;) n++;
         FC_TRY(read_states(l, sc, r0, n));
-        FC_TRY(l->be->linear(l->be->stream,
-                             &(fc_linear_args){.y = sc->dev_lp + m0, .x = l->read, .w = w, .T = n}));
+        FC_TRY(l->be->linear(l->be->stream, &(fc_linear_args){.y = sc->dev_lp + m0, .x = l->read, .w = w, .T = n}));
     }
     return FC_OK;
 }

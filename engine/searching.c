@@ -3,8 +3,8 @@
  *
  * What was told stays when the job is preempted; nodes that were asked and not told are fed again.
  */
-#include "engine/search.h"
 #include "engine/sched.h"
+#include "engine/search.h"
 
 #include <math.h>
 #include <string.h>
@@ -15,10 +15,10 @@ typedef struct fc_searching {
     bool by_level;  /* beam, sbs */
     int32_t *asked; /* [cap] nodes of the trie, not told yet */
     int n_asked, cap;
-    int *trie_of;   /* 1 + node of the trie of each tree node; 0: only fed on the way */
-    float **lp; /* [nodes of the trie] told log-probs of children, untempered; NULL: not told */
-    bool unfed; /* some that are asked wait for a place */
-    int32_t *path; /* [max_depth] scratch */
+    int *trie_of;    /* 1 + node of the trie of each tree node; 0: only fed on the way */
+    float **lp;      /* [nodes of the trie] told log-probs of children, untempered; NULL: not told */
+    bool unfed;      /* some that are asked wait for a place */
+    int32_t *path;   /* [max_depth] scratch */
     float *tempered; /* [max_children] scratch */
 } fc_searching;
 
@@ -37,8 +37,8 @@ static fc_status check(const fc_job *j, const fc_request *r) {
     if (j->constraint != FC_CONSTRAINT_MASK)
         return FC_FAIL(FC_ERR_ARG, "draw %s: it searches the names of a taxonomy; give constraint mask", name);
     if (c->temperature != 1.0f && r->draw != FC_DRAW_SBS)
-        return FC_FAIL(FC_ERR_ARG, "temperature = %g: draw %s ranks by the model's own distribution", (double)c->temperature,
-                       name);
+        return FC_FAIL(FC_ERR_ARG, "temperature = %g: draw %s ranks by the model's own distribution",
+                       (double)c->temperature, name);
     if (!(c->temperature > 0)) return FC_FAIL(FC_ERR_ARG, "temperature = 0: draw sbs needs one above 0");
     if (c->top_k || c->top_p != 1.0f || c->min_p != 0.0f || c->typical_p != 1.0f)
         return FC_FAIL(FC_ERR_ARG, "draw %s: top_k, top_p, min_p and typical_p belong to draw iid", name);
@@ -74,9 +74,9 @@ fc_status fc_searching_open(fc_job *j, const fc_request *r) {
     g->tempered = p;
     FC_TRY(fc_arena_alloc(&j->arena, (size_t)t->n_nodes, sizeof *g->trie_of, &p));
     g->trie_of = p;
-    FC_TRY(fc_search_open(
-        t, &(fc_search_options){.method = method_of(r->draw), .n = j->n, .batch = j->n, .seed = j->seed}, &j->arena,
-        &g->search));
+    FC_TRY(fc_search_open(t,
+                          &(fc_search_options){.method = method_of(r->draw), .n = j->n, .batch = j->n, .seed = j->seed},
+                          &j->arena, &g->search));
     j->searching = g;
     j->idle = -1;
     j->n_open = 1; /* the search, until its names are there */
@@ -84,7 +84,7 @@ fc_status fc_searching_open(fc_job *j, const fc_request *r) {
 }
 
 int64_t fc_searching_nodes(const fc_job *j) {
-    int64_t all = j->trie->n_nodes - j->trie->n_names; /* leaves are never fed */
+    int64_t all = j->trie->n_nodes - j->trie->n_names;        /* leaves are never fed */
     int64_t level = (int64_t)j->n * (j->trie->max_depth - 1); /* paths of a beam: n at each depth */
     return j->searching->by_level && level < all ? level : all;
 }
@@ -164,8 +164,7 @@ static void add_read(fc_flight *f, fc_job *j, int32_t node, int out) {
     FC_ASSERT(k->n_reads < k->max_rows && k->n_list + n <= k->max_list);
     memcpy(k->list_id + k->n_list, t->token + t->first_child[node], (size_t)n * 4);
     k->lists[k->n_reads] = (fc_list_row){.row = out, .ids = k->n_list, .values = k->n_list, .n_ids = n};
-    k->segments[k->n_reads] =
-        (fc_pick_segment){.row = out, .n_rows = 1, .ids = k->n_list, .n_ids = n, .y = k->n_list};
+    k->segments[k->n_reads] = (fc_pick_segment){.row = out, .n_rows = 1, .ids = k->n_list, .n_ids = n, .y = k->n_list};
     k->reads[k->n_reads].job = j;
     k->reads[k->n_reads++].node = node;
     k->n_list += n;
@@ -213,8 +212,7 @@ static const float *temper(const fc_searching *g, const float *lp, int n) {
     if (g->temperature == 1.0f) return lp;
     for (int i = 0; i < n; i++) most = fmax(most, (double)lp[i] / (double)g->temperature);
     for (int i = 0; i < n; i++) sum += exp((double)lp[i] / (double)g->temperature - most);
-    for (int i = 0; i < n; i++)
-        g->tempered[i] = (float)((double)lp[i] / (double)g->temperature - most - log(sum));
+    for (int i = 0; i < n; i++) g->tempered[i] = (float)((double)lp[i] / (double)g->temperature - most - log(sum));
     return g->tempered;
 }
 

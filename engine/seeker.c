@@ -73,7 +73,8 @@ fc_status fc_searching_launch(fc_sched *s, fc_flight *f) {
                                                               .R = f->batch.n_outs,
                                                               .S = k->n_reads,
                                                               .precise = true}));
-    if (cap > 0) FC_TRY(be->softcap(be->stream, &(fc_softcap_args){.x = k->dev_lp, .n = (size_t)k->n_list, .cap = cap}));
+    if (cap > 0)
+        FC_TRY(be->softcap(be->stream, &(fc_softcap_args){.x = k->dev_lp, .n = (size_t)k->n_list, .cap = cap}));
     st = logprobs(l, k, 0, k->n_reads);
     for (int i = 0; st == FC_ERR_ARG && i < k->n_reads; i++) {
         fc_status one = logprobs(l, k, i, 1);

@@ -31,7 +31,8 @@ typedef struct {
 } crowd;
 
 static void submit(crowd *c) {
-    static const char *const texts[] = {"the night", "the house of the craft", "a naive story about the craft of beer", "x"};
+    static const char *const texts[] = {"the night", "the house of the craft", "a naive story about the craft of beer",
+                                        "x"};
     static const char *const names[] = {"the night", "the house", "craft", "craft beer"};
     fc_request r = text_request(texts[test_below(&seed, 4)], 1 + test_below(&seed, 6), 1 + test_below(&seed, 24));
     r.score = test_below(&seed, 2);
@@ -93,7 +94,7 @@ static void every_page_comes_back(void **state) {
                   (long long)fc_engine_stats(c.e).preemptions, half, resident_pages());
     assert_true(c.cancelled > n_requests / 10);
     assert_true(fc_engine_stats(c.e).preemptions > n_requests / 100);
-#ifndef __SANITIZE_ADDRESS__ /* which keeps what was freed for a while */
+#ifndef __SANITIZE_ADDRESS__                                 /* which keeps what was freed for a while */
     assert_true(resident_pages() <= half + half / 20 + 256); /* a page a request would be far above */
 #endif
     fc_engine_close(c.e);

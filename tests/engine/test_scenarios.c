@@ -7,8 +7,8 @@
  *   test_scenarios [SEED [SCENARIOS [FIRST]]]
  */
 #include "engine/engine.h"
-#include "tests/engine/util_late.h"
 #include "tests/engine/util_engine.h"
+#include "tests/engine/util_late.h"
 
 #include "kernels/cpu/cpu.h"
 
@@ -85,8 +85,7 @@ static void pick_engines(scenario *c) {
     c->late = chance(c, 3);
 }
 
-static const char *const scraps[] = {"the ",   "night ", "x",  "naive ", "\n",
-                                     "house ", "7",      "? ", "craft ", "\xC3\xA9"};
+static const char *const scraps[] = {"the ", "night ", "x", "naive ", "\n", "house ", "7", "? ", "craft ", "\xC3\xA9"};
 
 static int pick_text(scenario *c, char *out) {
     int size = 0, want = 1 + test_below(&c->s, chance(c, 2) ? 20 : MAX_TEXT - 8);
@@ -374,13 +373,13 @@ static void random_scenarios_are_exact(void **state) {
     print_message("seed %llu, scenarios %d to %d\n", (unsigned long long)base_seed, first_scenario,
                   first_scenario + n_scenarios - 1);
     for (int i = first_scenario; i < first_scenario + n_scenarios; i++) one_scenario(i, &candidates, &cancelled);
-    print_message("%d candidates are the same bits; %d cancels, %lld preemptions, %lld evicted pages, %lld splits, "
-                  "%lld copies of part of a page, %lld shared tiles, %lld groups across requests, %d masked requests, %d "
-                  "that reject with %lld redraws\n",
-                  candidates, cancelled, (long long)total.preemptions, (long long)total.evicted_pages,
-                  (long long)total.splits, (long long)total.partial_copies, (long long)total.shared_tiles,
-                  (long long)total.cross_groups, n_constrained[FC_CONSTRAINT_MASK],
-                  n_constrained[FC_CONSTRAINT_REJECT], (long long)total.redraws);
+    print_message(
+        "%d candidates are the same bits; %d cancels, %lld preemptions, %lld evicted pages, %lld splits, "
+        "%lld copies of part of a page, %lld shared tiles, %lld groups across requests, %d masked requests, %d "
+        "that reject with %lld redraws\n",
+        candidates, cancelled, (long long)total.preemptions, (long long)total.evicted_pages, (long long)total.splits,
+        (long long)total.partial_copies, (long long)total.shared_tiles, (long long)total.cross_groups,
+        n_constrained[FC_CONSTRAINT_MASK], n_constrained[FC_CONSTRAINT_REJECT], (long long)total.redraws);
     if (n_scenarios < 1000) return;
     assert_true(cancelled >= 100 && total.preemptions >= 100 && total.evicted_pages >= 100 && total.splits >= 100);
     assert_true(total.partial_copies >= 100 && total.cross_groups >= 100);
