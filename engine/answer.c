@@ -127,7 +127,7 @@ static fc_accounting account(const fc_job *j, const covered *c) {
         const fc_path *p = &j->paths[c->path[i]];
         if (j->max_tokens) {
             a.rows_flat_prefill += j->n_prompt;
-            a.rows_flat_decode += p->n - 1;
+            a.rows_flat_decode += p->n ? p->n - 1 : 0;
         }
         if (j->score) a.rows_flat_score += (int64_t)j->n_align + fc_job_tail_rows(j, p);
     }
@@ -199,6 +199,10 @@ fc_status fc_answer_make(fc_job *j, double load_ms, const fc_result **out) {
         .scored = j->score,
         .prompt_tokens = (size_t)(j->max_tokens ? j->n_prompt : j->n_align),
         .prompt_ids = j->max_tokens ? j->prompt : j->align,
+        .prompt_logprobs = j->echo.lp,
+        .prompt_top_ids = j->echo.top_ids,
+        .prompt_top_logprobs = j->echo.top_lp,
+        .prompt_top_n = j->echo.top,
     };
     *out = r;
     return FC_OK;

@@ -19,6 +19,7 @@ static fc_status take(fc_sched *s, fc_prefix *p, fc_branch *b) {
              replay = b->kind == FC_BRANCH_DRAW ? b->job->paths[b->group].replay_to : b->job->stem[role].replay_to;
     uint64_t scope = b->job->scope[role];
     const int32_t *ids = ids_of(s, b, b->target);
+    if (role == FC_NOVELTY && fc_echo_pending(&b->job->echo) && b->job->echo.read < most) most = b->job->echo.read;
     if (scope != b->job->base_scope[role]) { /* what stands before the adapter's first row is the base's too */
         int base = from < most ? from : most;
         if (fc_prefix_match(p, b->job->base_scope[role], ids, b->target, base) >

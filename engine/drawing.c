@@ -110,11 +110,12 @@ static fc_status open_branch(fc_sched *s, fc_job *j, int group) {
     return fc_cache_take(s, fc_branch_put(s, &b));
 }
 
-/* Names that begin alike begin without a draw; a single name ends without one. */
+/* Names that begin alike begin without a draw; a single name ends without one, and so does who wants no token. */
 static fc_status force_first(fc_sched *s, fc_job *j) {
     for (int *place = &j->idle; *place >= 0;) {
-        bool over = false;
-        if (j->paths[*place].n == 0) FC_TRY(append_forced(s, j, *place, &over));
+        bool over = j->sampling.max_tokens == 0;
+        if (over) fc_path_finish(s, j, *place, FC_FINISH_LENGTH, false);
+        else if (j->paths[*place].n == 0) FC_TRY(append_forced(s, j, *place, &over));
         if (over) *place = j->group_next[*place];
         else place = &j->group_next[*place];
     }
@@ -130,7 +131,8 @@ fc_status fc_drawing_begin(fc_sched *s, fc_job *j) {
     int group;
     FC_TRY(force_first(s, j));
     group = j->idle;
-    if (group < 0) return FC_OK;
+    if (group < 0) /* no branch feeds the prompt */
+        return fc_echo_pending(&j->echo) && j->stem[FC_NOVELTY].table < 0 ? fc_stem_begin(s, j, FC_NOVELTY) : FC_OK;
     if (!fc_sched_off(s, FC_OFF_FORK)) {
         FC_TRY(open_branch(s, j, group));
         j->idle = -1;

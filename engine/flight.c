@@ -24,6 +24,7 @@ fc_status fc_flight_open(fc_sched *s, int list, fc_flight *out) {
         FC_TRY(
             fc_sampler_open(l->be, l->model->cfg.V, l->ctx, l->max_rows, l->work.max_logit_rows, members, &f->sampler));
         FC_TRY(fc_seeker_open(l, &f->seeker));
+        FC_TRY(fc_echoer_open(l, &f->echoer));
     }
     if (l == s->lane[FC_ALIGNMENT]) FC_TRY(fc_scorer_open(s->lane[FC_ALIGNMENT], &f->scorer));
     return FC_OK;
@@ -33,6 +34,7 @@ void fc_flight_close(fc_sched *s, int list, fc_flight *f) {
     if (s->lane[list]) fc_scorer_close(s->lane[FC_ALIGNMENT], &f->scorer);
     fc_sampler_close(&f->sampler);
     if (s->lane[list]) fc_seeker_close(s->lane[list], &f->seeker);
+    if (s->lane[list]) fc_echoer_close(s->lane[list], &f->echoer);
     fc_free(f->branch);
     fc_batch_close(&f->batch);
     memset(f, 0, sizeof *f);
@@ -95,12 +97,13 @@ static fc_status take_table_rows(fc_sched *s, int list, fc_flight *f, fc_branch 
     for (int i = 0; i < n; i++) s->ids[i] = id_at(b, b->len + i);
     first = fc_batch_add(&f->batch, b->table, s->ids, n);
     give_adapter(f, b, first, n);
+    fc_echo_want(f, b, first, n);
     if (draws) {
         b->draw = row;
         f->sampler.rows[row].out = fc_batch_want(&f->batch, first + n - 1);
     }
     if (b->role == FC_ALIGNMENT) fc_scoring_keep(s, f, b, first, n);
-    else if (b->kind == FC_BRANCH_PROMPT) fc_searching_want(s, f, b, first, n);
+    else if (b->kind == FC_BRANCH_PROMPT && b->job->searching) fc_searching_want(s, f, b, first, n);
     count_rows(b, n);
     b->rows = n;
     return FC_OK;
@@ -162,7 +165,7 @@ static bool full(const fc_batch *b) { return b->T == b->max_rows || b->n_seqs ==
 static void build(fc_sched *s, int list, fc_flight *f) {
     fc_batch_reset(&f->batch);
     if (list == (int)FC_NOVELTY) fc_sampler_begin(&f->sampler);
-    f->seeker.n_reads = f->seeker.n_list = 0;
+    f->seeker.n_reads = f->seeker.n_list = f->echoer.n_reads = f->echoer.n_ids = 0;
     f->scorer.n_reads = f->scorer.n_keep = f->n_branches = 0;
     for (fc_job *j = s->running; j; j = j->next) j->in_batch = false;
     for (int pass = 0; pass < 2; pass++)
@@ -190,6 +193,7 @@ static fc_status launch(fc_sched *s, int list, fc_flight *f) {
         FC_TRY(fc_kv_flush(l->kv));
         FC_TRY(fc_forward(l->model, &f->batch, &l->work));
     }
+    if (f->echoer.n_reads) FC_TRY(fc_echo_launch(l, f));
     if (l == s->lane[FC_ALIGNMENT]) FC_TRY(fc_scoring_launch(s, f));
     if (f->seeker.n_reads) FC_TRY(fc_searching_launch(s, f));
     if (list == (int)FC_NOVELTY) FC_TRY(fc_sampler_run(&f->sampler, l->model, &l->work, f->batch.n_outs));

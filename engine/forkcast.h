@@ -257,9 +257,13 @@ typedef struct {
     int priority;          /* lower runs first; equal ones in order of arrival */
     uint64_t seed;
     fc_sampling sampling;
-    const char *end;          /* text of exactly one token that ends a candidate; NULL: the model's first EOS */
-    const char *taxonomy;     /* id of a registered set of names, or NULL */
-    const char *const *names; /* [n_names] the same for this request alone, without an id */
+    bool prompt_logprobs;       /* log-probs of the novelty prompt's ids too: it is read whole, not from the prefix cache.
+                                   With max_tokens 0 that is all: n 1, without score, constraint and draw; the answer has
+                                   one candidate, that has no tokens */
+    int prompt_top_logprobs;    /* 0..128 alternatives of each */
+    const char *end;            /* text of exactly one token that ends a candidate; NULL: the model's first EOS */
+    const char *taxonomy;       /* id of a registered set of names, or NULL */
+    const char *const *names;   /* [n_names] the same for this request alone, without an id */
     size_t n_names;
     fc_constraint constraint;
     fc_draw_mode draw;
@@ -345,6 +349,11 @@ typedef struct {
     bool scored;
     size_t prompt_tokens;
     const int32_t *prompt_ids; /* [prompt_tokens] of the novelty prompt as it was fed; given: of the alignment prompt */
+    const float *prompt_logprobs; /* [prompt_tokens] of each id behind those before it; NAN: the first, and what deadline_ms
+                                     left out; NULL unless asked */
+    const int32_t *prompt_top_ids;    /* [prompt_tokens, prompt_top_n] -1 where the log-prob is NAN */
+    const float *prompt_top_logprobs; /* [prompt_tokens, prompt_top_n] */
+    int prompt_top_n;
 } fc_result;
 
 typedef enum { FC_EVENT_TOKEN = 1, FC_EVENT_CANDIDATE, FC_EVENT_SCORE, FC_EVENT_DONE } fc_event_type;

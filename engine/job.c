@@ -20,9 +20,12 @@ static fc_status keep(fc_job *j, const void *src, size_t n, size_t size, void *o
 
 /* ---- checks ---- */
 
-static fc_status check_sampling(const fc_sampling *s, int V) {
+static fc_status check_sampling(const fc_request *r, int V) {
     const float big = 1e9f;
-    FC_TRY(fc_sampling_in_range(s));
+    const fc_sampling *s = &r->sampling;
+    fc_sampling range = *s;
+    range.max_tokens += fc_echo_alone(r); /* 0 is fine there */
+    FC_TRY(fc_sampling_in_range(&range));
     FC_TRY(fc_in_range("min_tokens", s->min_tokens, 0, s->max_tokens));
     if (s->top_logprobs > V) FC_TRY(fc_in_range("top_logprobs", s->top_logprobs, 0, V));
     if (s->n_bias > (size_t)V) return FC_FAIL(FC_ERR_ARG, "logit_bias: %zu ids; the vocabulary has %d", s->n_bias, V);
@@ -57,13 +60,14 @@ static fc_status check_request(const fc_job_rules *rules, const fc_request *r) {
         FC_TRY(fc_in_range("n", r->n, 1, FC_MAX_CANDIDATES));
         if (r->n > rules->max_branches)
             return FC_FAIL(FC_ERR_ARG, "n = %d; max_branches is %d", r->n, rules->max_branches);
-        FC_TRY(check_sampling(&r->sampling, rules->cfg[FC_NOVELTY]->V));
+        FC_TRY(check_sampling(r, rules->cfg[FC_NOVELTY]->V));
     } else {
         if (r->n_given > FC_MAX_CANDIDATES)
             return FC_FAIL(FC_ERR_ARG, "given: %zu candidates; at most %d", r->n_given, FC_MAX_CANDIDATES);
         if (!r->score) return FC_FAIL(FC_ERR_ARG, "given: candidates can only be scored, and score is off");
     }
     FC_TRY(fc_in_range("keep", r->keep, 0, FC_MAX_CANDIDATES));
+    FC_TRY(fc_echo_check(r, rules->cfg[FC_NOVELTY]->V));
     FC_TRY(fc_in_range("truncate_prompt_tokens", r->truncate_prompt_tokens, r->n_given ? 0 : -1, 1 << 24));
     FC_TRY(check_ranking(r));
     if (!r->score) return FC_OK;
@@ -436,9 +440,9 @@ static fc_status take_given(fc_job *j, const fc_job_rules *rules, const fc_reque
 /* ---- lengths ---- */
 
 static fc_status check_lengths(const fc_job *j, const fc_job_rules *rules) {
-    if (j->max_tokens && j->n_prompt > rules->ctx[FC_NOVELTY] - j->max_tokens)
+    if (j->max_tokens && j->n_prompt > rules->ctx[FC_NOVELTY] - j->sampling.max_tokens)
         return FC_FAIL(FC_ERR_ARG, "prompt: %d tokens and max_tokens %d do not fit the context of %d", j->n_prompt,
-                       j->max_tokens, rules->ctx[FC_NOVELTY]);
+                       j->sampling.max_tokens, rules->ctx[FC_NOVELTY]);
     if (j->score) {
         int longest = j->max_tokens;
         for (int i = 0; j->max_tokens == 0 && i < j->n; i++)
@@ -486,7 +490,7 @@ fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **o
     j->stem[0].table = j->stem[1].table = j->redraw = j->idle = j->branches[0] = j->branches[1] = -1;
     j->priority = r->priority;
     if (r->n_given == 0) {
-        j->max_tokens = r->sampling.max_tokens;
+        j->max_tokens = fc_echo_alone(r) ? 1 : r->sampling.max_tokens;
         FC_TRY_GOTO(st, copy_sampling(j, &r->sampling), fail);
         FC_TRY_GOTO(st, copy_ends(j, rules, r), fail);
         FC_TRY_GOTO(
@@ -513,6 +517,7 @@ fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **o
         FC_TRY_GOTO(st, check_size(j), fail);
         if (r->draw != FC_DRAW_IID) FC_TRY_GOTO(st, fc_searching_open(j, r), fail);
         if (rules->fits) FC_TRY_GOTO(st, rules->fits(rules->fits_arg, j), fail);
+        FC_TRY_GOTO(st, fc_echo_open(r, j->n_prompt, &j->arena, &j->echo), fail);
     }
     FC_TRY_GOTO(st, make_paths(j, rules->tok[FC_NOVELTY]), fail);
     if (r->n_given == 0 && !j->searching) make_groups(j, 0);

@@ -15,6 +15,7 @@
 #include "engine/adapter.h"
 #include "engine/ban.h"
 #include "engine/base/mem.h"
+#include "engine/echo.h"
 #include "engine/forkcast.h"
 #include "engine/lane.h"
 #include "engine/names.h"
@@ -90,6 +91,7 @@ typedef struct fc_job {
     fc_sampling sampling; /* pointers into the arena */
     size_t *stop_sizes, longest_stop;
     fc_ban ban;
+    fc_echo echo;
     int32_t *ends; /* ids that end a candidate */
     int n_ends;
     int32_t *prompt, *align, *suffix, labels[FC_MAX_LABELS];

@@ -72,8 +72,15 @@ static void cancel(fc_job *j) {
     if (!j->failed) fc_job_fail(j, FC_FAIL(FC_ERR_CANCELLED, "request %llu was cancelled", (unsigned long long)j->id));
 }
 
-/* All candidates are drawn, and scored where that was asked for. */
-static bool complete(const fc_job *j) { return j->n_open == 0 && !(j->score && j->n_scored < j->n_finished); }
+/* All candidates are drawn, the prompt's log-probs are read and candidates scored, where that was asked for. */
+static bool complete(const fc_job *j) {
+    return j->n_open == 0 && !fc_echo_pending(&j->echo) && !(j->score && j->n_scored < j->n_finished);
+}
+
+/* Enough is drawn, or the deadline has passed. Log-probs of the prompt are waited for, up to there. */
+static bool over(fc_job *j, uint64_t now) {
+    return (!fc_echo_pending(&j->echo) || fc_stop_job_late(j, now)) && fc_stop_job_over(j, now);
+}
 
 static void sweep(fc_sched *s) {
     uint64_t now = fc_clock_ns();
@@ -81,14 +88,14 @@ static void sweep(fc_sched *s) {
     for (fc_job *j = s->waiting; j; j = next) {
         next = j->next;
         if (j->cancelled) cancel(j);
-        if (!j->failed && !fc_stop_job_over(j, now)) continue;
+        if (!j->failed && !over(j, now)) continue;
         fc_jobs_remove(&s->waiting, j);
         done(s, j);
     }
     for (fc_job *j = s->running; j; j = next) {
         next = j->next;
         if (j->cancelled) cancel(j);
-        if (!j->failed && !j->over) j->over = fc_stop_job_over(j, now);
+        if (!j->failed && !j->over) j->over = over(j, now);
         if (j->n_flying > 0) continue; /* over or failed: no batch takes it any more, and it ends when it has landed */
         if (!j->failed && !j->over) {
             fc_scoring_prune(s, j);

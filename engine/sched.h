@@ -87,11 +87,29 @@ typedef struct {
     float *dev_lp;
 } fc_seeker;
 
+/* States of a prompt that predict its own ids: positions pos .. pos+n-1, outputs out .. of the batch. */
+typedef struct {
+    fc_job *job;
+    int pos, n, out;
+} fc_echo_read;
+
+typedef struct {
+    fc_echo_read *reads; /* [max_rows] */
+    int n_reads, n_ids;
+    int32_t *id;                /* [max_rows] host: what each state predicts */
+    int32_t *dev_id, *dev_row;  /* [max_rows]; row: 0, 1, 2, ... */
+    float *dev_lp;              /* [max_rows] */
+    double *dev_lse;            /* [max_rows] */
+    int32_t *dev_top_ids;       /* [max_rows, FC_TOP_LOGPROBS_MAX] */
+    float *dev_top_lp;
+} fc_echoer;
+
 /* One batch of a list, from its building to the read-back of what it drew and scored. */
 typedef struct {
     fc_batch batch;
     fc_seeker seeker;   /* novelty's */
     fc_sampler sampler; /* novelty's */
+    fc_echoer echoer;   /* novelty's */
     fc_scorer scorer;   /* alignment's */
     int *branch;        /* [max_seqs] branches with rows in it */
     int n_branches;
@@ -232,6 +250,14 @@ void fc_searching_land(fc_sched *s, fc_flight *f);
 /* seeker.c: fc_searching_launch, and its memory */
 fc_status fc_seeker_open(const fc_lane *lane, fc_seeker *out);
 void fc_seeker_close(const fc_lane *lane, fc_seeker *s);
+
+/* echo.c */
+fc_status fc_echoer_open(const fc_lane *lane, fc_echoer *out);
+void fc_echoer_close(const fc_lane *lane, fc_echoer *e);
+/* Rows first .. first+n-1 of the batch are the branch's positions len ..: of those that predict ids of a prompt whose
+ * log-probs are asked for, the states are wanted. Before any other output of these rows. */
+void fc_echo_want(fc_flight *f, const fc_branch *b, int first, int n);
+fc_status fc_echo_launch(fc_lane *lane, fc_flight *f);
 
 /* scoring.c */
 void fc_scoring_idle(fc_sched *s, fc_job *j); /* its KV is about to be given back: what is not scored begins anew */

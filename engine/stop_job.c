@@ -94,7 +94,7 @@ static void take(fc_stop_job *s, fc_job *j) {
     p->hopeless = true;
 }
 
-static bool late(const fc_job *j, uint64_t now_ns) {
+bool fc_stop_job_late(const fc_job *j, uint64_t now_ns) {
     return j->deadline_ms && now_ns >= j->clock.submit_ns + (uint64_t)j->deadline_ms * 1000000u;
 }
 
@@ -108,7 +108,7 @@ bool fc_stop_job_over(fc_job *j, uint64_t now_ns) {
         if (path < 0 || (j->score && j->paths[path].scoring != FC_SCORED)) break;
         take(s, j);
     }
-    over = s->stop.fixed || late(j, now_ns);
+    over = s->stop.fixed || fc_stop_job_late(j, now_ns);
     if (!over) return false;
     j->n_used = s->stop.m;
     if (j->n_used == 0)

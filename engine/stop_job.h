@@ -30,6 +30,7 @@ fc_status fc_stop_job_open(fc_job *j, const fc_request *r);
 /* Takes the candidates that are decided now. True when drawing has ended, or the deadline has passed: n_used is set,
  * or, where the deadline found none complete, the job has failed with FC_ERR_TIMEOUT. */
 bool fc_stop_job_over(fc_job *j, uint64_t now_ns);
+bool fc_stop_job_late(const fc_job *j, uint64_t now_ns); /* its deadline has passed */
 /* All candidates so far are taken, and more may be drawn. */
 bool fc_stop_job_wants_wave(const fc_job *j);
 /* The path's sum holds n_score_done log-probs, in the order of its ids: true when it can be given up. */
