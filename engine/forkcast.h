@@ -63,25 +63,26 @@ typedef struct {
 } fc_adapter_option;
 
 typedef struct {
-    const char *novelty;   /* model: a GGUF file, a safetensors file or a folder. Required */
-    const char *alignment; /* NULL: no scoring; the same path as novelty: loaded once */
-    const char *kv_type;   /* "f32", "bf16", "int8"; NULL: f32 for f32 models, else bf16 */
-    const char *cpu;       /* "auto", "avx512", "avx2", "portable" */
-    const char *backend;   /* "auto", "cpu" */
-    int threads;           /* 0: all cores */
-    int ctx;               /* positions a request may use; 0: the model's own, at most 8192 */
-    int page_slots;        /* token slots a KV page: 8, 16, 32, 64; 0: 16 */
-    int max_rows;          /* rows of one batch; 0: 512 */
-    int max_branches;      /* KV timelines at once, over all requests; 0: 1024 */
-    int max_requests;      /* queue bound: waiting and running; 0: 256 */
+    const char *novelty;               /* model: a GGUF file, a safetensors file or a folder. Required */
+    const char *alignment;             /* NULL: no scoring; the same path as novelty: loaded once */
+    const char *kv_type;               /* "f32", "bf16", "int8"; NULL: f32 for f32 models, else bf16 */
+    const char *cpu;                   /* "auto", "avx512", "avx2", "portable" */
+    const char *backend;               /* "auto", "cpu" */
+    int threads;                       /* 0: all cores */
+    int ctx;                           /* positions a request may use; 0: the model's own, at most 8192 */
+    int page_slots;                    /* token slots a KV page: 8, 16, 32, 64; 0: 16 */
+    int max_rows;                      /* rows of one batch; 0: 512 */
+    int max_branches;                  /* KV timelines at once, over all requests; 0: 1024 */
+    int max_requests;                  /* queue bound: waiting and running; 0: 256 */
     const fc_adapter_option *adapters; /* [n_adapters] loaded at open; requests name them */
     size_t n_adapters;
-    int score_rows;        /* a scoring pass of its own model starts at so many waiting rows; 0: measured at open */
-    uint32_t off;          /* fc_off bits: what is not shared, so that its gain can be measured. 0: all is on */
-    uint64_t score_cache;  /* bytes of memory for scores of earlier requests; 0: 16 MiB */
-    const char *score_cache_file; /* SQLite: scores also on disk, shared by engines; made if missing. NULL: memory alone */
-    uint64_t kv_pool;      /* bytes of KV memory a model; 0: room for 2 x ctx, at least 256 MiB, at most a quarter of RAM */
-    bool batch_invariant;  /* a candidate's bits do not depend on the batch; on the CPU they never do */
+    int score_rows;       /* a scoring pass of its own model starts at so many waiting rows; 0: measured at open */
+    uint32_t off;         /* fc_off bits: what is not shared, so that its gain can be measured. 0: all is on */
+    uint64_t score_cache; /* bytes of memory for scores of earlier requests; 0: 16 MiB */
+    const char
+        *score_cache_file; /* SQLite: scores also on disk, shared by engines; made if missing. NULL: memory alone */
+    uint64_t kv_pool; /* bytes of KV memory a model; 0: room for 2 x ctx, at least 256 MiB, at most a quarter of RAM */
+    bool batch_invariant; /* a candidate's bits do not depend on the batch; on the CPU they never do */
 } fc_engine_options;
 
 /* What can be turned off; answers are the same bits with and without. */
@@ -145,7 +146,13 @@ FC_API void fc_engine_drop_taxonomy(fc_engine *e, const char *id); /* an unknown
 /* ---- request --------------------------------------------------------------------------------------------- */
 
 /* Of one request: candidates, labels, bad words and bytes of one, logprob_token_ids. */
-enum { FC_N_MAX = 4096, FC_LABELS_MAX = 64, FC_BAD_WORDS_MAX = 1024, FC_BAD_WORD_BYTES = 1024, FC_LOGPROB_IDS_MAX = 128 };
+enum {
+    FC_N_MAX = 4096,
+    FC_LABELS_MAX = 64,
+    FC_BAD_WORDS_MAX = 1024,
+    FC_BAD_WORD_BYTES = 1024,
+    FC_LOGPROB_IDS_MAX = 128
+};
 
 /* A prompt is pieces in a row. In a piece with special = true the names of special tokens become those tokens: templates
  * by the operator. Everything else is data and never does. */
@@ -180,13 +187,14 @@ typedef struct {
     const char *const *stop; /* [n_stop] stop strings, cut off the text */
     size_t n_stop;
     int min_tokens, max_tokens;
-    bool ignore_eos;     /* the model's end tokens are drawn as any other and do not end a candidate */
-    int top_logprobs;    /* 0..128 alternatives a token in the result */
+    bool ignore_eos;            /* the model's end tokens are drawn as any other and do not end a candidate */
+    int top_logprobs;           /* 0..128 alternatives a token in the result */
     const int32_t *allowed_ids; /* [n_allowed] allowed_token_ids: no other id is drawn, no end token either unless it is
                                    listed; n_allowed 0: off. Under constraint mask an id must be listed and go on to a
                                    name; where none does, the request ends in FC_ERR_ARG, which says so */
     size_t n_allowed;
-    const char *const *bad_words; /* [n_bad_words] texts, at most 1024: no candidate has the ids of one, by itself or behind
+    const char *const
+        *bad_words; /* [n_bad_words] texts, at most 1024: no candidate has the ids of one, by itself or behind
                                      a blank, in a row; blanks in front of a word are left out, the prompt is not read */
     size_t n_bad_words;
 } fc_sampling;
@@ -233,7 +241,7 @@ typedef struct {
     int truncate_prompt_tokens; /* k: of each of the two prompts the last k ids are used; a BOS that the tokenizer's rule
                                    put in front stays, as one of the k. -1: what the context leaves beside max_tokens
                                    (and the suffix); not with given candidates. 0: off */
-    const char *const *labels;  /* [n_labels] judge: texts of exactly one token; score = P(labels[0]) among them. Default
+    const char *const *labels; /* [n_labels] judge: texts of exactly one token; score = P(labels[0]) among them. Default
                                    Yes, No */
     size_t n_labels;
     fc_score_mode mode;
@@ -381,10 +389,14 @@ FC_API void fc_event_fini(fc_event *ev); /* frees what the event points to; zero
 
 /* ---- options --------------------------------------------------------------------------------------------- */
 
-/* One table names what can be set, once: as a flag (with - for _), a key of a recipe, a field of HTTP's `forkcast` object and
- * a setting of a job's table. Help and documentation are made from it. */
+/* One table names what can be set, once: as a flag (with - for _), a key of a recipe, a field of HTTP's `forkcast` object
+ * and a setting of a job's table. Help and documentation are made from it. */
 
-typedef enum { FC_SCOPE_ENGINE = 0, FC_SCOPE_REQUEST, FC_SCOPE_SAMPLING } fc_option_scope; /* the struct it belongs to */
+typedef enum {
+    FC_SCOPE_ENGINE = 0,
+    FC_SCOPE_REQUEST,
+    FC_SCOPE_SAMPLING
+} fc_option_scope; /* the struct it belongs to */
 
 /* What it is about, in the order of the table. Which parts a request has depends on what it does: one completion has no
  * MANY, given candidates have no MANY, DRAW and SAMPLING, RANK is for drawn candidates with scores. */
@@ -395,7 +407,7 @@ typedef enum {
     FC_PART_SCORE,
     FC_PART_KEEP,
     FC_PART_RANK,
-    FC_PART_JOB,      /* any request          */
+    FC_PART_JOB, /* any request          */
     FC_PART_ENGINE
 } fc_option_part;
 
@@ -431,11 +443,11 @@ typedef struct {
 } fc_option;
 
 FC_API size_t fc_option_count(void);
-FC_API const fc_option *fc_option_at(size_t i);            /* i < count; static */
+FC_API const fc_option *fc_option_at(size_t i);           /* i < count; static */
 FC_API const fc_option *fc_option_find(const char *name); /* NULL: there is none */
 /* The choices as "a, b or c", into out [size]. */
 FC_API const char *fc_option_choices(const fc_option *o, char *out, size_t size);
-FC_API const char *fc_option_kind_name(fc_option_kind k);  /* "int" */
+FC_API const char *fc_option_kind_name(fc_option_kind k);   /* "int" */
 FC_API const char *fc_option_scope_name(fc_option_scope s); /* "engine" */
 FC_API const char *fc_option_part_name(fc_option_part p);   /* "draw" */
 
@@ -477,8 +489,8 @@ FC_API size_t fc_recipe_taxonomy(const fc_recipe *r, fc_taxonomy_names *out);
 /* What the recipe says, for flags to override before a request is made. Strings are owned by the recipe. */
 typedef struct {
     const char *novelty_model, *alignment_model; /* NULL: not said; alignment "none": no scoring */
-    fc_engine_options engine; /* without models and adapters */
-    fc_request request;       /* without prompts, labels, names; its adapters are paths, to be loaded under these names */
+    fc_engine_options engine;                    /* without models and adapters */
+    fc_request request; /* without prompts, labels, names; its adapters are paths, to be loaded under these names */
 } fc_recipe_info;
 FC_API fc_recipe_info *fc_recipe_edit(fc_recipe *r); /* the recipe's own copy: changes count */
 

@@ -23,7 +23,8 @@ static fc_status check_invariant(const fc_option_value *v) {
 
 #define OPTION(STRUCT, field, SCOPE, PART, KIND)                                                                       \
     .at = offsetof(STRUCT, field), .o.scope = FC_SCOPE_##SCOPE, .o.part = FC_PART_##PART, .o.kind = FC_OPTION_##KIND
-#define ENGINE(field, KIND)        .o.name = #field, .o.key = #field, OPTION(fc_engine_options, field, ENGINE, ENGINE, KIND)
+#define ENGINE(field, KIND) \
+    .o.name = #field, .o.key = #field, OPTION(fc_engine_options, field, ENGINE, ENGINE, KIND)
 #define REQUEST(field, PART, KIND) REQUEST_AS(#field, field, PART, KIND)
 #define REQUEST_AS(in_recipe, field, PART, KIND)                                                                       \
     .o.name = #field, .o.key = in_recipe, OPTION(fc_request, field, REQUEST, PART, KIND)
@@ -31,8 +32,8 @@ static fc_status check_invariant(const fc_option_value *v) {
 #define SAMPLING_AS(called, field, KIND)                                                                               \
     .o.name = #called, .o.key = "sampling." #called, OPTION(fc_sampling, field, SAMPLING, SAMPLING, KIND)
 
-/* In the order of help and documentation. fc_request_init and fc_sampling_init hold the same defaults (but n, keep and seed,
- * which are a recipe's), the enums the same choices in the same order: tests/engine/test_options.c holds them together. */
+/* In the order of help and documentation. fc_request_init and fc_sampling_init hold the same defaults (but n, keep and
+ * seed, which are a recipe's), the enums the same choices in the same order: test_options.c holds them together. */
 /* clang-format off */
 static const fc_option_row rows[] = {
     {REQUEST(n, MANY, INT), .o.min = 1, .o.max = CANDIDATES, .o.fallback = "16", .o.value = "N",
@@ -40,15 +41,16 @@ static const fc_option_row rows[] = {
     {REQUEST(n_max, MANY, INT), .o.max = CANDIDATES, .o.fallback = "0", .o.value = "N",
      .o.help = "while no rule of stop_when holds, n more are drawn, up to so many; 0: n"},
     {REQUEST(stop_when, MANY, TEXT), .check = check_stop_when, .o.value = "RULES",
-     .o.help = "enough is drawn: any of stable:R (R candidates in a row changed nothing about who is kept), margin:X (the best is X "
-               "above the second), hopeless:B (every B tokens, who can no longer be kept is given up); apart by commas"},
+     .o.help = "enough is drawn: any of stable:R (R candidates in a row changed nothing about who is kept), margin:X "
+               "(the best is X above the second), hopeless:B (every B tokens, who can no longer be kept is given up); "
+               "apart by commas"},
     {REQUEST(token_budget, MANY, INT64), .o.fallback = "0", .o.value = "N",
      .o.help = "end before the candidate with which more tokens would have been drawn; 0: none"},
     {REQUEST(seed, DRAW, UINT64), .o.fallback = "1", .o.value = "S",
      .o.help = "candidate i of a seed is the same for every n"},
     {REQUEST(draw, DRAW, CHOICE), .o.choices = "iid|sbs|beam|topk|exact", .o.fallback = "iid",
-     .o.help = "each on its own; or, with constraint mask, n different names: without replacement, by beam search, or the n most "
-               "probable, by search or from the whole distribution"},
+     .o.help = "each on its own; or, with constraint mask, n different names: without replacement, by beam search, or "
+               "the n most probable, by search or from the whole distribution"},
     {REQUEST(constraint, DRAW, CHOICE), .o.choices = "off|mask|reject", .o.fallback = "off",
      .o.help = "names of the taxonomy are only marked; nothing else can be drawn; what is none is drawn again"},
     {REQUEST(reject_budget, DRAW, INT), .o.max = 1000, .o.fallback = "4", .o.value = "N",
@@ -56,7 +58,8 @@ static const fc_option_row rows[] = {
     {REQUEST(full_logprob, DRAW, BOOL), .o.fallback = "false",
      .o.help = "constraint mask: also log-probs under the whole vocabulary, and valid_mass"},
     {REQUEST_AS("novelty.adapter", novelty_adapter, DRAW, PATH), .o.value = "ADAPTER",
-     .o.help = "PEFT adapter (LoRA, aLoRA) of the novelty model"},
+     .o.help = "PEFT adapter (LoRA, aLoRA) of the novelty model: a folder, or a name given by "
+               "--adapter"},
     {REQUEST_AS("novelty.end", end, DRAW, TEXT), .o.value = "TEXT",
      .o.help = "text of exactly one token that ends a candidate, besides the model's own"},
 
@@ -94,7 +97,8 @@ static const fc_option_row rows[] = {
     {SAMPLING_AS(allowed_token_ids, allowed_ids, IDS), .o.flag = "allowed-token-id", .o.value = "ID",
      .count_at = offsetof(fc_sampling, n_allowed),
      .o.help = "no other id is drawn, no end token either unless it is listed"},
-    {SAMPLING(bad_words, TEXTS), .o.flag = "bad-word", .o.value = "TEXT", .count_at = offsetof(fc_sampling, n_bad_words),
+    {SAMPLING(bad_words, TEXTS), .o.flag = "bad-word", .o.value = "TEXT",
+     .count_at = offsetof(fc_sampling, n_bad_words),
      .o.help = "no candidate has the ids of TEXT, by itself or behind a blank, in a row"},
     {SAMPLING(ignore_eos, BOOL), .o.fallback = "false",
      .o.help = "the model's end tokens are drawn as any other and do not end a candidate"},
@@ -103,9 +107,11 @@ static const fc_option_row rows[] = {
 
     {REQUEST_AS("alignment.mode", mode, SCORE, CHOICE), .o.fallback = "loglik-mean",
      .o.choices = "loglik-mean|loglik-sum|reward|judge",
-     .o.help = "log-probability of the candidate's tokens, the reward head at its last one, or the probability of the first label"},
+     .o.help = "log-probability of the candidate's tokens, the reward head at its last one, or the probability of "
+               "the first label"},
     {REQUEST_AS("alignment.adapter", alignment_adapter, SCORE, PATH), .o.value = "ADAPTER",
-     .o.help = "PEFT adapter (LoRA, aLoRA, reward head) of the alignment model"},
+     .o.help = "PEFT adapter (LoRA, aLoRA, reward head) of the alignment model: a folder, or a name given by "
+               "--adapter"},
 
     {REQUEST(keep, KEEP, INT), .o.max = CANDIDATES, .o.fallback = "4", .o.value = "K",
      .o.help = "distinct candidates to keep; 0: all"},
@@ -143,7 +149,8 @@ static const fc_option_row rows[] = {
     {ENGINE(score_rows, INT), .o.max = ROWS, .o.fallback = "0", .o.value = "N",
      .o.help = "a scoring pass of its own model starts at so many waiting rows; 0: measured at open"},
     {ENGINE(off, WORDS), .o.value = "LIST",
-     .o.choices = "fork|groups|coalesce|score-tree|overlap|prefix-cache|forced|restricted-head|shared-trunk|score-cache|all",
+     .o.choices = "fork|groups|coalesce|score-tree|overlap|prefix-cache|forced|restricted-head|shared-trunk|"
+                  "score-cache|all",
      .o.help = "what is not shared, so that its gain can be measured; answers stay the same bits"},
     {ENGINE(batch_invariant, BOOL), .check = check_invariant, .o.fallback = "true",
      .o.help = "a candidate's bits do not depend on the batch; on the CPU always"},

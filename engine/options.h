@@ -1,5 +1,5 @@
-/* options - the one table of what can be set: a public row (fc_option) with the place that it sets, and how a value, from
- * text or JSON, is stored there. A leaf: it knows the structs of forkcast.h by offsets, and nothing that uses them.
+/* options - the one table of what can be set: a public row (fc_option) with the place that it sets, and how a value,
+ * from text or JSON, is stored there. A leaf: it knows the structs of forkcast.h by offsets, and nobody who uses them.
  */
 #ifndef FC_ENGINE_OPTIONS_H
 #define FC_ENGINE_OPTIONS_H

@@ -211,6 +211,7 @@ static fc_status put_besides(fc_str *out, const fc_result *r) {
     if (hopeless) FC_TRY(fc_str_printf(out, ", %d hopeless", hopeless));
     if (!isnan(r->confidence.valid_mass)) FC_TRY(fc_str_printf(out, ", valid mass %.4f", r->confidence.valid_mass));
     if (a->redraws) FC_TRY(fc_str_printf(out, ", %lld drawn again", (long long)a->redraws));
+    if (a->scores_cached) FC_TRY(fc_str_printf(out, ", %lld scores known", (long long)a->scores_cached));
     if (a->rows_replayed) FC_TRY(fc_str_printf(out, "; %lld rows replayed", (long long)a->rows_replayed));
     return FC_OK;
 }

@@ -40,8 +40,8 @@ void request_args_engine(request_args *a, arg *args, size_t *n); /* and what any
 
 /* Reads recipe, prompt and files. The request points into *a. */
 fc_status request_args_request(request_args *a, bool needs_alignment, fc_request *r);
-/* Opens the engine that the request needs, with its adapters and taxonomy, which *r then names; p says so meanwhile. Caller:
- * fc_engine_close. */
+/* Opens the engine that the request needs, with its adapters and taxonomy, which *r then names; p says so meanwhile.
+ * Caller: fc_engine_close. */
 fc_status request_args_open(const request_args *a, fc_request *r, progress *p, fc_engine **engine);
 
 /* Submits *r and waits for its done event; other events go to on_event (may be NULL), whose failure ends the wait. Caller:

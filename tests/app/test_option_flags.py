@@ -248,7 +248,7 @@ class OptionFlags(Program):
         want, work = answer()
         rows = work["rows_prefill"] + work["rows_decode"] + work["rows_score"]
         for off in ("fork", "groups", "coalesce", "score-tree", "overlap", "prefix-cache", "forced", "restricted-head",
-                    "shared-trunk", "fork,score-tree", "all"):
+                    "shared-trunk", "score-cache", "fork,score-tree", "all"):
             got, account = answer("--off", off)
             self.assertEqual(got, want, off)
             if off in ("fork", "coalesce", "score-tree", "all"):
@@ -263,6 +263,23 @@ class OptionFlags(Program):
         self.refused(2, '--score-rows: "-1" is not a whole number from 0 to 65536', *args, "--score-rows", -1)
         self.refused(2, '--priority: "high"', *args, "--priority", "high")
         self.refused(2, "--cache-salt: it is empty", *args, "--cache-salt", "")
+
+    def test_score_cache(self):
+        base = ("-n", 8, "-k", 0, "--max-tokens", 4)
+        want, file = self.answer(*base), self.path("scores.db")
+        first = self.answer(*base, "--score-cache-file", file)
+        self.assertEqual((first["candidates"], first["accounting"]["scores_cached"]), (want["candidates"], 0))
+        for more in ((), ("--score-cache", "1M")):
+            again = self.answer(*base, "--score-cache-file", file, *more)
+            self.assertEqual(again["candidates"], want["candidates"])
+            self.assertEqual(again["accounting"]["scores_cached"], again["confidence"]["distinct"])
+        for more in (("--off", "score-cache"), ("--cache-salt", "other")):
+            again = self.answer(*base, "--score-cache-file", file, *more)
+            self.assertEqual((again["candidates"], again["accounting"]["scores_cached"]), (want["candidates"], 0), more)
+        table = self.ok("bestof", "--novelty", self.novelty, "--alignment", self.alignment, "--prompt", "Likes: ", "--taxonomy",
+                        self.taxonomy, *base, "--score-cache-file", file)
+        self.assertIn(b" scores known; ", table)
+        self.refused(2, '--score-cache: "lots" is not a number of bytes', "bestof", "--score-cache", "lots")
 
     # ---- lists, switches, names
 
@@ -303,10 +320,12 @@ class OptionFlags(Program):
         self.assertEqual(len(answer({"draw": "topk", "constraint": "mask", "n": 2})["candidates"]), 2)
         self.assertNotEqual([c["index"] for c in answer({"blend": 1})["candidates"]], [c["index"] for c in plain])
         engine = {"threads": 1, "backend": "cpu", "cpu": "auto", "kv_type": "f32", "kv_pool": "64M", "ctx": 128, "max_rows": 50,
-                  "max_branches": 40, "page_slots": 8, "score_rows": 3, "off": "coalesce", "batch_invariant": True,
+                  "max_branches": 40, "page_slots": 8, "score_rows": 3, "score_cache": "2M", "score_cache_file": "s.db",
+                  "off": "coalesce", "batch_invariant": True,
                   "deadline_ms": 3600000, "priority": 2, "cache_salt": "s"}
         slow = answer(engine)
         self.assertEqual(slow["candidates"], plain)
+        self.assertTrue(os.path.exists(os.path.join(folder, "s.db")))  # beside the recipe
         self.assertGreater(slow["accounting"]["rows_decode"], answer({})["accounting"]["rows_decode"])
         self.assertEqual(answer(engine, "--off", "groups")["accounting"]["rows_decode"], answer({})["accounting"]["rows_decode"])
         lora = answer({}, novelty={"adapter": "../strong"})["candidates"]
