@@ -71,7 +71,7 @@ static bool forbidden(const fc_job *j, int32_t id) {
 static fc_status append_forced(fc_sched *s, fc_job *j, int path, bool *over) {
     const fc_trie *t = j->trie;
     if (j->constraint != FC_CONSTRAINT_MASK || fc_sched_off(s, FC_OFF_FORCED) || j->full_logprob ||
-        j->sampling.top_logprobs)
+        j->sampling.top_logprobs || j->sampling.n_logprob_ids)
         return FC_OK;
     while (!*over && t->n_children[j->paths[path].node] == 1) {
         int32_t id = t->token[t->first_child[j->paths[path].node]];
@@ -92,6 +92,9 @@ static fc_status extend(fc_sched *s, fc_flight *f, fc_job *j, int path, int i, c
         memcpy(p->top_ids + at, sm->top_ids + from, (size_t)top * sizeof *p->top_ids);
         memcpy(p->top_logprobs + at, sm->top_logprobs + from, (size_t)top * sizeof *p->top_logprobs);
     }
+    if (j->sampling.n_logprob_ids)
+        memcpy(p->id_logprobs + (size_t)p->n * j->sampling.n_logprob_ids, sm->asked_lp + r->asked,
+               j->sampling.n_logprob_ids * sizeof *p->id_logprobs);
     if (r->full >= 0) {
         double mass = sm->lse_list[r->list] - sm->lse_full[r->full];
         p->mass += mass;

@@ -197,6 +197,12 @@ typedef struct {
         *bad_words; /* [n_bad_words] texts, at most 1024: no candidate has the ids of one, by itself or behind
                                      a blank, in a row; blanks in front of a word are left out, the prompt is not read */
     size_t n_bad_words;
+    const int32_t *logprob_ids; /* [n_logprob_ids] logprob_token_ids: at each step, log-probs of these too; at most 128 */
+    size_t n_logprob_ids;
+    bool include_stop; /* include_stop_str_in_output: a candidate's text ends with the stop string or end token that ended
+                          it; tokens, names and scores are as without */
+    bool show_special; /* skip_special_tokens false: special tokens stand in the text, wherever it is read: by stop strings,
+                          names, and an alignment model of another tokenizer. An end token only with include_stop */
 } fc_sampling;
 
 /* temperature 1, no filters, no penalties, max_tokens 16: the values that flags and recipes start from. */
@@ -302,7 +308,7 @@ FC_API const char *fc_finish_name(fc_finish f); /* "stop", "length", "given" */
 typedef struct {
     int rank;         /* from 1 among the kept; 0: not kept */
     int index;        /* the first candidate that drew it */
-    const char *text; /* [text_size], NUL behind; stop strings and end tokens left out */
+    const char *text; /* [text_size], NUL behind; stop strings and end tokens left out, unless include_stop */
     size_t text_size;
     const int32_t *tokens; /* [n_tokens] ids drawn, without the end token */
     size_t n_tokens;
@@ -321,6 +327,8 @@ typedef struct {
     const int32_t *top_ids;    /* [n_logprobs, top_n] */
     const float *top_logprobs; /* [n_logprobs, top_n] */
     int top_n;
+    const float *id_logprobs;  /* [n_logprobs, n_ids] of logprob_token_ids, in their order; whole vocabulary, as top_* */
+    int n_ids;
 } fc_candidate;
 
 typedef struct {

@@ -38,6 +38,11 @@ static fc_status check_sampling(const fc_request *r, int V) {
     for (size_t i = 0; i < s->n_stop_ids; i++)
         if (s->stop_ids[i] < 0 || s->stop_ids[i] >= V)
             return FC_FAIL(FC_ERR_ARG, "stop_token_ids: id %d; the vocabulary has %d ids", s->stop_ids[i], V);
+    if (s->n_logprob_ids > FC_LOGPROB_IDS_MAX)
+        return FC_FAIL(FC_ERR_ARG, "logprob_token_ids: %zu ids; at most %d", s->n_logprob_ids, FC_LOGPROB_IDS_MAX);
+    for (size_t i = 0; i < s->n_logprob_ids; i++)
+        if (s->logprob_ids[i] < 0 || s->logprob_ids[i] >= V)
+            return FC_FAIL(FC_ERR_ARG, "logprob_token_ids: id %d; the vocabulary has %d ids", s->logprob_ids[i], V);
     for (size_t i = 0; i < s->n_stop; i++)
         if (!s->stop[i] || !s->stop[i][0]) return FC_FAIL(FC_ERR_ARG, "stop: string %zu is empty", i);
     return FC_OK;
@@ -151,6 +156,7 @@ static fc_status copy_sampling(fc_job *j, const fc_sampling *s) {
     j->sampling = *s;
     FC_TRY(keep(j, s->bias_ids, s->n_bias, sizeof *s->bias_ids, &j->sampling.bias_ids));
     FC_TRY(keep(j, s->bias_values, s->n_bias, sizeof *s->bias_values, &j->sampling.bias_values));
+    FC_TRY(keep(j, s->logprob_ids, s->n_logprob_ids, sizeof *s->logprob_ids, &j->sampling.logprob_ids));
     j->sampling.stop_ids = NULL; /* among j->ends now */
     j->sampling.n_stop_ids = 0;
     j->sampling.allowed_ids = NULL; /* these two in j->ban */
@@ -358,7 +364,8 @@ static fc_status distinct_prompt(fc_job *j) {
 /* ---- paths ---- */
 
 static fc_status make_paths(fc_job *j, const fc_tok *tok) {
-    size_t n = (size_t)j->n_max, len = (size_t)j->max_tokens, tops = len * (size_t)j->sampling.top_logprobs;
+    size_t n = (size_t)j->n_max, len = (size_t)j->max_tokens, tops = len * (size_t)j->sampling.top_logprobs,
+           asked = len * j->sampling.n_logprob_ids;
     void *p;
     FC_TRY(fc_arena_alloc(&j->arena, n, sizeof *j->paths, &p));
     j->paths = p;
@@ -373,7 +380,7 @@ static fc_status make_paths(fc_job *j, const fc_tok *tok) {
         path->score = NAN;
         path->gumbel = path->weight = NAN;
         path->bound = INFINITY;
-        path->leaf = path->alone = path->name = -1;
+        path->leaf = path->alone = path->name = path->stop = -1;
         if (len == 0) continue; /* given: ids come from the caller */
         FC_TRY(fc_arena_alloc(&j->arena, len, sizeof *path->ids, &p));
         path->ids = p;
@@ -383,7 +390,10 @@ static fc_status make_paths(fc_job *j, const fc_tok *tok) {
         path->top_ids = p;
         FC_TRY(fc_arena_alloc(&j->arena, tops, sizeof *path->top_logprobs, &p));
         path->top_logprobs = p;
+        FC_TRY(fc_arena_alloc(&j->arena, asked, sizeof *path->id_logprobs, &p));
+        path->id_logprobs = p;
         fc_tok_stream_init(&path->stream, tok);
+        path->stream.special = j->sampling.show_special;
     }
     return FC_OK;
 }
@@ -459,7 +469,7 @@ static fc_status check_lengths(const fc_job *j, const fc_job_rules *rules) {
 /* What the answer may hold: ids, log-probs and alternatives of every candidate. */
 static fc_status check_size(const fc_job *j) {
     const size_t most = (size_t)1 << 30;
-    size_t bytes = (size_t)j->n_max * (size_t)j->max_tokens * (8 + 8 * (size_t)j->sampling.top_logprobs);
+    size_t bytes = (size_t)j->n_max * (size_t)j->max_tokens * (8 + 8 * (size_t)j->sampling.top_logprobs + 4 * j->sampling.n_logprob_ids);
     if (bytes > most)
         return FC_FAIL(FC_ERR_ARG,
                        "n = %d, max_tokens = %d, top_logprobs = %d: the answer may take %zu bytes; at most %zu",

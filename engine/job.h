@@ -31,9 +31,11 @@ typedef struct {
     float *logprobs; /* per drawn id; NULL when given */
     int32_t *top_ids;
     float *top_logprobs;   /* [max_tokens, top_n], or NULL */
+    float *id_logprobs;    /* [max_tokens, n_logprob_ids], or NULL */
     int n;                 /* ids so far */
     int n_text;            /* ids without the end token; set when finished */
     int node;              /* mask: of the trie, behind ids */
+    int stop;              /* the stop string that ended it, -1 */
     int name;              /* index of the name that the text is, or -1; set when finished */
     double gumbel, weight; /* of a search; else NAN */
     double full, mass; /* full_logprob: sums of log-probs under the whole vocabulary; of the allowed ids' log-mass */

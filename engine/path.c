@@ -11,13 +11,14 @@ static bool keeps_text(const fc_job *j) { return j->events || j->sampling.n_stop
 static bool sends_tokens(const fc_job *j) { return j->events && j->constraint != FC_CONSTRAINT_REJECT; }
 
 /* Where the first stop string begins in the text, or SIZE_MAX. Nothing before `from` can begin one. */
-static size_t find_stop(const fc_job *j, const fc_str *text, size_t from) {
+static size_t find_stop(const fc_job *j, const fc_str *text, size_t from, int *which) {
     size_t best = SIZE_MAX;
     for (size_t i = 0; i < j->sampling.n_stop; i++) {
         size_t n = j->stop_sizes[i];
         for (size_t at = from; at + n <= text->size && at < best; at++)
             if (memcmp(text->data + at, j->sampling.stop[i], n) == 0) {
                 best = at;
+                *which = (int)i;
                 break;
             }
     }
@@ -48,7 +49,7 @@ fc_status fc_path_grow(fc_sched *s, fc_job *j, int path, int32_t id, bool *stopp
     FC_TRY(put_text(s, p, id));
     from = before >= j->longest_stop ? before - j->longest_stop + 1 : 0; /* what ends in the new text */
     /* before min_tokens a stop string is text like any other */
-    at = j->sampling.n_stop && p->n >= j->sampling.min_tokens ? find_stop(j, &p->text, from) : SIZE_MAX;
+    at = j->sampling.n_stop && p->n >= j->sampling.min_tokens ? find_stop(j, &p->text, from, &p->stop) : SIZE_MAX;
     if (at != SIZE_MAX) {
         p->text.size = at;
         p->text.data[at] = '\0';
@@ -58,6 +59,14 @@ fc_status fc_path_grow(fc_sched *s, fc_job *j, int path, int32_t id, bool *stopp
 }
 
 /* ---- finishing ---- */
+
+/* What ended the candidate, behind its text. */
+static fc_status put_end(const fc_sched *s, const fc_job *j, fc_path *p, bool ended) {
+    if (!j->sampling.include_stop || p->finish != FC_FINISH_STOP) return FC_OK;
+    if (!ended) return fc_str_put(&p->text, j->sampling.stop[p->stop], j->stop_sizes[p->stop]);
+    FC_TRY(put_text(s, p, p->ids[p->n - 1]));
+    return fc_tok_stream_finish(&p->stream, &p->text);
+}
 
 static fc_status final_text(fc_sched *s, fc_job *j, fc_path *p, bool cut) {
     for (int i = 0; !keeps_text(j) && i < p->n_text; i++) FC_TRY(put_text(s, p, p->ids[i]));
@@ -139,6 +148,7 @@ static fc_status draw_again(fc_sched *s, fc_job *j, int path, int *stay) {
         to->finish = from->finish;
         to->n_text = from->n_text;
         to->name = from->name;
+        to->stop = from->stop;
     }
     p = &j->paths[again];
     p->n = 0;
@@ -148,6 +158,7 @@ static fc_status draw_again(fc_sched *s, fc_job *j, int path, int *stay) {
     fc_str_clear(&p->text);
     fc_tok_stream_fini(&p->stream);
     fc_tok_stream_init(&p->stream, s->o.tok[FC_NOVELTY]);
+    p->stream.special = j->sampling.show_special;
     j->group_next[again] = j->redraw;
     j->redraw = again;
     j->n_open++;
@@ -175,6 +186,7 @@ void fc_path_finish(fc_sched *s, fc_job *j, int path, fc_finish finish, bool end
     }
     for (int m = path; m >= 0; m = j->members[m]) p->votes++;
     if (!st && j->score) st = score_ids(s, j, p);
+    if (!st) st = put_end(s, j, p, ended);
     if (st) fc_job_fail(j, st);
     j->finished[j->n_finished++] = path;
     if (j->events && !st)
@@ -196,6 +208,7 @@ fc_status fc_path_copy(const fc_job *j, const fc_path *from, fc_path *to) {
     memcpy(to->logprobs, from->logprobs, (size_t)n * sizeof *to->logprobs);
     memcpy(to->top_ids, from->top_ids, tops * sizeof *to->top_ids);
     memcpy(to->top_logprobs, from->top_logprobs, tops * sizeof *to->top_logprobs);
+    memcpy(to->id_logprobs, from->id_logprobs, (size_t)n * j->sampling.n_logprob_ids * sizeof *to->id_logprobs);
     if (!keeps_text(j)) return FC_OK;
     fc_str_clear(&to->text);
     FC_TRY(fc_str_put(&to->text, fc_str_text(&from->text), from->text.size));

@@ -12,7 +12,7 @@ typedef struct {
     size_t count, size;
 } buffer;
 
-enum { N_BUFFERS = 17 };
+enum { N_BUFFERS = 19 };
 
 static void list_buffers(fc_sampler *s, buffer b[N_BUFFERS]) {
     size_t rows = (size_t)s->max_rows, members = (size_t)s->max_members, entries = (size_t)s->max_entries;
@@ -28,6 +28,8 @@ static void list_buffers(fc_sampler *s, buffer b[N_BUFFERS]) {
         {&s->logprob, &s->dev.logprob, members, 4},
         {&s->top_ids, &s->dev.top_ids, rows * FC_TOP_LOGPROBS_MAX, 4},
         {&s->top_logprobs, &s->dev.top_logprobs, rows * FC_TOP_LOGPROBS_MAX, 4},
+        {&s->asked_id, &s->dev.asked_id, rows * FC_LOGPROB_IDS_MAX, 4},
+        {&s->asked_lp, &s->dev.asked_lp, rows * FC_LOGPROB_IDS_MAX, 4},
         {&s->list_id, &s->dev.list_id, entries, 4},
         {&s->lists, &s->dev.lists, rows, sizeof *s->lists},
         {&s->segments, &s->dev.segments, rows, sizeof *s->segments},
@@ -106,7 +108,7 @@ void fc_sampler_close(fc_sampler *s) {
 }
 
 void fc_sampler_begin(fc_sampler *s) {
-    s->n_rows = s->n_members = s->n_bias = s->n_seen = s->n_top = s->top_n = 0;
+    s->n_rows = s->n_members = s->n_bias = s->n_seen = s->n_top = s->top_n = s->n_asked = 0;
     s->n_logits = s->n_list = s->n_full = s->n_lists = s->n_segments = 0;
 }
 
@@ -214,7 +216,8 @@ static bool leaves_one(fc_job *j, const fc_path *p, const int32_t *ids, int n) {
 
 bool fc_sampler_add(fc_sampler *s, fc_job *j, int group, int length, bool pick) {
     const fc_sampling *c = &j->sampling;
-    const bool mask = j->constraint == FC_CONSTRAINT_MASK, logits = !mask || !pick || c->top_logprobs > 0;
+    const bool mask = j->constraint == FC_CONSTRAINT_MASK, whole = c->top_logprobs > 0 || c->n_logprob_ids > 0;
+    const bool logits = !mask || !pick || whole;
     const fc_path *p;
     const int32_t *list = NULL;
     int members, bias, seen, ids = 0;
@@ -239,6 +242,7 @@ bool fc_sampler_add(fc_sampler *s, fc_job *j, int group, int length, bool pick) 
                           .member = s->n_members,
                           .n_members = members,
                           .top = -1,
+                          .asked = -1,
                           .list = -1,
                           .whole = listed(j),
                           .logits = logits ? s->n_logits++ : -1,
@@ -271,6 +275,11 @@ bool fc_sampler_add(fc_sampler *s, fc_job *j, int group, int length, bool pick) 
         r->top = s->n_top;
         s->n_top++;
         if (c->top_logprobs > s->top_n) s->top_n = c->top_logprobs;
+    }
+    if (c->n_logprob_ids) {
+        r->asked = s->n_asked;
+        memcpy(s->asked_id + s->n_asked, c->logprob_ids, c->n_logprob_ids * sizeof *s->asked_id);
+        s->n_asked += (int)c->n_logprob_ids;
     }
     s->n_rows++;
     return true;

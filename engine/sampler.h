@@ -15,6 +15,7 @@ typedef struct {
     int group, length;     /* groups of the list that begins here draw that have so many ids: equal ones, which penalties see */
     int member, n_members; /* in token[] and logprob[] */
     int top;               /* its place in top_rows, -1 = none */
+    int asked;             /* its first place in asked_lp, -1 = none */
     int out, logits;       /* output of the batch that is drawn from; its row of logits, -1: only listed ones are computed */
     int list, full;        /* places of its sums in lse_list and lse_full, -1 = none */
     bool whole;            /* a list whose log-probs are those of the whole row all the same: allowed_token_ids */
@@ -24,7 +25,7 @@ typedef struct {
 typedef struct {
     fc_backend *be; /* borrowed */
     int V, max_rows, max_logits, max_members, max_entries;
-    int n_rows, n_members, n_bias, n_seen, n_top, top_n;
+    int n_rows, n_members, n_bias, n_seen, n_top, top_n, n_asked;
     int n_logits, n_list, n_full; /* rows of logits; listed ids; rows whose full-vocabulary sum is wanted */
 
     fc_sampler_row *rows;    /* [max_rows] */
@@ -39,6 +40,8 @@ typedef struct {
     float *logprob;
     int32_t *top_ids; /* [max_rows, top_n] host, after run */
     float *top_logprobs;
+    int32_t *asked_id; /* [max_rows, FC_LOGPROB_IDS_MAX] host: logprob_token_ids, a row's behind another's */
+    float *asked_lp;   /* the same, host, after run: their log-probs */
     double *lse_list, *lse_full; /* [max_rows] host, after run: of a listed row's ids, of the whole vocabulary */
 
     int32_t *list_id;          /* [max_entries] host: ids of listed rows */
@@ -50,8 +53,8 @@ typedef struct {
     struct {
         fc_draw_row *draw;
         fc_draw_member *members;
-        int32_t *bias_id, *seen_id, *seen_count, *top_rows, *token, *top_ids;
-        float *bias_value, *logprob, *top_logprobs, *list_value;
+        int32_t *bias_id, *seen_id, *seen_count, *top_rows, *token, *top_ids, *asked_id;
+        float *bias_value, *logprob, *top_logprobs, *list_value, *asked_lp;
         int32_t *list_id, *full_out;
         fc_list_row *lists;
         fc_pick_segment *segments;

@@ -35,6 +35,7 @@ static fc_status upload_lists(fc_sampler *s) {
     FC_TRY(up(be, s->dev.bias_value, s->bias_value, s->n_bias, 4));
     FC_TRY(up(be, s->dev.seen_id, s->seen_id, s->n_seen, 4));
     FC_TRY(up(be, s->dev.seen_count, s->seen_count, s->n_seen, 4));
+    FC_TRY(up(be, s->dev.asked_id, s->asked_id, s->n_asked, 4));
     FC_TRY(up(be, s->dev.list_id, s->list_id, s->n_list, 4));
     FC_TRY(up(be, s->dev.lists, s->lists, s->n_lists, sizeof *s->lists));
     FC_TRY(up(be, s->dev.segments, s->segments, s->n_segments, sizeof *s->segments));
@@ -189,21 +190,29 @@ static fc_status draw(fc_sampler *s, const fc_model *m, const float *logits) {
     return FC_OK;
 }
 
-/* What a row of allowed ids drew, under the whole row as without them. */
+/* Log-probs of n ids under one row; a row that cannot be read fails its request alone. */
+static fc_status read_row(fc_sampler *s, const float *logits, fc_sampler_row *r, const int32_t *id, float *lp, int n) {
+    r->status = s->be->logprob(s->be->stream, &(fc_logprob_args){.lp = lp,
+                                                                 .logits = logits + (size_t)r->logits * (size_t)s->V,
+                                                                 .row = s->dev.zero,
+                                                                 .id = id,
+                                                                 .R = 1,
+                                                                 .V = s->V,
+                                                                 .M = n});
+    if (r->status && r->status != FC_ERR_ARG) return r->status;
+    if (r->status) fc_job_fail(r->job, r->status);
+    return FC_OK;
+}
+
+/* What a row of allowed ids drew, under the whole row as without them; and of ids that were asked for. */
 static fc_status whole_logprobs(fc_sampler *s, const float *logits) {
-    fc_backend *be = s->be;
     for (int i = 0; i < s->n_rows; i++) {
         fc_sampler_row *r = &s->rows[i];
-        if (!r->whole || r->status) continue;
-        r->status = be->logprob(be->stream, &(fc_logprob_args){.lp = s->dev.logprob + r->member,
-                                                               .logits = logits + (size_t)r->logits * (size_t)s->V,
-                                                               .row = s->dev.zero,
-                                                               .id = s->dev.token + r->member,
-                                                               .R = 1,
-                                                               .V = s->V,
-                                                               .M = r->n_members});
-        if (r->status && r->status != FC_ERR_ARG) return r->status;
-        if (r->status) fc_job_fail(r->job, r->status);
+        if (r->whole && !r->status)
+            FC_TRY(read_row(s, logits, r, s->dev.token + r->member, s->dev.logprob + r->member, r->n_members));
+        if (r->asked >= 0 && !r->status)
+            FC_TRY(read_row(s, logits, r, s->dev.asked_id + r->asked, s->dev.asked_lp + r->asked,
+                            (int)r->job->sampling.n_logprob_ids));
     }
     return FC_OK;
 }
@@ -242,6 +251,7 @@ fc_status fc_sampler_run(fc_sampler *s, const fc_model *m, fc_work *w, int n_out
     FC_TRY(whole_logprobs(s, w->logits));
     FC_TRY(down(be, s->token, s->dev.token, s->n_members, 4));
     FC_TRY(down(be, s->logprob, s->dev.logprob, s->n_members, 4));
+    FC_TRY(down(be, s->asked_lp, s->dev.asked_lp, s->n_asked, 4));
     FC_TRY(down(be, s->lse_list, s->dev.lse_list, s->n_full ? s->n_lists : 0, sizeof *s->lse_list));
     FC_TRY(down(be, s->lse_full, s->dev.lse_full, s->n_full, sizeof *s->lse_full));
     return s->n_top ? top_logprobs(s, w->logits) : FC_OK;

@@ -44,8 +44,8 @@ static fc_status check(const fc_job *j, const fc_request *r) {
         return FC_FAIL(FC_ERR_ARG, "draw %s: top_k, top_p, min_p and typical_p belong to draw iid", name);
     if (c->repetition_penalty != 1.0f || c->presence_penalty != 0.0f || c->frequency_penalty != 0.0f || c->n_bias)
         return FC_FAIL(FC_ERR_ARG, "draw %s: penalties and logit_bias belong to draw iid", name);
-    if (c->n_allowed || c->n_bad_words)
-        return FC_FAIL(FC_ERR_ARG, "draw %s: allowed_token_ids and bad_words belong to draw iid", name);
+    if (c->n_allowed || c->n_bad_words || c->n_logprob_ids)
+        return FC_FAIL(FC_ERR_ARG, "draw %s: allowed_token_ids, bad_words and logprob_token_ids belong to draw iid", name);
     if (c->top_logprobs || c->n_stop || c->n_stop_ids || r->full_logprob)
         return FC_FAIL(FC_ERR_ARG, "draw %s: top_logprobs, stop and full_logprob belong to draw iid", name);
     if (j->trie->max_depth > j->max_tokens)

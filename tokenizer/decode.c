@@ -127,7 +127,7 @@ void fc_tok_stream_fini(fc_tok_stream *s) { fc_str_fini(&s->held); }
 
 fc_status fc_tok_stream_put(fc_tok_stream *s, int32_t id, fc_str *out) {
     size_t whole;
-    FC_TRY(put_id(s->tok, id, false, &s->first, &s->strip, &s->held));
+    FC_TRY(put_id(s->tok, id, s->special, &s->first, &s->strip, &s->held));
     whole = fc_utf8_complete(s->held.data, s->held.size);
     if (whole == 0) return FC_OK;
     FC_TRY(fc_str_put(out, s->held.data, whole));

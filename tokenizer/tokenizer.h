@@ -88,6 +88,7 @@ typedef struct {
     const fc_tok *tok;
     fc_str held;
     bool first; /* no piece has come yet: Metaspace drops the blanks of the first one */
+    bool special; /* special tokens are text too; set it behind init */
     int strip;  /* leading blanks of the text that are still to be taken off: SentencePiece's one */
 } fc_tok_stream;
 void fc_tok_stream_init(fc_tok_stream *s, const fc_tok *t);

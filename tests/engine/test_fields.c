@@ -231,6 +231,63 @@ static void bad_words_are_checked(void **state) {
     vary_fails_later(&r, "bad_words: none of the 1 ids that go on to a name may be drawn behind the first");
 }
 
+/* ---- logprob_token_ids ---- */
+
+static void check_id_logprobs(const fc_request *r, const fc_candidate *c, fc_probe *p, float *logits) {
+    int V = fc_probe_config(p)->V, n = (int)c->n_logprobs, n_prompt;
+    int32_t ids[256];
+    n_prompt = vary_encode(vary_prompt, ids, 200);
+    memcpy(ids + n_prompt, c->tokens, c->n_tokens * sizeof *ids);
+    assert_ok(fc_probe_logits(p, ids, n_prompt + n - 1, logits));
+    assert_int_equal(c->n_ids, r->sampling.n_logprob_ids);
+    for (int i = 0; i < n; i++) {
+        const float *row = logits + (size_t)(n_prompt - 1 + i) * (size_t)V;
+        double most = -INFINITY, sum = 0;
+        for (int v = 0; v < V; v++) most = fmax(most, (double)row[v]);
+        for (int v = 0; v < V; v++) sum += exp((double)row[v] - most);
+        for (int k = 0; k < c->n_ids; k++) {
+            double lp = (double)row[r->sampling.logprob_ids[k]] - most - log(sum);
+            double got = (double)c->id_logprobs[i * c->n_ids + k];
+            if (!(fabs(lp - got) <= 1e-5 + 1e-5 * fabs(lp)))
+                fail_msg("candidate %d, id %d of the list at %d: %.9g, not %.9g", c->index, k, i, got, lp);
+        }
+    }
+}
+
+/* If this fails, ids get one another's log-probs, or those of another step. */
+static void ids_have_log_probs(void **state) {
+    static const int32_t asked[] = {300, 7, 511, 7, 0};
+    fc_request r = text_request(vary_prompt, 24, 8);
+    fc_event ev;
+    fc_probe *p;
+    float *logits;
+    (void)state;
+    r.sampling.logprob_ids = asked;
+    r.sampling.n_logprob_ids = 5;
+    assert_ok(fc_probe_open(vary_model(), &(fc_probe_options){.threads = 2, .ctx = 256}, &p));
+    logits = malloc(sizeof *logits * 256 * (size_t)fc_probe_config(p)->V);
+    assert_non_null(logits);
+    for (int mask = 0; mask < 2; mask++) {
+        r.names = names;
+        r.n_names = mask ? 6 : 0;
+        r.constraint = mask ? FC_CONSTRAINT_MASK : FC_CONSTRAINT_OFF;
+        r.sampling.top_logprobs = mask ? 0 : 2;
+        ev = vary_request(mask ? "logprob_token_ids under mask" : "logprob_token_ids", &r, vary_same_candidates);
+        for (int i = 0; i < ev.result->n_all; i++) check_id_logprobs(&r, &ev.result->all[i], p, logits);
+        fc_event_fini(&ev);
+    }
+    free(logits);
+    fc_probe_close(p);
+    r.draw = FC_DRAW_TOPK;
+    vary_refused(&r, "draw topk: allowed_token_ids, bad_words and logprob_token_ids");
+    r.draw = FC_DRAW_IID;
+    r.sampling.n_logprob_ids = 129;
+    vary_refused(&r, "logprob_token_ids: 129 ids; at most 128");
+    r.sampling.n_logprob_ids = 1;
+    r.sampling.logprob_ids = &(const int32_t){512};
+    vary_refused(&r, "logprob_token_ids: id 512; the vocabulary has 512 ids");
+}
+
 /* If this fails, the runs above that should give way never did. */
 static void requests_gave_way(void **state) {
     (void)state;
@@ -244,6 +301,7 @@ int main(void) {
         cmocka_unit_test(allowed_ids_are_checked),
         cmocka_unit_test(bad_words_are_never_drawn),
         cmocka_unit_test(bad_words_are_checked),
+        cmocka_unit_test(ids_have_log_probs),
         cmocka_unit_test(requests_gave_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

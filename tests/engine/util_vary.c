@@ -37,6 +37,8 @@ void vary_same_candidates(const char *what, const fc_result *got, const fc_resul
         assert_same_candidate(what, a, b);
         assert_int_equal(a->text_size, b->text_size);
         assert_memory_equal(a->text, b->text, a->text_size);
+        assert_int_equal(a->n_ids, b->n_ids);
+        if (a->n_ids) assert_memory_equal(a->id_logprobs, b->id_logprobs, a->n_logprobs * (size_t)a->n_ids * 4);
         if (a->top_n) assert_memory_equal(a->top_logprobs, b->top_logprobs, a->n_logprobs * (size_t)a->top_n * 4);
     }
 }
