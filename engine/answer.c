@@ -38,6 +38,7 @@ static fc_candidate describe(const fc_job *j, int index, int votes) {
         .top_ids = p->top_ids,
         .top_logprobs = p->top_logprobs,
         .top_n = given ? 0 : j->sampling.top_logprobs,
+        .ids = given ? NULL : j->sampling.logprob_ids,
         .id_logprobs = p->id_logprobs,
         .n_ids = given ? 0 : (int)j->sampling.n_logprob_ids,
     };

@@ -201,11 +201,12 @@ typedef struct {
     size_t n_logprob_ids;
     bool include_stop; /* include_stop_str_in_output: a candidate's text ends with the stop string or end token that ended
                           it; tokens, names and scores are as without */
-    bool show_special; /* skip_special_tokens false: special tokens stand in the text, wherever it is read: by stop strings,
-                          names, and an alignment model of another tokenizer. An end token only with include_stop */
+    bool skip_special; /* skip_special_tokens; false: special tokens stand in the text, wherever it is read: by stop
+                          strings, names, and an alignment model of another tokenizer. An end token only with
+                          include_stop */
 } fc_sampling;
 
-/* temperature 1, no filters, no penalties, max_tokens 16: the values that flags and recipes start from. */
+/* temperature 1, no filters, no penalties, max_tokens 16, special tokens skipped: the values that flags and recipes start from. */
 FC_API void fc_sampling_init(fc_sampling *s);
 
 /* What candidates may be. MASK: each step draws among the ids that go on to a name, and every candidate is a name.
@@ -327,7 +328,8 @@ typedef struct {
     const int32_t *top_ids;    /* [n_logprobs, top_n] */
     const float *top_logprobs; /* [n_logprobs, top_n] */
     int top_n;
-    const float *id_logprobs;  /* [n_logprobs, n_ids] of logprob_token_ids, in their order; whole vocabulary, as top_* */
+    const int32_t *ids;        /* [n_ids] logprob_token_ids */
+    const float *id_logprobs;  /* [n_logprobs, n_ids] of these; whole vocabulary, as top_* */
     int n_ids;
 } fc_candidate;
 
@@ -346,7 +348,8 @@ typedef struct {
     int64_t rows_prefill, rows_decode, rows_score, rows_reused;
     int64_t scores_cached; /* distinct candidates whose score was that of an earlier request: no row was computed */
     int64_t redraws;       /* candidates drawn again by constraint reject */
-    int64_t rows_replayed; /* computed again after a preemption, or for redraws; in none of the others */
+    int64_t rows_replayed; /* computed again after a preemption, for redraws, or by a search that cannot hold all its
+                              names' nodes; in none of the others */
     int64_t rows_flat_prefill, rows_flat_decode, rows_flat_score; /* what n separate runs compute */
     int64_t kv_bytes;                                             /* peak of this request, both models */
 } fc_accounting;

@@ -23,9 +23,9 @@ static fc_status keep(fc_job *j, const void *src, size_t n, size_t size, void *o
 static fc_status check_sampling(const fc_request *r, int V) {
     const float big = 1e9f;
     const fc_sampling *s = &r->sampling;
-    fc_sampling range = *s;
-    range.max_tokens += fc_echo_alone(r); /* 0 is fine there */
-    FC_TRY(fc_sampling_in_range(&range));
+    FC_TRY(fc_sampling_in_range(s));
+    if (s->max_tokens == 0 && !fc_echo_alone(r))
+        return FC_FAIL(FC_ERR_ARG, "max_tokens = 0: it is at least 1, but where prompt_logprobs is all that is wanted");
     FC_TRY(fc_in_range("min_tokens", s->min_tokens, 0, s->max_tokens));
     if (s->top_logprobs > V) FC_TRY(fc_in_range("top_logprobs", s->top_logprobs, 0, V));
     if (s->n_bias > (size_t)V) return FC_FAIL(FC_ERR_ARG, "logit_bias: %zu ids; the vocabulary has %d", s->n_bias, V);
@@ -393,7 +393,7 @@ static fc_status make_paths(fc_job *j, const fc_tok *tok) {
         FC_TRY(fc_arena_alloc(&j->arena, asked, sizeof *path->id_logprobs, &p));
         path->id_logprobs = p;
         fc_tok_stream_init(&path->stream, tok);
-        path->stream.special = j->sampling.show_special;
+        path->stream.special = !j->sampling.skip_special;
     }
     return FC_OK;
 }

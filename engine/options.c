@@ -6,7 +6,7 @@
 #include <limits.h>
 #include <string.h>
 
-enum { CANDIDATES = FC_N_MAX, TOKENS = 1 << 24, ROWS = 1 << 16 };
+enum { CANDIDATES = FC_N_MAX, TOKENS = 1 << 24, ROWS = 1 << 16, TOPS = 128 };
 
 static fc_status check_stop_when(const fc_option_value *v) {
     static const char prefix[] = "stop_when: "; /* whoever sets it says so himself */
@@ -66,9 +66,13 @@ static const fc_option_row rows[] = {
     {REQUEST(truncate_prompt_tokens, DRAW, INT), .o.min = -1, .o.max = TOKENS, .o.fallback = "0", .o.value = "K",
      .o.help = "the last K ids of each prompt are used; -1: what the context leaves beside max_tokens; 0: all"},
     {REQUEST(no_bos, DRAW, BOOL), .o.fallback = "false", .o.help = "BOS is put in front of neither prompt"},
+    {REQUEST(prompt_logprobs, DRAW, BOOL), .o.fallback = "false",
+     .o.help = "log-probs of the prompt's own ids, in the JSON; with max_tokens 0 that is all"},
+    {REQUEST(prompt_top_logprobs, DRAW, INT), .o.max = TOPS, .o.fallback = "0", .o.value = "N",
+     .o.help = "alternatives of each, too"},
 
-    {SAMPLING(max_tokens, INT), .o.min = 1, .o.max = TOKENS, .o.fallback = "16", .o.value = "N",
-     .o.help = "tokens of a candidate, as far as the context goes"},
+    {SAMPLING(max_tokens, INT), .o.max = TOKENS, .o.fallback = "16", .o.value = "N",
+     .o.help = "tokens of a candidate, as far as the context goes; 0 with prompt_logprobs alone"},
     {SAMPLING(min_tokens, INT), .o.max = TOKENS, .o.fallback = "0", .o.value = "N",
      .o.help = "no end before so many tokens"},
     {SAMPLING(temperature, FLOAT), .o.max = 100, .o.fallback = "1", .o.value = "T",
@@ -102,7 +106,13 @@ static const fc_option_row rows[] = {
      .o.help = "no candidate has the ids of TEXT, by itself or behind a blank, in a row"},
     {SAMPLING(ignore_eos, BOOL), .o.fallback = "false",
      .o.help = "the model's end tokens are drawn as any other and do not end a candidate"},
-    {SAMPLING(top_logprobs, INT), .o.max = 128, .o.fallback = "0", .o.value = "N",
+    {SAMPLING_AS(include_stop_str_in_output, include_stop, BOOL), .o.fallback = "false",
+     .o.help = "a candidate's text ends with the stop string or end token that ended it"},
+    {SAMPLING_AS(skip_special_tokens, skip_special, BOOL), .o.fallback = "true",
+     .o.help = "special tokens are left out of the text"},
+    {SAMPLING_AS(logprob_token_ids, logprob_ids, IDS), .o.flag = "logprob-token-id", .o.value = "ID",
+     .count_at = offsetof(fc_sampling, n_logprob_ids), .o.help = "its log-prob at each token, in the JSON; at most 128"},
+    {SAMPLING(top_logprobs, INT), .o.max = TOPS, .o.fallback = "0", .o.value = "N",
      .o.help = "alternatives of each token, in the JSON"},
 
     {REQUEST_AS("alignment.mode", mode, SCORE, CHOICE), .o.fallback = "loglik-mean",

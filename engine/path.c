@@ -158,7 +158,7 @@ static fc_status draw_again(fc_sched *s, fc_job *j, int path, int *stay) {
     fc_str_clear(&p->text);
     fc_tok_stream_fini(&p->stream);
     fc_tok_stream_init(&p->stream, s->o.tok[FC_NOVELTY]);
-    p->stream.special = j->sampling.show_special;
+    p->stream.special = !j->sampling.skip_special;
     j->group_next[again] = j->redraw;
     j->redraw = again;
     j->n_open++;

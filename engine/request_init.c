@@ -11,6 +11,7 @@ void fc_sampling_init(fc_sampling *s) {
         .typical_p = 1.0f,
         .repetition_penalty = 1.0f,
         .max_tokens = 16,
+        .skip_special = true,
     };
 }
 

@@ -73,6 +73,12 @@ const char *option_args_help(const arg *a, char *out, size_t size) {
     return out;
 }
 
+bool option_args_gives(const option_args *o, const char *name) {
+    for (size_t i = 0; i < o->n; i++)
+        if (strcmp(o->given[i].option->name, name) == 0) return true;
+    return false;
+}
+
 const fc_option *option_args_given(const option_args *o, fc_option_part part) {
     for (size_t i = 0; i < o->n; i++)
         if (o->given[i].option->part == part) return o->given[i].option;

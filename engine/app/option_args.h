@@ -34,6 +34,7 @@ void option_args_default(arg *args, size_t n, const char *flag, const char *text
 fc_status option_args_take(option_args *o, const fc_option *option, const char *said, const char *text);
 const char *option_args_help(const arg *a, char *out, size_t size); /* the option's line, with choices and default */
 
+bool option_args_gives(const option_args *o, const char *name);
 /* The first option of a part that a flag has given, or NULL. */
 const fc_option *option_args_given(const option_args *o, fc_option_part part);
 /* Sets all that was given. */

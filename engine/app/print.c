@@ -34,23 +34,53 @@ fc_status json_ids(json_object *o, const char *key, const int32_t *ids, size_t n
     return fc_str_puts(o->out, "]");
 }
 
-/* [{"id":..,"logprob":..,"top":[{"id":..,"logprob":..}]}] */
-static fc_status put_logprobs(json_object *o, const fc_candidate *c) {
-    FC_TRY(json_key(o, "logprobs"));
+/* "key":[{"id":..,"logprob":..}], ids and lp [n] */
+static fc_status put_pairs(json_object *o, const char *key, const int32_t *ids, const float *lp, size_t n) {
+    FC_TRY(json_key(o, key));
     FC_TRY(fc_str_puts(o->out, "["));
-    for (size_t i = 0; i < c->n_logprobs; i++) {
-        size_t n = (size_t)c->top_n;
-        FC_TRY(fc_str_puts(o->out, i ? ",{\"logprob\":" : "{\"logprob\":"));
-        FC_TRY(fc_json_put_double(o->out, (double)c->logprobs[i]));
-        FC_TRY(fc_str_puts(o->out, ",\"top\":["));
-        for (size_t k = 0; k < n; k++) {
-            FC_TRY(fc_str_printf(o->out, "%s{\"id\":%d,\"logprob\":", k ? "," : "", c->top_ids[i * n + k]));
-            FC_TRY(fc_json_put_double(o->out, (double)c->top_logprobs[i * n + k]));
-            FC_TRY(fc_str_puts(o->out, "}"));
-        }
-        FC_TRY(fc_str_puts(o->out, "]}"));
+    for (size_t k = 0; k < n; k++) {
+        json_object pair = {.out = o->out};
+        FC_TRY(fc_str_puts(o->out, k ? ",{" : "{"));
+        FC_TRY(json_int(&pair, "id", ids[k]));
+        FC_TRY(json_number(&pair, "logprob", (double)lp[k]));
+        FC_TRY(fc_str_puts(o->out, "}"));
     }
     return fc_str_puts(o->out, "]");
+}
+
+/* [{"logprob":..,"top":[pairs],"ids":[pairs]}], the lists where they were asked for */
+static fc_status put_logprobs(json_object *parent, const fc_candidate *c) {
+    json_object o = {.out = parent->out};
+    size_t top = (size_t)c->top_n, n = (size_t)c->n_ids;
+    FC_TRY(json_key(parent, "logprobs"));
+    FC_TRY(fc_str_puts(o.out, "["));
+    for (size_t i = 0; i < c->n_logprobs; i++) {
+        o.some = false;
+        FC_TRY(fc_str_puts(o.out, i ? ",{" : "{"));
+        FC_TRY(json_number(&o, "logprob", (double)c->logprobs[i]));
+        if (top) FC_TRY(put_pairs(&o, "top", c->top_ids + i * top, c->top_logprobs + i * top, top));
+        if (n) FC_TRY(put_pairs(&o, "ids", c->ids, c->id_logprobs + i * n, n));
+        FC_TRY(fc_str_puts(o.out, "}"));
+    }
+    return fc_str_puts(o.out, "]");
+}
+
+/* [{"id":..,"logprob":..,"top":[pairs]}] of the prompt; what was not read has neither log-prob nor alternatives. */
+static fc_status put_prompt_logprobs(json_object *parent, const fc_result *r) {
+    json_object o = {.out = parent->out};
+    size_t top = (size_t)r->prompt_top_n;
+    FC_TRY(json_key(parent, "prompt_logprobs"));
+    FC_TRY(fc_str_puts(o.out, "["));
+    for (size_t i = 0; i < r->prompt_tokens; i++) {
+        size_t n = isnan(r->prompt_logprobs[i]) ? 0 : top;
+        o.some = false;
+        FC_TRY(fc_str_puts(o.out, i ? ",{" : "{"));
+        FC_TRY(json_int(&o, "id", r->prompt_ids[i]));
+        FC_TRY(json_number(&o, "logprob", (double)r->prompt_logprobs[i]));
+        if (top) FC_TRY(put_pairs(&o, "top", r->prompt_top_ids + i * top, r->prompt_top_logprobs + i * top, n));
+        FC_TRY(fc_str_puts(o.out, "}"));
+    }
+    return fc_str_puts(o.out, "]");
 }
 
 static fc_status put_candidate(fc_str *out, const fc_candidate *c, bool ranked) {
@@ -74,7 +104,7 @@ static fc_status put_candidate(fc_str *out, const fc_candidate *c, bool ranked) 
         FC_TRY(json_key(&o, "hopeless"));
         FC_TRY(fc_str_puts(out, "true"));
     }
-    if (c->top_n) FC_TRY(put_logprobs(&o, c));
+    if (c->top_n || c->n_ids) FC_TRY(put_logprobs(&o, c));
     return fc_str_puts(out, "}");
 }
 
@@ -142,6 +172,7 @@ fc_status print_json(const fc_result *r, const print_options *p, fc_str *out) {
     FC_TRY(fc_str_puts(out, "{"));
     FC_TRY(json_text(&o, "prompt", p->prompt, p->prompt_size));
     FC_TRY(json_int(&o, "n", r->n));
+    if (r->prompt_logprobs) FC_TRY(put_prompt_logprobs(&o, r));
     FC_TRY(put_list(&o, "candidates", r->kept, r->n_kept, true));
     if (p->all) FC_TRY(put_list(&o, "all_candidates", r->all, r->n_all, false));
     FC_TRY(put_confidence(&o, &r->confidence));

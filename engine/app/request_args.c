@@ -177,6 +177,17 @@ static fc_status use_flags(request_args *a, fc_request *r) {
     return fc_recipe_set_taxonomy(a->opened, a->taxonomy);
 }
 
+/* What shows in the JSON alone would be computed for nobody. A recipe may ask for it: it serves others, too. */
+static fc_status check_shown(const request_args *a) {
+    static const char *const in_json[] = {"prompt_logprobs", "prompt_top_logprobs", "logprob_token_ids", "top_logprobs"};
+    char flag[32];
+    for (size_t i = 0; !a->json && i < sizeof in_json / sizeof *in_json; i++)
+        if (option_args_gives(&a->options, in_json[i]))
+            return FC_FAIL(FC_ERR_ARG, "--%s: it adds to the JSON; give --json too",
+                           option_flag(fc_option_find(in_json[i]), flag, sizeof flag));
+    return FC_OK;
+}
+
 /* What only an alignment model reads. */
 static fc_status check_unscored(const request_args *a) {
     const fc_option *o = option_args_given(&a->options, FC_PART_SCORE);
@@ -192,6 +203,7 @@ fc_status request_args_request(request_args *a, bool needs_alignment, fc_request
     if (a->recipe || a->history.n) FC_TRY(use_recipe(a, r));
     else FC_TRY(use_flags(a, r));
     override_scoring(a, r);
+    FC_TRY(check_shown(a));
     if (!a->novelty) return FC_FAIL(FC_ERR_ARG, "--novelty: a model is needed, and the recipe names none");
     if (!a->alignment && needs_alignment)
         return FC_FAIL(FC_ERR_ARG, "--alignment: a model is needed, or none to rank by log-prob");

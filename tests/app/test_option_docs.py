@@ -59,7 +59,7 @@ class OptionDocs(unittest.TestCase):
         self.assertEqual(plain, [o["name"] for o in rows])
         marked = [line.split("`")[1] for line in options("--markdown").splitlines()[2:]]
         self.assertEqual(marked, ["--" + o["flag"] for o in rows])
-        one_each = ("stop_token_ids", "allowed_token_ids", "bad_words")  # the flag is in the singular
+        one_each = ("stop_token_ids", "allowed_token_ids", "bad_words", "logprob_token_ids")  # the flag is in the singular
         for o in rows:
             self.assertEqual(o["flag"].replace("-", "_") + ("s" if o["name"] in one_each else ""), o["name"])
         by_name = {o["name"]: o for o in rows}

@@ -293,6 +293,57 @@ class OptionFlags(Program):
         for stops in (("--stop-token-id", 101), ("--stop-token-ids", "7,101"), ("--stop-token-ids", 7, "--stop-token-id", 101)):
             self.assertEqual(drawn(*bias, *stops), [c[:c.index(101)] for c in whole], stops)
 
+    # If this fails, log-probs that were asked for are not shown, or are another id's.
+    def test_log_probs(self):
+        ids = self.path("log_probs.ids")
+        def write(list):
+            with open(ids, "w") as f:
+                f.write(" ".join(map(str, list)))
+        def run(*args):
+            return json.loads(self.ok("run", "--model", self.novelty, "--prompt-ids", ids, "--json", *args))
+        write([40, 50, 60])
+        c = run("--max-tokens", 4, "--ignore-eos", "--top-logprobs", 3, "--logprob-token-id", 70, "--logprob-token-ids", "5,6")["candidates"][0]
+        write([40, 50, 60] + c["tokens"])
+        read = run("--max-tokens", 0, "--prompt-logprobs", "--prompt-top-logprobs", 3)
+        self.assertEqual((read["candidates"][0]["tokens"], read["accounting"]["rows_decode"]), ([], 0))
+        self.assertEqual([p["id"] for p in read["prompt_logprobs"]], [40, 50, 60] + c["tokens"])
+        self.assertEqual(read["prompt_logprobs"][0], {"id": 40, "logprob": None, "top": []})
+        for drawn, told in zip(c["logprobs"], read["prompt_logprobs"][3:]):
+            self.assertEqual((drawn["logprob"], drawn["top"]), (told["logprob"], told["top"]))
+            self.assertEqual([p["id"] for p in drawn["ids"]], [70, 5, 6])
+            for p in drawn["ids"]:
+                self.assertIn(p["logprob"], [t["logprob"] for t in drawn["top"] if t["id"] == p["id"]] or [p["logprob"]])
+                self.assertLessEqual(p["logprob"], drawn["top"][0]["logprob"])
+        said = c["logprobs"][0]["top"][0]["id"]  # the same id by both ways
+        write([40, 50, 60])
+        again = run("--max-tokens", 4, "--ignore-eos", "--logprob-token-id", said)["candidates"][0]["logprobs"][0]
+        self.assertEqual(again, {"logprob": c["logprobs"][0]["logprob"], "ids": [c["logprobs"][0]["top"][0]]})
+        self.assertNotIn("top", run("--prompt-logprobs")["prompt_logprobs"][1])
+        self.assertNotIn("prompt_logprobs", run())
+        base = ("run", "--model", self.novelty, "--prompt", "x")
+        for flags in (("--top-logprobs", 1), ("--prompt-logprobs",), ("--prompt-top-logprobs", 1), ("--logprob-token-id", 3)):
+            self.refused(2, f"{flags[0]}: it adds to the JSON; give --json too", *base, *flags)
+        self.refused(2, "max_tokens = 0: it is at least 1", *base, "--max-tokens", 0)
+        self.refused(2, "prompt_top_logprobs = 1: prompt_logprobs is off", *base, "--prompt-top-logprobs", 1, "--json")
+        self.refused(2, "logprob_token_ids: id 999999", *base, "--logprob-token-id", 999999, "--json")
+
+    # If this fails, a text has what its reader asked to leave out, or lacks what he asked for.
+    def test_shown_text(self):
+        def texts(*args):
+            return [c["text"] for c in self.bestof("--prompt", "abc", "-n", 2, "--max-tokens", 3, "--all", *args)["all_candidates"]]
+        end = ("--logit-bias", "100=60", "--logit-bias", "2=50", "--frequency-penalty", 12)
+        plain = texts(*end)
+        special = self.ok("tokenize", "--model", self.novelty, "--decode", "2", "--special").decode().rstrip("\n")
+        self.assertEqual(texts(*end, "--include-stop-str-in-output"), plain)  # an end token is a special token
+        self.assertEqual(texts(*end, "--include-stop-str-in-output", "--skip-special-tokens=false"), [t + special for t in plain])
+        self.assertEqual(texts(*end, "--skip-special-tokens=false"), plain)  # it ended the candidate
+        drawn = ("--logit-bias", "2=60", "--ignore-eos")
+        self.assertEqual(texts(*drawn), ["", ""])
+        self.assertEqual(texts(*drawn, "--skip-special-tokens=false"), [special * 3] * 2)
+        stop = ("--temperature", 0, "--stop", plain[0])
+        self.assertEqual(texts(*end, *stop), ["", ""])
+        self.assertEqual(texts(*end, *stop, "--include-stop-str-in-output"), [plain[0]] * 2)
+
     # If this fails, a flag cannot take back what a recipe says, or a key of the recipe is not read.
     def test_recipe_keys(self):
         folder = self.path("recipes")
@@ -319,6 +370,11 @@ class OptionFlags(Program):
         self.assertEqual(answer({"token_budget": 18}, "--ignore-eos")["confidence"]["n_used"], 3)
         self.assertEqual(len(answer({"draw": "topk", "constraint": "mask", "n": 2})["candidates"]), 2)
         self.assertNotEqual([c["index"] for c in answer({"blend": 1})["candidates"]], [c["index"] for c in plain])
+        said = answer({"prompt_logprobs": True, "prompt_top_logprobs": 2},
+                      sampling={"logprob_token_ids": [7], "skip_special_tokens": False, "include_stop_str_in_output": True})
+        self.assertEqual(len(said["prompt_logprobs"][1]["top"]), 2)
+        self.assertEqual(said["candidates"][0]["logprobs"][0]["ids"][0]["id"], 7)
+        self.assertNotIn("prompt_logprobs", answer({"prompt_logprobs": True}, "--prompt-logprobs=false"))
         engine = {"threads": 1, "backend": "cpu", "cpu": "auto", "kv_type": "f32", "kv_pool": "64M", "ctx": 128, "max_rows": 50,
                   "max_branches": 40, "page_slots": 8, "score_rows": 3, "score_cache": "2M", "score_cache_file": "s.db",
                   "off": "coalesce", "batch_invariant": True,

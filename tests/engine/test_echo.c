@@ -1,9 +1,11 @@
 /* Log-probs of a prompt's own ids, against the probe's logits, and the same bits however it is read. */
+#include "engine/base/os.h"
 #include "engine/engine.h"
 #include "engine/probe.h"
 #include "tests/engine/util_vary.h"
 
 #include <math.h>
+#include <sched.h>
 
 static const char *const names[] = {"Spain", "Span", "Spa", "rain", "quick", "the rain"};
 
@@ -240,10 +242,47 @@ static void prompts_give_way_half_read(void **state) {
     }
 }
 
+/* If this fails, a deadline is not heeded while a prompt is read, or what was not read has a log-prob. */
+static void a_deadline_leaves_the_rest_out(void **state) {
+    enum { ROWS = 7, DEADLINE_MS = 1000 };
+    fc_engine_options o = {.novelty = vary_model(), .threads = 2, .kv_type = "f32", .ctx = 256, .max_rows = ROWS};
+    fc_request r = text_request(vary_prompt, 1, 10);
+    uint64_t id, end;
+    fc_event want, ev;
+    fc_engine *e;
+    (void)state;
+    r.prompt_logprobs = true;
+    r.prompt_top_logprobs = 2;
+    r.names = names;
+    r.n_names = 1; /* without a choice: the candidate is complete before the prompt is read */
+    r.constraint = FC_CONSTRAINT_MASK;
+    e = open_engine(&o);
+    want = run_request(e, &r);
+    fc_engine_close(e);
+    r.deadline_ms = DEADLINE_MS;
+    e = vary_open_held(&o);
+    assert_ok(fc_submit(e, &r, &id));
+    vary_wait_begun(); /* the first rows are under way */
+    end = fc_clock_ns() + (DEADLINE_MS + 1) * (uint64_t)1000000;
+    while (fc_clock_ns() < end) sched_yield();
+    vary_go();
+    assert_ok(fc_poll(e, 60000, &ev));
+    if (ev.status) fail_msg("%s", ev.error);
+    assert_int_equal(ev.result->confidence.n_used, 1);
+    assert_true(ev.result->prompt_tokens > ROWS + 1);
+    assert_memory_equal(ev.result->prompt_logprobs + 1, want.result->prompt_logprobs + 1, ROWS * 4);
+    assert_memory_equal(ev.result->prompt_top_ids, want.result->prompt_top_ids, (ROWS + 1) * 2 * 4);
+    for (size_t i = ROWS + 1; i < ev.result->prompt_tokens; i++)
+        assert_true(isnan(ev.result->prompt_logprobs[i]) && ev.result->prompt_top_ids[2 * i] == -1);
+    fc_event_fini(&ev);
+    fc_event_fini(&want);
+    fc_engine_close(e);
+}
+
 static void prompt_log_probs_are_checked(void **state) {
     fc_request r = text_request(vary_prompt, 2, 0);
     (void)state;
-    vary_refused(&r, "max_tokens = 0; it must lie in 1 to");
+    vary_refused(&r, "max_tokens = 0: it is at least 1");
     r.sampling.max_tokens = 1;
     r.prompt_top_logprobs = 1;
     vary_refused(&r, "prompt_top_logprobs = 1: prompt_logprobs is off");
@@ -273,7 +312,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(prompts_have_log_probs),       cmocka_unit_test(prompts_alone),
         cmocka_unit_test(prompts_in_a_crowd),           cmocka_unit_test(prompts_give_way_half_read),
-        cmocka_unit_test(prompt_log_probs_are_checked),
+        cmocka_unit_test(a_deadline_leaves_the_rest_out), cmocka_unit_test(prompt_log_probs_are_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -262,7 +262,7 @@ static void what_is_unknown_is_named(void **state) {
             "novelty.modle: unknown key; known here are model, template, adapter, end");
     refused("{\"alignment\":{\"label\":[]}}", "alignment.label: unknown key");
     refused("{\"sampling\":{\"Temperature\":1}}", "sampling.Temperature: unknown key");
-    refused("{\"sampling\":{\"x\":1}}", "ignore_eos, top_logprobs"); /* the whole list fits */
+    refused("{\"sampling\":{\"x\":1}}", "logprob_token_ids, top_logprobs"); /* the whole list fits */
     refused("{\"novelty\":{\"template\":\"a {user} b\"}}", "novelty.template: unknown hole {user}; known are {prompt}");
     refused("{\"alignment\":{\"template\":\"{history_0}\"}}", "alignment.template: unknown hole {history_0}");
     refused("{\"novelty\":{\"template\":\"{history_01}\"}}", "unknown hole {history_01}");
@@ -304,7 +304,7 @@ static void numbers_are_held_to_their_ranges(void **state) {
     refused("{\"sampling\":{\"frequency_penalty\":-101}}", "sampling.frequency_penalty: it is -101");
     refused("{\"sampling\":{\"top_k\":-1}}", "sampling.top_k is -1");
     refused("{\"sampling\":{\"top_k\":2147483648}}", "sampling.top_k is 2147483648");
-    refused("{\"sampling\":{\"max_tokens\":0}}", "sampling.max_tokens is 0");
+    refused("{\"sampling\":{\"max_tokens\":-1}}", "sampling.max_tokens is -1");
     refused("{\"sampling\":{\"min_tokens\":17}}", "sampling.min_tokens: it is 17, above max_tokens, which is 16");
     refused("{\"sampling\":{\"top_logprobs\":129}}", "sampling.top_logprobs is 129");
     refused("{\"sampling\":{\"ignore_eos\":1}}", "sampling.ignore_eos is of type number");

@@ -64,9 +64,9 @@ static void ends_are_shown(void **state) {
     b = run_request(e, &plain);
     for (int special = 0; special < 2; special++) {
         r.sampling.include_stop = true;
-        r.sampling.show_special = special;
+        r.sampling.skip_special = !special;
         r.events = special;
-        a = vary_request(special ? "include_stop, show_special" : "include_stop", &r, vary_same_candidates);
+        a = vary_request(special ? "include_stop, skip_special false" : "include_stop", &r, vary_same_candidates);
         for (int i = 0; i < 24; i++) {
             const fc_candidate *x = &a.result->all[i], *y = &b.result->all[i];
             const char *rest = x->text + y->text_size;
@@ -102,10 +102,10 @@ static void special_tokens_are_shown(void **state) {
     int shown = 0, stopped = 0;
     (void)state;
     r.sampling.n_stop = 0;
-    r.sampling.show_special = true;
+    r.sampling.skip_special = false;
     for (int events = 0; events < 2; events++) { /* text that is kept while it is drawn, and text made at the end */
         r.events = events;
-        ev = vary_request("show_special", &r, vary_same_candidates);
+        ev = vary_request("skip_special false", &r, vary_same_candidates);
         for (int i = 0; i < 24; i++) {
             const fc_candidate *c = &ev.result->all[i];
             char *text = text_of(c->tokens, c->n_tokens);
@@ -142,7 +142,8 @@ static void names_are_names_without_their_end(void **state) {
     r.n_names = plain.n_names = 8;
     r.constraint = plain.constraint = FC_CONSTRAINT_REJECT;
     r.reject_budget = plain.reject_budget = 2;
-    r.sampling.include_stop = r.sampling.show_special = true;
+    r.sampling.include_stop = true;
+    r.sampling.skip_special = false;
     b = run_request(e, &plain);
     a = vary_request("include_stop under reject", &r, vary_same_candidates);
     for (int i = 0; i < 40; i++) {
