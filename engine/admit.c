@@ -35,7 +35,7 @@ static need worst(const fc_sched *s, const fc_job *j) {
     if (j->searching) {
         const fc_lane *l = s->lane[FC_NOVELTY];
         int P = slots_of(l);
-        int64_t nodes = fc_searching_nodes(j);
+        int64_t nodes = fc_searching_nodes(s, j);
         n.draw_pages = pages_for(j->n_prompt, P) + pages_for(nodes, P) + nodes / l->ctx;
         n.draw_tables = 1 + (int)(nodes / l->ctx + 1);
     } else if (j->max_tokens) {

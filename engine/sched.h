@@ -240,7 +240,7 @@ fc_status fc_path_copy(const fc_job *j, const fc_path *from, fc_path *to);
 
 /* searching.c: draws that are not i.i.d., over the trie */
 fc_status fc_searching_begin(fc_sched *s, fc_job *j);
-int64_t fc_searching_nodes(const fc_job *j); /* that it feeds at most */
+int64_t fc_searching_nodes(const fc_sched *s, const fc_job *j); /* that it holds at most; reads only what open fixed */
 void fc_searching_start(fc_sched *s);                        /* what searches ask for becomes chains */
 /* How many of the branch's next n rows this batch has room to read; an empty one at least one. */
 int fc_searching_fits(const fc_flight *f, const fc_branch *b, int n);

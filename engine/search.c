@@ -17,7 +17,7 @@ struct fc_search {
     int n_air, max_air;
     double *perturbed; /* sbs: [max_children] scratch */
     double *edge;      /* exact: [n_nodes] log-prob of the edge into each, NAN before it is told */
-    int32_t next_node; /* exact: to be asked */
+    int32_t next_node; /* exact: to be asked, parents before children and subtree by subtree */
     double kappa;      /* sbs */
     int expanded, n_results;
     fc_search_result *results; /* [best.cap] */
@@ -109,9 +109,19 @@ static void place(fc_search *s, fc_search_item x) {
 
 /* ---- ask ------------------------------------------------------------------------------------------------- */
 
+/* The node behind this one in preorder; n_nodes behind the last. */
+static int32_t next_in_preorder(const fc_trie *t, int32_t node) {
+    if (t->n_children[node] > 0) return t->first_child[node];
+    for (; node > 0; node = t->parent[node]) {
+        int32_t parent = t->parent[node];
+        if (node + 1 < t->first_child[parent] + t->n_children[parent]) return node + 1;
+    }
+    return t->n_nodes;
+}
+
 static int ask_exact(fc_search *s, int32_t *nodes, int max) {
     int n = 0;
-    for (; n < max && s->next_node < s->t->n_nodes; s->next_node++)
+    for (; n < max && s->next_node < s->t->n_nodes; s->next_node = next_in_preorder(s->t, s->next_node))
         if (asked_for(s, s->next_node)) nodes[n++] = s->next_node;
     s->n_air += n;
     return n;
@@ -194,7 +204,7 @@ static double logprob_of(float lp) { return lp < 0.0f ? (double)lp : 0.0; }
 
 static void tell_exact(fc_search *s, int32_t node, const float *child_lp) {
     double *edge = s->edge + s->t->first_child[node];
-    FC_ASSERT(node < s->next_node && asked_for(s, node) && isnan(edge[0]));
+    FC_ASSERT(asked_for(s, node) && isnan(edge[0]));
     for (int32_t i = 0; i < s->t->n_children[node]; i++) edge[i] = logprob_of(child_lp[i]);
     s->n_air--;
 }

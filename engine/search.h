@@ -16,7 +16,8 @@
  *           mean of f over all.
  *   topk    the n most probable names, exactly, by best-first search: a path's log-prob only falls, so a node that is
  *           not above the n-th name found needs no expansion. One node at a time (batch 1) expands the fewest.
- *   exact   all names with their log-probs; asks for all nodes at once, so that the caller may run them in one pass.
+ *   exact   all names with their log-probs; asks for all nodes at once, so that the caller may run them in one pass, or
+ *           for max of them, subtree by subtree, so that few of those before are on the way.
  *
  * Order of results: by log-prob, sbs by perturbed log-prob; equal ones by path. A name of probability 0 comes out of
  * exact alone. All memory is taken at open, from an arena: O(n) for beam and sbs, O(nodes) for topk and exact.

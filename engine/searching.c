@@ -1,13 +1,17 @@
 /* searching - draws that are not i.i.d.: a search over the trie asks for nodes, the novelty model computes them behind the
  * prompt as chains of one tree, and their children's log-probs are told to the search.
  *
- * What was told stays when the job is preempted; nodes that were asked and not told are fed again.
+ * What was told stays when the job is preempted; nodes that were asked and not told are fed again. A search over many names
+ * holds a part of the pool at most: when that is full, what it computed is given back, and what lies on the way to the next
+ * nodes is computed again.
  */
 #include "engine/sched.h"
 #include "engine/search.h"
 
 #include <math.h>
 #include <string.h>
+
+enum { POOL_PART = 4 }; /* a search holds one part of so many of the pool */
 
 typedef struct fc_searching {
     fc_search *search;
@@ -83,10 +87,20 @@ fc_status fc_searching_open(fc_job *j, const fc_request *r) {
     return FC_OK;
 }
 
-int64_t fc_searching_nodes(const fc_job *j) {
-    int64_t all = j->trie->n_nodes - j->trie->n_names;        /* leaves are never fed */
-    int64_t level = (int64_t)j->n * (j->trie->max_depth - 1); /* paths of a beam: n at each depth */
+/* Nodes of the longest path that is fed: leaves are not. */
+static int longest(const fc_job *j) { return j->trie->max_depth - 1; }
+
+/* Nodes that are fed at most, each counted once. */
+static int64_t all_nodes(const fc_job *j) {
+    int64_t all = j->trie->n_nodes - j->trie->n_names, level = (int64_t)j->n * longest(j); /* a beam: n at each depth */
     return j->searching->by_level && level < all ? level : all;
+}
+
+int64_t fc_searching_nodes(const fc_sched *s, const fc_job *j) {
+    const fc_kv *kv = s->lane[FC_NOVELTY]->kv;
+    int64_t all = all_nodes(j), part = (int64_t)fc_kv_pages_total(kv) * fc_kv_store(kv)->shape.P / POOL_PART;
+    if (part < longest(j)) part = longest(j);
+    return part < all ? part : all;
 }
 
 /* ---- feeding ---- */
@@ -126,11 +140,22 @@ static fc_status feed(fc_sched *s, fc_job *j) {
 
 static fc_status finish(fc_sched *s, fc_job *j);
 
+/* Room for max nodes more and what lies on the way to them: what is held goes where there is none. Returns how many. */
+static int fit(fc_sched *s, fc_job *j, int max) {
+    int64_t may = fc_searching_nodes(s, j);
+    fc_tree *t = &j->stem[FC_NOVELTY].tree;
+    if (may == all_nodes(j)) return max;
+    if (max > may / longest(j)) max = (int)(may / longest(j));
+    if (t->n_slots + (int64_t)max * longest(j) > may) fc_tree_drop_kv(t, s->lane[FC_NOVELTY]->kv);
+    return max;
+}
+
 /* Up to max nodes, where none are under way; or all names are there. */
 static fc_status ask(fc_sched *s, fc_job *j, int max) {
     fc_searching *g = j->searching;
     if (max > s->lane[FC_NOVELTY]->max_rows) max = s->lane[FC_NOVELTY]->max_rows;
     if (g->n_asked > 0 || max <= 0) return FC_OK;
+    max = fit(s, j, max);
     g->n_asked = fc_search_ask(g->search, g->asked, max);
     return g->n_asked == 0 ? finish(s, j) : FC_OK;
 }
