@@ -10,7 +10,6 @@
 #include "kernels/attn/attn.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/draw/draw.h"
-#include "kernels/draw/gumbel.h"
 #include "kernels/embed/embed.h"
 #include "kernels/glu/glu.h"
 #include "kernels/head/head_lse.h"
@@ -64,8 +63,6 @@ typedef struct fc_backend {
     fc_status (*softcap)(fc_stream s, const fc_softcap_args *a);
     fc_status (*kv_copy)(fc_stream s, const fc_kv_copy_args *a);
     fc_status (*draw)(fc_stream s, const fc_draw_args *a);
-    fc_status (*gumbel_list)(fc_stream s, const fc_gumbel_list_args *a);
-    fc_status (*gumbel_top)(fc_stream s, const fc_gumbel_top_args *a);
     fc_status (*logprob)(fc_stream s, const fc_logprob_args *a);
     fc_status (*top_logprobs)(fc_stream s, const fc_top_logprobs_args *a);
     fc_status (*list_logprob)(fc_stream s, const fc_list_logprob_args *a);

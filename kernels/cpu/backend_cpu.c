@@ -116,8 +116,6 @@ fc_status fc_backend_open_cpu(fc_cpu_level level, int threads, const fc_op_limit
         .softcap = fc_softcap_cpu,
         .kv_copy = fc_kv_copy_cpu,
         .draw = fc_draw_cpu,
-        .gumbel_list = fc_gumbel_list_cpu,
-        .gumbel_top = fc_gumbel_top_cpu,
         .logprob = fc_logprob_cpu,
         .top_logprobs = fc_top_logprobs_cpu,
         .list_logprob = fc_list_logprob_cpu,

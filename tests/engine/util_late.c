@@ -142,8 +142,6 @@ LATE_OPERATOR(glu, fc_glu_args)
 LATE_OPERATOR(softcap, fc_softcap_args)
 LATE_OPERATOR(kv_copy, fc_kv_copy_args)
 LATE_OPERATOR(draw, fc_draw_args)
-LATE_OPERATOR(gumbel_list, fc_gumbel_list_args)
-LATE_OPERATOR(gumbel_top, fc_gumbel_top_args)
 LATE_OPERATOR(logprob, fc_logprob_args)
 LATE_OPERATOR(top_logprobs, fc_top_logprobs_args)
 LATE_OPERATOR(list_logprob, fc_list_logprob_args)
@@ -190,8 +188,6 @@ fc_status late_backend_open(fc_cpu_level level, int threads, const fc_op_limits 
         .softcap = late_softcap,
         .kv_copy = late_kv_copy,
         .draw = late_draw,
-        .gumbel_list = late_gumbel_list,
-        .gumbel_top = late_gumbel_top,
         .logprob = late_logprob,
         .top_logprobs = late_top_logprobs,
         .list_logprob = late_list_logprob,
