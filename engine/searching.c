@@ -17,6 +17,7 @@ typedef struct fc_searching {
     fc_search *search;
     float temperature;
     bool by_level;  /* beam, sbs */
+    bool few;       /* asks for n at a time at most: all but exact */
     int32_t *asked; /* [cap] nodes of the trie, not told yet */
     int n_asked, cap;
     int *trie_of;    /* 1 + node of the trie of each tree node; 0: only fed on the way */
@@ -67,6 +68,7 @@ fc_status fc_searching_open(fc_job *j, const fc_request *r) {
     g = p;
     g->temperature = r->sampling.temperature;
     g->by_level = r->draw == FC_DRAW_SBS || r->draw == FC_DRAW_BEAM;
+    g->few = r->draw != FC_DRAW_EXACT;
     g->cap = t->n_nodes;
     FC_TRY(fc_arena_alloc(&j->arena, (size_t)g->cap, sizeof *g->asked, &p));
     g->asked = p;
@@ -145,6 +147,7 @@ static int fit(fc_sched *s, fc_job *j, int max) {
     int64_t may = fc_searching_nodes(s, j);
     fc_tree *t = &j->stem[FC_NOVELTY].tree;
     if (may == all_nodes(j)) return max;
+    if (j->searching->few && max > j->n) max = j->n;
     if (max > may / longest(j)) max = (int)(may / longest(j));
     if (t->n_slots + (int64_t)max * longest(j) > may) fc_tree_drop_kv(t, s->lane[FC_NOVELTY]->kv);
     return max;
