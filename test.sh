@@ -19,6 +19,7 @@ missing=()
 pkg-config --exists cmocka || missing+=(libcmocka-dev)
 command -v clang >/dev/null || missing+=(clang)
 command -v python3 >/dev/null || missing+=(python3)
+python3 -c 'import jsonschema' 2>/dev/null || missing+=(python3-jsonschema)
 ./quickstart.sh --install "${missing[@]}"
 
 passed=0 failed=0 skipped=0 why=
