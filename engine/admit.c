@@ -14,11 +14,9 @@ typedef struct {
 
 static int slots_of(const fc_lane *l) { return fc_kv_store(l->kv)->shape.P; }
 
-/* Ids that one candidate may have in the alignment tokenizer. Another tokenizer may need more than were drawn; four times
- * is promised, and a candidate that exceeds the context is an error that says so. */
-static int64_t tail_ids(const fc_sched *s, const fc_job *j) {
+int64_t fc_sched_tail_ids(const fc_sched *s, const fc_job *j) {
     int64_t longest = 0;
-    if (j->max_tokens) longest = s->o.same_tokenizer ? j->max_tokens : 4 * (int64_t)j->max_tokens;
+    if (j->max_tokens) longest = s->o.same_tokenizer ? j->max_tokens : FC_TAIL_IDS * (int64_t)j->max_tokens;
     else
         for (int i = 0; i < j->n; i++)
             if (j->paths[i].n > longest) longest = j->paths[i].n;
@@ -49,7 +47,7 @@ static need worst(const fc_sched *s, const fc_job *j) {
     if (j->score) {
         const fc_lane *l = s->lane[FC_ALIGNMENT];
         int P = slots_of(l);
-        int64_t tail = tail_ids(s, j), nodes = (int64_t)j->n_max * tail;
+        int64_t tail = fc_sched_tail_ids(s, j), nodes = (int64_t)j->n_max * tail;
         if (fc_scoring_alone(s)) {
             n.score_pages = pages_for(j->n_align + tail, P); /* one after another, if need be */
             n.score_tables = 1;

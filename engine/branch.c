@@ -58,7 +58,9 @@ fc_status fc_stem_begin(fc_sched *s, fc_job *j, fc_role role) {
     }
     FC_TRY(fc_kv_table_open(s->lane[role]->kv, &b.table));
     t->table = b.table;
-    return fc_cache_take(s, fc_branch_put(s, &b));
+    FC_TRY(fc_cache_take(s, fc_branch_put(s, &b)));
+    fc_sched_count_pages(s, j, fc_sched_list(s, role)); /* whoever holds pages may have to give them up */
+    return FC_OK;
 }
 
 /* Pages that the job's tables of a list show, each once. */

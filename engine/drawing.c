@@ -110,7 +110,9 @@ static fc_status open_branch(fc_sched *s, fc_job *j, int group) {
     fc_branch b = {
         .job = j, .kind = FC_BRANCH_DRAW, .role = FC_NOVELTY, .group = group, .target = common_length(j, group)};
     FC_TRY(fc_kv_table_open(s->lane[FC_NOVELTY]->kv, &b.table));
-    return fc_cache_take(s, fc_branch_put(s, &b));
+    FC_TRY(fc_cache_take(s, fc_branch_put(s, &b)));
+    fc_sched_count_pages(s, j, fc_sched_list(s, FC_NOVELTY));
+    return FC_OK;
 }
 
 /* Names that begin alike begin without a draw; a single name ends without one, and so does who wants no token. */

@@ -466,14 +466,18 @@ static fc_status check_lengths(const fc_job *j, const fc_job_rules *rules) {
     return FC_OK;
 }
 
-/* What the answer may hold: ids, log-probs and alternatives of every candidate. */
-static fc_status check_size(const fc_job *j) {
+/* What the answer may hold: ids, log-probs and alternatives of every candidate, and of the prompt. */
+static fc_status check_size(const fc_job *j, const fc_request *r) {
     const size_t most = (size_t)1 << 30;
-    size_t bytes = (size_t)j->n_max * (size_t)j->max_tokens * (8 + 8 * (size_t)j->sampling.top_logprobs + 4 * j->sampling.n_logprob_ids);
+    size_t each = 8 + 8 * (size_t)j->sampling.top_logprobs + 4 * j->sampling.n_logprob_ids;
+    size_t of_prompt = r->prompt_logprobs ? (size_t)j->n_prompt * (4 + 8 * (size_t)r->prompt_top_logprobs) : 0;
+    size_t bytes = (size_t)j->n_max * (size_t)j->max_tokens * each + of_prompt;
     if (bytes > most)
         return FC_FAIL(FC_ERR_ARG,
-                       "n = %d, max_tokens = %d, top_logprobs = %d: the answer may take %zu bytes; at most %zu",
-                       j->n_max, j->max_tokens, j->sampling.top_logprobs, bytes, most);
+                       "n = %d, max_tokens = %d, top_logprobs = %d, %zu logprob_token_ids, prompt_top_logprobs = %d of "
+                       "%d ids: the answer may take %zu bytes; at most %zu",
+                       j->n_max, j->max_tokens, j->sampling.top_logprobs, j->sampling.n_logprob_ids,
+                       r->prompt_top_logprobs, j->n_prompt, bytes, most);
     return FC_OK;
 }
 
@@ -524,10 +528,10 @@ fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **o
     FC_TRY_GOTO(st, take_score_scope(j, rules, r), fail);
     if (r->n_given == 0) { /* before max_tokens sizes anything */
         FC_TRY_GOTO(st, check_lengths(j, rules), fail);
-        FC_TRY_GOTO(st, check_size(j), fail);
+        FC_TRY_GOTO(st, check_size(j, r), fail);
         if (r->draw != FC_DRAW_IID) FC_TRY_GOTO(st, fc_searching_open(j, r), fail);
-        if (rules->fits) FC_TRY_GOTO(st, rules->fits(rules->fits_arg, j), fail);
         FC_TRY_GOTO(st, fc_echo_open(r, j->n_prompt, &j->arena, &j->echo), fail);
+        if (rules->fits) FC_TRY_GOTO(st, rules->fits(rules->fits_arg, j), fail);
     }
     FC_TRY_GOTO(st, make_paths(j, rules->tok[FC_NOVELTY]), fail);
     if (r->n_given == 0 && !j->searching) make_groups(j, 0);

@@ -127,6 +127,7 @@ typedef struct fc_job {
 
     fc_stem stem[2]; /* by role: the novelty prompt for redraws and searches, the alignment prompt for scoring */
     int reserved_tables[2], alone_tables; /* by role; of alignment's, taken by candidates that are scored alone */
+    int score_wait;                       /* steps for which it has waited for nothing but scores to begin */
     int pages[2];                         /* that its tables show, by list, when last counted */
     uint64_t scope[2];                    /* namespaces of the prefix cache, by role: of what the adapter changed, */
     uint64_t base_scope[2];               /* and of what it did not */

@@ -289,6 +289,15 @@ fc_status fc_kv_adopt(fc_kv *kv, int t, int32_t page) {
     return FC_OK;
 }
 
+void fc_kv_exchange(fc_kv *kv, int t, int i, int32_t page) {
+    table *b = table_of(kv, t);
+    int32_t old = b->pages[i];
+    FC_ASSERT(kv->refs[page_of(kv, page)] > 0 && (i + 1) * kv->store.shape.P <= b->len);
+    page_ref(kv, page);
+    b->pages[i] = page;
+    page_unref(kv, old);
+}
+
 fc_status fc_kv_adopt_part(fc_kv *kv, int t, int32_t page, int n) {
     table *b = table_of(kv, t);
     int P = kv->store.shape.P;

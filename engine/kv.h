@@ -56,6 +56,8 @@ fc_status fc_kv_flush(fc_kv *kv);
  * queued. On FC_ERR_FULL (no page is free) the table is as it was. */
 fc_status fc_kv_adopt(fc_kv *kv, int table, int32_t page);
 fc_status fc_kv_adopt_part(fc_kv *kv, int table, int32_t page, int n);
+/* The table reads its i-th page, a whole one, from another that holds the same: the index's. */
+void fc_kv_exchange(fc_kv *kv, int table, int i, int32_t page);
 void fc_kv_hold(fc_kv *kv, int32_t page);    /* the index's reference, to a page that a table lists */
 void fc_kv_release(fc_kv *kv, int32_t page); /* gives it back */
 bool fc_kv_held(const fc_kv *kv, int32_t page);

@@ -287,7 +287,8 @@ fc_status fc_prefix_put(fc_prefix *p, uint64_t ns, const int32_t *ids, int n, in
         int m = n - at < p->P ? n - at : p->P;
         int32_t page = pages[at / p->P], x = find(p, ns, last, ids + at, m, &match);
         bool longer = x != NONE && match < m && match == p->nodes[x].n; /* than what ended here */
-        if (match == m) {
+        if (match == m) { /* the page that ends what is put stays the table's own: nothing is hung below it */
+            if (x != page && at + p->P < n) fc_kv_exchange(p->kv, table, at / p->P, x);
             last = x;
             continue;
         }

@@ -6,6 +6,9 @@
 
 #include <string.h>
 
+/* Steps for which a job waits for others' rows before it is scored without them. */
+enum { SCORE_PATIENCE = 16 };
+
 static fc_status scratch(size_t n, int32_t **out) {
     void *p;
     FC_TRY(fc_alloc(n, sizeof **out, "scheduler lists", &p));
@@ -119,10 +122,24 @@ static bool draws(const fc_sched *s) {
     return false;
 }
 
-/* A scoring pass of its own model starts when its rows fill the machine, or when nothing is left to draw. */
+/* Steps for which each job has had nothing but scores to wait for. */
+static void count_waits(fc_sched *s) {
+    for (fc_job *j = s->running; j; j = j->next)
+        j->score_wait = j->score && j->n_open == 0 && j->next_score < j->n_finished ? j->score_wait + 1 : 0;
+}
+
+/* Somebody waits for scores alone: the first in rank, or for long. Others that draw must not hold him up for ever. */
+static bool scores_awaited(const fc_sched *s) {
+    for (const fc_job *j = s->running; j; j = j->next)
+        if (j->score_wait > (j == s->running ? 0 : SCORE_PATIENCE)) return true;
+    return false;
+}
+
+/* A scoring pass of its own model starts when its rows fill the machine, when it is waited for, or when nothing is left
+ * to draw. */
 static bool scoring_due(const fc_sched *s) {
     if (!s->lane[FC_ALIGNMENT]) return false;
-    return fc_sched_shared(s) || !draws(s) || fc_scoring_waiting_rows(s) >= s->o.score_rows;
+    return fc_sched_shared(s) || !draws(s) || scores_awaited(s) || fc_scoring_waiting_rows(s) >= s->o.score_rows;
 }
 
 /* One batch more of the list, and the oldest home when there are as many as the backend wants, or nothing was there to
@@ -141,9 +158,32 @@ static bool turn(fc_sched *s, int list) {
     return started || landed;
 }
 
-/* Nothing ran although somebody should: the first in rank is alone with the pool then, and fits by fc_sched_can_run. */
-static void fail_stuck(fc_sched *s) {
-    fc_job *j = s->running;
+static bool turns(fc_sched *s) {
+    bool ran;
+    fc_searching_start(s);
+    if (scoring_due(s)) fc_scoring_start(s);
+    ran = turn(s, FC_NOVELTY);
+    if (s->lane[FC_ALIGNMENT] && !fc_sched_shared(s)) {
+        if (!ran && !scoring_due(s)) fc_scoring_start(s);
+        ran = turn(s, FC_ALIGNMENT) || ran;
+    }
+    return ran;
+}
+
+/* The first in rank has something to do, which nothing but pages and places keeps it from. */
+static bool held_up(const fc_job *j) { return j && !j->failed && !j->over && !complete(j); }
+
+/* Nothing ran and nothing is under way. Others give way, the last in rank first, then what the first itself began beside;
+ * false where it has all there is, which fits by fc_sched_can_run. */
+static bool give_way(fc_sched *s) {
+    fc_job *last = s->running;
+    while (last->next) last = last->next;
+    if (last == s->running) return fc_scoring_give_way(s, last);
+    fc_preempt(s, last);
+    return true;
+}
+
+static void fail_stuck(fc_job *j) {
     fc_job_fail(j, FC_FAIL(FC_ERR_INTERNAL, "request %llu: nothing could run", (unsigned long long)j->id));
 }
 
@@ -152,14 +192,14 @@ void fc_sched_step(fc_sched *s) {
     s->stats.steps++;
     sweep(s);
     fc_admit(s);
-    fc_searching_start(s);
-    if (scoring_due(s)) fc_scoring_start(s);
-    ran = turn(s, FC_NOVELTY);
-    if (s->lane[FC_ALIGNMENT] && !fc_sched_shared(s)) {
-        if (!ran && !scoring_due(s)) fc_scoring_start(s);
-        ran = turn(s, FC_ALIGNMENT) || ran;
+    count_waits(s);
+    ran = turns(s);
+    while (!ran && held_up(s->running)) {
+        if (!give_way(s)) break;
+        ran = turns(s);
     }
-    if (!ran && s->running && !s->running->failed && s->running->n_begun == 0 && !complete(s->running)) fail_stuck(s);
+    if (!ran && held_up(s->running)) fail_stuck(s->running);
+    if (!s->running && s->waiting && !s->waiting->failed && !s->waiting->cancelled) fail_stuck(s->waiting);
     sweep(s);
     if (s->scores && !fc_sched_busy(s)) fc_score_cache_flush(s->scores);
 }

@@ -5,8 +5,8 @@
  *                +---- preempt -----+   its KV is given back; what it has drawn and scored stays, and is replayed
  *
  * Rank is priority, then arrival. Pages are taken when rows are; when a job finds none, cached prefixes go first, then the
- * job of the lowest rank below it. The first in rank is never preempted and fits alone (fc_sched_can_run), so something
- * always ends. Branches (KV tables) are promised at admission.
+ * job of the lowest rank below it. The first in rank is never preempted and fits alone (fc_sched_can_run): where nothing
+ * can run, others give way to it, so something always ends. Branches (KV tables) are promised at admission.
  *
  * A branch is one KV table. Its length is the number of positions computed; at `target` it draws, splits or is complete.
  *
@@ -214,6 +214,10 @@ void fc_jobs_remove(fc_job **list, const fc_job *j);
 /* admit.c */
 void fc_admit(fc_sched *s);
 void fc_admit_leave(fc_sched *s, fc_job *j); /* gives all KV back and leaves the running list; groups stand idle */
+/* Ids of candidate and suffix that are promised room for each candidate: with another tokenizer FC_TAIL_IDS for each that
+ * may be drawn. */
+enum { FC_TAIL_IDS = 4 };
+int64_t fc_sched_tail_ids(const fc_sched *s, const fc_job *j);
 /* Frees pages of the list's pool until `pages` are there: from jobs below j in rank that are in no batch. */
 bool fc_make_room(fc_sched *s, int list, const fc_job *j, int pages);
 void fc_preempt(fc_sched *s, fc_job *j);
@@ -261,6 +265,8 @@ fc_status fc_echo_launch(fc_lane *lane, fc_flight *f);
 
 /* scoring.c */
 void fc_scoring_idle(fc_sched *s, fc_job *j); /* its KV is about to be given back: what is not scored begins anew */
+/* Candidates that are fed alone, all but the first, give their pages back and begin anew later; false: there were none. */
+bool fc_scoring_give_way(fc_sched *s, fc_job *j);
 void fc_scoring_start(fc_sched *s);           /* finished candidates become branches */
 /* Rows first .. first+n-1 of the batch are those of the branch's positions len .. len+n-1: which states are kept. */
 void fc_scoring_keep(fc_sched *s, fc_flight *f, const fc_branch *b, int first, int n);

@@ -49,6 +49,27 @@ void fc_scoring_idle(fc_sched *s, fc_job *j) {
     j->next_score = 0;
 }
 
+bool fc_scoring_give_way(fc_sched *s, fc_job *j) {
+    int list = fc_sched_list(s, FC_ALIGNMENT), before = j->alone_tables;
+    bool first = true;
+    for (int at = j->branches[list], next; at >= 0; at = next) {
+        fc_branch *b = &s->branches[list][at];
+        fc_path *p = &j->paths[b->group];
+        next = b->next;
+        if (b->kind != FC_BRANCH_ALONE) continue;
+        if (!first) {
+            if (b->len > p->score_replay_to) p->score_replay_to = b->len;
+            p->alone = -1;
+            begin_anew(p);
+            j->n_begun--;
+            j->next_score = 0;
+            fc_branch_drop(s, b);
+        }
+        first = false;
+    }
+    return j->alone_tables < before;
+}
+
 void fc_scoring_prune(fc_sched *s, fc_job *j) {
     int list = fc_sched_list(s, FC_ALIGNMENT);
     fc_tree *t = &j->stem[FC_ALIGNMENT].tree;
@@ -110,6 +131,28 @@ static fc_status insert(fc_job *j, int path, int rows) {
     return fc_tree_insert(&j->stem[FC_ALIGNMENT].tree, ids, rows, &p->leaf);
 }
 
+/* What was promised at admission for ids in another tokenizer may not be enough. */
+static fc_status check_promise(const fc_sched *s, const fc_job *j, int64_t ids, int64_t promised) {
+    if (ids <= promised) return FC_OK;
+    return FC_FAIL(FC_ERR_UNSUPPORTED,
+                   "request %llu: %lld ids of its candidates in the alignment model's tokenizer; there is room for %lld, "
+                   "%d for each drawn one",
+                   (unsigned long long)j->id, (long long)ids, (long long)promised, s->o.same_tokenizer ? 1 : FC_TAIL_IDS);
+}
+
+/* A candidate alone begins beside others of its job only where pages for all are to be had: else each would hold a part,
+ * and none would end. */
+static bool room_alone(const fc_sched *s, const fc_job *j, int target) {
+    int list = fc_sched_list(s, FC_ALIGNMENT), pages = 0;
+    const fc_kv *kv = s->lane[FC_ALIGNMENT]->kv;
+    if (j->alone_tables == 0) return true;
+    for (int at = j->branches[list]; at >= 0; at = s->branches[list][at].next) {
+        const fc_branch *b = &s->branches[list][at];
+        if (b->kind == FC_BRANCH_ALONE) pages += fc_kv_append_cost(kv, b->table, b->target - fc_kv_len(kv, b->table));
+    }
+    return pages + fc_kv_pages_for(target, fc_kv_store(kv)->shape.P) <= fc_cache_pages(s, list);
+}
+
 /* Begins a finished candidate; *begun stays false where there is no place or table for it now. */
 static fc_status start(fc_sched *s, fc_job *j, int path, bool *begun) {
     fc_path *p = &j->paths[path];
@@ -118,7 +161,8 @@ static fc_status start(fc_sched *s, fc_job *j, int path, bool *begun) {
     *begun = false;
     if (s->free_place[list] < 0 || s->n_scoring_places[list] >= s->max_places - s->o.max_branches) return FC_OK;
     if (fc_scoring_alone(s)) {
-        if (j->alone_tables == j->reserved_tables[FC_ALIGNMENT]) return FC_OK;
+        if (j->alone_tables == j->reserved_tables[FC_ALIGNMENT] || !room_alone(s, j, b.target)) return FC_OK;
+        FC_TRY(check_promise(s, j, rows, fc_sched_tail_ids(s, j)));
         b.kind = FC_BRANCH_ALONE;
         FC_TRY(fc_kv_table_open(s->lane[FC_ALIGNMENT]->kv, &b.table));
         j->alone_tables++;
@@ -129,6 +173,7 @@ static fc_status start(fc_sched *s, fc_job *j, int path, bool *begun) {
         FC_TRY(begin_prompt(s, j));
         if (rows > 0) {
             FC_TRY(insert(j, path, rows));
+            FC_TRY(check_promise(s, j, j->stem[FC_ALIGNMENT].tree.n, j->n_max * fc_sched_tail_ids(s, j)));
             from = fc_tree_unfed(&j->stem[FC_ALIGNMENT].tree, p->leaf);
         }
         if (from >= 0) {

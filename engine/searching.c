@@ -167,6 +167,7 @@ fc_status fc_searching_begin(fc_sched *s, fc_job *j) {
     int places = places_left(s);
     /* the root needs no place, and must be asked before the prompt is computed */
     if (j->n_open > 0) FC_TRY(ask(s, j, places > 0 ? places : 1));
+    if (j->n_open == 0 && fc_echo_pending(&j->echo)) return fc_stem_begin(s, j, FC_NOVELTY);
     if (j->n_open == 0) return FC_OK; /* a single name, or all were found before a preemption */
     FC_TRY(fc_stem_begin(s, j, FC_NOVELTY));
     return feed(s, j);

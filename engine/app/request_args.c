@@ -178,13 +178,19 @@ static fc_status use_flags(request_args *a, fc_request *r) {
 }
 
 /* What shows in the JSON alone would be computed for nobody. A recipe may ask for it: it serves others, too. */
-static fc_status check_shown(const request_args *a) {
-    static const char *const in_json[] = {"prompt_logprobs", "prompt_top_logprobs", "logprob_token_ids", "top_logprobs"};
+static fc_status check_shown(const request_args *a, const fc_request *r) {
+    const struct {
+        const char *name;
+        bool on;
+    } in_json[] = {{"prompt_logprobs", r->prompt_logprobs},
+                   {"prompt_top_logprobs", r->prompt_top_logprobs > 0},
+                   {"logprob_token_ids", r->sampling.n_logprob_ids > 0},
+                   {"top_logprobs", r->sampling.top_logprobs > 0}};
     char flag[32];
     for (size_t i = 0; !a->json && i < sizeof in_json / sizeof *in_json; i++)
-        if (option_args_gives(&a->options, in_json[i]))
+        if (in_json[i].on && option_args_gives(&a->options, in_json[i].name))
             return FC_FAIL(FC_ERR_ARG, "--%s: it adds to the JSON; give --json too",
-                           option_flag(fc_option_find(in_json[i]), flag, sizeof flag));
+                           option_flag(fc_option_find(in_json[i].name), flag, sizeof flag));
     return FC_OK;
 }
 
@@ -203,7 +209,7 @@ fc_status request_args_request(request_args *a, bool needs_alignment, fc_request
     if (a->recipe || a->history.n) FC_TRY(use_recipe(a, r));
     else FC_TRY(use_flags(a, r));
     override_scoring(a, r);
-    FC_TRY(check_shown(a));
+    FC_TRY(check_shown(a, r));
     if (!a->novelty) return FC_FAIL(FC_ERR_ARG, "--novelty: a model is needed, and the recipe names none");
     if (!a->alignment && needs_alignment)
         return FC_FAIL(FC_ERR_ARG, "--alignment: a model is needed, or none to rank by log-prob");
@@ -266,8 +272,16 @@ static fc_status set_taxonomy(const request_args *a, fc_engine *e, fc_request *r
     return FC_OK;
 }
 
+/* KV tables that the request takes at most: a candidate's each, two prompts', and those that hold the tails that are
+ * scored: at most four ids for each drawn one (engine/sched.h). Of an unknown context the least is taken. */
+static int branches_of(const fc_request *r, int ctx) {
+    enum { LEAST_CTX = 256, TAIL_IDS = 4, OTHERS = 4 };
+    int64_t n = r->n_max > r->n ? r->n_max : r->n, tails = n * TAIL_IDS * r->sampling.max_tokens / (ctx ? ctx : LEAST_CTX);
+    return (int)(r->n + OTHERS + (tails < n ? tails : n));
+}
+
 fc_status request_args_open(const request_args *a, fc_request *r, progress *p, fc_engine **engine) {
-    enum { USUAL_BRANCHES = 1024, SCORING = 2 }; /* the engine's default; branches that scoring needs besides n */
+    enum { USUAL_BRANCHES = 1024 }; /* the engine's default */
     bool two = r->score && !fc_path_same(a->novelty, a->alignment);
     fc_adapter_option adapters[2];
     fc_engine_options o = a->engine;
@@ -279,7 +293,7 @@ fc_status request_args_open(const request_args *a, fc_request *r, progress *p, f
     o.adapters = adapters;
     o.n_adapters = need_adapters(a, r, !two, adapters);
     /* one request is all that runs here, so its n need not be said twice */
-    if (!o.max_branches && r->n > USUAL_BRANCHES - SCORING) o.max_branches = r->n + SCORING;
+    if (!o.max_branches && branches_of(r, o.ctx) > USUAL_BRANCHES) o.max_branches = branches_of(r, o.ctx);
     progress_say(p, "loading %s%s%s", a->novelty, two ? " and " : "", two ? a->alignment : "");
     FC_TRY(fc_engine_open(&o, &e));
     st = set_taxonomy(a, e, r);
