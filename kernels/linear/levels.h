@@ -34,12 +34,16 @@
 /* Most of a call: 12 integer and 12 float sums fill AVX-512's registers. */
 enum { FC_TILE_ROWS = 6, FC_TILE_PANELS = 2 };
 
-/* A group whose largest magnitude is not above this is zero: 127 / it would leave f32. */
-#define FC_X_TINY 0x1p-100f
+/* A group whose largest magnitude is not above this is zero: 127 / it would leave f32, and scales times 256 or by 256
+ * would not be exact. */
+#define FC_X_TINY 0x1p-80f
+/* precise: groups whose largest magnitude is more than so many times the mean of the row's groups' are fine. */
+#define FC_X_FINE 1.5f
 #define FC_X_STEP (1.0f / 127.0f) /* scale of a group whose largest magnitude is 1 */
 
 /* One group of 32 of a row: x = scale * code, codes in -127..127; precise: x = scale * (256 * code + low), low in
- * -128..127. A group with a NaN or an infinity has codes 0 and scale NaN, so that all outputs of its row are NaN. */
+ * -128..127, and 0 where the group is not fine. A group with a NaN or an infinity has codes 0 and scale NaN, so that all
+ * outputs of its row are NaN. */
 typedef struct {
     int8_t code[FC_XGROUP];
     float scale;
@@ -47,6 +51,7 @@ typedef struct {
     float sum;        /* scale * sum of codes */
     int32_t start[2]; /* where integer sums start, so that codes count from the part's zero code: -zero * sum of codes
                          [0] and 16 times that [1]; for groups of 16 the first and the second half's */
+    int32_t fine;     /* some low is not 0, or may be */
 } fc_linear_x;
 
 typedef struct {
@@ -106,8 +111,12 @@ typedef struct {
 
 extern const fc_linear_level fc_linear_portable, fc_linear_avx2, fc_linear_avx512;
 
+/* Of a row: the magnitude above which a group is fine, by the largest magnitudes of its groups, first to last. */
+static inline float fc_linear_fine_above(float sum_of_largest, int groups) {
+    return sum_of_largest * (FC_X_FINE / (float)groups);
+}
 /* One group of one row, plain C; low [32] is written when precise. */
-void fc_linear_group(const float *x, const fc_linear_prepare *p, fc_linear_x *out, int8_t *low);
+void fc_linear_group(const float *x, const fc_linear_prepare *p, float fine_above, fc_linear_x *out, int8_t *low);
 /* Records of fc_linear_x or fc_linear_x_precise; AVX-512 has nothing faster to offer. */
 void fc_linear_prepare_avx2(const fc_linear_prepare *p);
 

@@ -27,8 +27,8 @@ FC_INLINE __m256i pack_bytes(const __m256i c[4], int8_t *out) {
 /* Behind a record of any kind that has room there. */
 FC_INLINE int8_t *low_of(fc_linear_x *x) { return (int8_t *)(x + 1); }
 
-/* Codes of 32 numbers, and low when precise; returns the sum of each four. */
-FC_INLINE __m256i round_codes(const float *x, float inverse, bool precise, fc_linear_x *out) {
+/* Codes of 32 numbers, and low when precise, 0 where fine is; returns the sum of each four. */
+FC_INLINE __m256i round_codes(const float *x, float inverse, bool precise, int32_t fine, fc_linear_x *out) {
     const __m256 by = _mm256_set1_ps(inverse);
     __m256i c[4], rest[4], sum;
     FC_UNROLL
@@ -37,7 +37,7 @@ FC_INLINE __m256i round_codes(const float *x, float inverse, bool precise, fc_li
         c[i] = _mm256_cvtps_epi32(v);
         if (!precise) continue;
         v = _mm256_mul_ps(_mm256_sub_ps(v, _mm256_cvtepi32_ps(c[i])), _mm256_set1_ps(256.0f));
-        rest[i] = _mm256_cvtps_epi32(v); /* 128 becomes 127 when it is packed */
+        rest[i] = _mm256_and_si256(_mm256_cvtps_epi32(v), _mm256_set1_epi32(fine)); /* 128 is packed as 127 */
     }
     sum = pack_bytes(c, out->code);
     return precise ? _mm256_add_epi32(_mm256_slli_epi32(sum, 8), pack_bytes(rest, low_of(out))) : sum;
@@ -48,10 +48,11 @@ FC_INLINE fc_linear_x *record(void *out, size_t bytes, int i) {
 }
 
 /* Four groups to four neighbouring records, with fc_linear_group's bits. */
-FC_INLINE void round_groups(const float *const x[4], const fc_linear_prepare *p, bool precise, void *out,
-                            size_t bytes) {
+FC_INLINE void round_groups(const float *const x[4], const float above[4], const fc_linear_prepare *p, bool precise,
+                            void *out, size_t bytes) {
     const __m128i zero = _mm_set1_epi32(-p->zero);
     float inverse[4];
+    int32_t fine[4] = {0};
     __m128i m[4], top, low, high, start0, start1;
     __m128 scale, scale16, sum, start;
     __m256i s[4];
@@ -63,12 +64,15 @@ FC_INLINE void round_groups(const float *const x[4], const fc_linear_prepare *p,
     low = _mm_cmpgt_epi32(top, _mm_castps_si128(_mm_set1_ps(FC_X_TINY)));
     high = _mm_cmplt_epi32(top, _mm_castps_si128(_mm_set1_ps(INFINITY)));
     if (_mm_movemask_ps(_mm_castsi128_ps(_mm_and_si128(low, high))) != 15) {
-        for (int i = 0; i < 4; i++) fc_linear_group(x[i], p, record(out, bytes, i), low_of(record(out, bytes, i)));
+        for (int i = 0; i < 4; i++)
+            fc_linear_group(x[i], p, above[i], record(out, bytes, i), low_of(record(out, bytes, i)));
         return;
     }
     _mm_storeu_ps(inverse, _mm_div_ps(_mm_set1_ps(127.0f), _mm_castsi128_ps(top)));
+    if (precise)
+        _mm_storeu_si128((__m128i *)(void *)fine, _mm_castps_si128(_mm_cmpgt_ps(_mm_castsi128_ps(top), _mm_loadu_ps(above))));
     FC_UNROLL
-    for (int i = 0; i < 4; i++) s[i] = round_codes(x[i], inverse[i], precise, record(out, bytes, i));
+    for (int i = 0; i < 4; i++) s[i] = round_codes(x[i], inverse[i], precise, fine[i], record(out, bytes, i));
     s[0] = _mm256_hadd_epi32(_mm256_hadd_epi32(s[0], s[1]), _mm256_hadd_epi32(s[2], s[3]));
     low = _mm256_castsi256_si128(s[0]); /* the first halves' sums of all four groups */
     high = _mm256_extracti128_si256(s[0], 1);
@@ -87,24 +91,40 @@ FC_INLINE void round_groups(const float *const x[4], const fc_linear_prepare *p,
     record(out, bytes, 1)->start[1] = _mm_extract_epi32(start1, 1);
     record(out, bytes, 2)->start[1] = _mm_extract_epi32(start1, 2);
     record(out, bytes, 3)->start[1] = _mm_extract_epi32(start1, 3);
+    FC_UNROLL
+    for (int i = 0; i < 4; i++) record(out, bytes, i)->fine = fine[i];
 }
 _Static_assert(offsetof(fc_linear_x, start) == offsetof(fc_linear_x, scale) + 12,
                "round_groups stores four fields at once");
 
+static float fine_above(const float *row, int groups) {
+    float sum = 0.0f;
+    for (int g = 0; g < groups; g++) {
+        __m128i m = magnitudes(row + (size_t)g * FC_XGROUP);
+        m = _mm_max_epu32(m, _mm_shuffle_epi32(m, 0x4e));
+        m = _mm_max_epu32(m, _mm_shuffle_epi32(m, 0xb1));
+        sum += _mm_cvtss_f32(_mm_castsi128_ps(m));
+    }
+    return fc_linear_fine_above(sum, groups);
+}
+
 /* A tile's records of so many bytes, four at a time in the order in which they lie. */
 FC_INLINE void round_tile(const fc_linear_prepare *p, bool precise, size_t bytes) {
     const float *x[4];
-    int n = 0, g = 0, r = 0, all = p->K / FC_XGROUP * p->rows;
+    float above[FC_TILE_ROWS] = {0}, limit[4] = {0};
+    int n = 0, g = 0, r = 0, groups = p->K / FC_XGROUP, all = groups * p->rows;
+    for (int i = 0; precise && i < p->rows; i++) above[i] = fine_above(p->x + (size_t)i * p->stride, groups);
     for (int i = 0; i < all; i++) {
+        limit[n] = above[r];
         x[n++] = p->x + (size_t)r * p->stride + (size_t)g * FC_XGROUP;
         if (++r == p->rows) r = 0, g++;
         if (n < 4) continue;
-        round_groups(x, p, precise, record(p->out, bytes, i - 3), bytes);
+        round_groups(x, limit, p, precise, record(p->out, bytes, i - 3), bytes);
         n = 0;
     }
     for (int i = 0; i < n; i++) {
         fc_linear_x *last = record(p->out, bytes, all - n + i);
-        fc_linear_group(x[i], p, last, low_of(last));
+        fc_linear_group(x[i], p, limit[i], last, low_of(last));
     }
 }
 
@@ -202,6 +222,27 @@ FC_INLINE void dot_wide(__m256i sum[C_ROWS][2], int R, int nibble, int quads, in
     }
 }
 
+FC_INLINE bool any_fine(const fc_linear_x_wide *x, int R) {
+    int32_t fine = 0;
+    FC_UNROLL
+    for (int r = 0; r < R; r++) fine |= x[r].x.fine;
+    return fine != 0;
+}
+
+/* Four-bit codes with a precise x that has no low part here. */
+FC_INLINE void dot_coarse(__m256i sum[C_ROWS][2], int R, bool high, const unsigned char *codes,
+                          const fc_linear_x_wide *x) {
+    __m256i s[C_ROWS][2];
+    FC_UNROLL
+    for (int r = 0; r < R; r++) s[r][0] = s[r][1] = _mm256_setzero_si256();
+    dot_narrow(s, R, high, codes, x);
+    FC_UNROLL
+    for (int r = 0; r < R; r++) {
+        sum[r][0] = _mm256_add_epi32(sum[r][0], _mm256_slli_epi32(s[r][0], 8));
+        sum[r][1] = _mm256_add_epi32(sum[r][1], _mm256_slli_epi32(s[r][1], 8));
+    }
+}
+
 FC_INLINE void codes(const fc_linear_multiply *m, int R, int first, fc_form form, bool precise) {
     const bool narrow = fc_form_bits(form) == 4, has_min = fc_form_has_min(form);
     const int parts = FC_XGROUP / fc_form_group(form), groups = m->K / FC_XGROUP;
@@ -219,6 +260,7 @@ FC_INLINE void codes(const fc_linear_multiply *m, int R, int first, fc_form form
                 sum[r][0] = sum[r][1] = has_min ? _mm256_setzero_si256() : broadcast(&x[r].x.start[p]);
             if (!narrow) dot_wide(sum, R, 0, 8 / parts, p * 16, at, x);
             else if (!precise) dot_narrow(sum, R, g % 2, at, x);
+            else if (!any_fine(x, R)) dot_coarse(sum, R, g % 2, at, x);
             else if (g % 2) dot_wide(sum, R, 2, 8, 0, at, x);
             else dot_wide(sum, R, 1, 8, 0, at, x);
             FC_UNROLL

@@ -84,8 +84,16 @@ FC_INLINE void dot(__m512i sum[R_MAX][B_MAX], const place *at, shape s, int nibb
     }
 }
 
-/* The codes of one scale onto acc: `quads` quads from element `first` of the group on. */
-FC_INLINE void group(__m512 acc[R_MAX][B_MAX], place *at, shape s, int nibble, int quads, int first) {
+FC_INLINE bool any_fine(const place *at, shape s) {
+    int32_t fine = 0;
+    FC_UNROLL
+    for (int r = 0; r < s.R; r++) fine |= x_of(at, s, r)->fine;
+    return fine != 0;
+}
+
+/* The codes of one scale onto acc: `quads` quads from element `first` of the group on. fine: x has low codes there. With
+ * none, a precise x is one of 256 times the scale, which gives the same bits as adding products by zero. */
+FC_INLINE void group_of(__m512 acc[R_MAX][B_MAX], place *at, shape s, int nibble, int quads, int first, bool fine) {
     const bool has_min = fc_form_has_min(s.form), half = fc_form_scale_bytes(s.form) == 2;
     const int start = nibble == 2 || first > 0;
     __m512i sum[R_MAX][B_MAX];
@@ -93,10 +101,11 @@ FC_INLINE void group(__m512 acc[R_MAX][B_MAX], place *at, shape s, int nibble, i
     for (int r = 0; r < s.R; r++) {
         FC_UNROLL
         for (int b = 0; b < s.B; b++)
-            sum[r][b] = has_min || s.precise ? zero() : _mm512_set1_epi32(x_of(at, s, r)->start[start]);
+            sum[r][b] = has_min || fine ? zero()
+                                        : _mm512_set1_epi32(x_of(at, s, r)->start[start] >> (s.precise ? 8 : 0));
     }
     dot(sum, at, s, nibble, quads, first, at->x + offsetof(fc_linear_x, code));
-    if (s.precise) {
+    if (fine) {
         FC_UNROLL
         for (int r = 0; r < s.R; r++) {
             FC_UNROLL
@@ -114,11 +123,17 @@ FC_INLINE void group(__m512 acc[R_MAX][B_MAX], place *at, shape s, int nibble, i
         FC_UNROLL
         for (int r = 0; r < s.R; r++) {
             const fc_linear_x *x = x_of(at, s, r);
-            __m512 step = _mm512_mul_ps(scale, _mm512_set1_ps(nibble == 2 ? x->scale16 : x->scale));
+            const float step_of = (nibble == 2 ? x->scale16 : x->scale) * (s.precise && !fine ? 256.0f : 1.0f);
+            __m512 step = _mm512_mul_ps(scale, _mm512_set1_ps(step_of));
             acc[r][b] = _mm512_fmadd_ps(step, _mm512_cvtepi32_ps(sum[r][b]), acc[r][b]);
             if (has_min) acc[r][b] = _mm512_fmadd_ps(min, _mm512_set1_ps(x->sum), acc[r][b]);
         }
     }
+}
+
+FC_INLINE void group(__m512 acc[R_MAX][B_MAX], place *at, shape s, int nibble, int quads, int first) {
+    if (s.precise && any_fine(at, s)) group_of(acc, at, s, nibble, quads, first, true);
+    else group_of(acc, at, s, nibble, quads, first, false);
 }
 
 /* Fetches the next panels in equal steps while `steps` steps of these are multiplied. */

@@ -13,21 +13,28 @@ static int32_t nearest(float v) {
     return bits - 0x4b400000;
 }
 
-void fc_linear_group(const float *x, const fc_linear_prepare *p, fc_linear_x *out, int8_t *low) {
+/* The largest magnitude of a group; magnitudes order as their bits do, NaN above all. */
+static float largest(const float *x) {
     uint32_t most = 0;
-    int32_t sum[2] = {0, 0};
-    float m, inverse;
-    for (int k = 0; k < FC_XGROUP; k++) { /* magnitudes order as their bits do, NaN above all */
+    float m;
+    for (int k = 0; k < FC_XGROUP; k++) {
         uint32_t bits;
         memcpy(&bits, x + k, sizeof bits);
         bits &= 0x7fffffffu;
         most = bits > most ? bits : most;
     }
     memcpy(&m, &most, sizeof m);
+    return m;
+}
+
+void fc_linear_group(const float *x, const fc_linear_prepare *p, float fine_above, fc_linear_x *out, int8_t *low) {
+    int32_t sum[2] = {0, 0};
+    float m = largest(x), inverse;
+    bool fine = p->precise && m > fine_above;
     if (!(m > FC_X_TINY && m < INFINITY)) { /* NaN too */
         memset(out, 0, sizeof *out);
         if (p->precise) memset(low, 0, FC_XGROUP);
-        if (most >= 0x7f800000u) out->scale = out->scale16 = out->sum = NAN;
+        if (!isfinite(m)) out->scale = out->scale16 = out->sum = NAN;
         return;
     }
     inverse = 127.0f / m;
@@ -37,7 +44,7 @@ void fc_linear_group(const float *x, const fc_linear_prepare *p, fc_linear_x *ou
         out->code[k] = (int8_t)code;
         if (p->precise) {
             rest = nearest((v - (float)code) * 256.0f); /* -128..128 */
-            low[k] = (int8_t)(rest < 127 ? rest : 127);
+            low[k] = (int8_t)(!fine ? 0 : rest < 127 ? rest : 127);
             code = 256 * code + low[k];
         }
         sum[k / 16] += code;
@@ -47,14 +54,21 @@ void fc_linear_group(const float *x, const fc_linear_prepare *p, fc_linear_x *ou
     out->sum = out->scale * (float)(sum[0] + sum[1]);
     out->start[0] = -p->zero * (p->halves ? sum[0] : sum[0] + sum[1]);
     out->start[1] = p->halves ? -p->zero * sum[1] : 16 * out->start[0];
+    out->fine = fine;
 }
 
 static void prepare(const fc_linear_prepare *p) {
     fc_linear_x_wide *out = p->out;
-    for (int g = 0; g < p->K / FC_XGROUP; g++)
+    int groups = p->K / FC_XGROUP;
+    float above[FC_TILE_ROWS] = {0};
+    for (int r = 0; p->precise && r < p->rows; r++) {
+        for (int g = 0; g < groups; g++) above[r] += largest(p->x + (size_t)r * p->stride + (size_t)g * FC_XGROUP);
+        above[r] = fc_linear_fine_above(above[r], groups);
+    }
+    for (int g = 0; g < groups; g++)
         for (int r = 0; r < p->rows; r++, out++) {
             int8_t low[FC_XGROUP];
-            fc_linear_group(p->x + (size_t)r * p->stride + (size_t)g * FC_XGROUP, p, &out->x, low);
+            fc_linear_group(p->x + (size_t)r * p->stride + (size_t)g * FC_XGROUP, p, above[r], &out->x, low);
             for (int k = 0; k < FC_XGROUP; k++)
                 out->pairs[k / 4][k % 2][k / 2 % 2] =
                     (int16_t)(p->precise ? 256 * out->x.code[k] + low[k] : out->x.code[k]);

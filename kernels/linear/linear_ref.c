@@ -3,19 +3,28 @@
 
 #include <math.h>
 
-/* x as a quantised matrix reads it: whole multiples of (largest magnitude of 32) / 127, or, precise, of 1/256 of that, of
- * which the largest positive ones that end in .5 are cut by one; a float matrix takes it as it stands. */
+/* The largest magnitude of 32; NaN where one is not finite. */
+static float largest(const float *x) {
+    float most = 0.0f;
+    for (int k = 0; k < FC_XGROUP && !isnan(most); k++) {
+        most = fabsf(x[k]) > most ? fabsf(x[k]) : most;
+        if (!isfinite(x[k])) most = NAN;
+    }
+    return most;
+}
+
+/* x as a quantised matrix reads it: whole multiples of (largest magnitude of 32) / 127, or, precise and fine, of 1/256 of
+ * that, of which the largest positive ones that end in .5 are cut by one; a float matrix takes it as it stands. */
 static void read_row(fc_form f, const float *x, int K, bool precise, double *out) {
     for (int k = 0; k < K; k++) out[k] = (double)x[k];
+    float above = 0.0f;
+    for (int g = 0; g + FC_XGROUP <= K; g += FC_XGROUP) above += largest(x + g);
+    above = fc_linear_fine_above(above, K / FC_XGROUP);
     for (int g = 0; !fc_form_is_float(f) && g < K; g += FC_XGROUP) {
-        float most = 0.0f;
-        for (int k = g; k < g + FC_XGROUP && !isnan(most); k++) {
-            most = fabsf(x[k]) > most ? fabsf(x[k]) : most;
-            if (!isfinite(x[k])) most = NAN;
-        }
+        float most = largest(x + g);
         for (int k = g; k < g + FC_XGROUP; k++) {
             double steps = most > FC_X_TINY ? (double)(x[k] * (127.0f / most)) : 0.0, code = nearbyint(steps);
-            if (precise) code += fmin(nearbyint((steps - code) * 256.0), 127.0) / 256.0;
+            if (precise && most > above) code += fmin(nearbyint((steps - code) * 256.0), 127.0) / 256.0;
             out[k] = isnan(most) ? NAN : code * (double)(most * FC_X_STEP);
         }
     }

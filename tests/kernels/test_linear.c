@@ -67,9 +67,13 @@ static fc_weight *packed(fc_stream s, fc_dtype t, const void *data, int N, int K
     return w;
 }
 
+/* Here and there 32 of them are larger than the rest, as in models: these are rounded finely. */
 static float *normals(size_t n) {
-    float *x = must(n, sizeof *x);
-    for (size_t i = 0; i < n; i++) x[i] = test_normal(&seed);
+    float *x = must(n, sizeof *x), size = 1.0f;
+    for (size_t i = 0; i < n; i++) {
+        if (i % 32 == 0) size = test_below(&seed, 4) ? 1.0f : 6.0f;
+        x[i] = size * test_normal(&seed);
+    }
     return x;
 }
 
@@ -159,7 +163,8 @@ static void rows_are_the_file_s_values(void **state) {
     }
 }
 
-/* 16 bits of x leave 1/256 of the error of 8, and no element's is above what the header says. */
+/* 16 bits of x leave 1/256 of the error of 8, and no element's is above what the header says: in rows where all that is
+ * not zero is fine. */
 static void precise_is_nearer(void **state) {
     enum { T = 5, N = 40, K = 256 };
     (void)state;
@@ -169,6 +174,8 @@ static void precise_is_nearer(void **state) {
             unsigned char *data = tensor(types[type], N, K, false);
             fc_weight *w = packed(s, types[type], data, N, K);
             float *x = normals((size_t)T * K), y[T * N], row[K];
+            for (int i = 0; i < T * K; i++)
+                if (i / 32 % 8) x[i] = 0.0f;
             double error[2] = {0, 0};
             for (int precise = 0; precise < 2 && fc_dtype_is_quant(types[type]); precise++) {
                 assert_ok(fc_linear_cpu(s, &(fc_linear_args){.y = y, .x = x, .w = w, .T = T, .precise = precise}));
@@ -188,6 +195,28 @@ static void precise_is_nearer(void **state) {
                 }
             }
             assert_true(error[1] <= error[0] / 50);
+            fc_weight_free_cpu(w);
+            fc_free(data);
+            fc_free(x);
+            fc_cpu_stream_close(s);
+        }
+}
+
+/* If this fails, what is not fine costs as much as what is, or is rounded otherwise than with 8 bits. */
+static void what_is_not_fine_has_8_bits(void **state) {
+    enum { T = 7, N = 40, K = 512 };
+    (void)state;
+    for (fc_cpu_level l = FC_CPU_PORTABLE; l <= fc_cpu_best(); l++)
+        for (int type = 0; type < N_TYPES; type++) {
+            fc_stream s = stream_of(l, 2);
+            unsigned char *data = tensor(types[type], N, K, false);
+            fc_weight *w = packed(s, types[type], data, N, K);
+            float *x = must((size_t)T * K, sizeof *x), y[2][T * N];
+            for (int i = 0; i < T * K; i++) x[i] = i % 32 ? test_normal(&seed) : 4.5f; /* no group stands out */
+            for (int precise = 0; precise < 2; precise++)
+                assert_ok(
+                    fc_linear_cpu(s, &(fc_linear_args){.y = y[precise], .x = x, .w = w, .T = T, .precise = precise}));
+            if (memcmp(y[0], y[1], sizeof y[0]) != 0) fail_msg("%s: other bits", fc_dtype_name(types[type]));
             fc_weight_free_cpu(w);
             fc_free(data);
             fc_free(x);
@@ -495,6 +524,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(agrees_with_the_reference),
         cmocka_unit_test(precise_is_nearer),
+        cmocka_unit_test(what_is_not_fine_has_8_bits),
         cmocka_unit_test(rows_are_the_file_s_values),
         cmocka_unit_test(a_row_s_bits_are_its_own),
         precise_unit_test(a_row_s_bits_are_its_own),
