@@ -1,6 +1,7 @@
 /* Models whose numbers are NaN or infinite: each request that reads them is told which file and role it was, and no other. */
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
+#include "engine/engine.h"
 #include "tests/engine/util_engine.h"
 #include "weights_tools/weights.h"
 
@@ -234,6 +235,128 @@ static void full_logprobs_beside_a_broken_row_are_those_alone(void **state) {
     assert_int_equal(unlink(path), 0);
 }
 
+/* Log-probs of the prompt: they are read before anything is drawn, or where nothing is. */
+static void log_probs_of_a_prompt_name_the_model(void **state) {
+    static const int32_t ids[] = {40, BROKEN_ID, 41, 42};
+    char path[160];
+    fc_engine *e;
+    (void)state;
+    break_model(tiny_model("llama", 1, false), "token_embd.weight", BROKEN_ID, NAN, path);
+    e = open_engine(&(fc_engine_options){.novelty = path, .threads = 2, .ctx = 128});
+    for (int tops = 0; tops <= 3; tops += 3)
+        for (int tokens = 0; tokens <= 2; tokens += 2) {
+            fc_request r = text_request("", 1, tokens), good;
+            uint64_t id[2];
+            r.prompt = (fc_prompt){.ids = ids, .n_ids = 4};
+            r.prompt_logprobs = true;
+            r.prompt_top_logprobs = tops;
+            assert_blamed(e, tops ? "alternatives" : "log-probs", &r, "novelty", path, "a logit is NaN");
+            good = r;
+            good.prompt.n_ids = 1; /* beside it in the batch */
+            good.sampling.max_tokens = 2;
+            good.sampling.allowed_ids = (const int32_t[]){50, 51};
+            good.sampling.n_allowed = 2;
+            assert_ok(fc_submit(e, &r, &id[0]));
+            assert_ok(fc_submit(e, &good, &id[1]));
+            for (int i = 0; i < 2; i++) {
+                fc_event ev;
+                assert_ok(fc_poll(e, 60000, &ev));
+                if (ev.status != (ev.id == id[0] ? FC_ERR_FORMAT : FC_OK)) fail_msg("%s", ev.error ? ev.error : "?");
+                fc_event_fini(&ev);
+            }
+        }
+    assert_int_equal(fc_engine_pages_used(e), 0);
+    fc_engine_close(e);
+    assert_int_equal(unlink(path), 0);
+}
+
+/* One row of the head is NaN, and what is drawn comes from a list without it: only who reads the whole row meets it, and
+ * its neighbours in the batch do not. */
+static void a_broken_row_outside_the_list_is_of_those_who_read_it(void **state) {
+    enum { WAYS = 6 };
+    static const int32_t allowed[] = {50, 51}, asked[] = {7, 8};
+    fc_request r[WAYS + 1];
+    uint64_t id[WAYS + 1];
+    char path[160];
+    fc_engine *e;
+    (void)state;
+    break_model(tiny_model("llama", 1, false), "output.weight", BROKEN_ID + 20, NAN, path);
+    e = open_engine(&(fc_engine_options){.novelty = path, .threads = 2, .ctx = 128});
+    for (int i = 0; i <= WAYS; i++) {
+        r[i] = text_request("The cat", 2, i < 3 ? 2 : 8);
+        if (i < 3) { /* log-probs of allowed_token_ids are those of the whole row */
+            r[i].sampling.allowed_ids = allowed;
+            r[i].sampling.n_allowed = 2;
+        } else {
+            r[i].names = names;
+            r[i].n_names = 4;
+            r[i].constraint = FC_CONSTRAINT_MASK;
+        }
+        if (i == 1 || i == 3 || i == 5) r[i].sampling.top_logprobs = 3;
+        if (i == 2 || i == 4 || i == 5) {
+            r[i].sampling.logprob_ids = asked;
+            r[i].sampling.n_logprob_ids = 2;
+        }
+    }
+    for (int i = 0; i < WAYS; i++) {
+        char what[20];
+        snprintf(what, sizeof what, "way %d", i);
+        assert_blamed(e, what, &r[i], "novelty", path, "a logit is NaN");
+    }
+    for (int i = 0; i <= WAYS; i++) assert_ok(fc_submit(e, &r[i], &id[i]));
+    for (int i = 0; i <= WAYS; i++) {
+        fc_event ev;
+        assert_ok(fc_poll(e, 60000, &ev));
+        if (ev.status != (ev.id == id[WAYS] ? FC_OK : FC_ERR_FORMAT))
+            fail_msg("request %d: %s", (int)(ev.id - id[0]), ev.error ? ev.error : "no error");
+        fc_event_fini(&ev);
+    }
+    assert_int_equal(fc_engine_pages_used(e), 0);
+    fc_engine_close(e);
+    assert_int_equal(unlink(path), 0);
+}
+
+/* The CPU backend, which refuses alternatives of more than one row. */
+static fc_status (*cpu_top_logprobs)(fc_stream s, const fc_top_logprobs_args *a);
+static int refused;
+
+static fc_status one_top_logprobs(fc_stream s, const fc_top_logprobs_args *a) {
+    if (a->R == 1) return cpu_top_logprobs(s, a);
+    refused++;
+    return FC_FAIL(FC_ERR_ARG, "top_logprobs: %d rows", a->R);
+}
+
+static fc_status open_refusing(fc_cpu_level level, int threads, const fc_op_limits *limits, fc_backend **out) {
+    FC_TRY(fc_backend_open_cpu(level, threads, limits, out));
+    cpu_top_logprobs = (*out)->top_logprobs;
+    (*out)->top_logprobs = one_top_logprobs;
+    return FC_OK;
+}
+
+/* If this fails, alternatives that were read row by row, as beside a broken row, are another row's. */
+static void alternatives_row_by_row_are_those_of_one_call(void **state) {
+    const fc_engine_options o = {.novelty = tiny_model("llama", 1, false), .threads = 2, .ctx = 128};
+    fc_engine *e = open_engine(&o);
+    fc_request r = text_request("The cat", 6, 4);
+    fc_event want, ev;
+    (void)state;
+    r.sampling.top_logprobs = 3;
+    want = run_request(e, &r);
+    fc_engine_close(e);
+    assert_ok(fc_engine_open_on(&o, open_refusing, &e));
+    ev = run_request(e, &r);
+    assert_true(refused > 0);
+    for (int i = 0; i < 6; i++) {
+        const fc_candidate *a = &ev.result->all[i], *b = &want.result->all[i];
+        assert_same_candidate("row by row", a, b);
+        assert_memory_equal(a->top_ids, b->top_ids, 3 * a->n_logprobs * sizeof *a->top_ids);
+        assert_memory_equal(a->top_logprobs, b->top_logprobs, 3 * a->n_logprobs * sizeof *a->top_logprobs);
+    }
+    fc_event_fini(&want);
+    fc_event_fini(&ev);
+    fc_engine_close(e);
+}
+
 /* Rank 1 on one matrix of a tiny llama; A is all NaN. */
 static void write_adapter(const char *folder) {
     static const char config[] = "{\"peft_type\":\"LORA\",\"task_type\":\"CAUSAL_LM\",\"r\":1,\"lora_alpha\":1,"
@@ -288,6 +411,9 @@ int main(void) {
         cmocka_unit_test(a_broken_row_outside_the_names_is_of_full_logprob_alone),
         cmocka_unit_test(who_does_not_read_them_goes_on),
         cmocka_unit_test(full_logprobs_beside_a_broken_row_are_those_alone),
+        cmocka_unit_test(log_probs_of_a_prompt_name_the_model),
+        cmocka_unit_test(a_broken_row_outside_the_list_is_of_those_who_read_it),
+        cmocka_unit_test(alternatives_row_by_row_are_those_of_one_call),
         cmocka_unit_test(an_adapter_is_not_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
