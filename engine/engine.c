@@ -196,9 +196,9 @@ static fc_status pool_pages(const fc_engine_options *o, const fc_model_config *c
     return FC_OK;
 }
 
-/* Pools are touched page by page, long after open: what the machine does not have must be refused here. */
-static fc_status check_memory(const fc_engine *e, const fc_lane_options *lane, int n) {
-    uint64_t weights = 0, pools = 0, have = fc_ram_bytes();
+/* Pools and score cache are touched page by page, long after open: what the machine does not have must be refused here. */
+static fc_status check_memory(const fc_engine *e, const fc_engine_options *o, const fc_lane_options *lane, int n) {
+    uint64_t weights = 0, pools = 0, states = 0, scores = 0, have = fc_ram_bytes();
     for (int i = 0; i < n; i++) {
         const fc_model_config *c = &e->models[i].model->cfg;
         fc_kv_shape shape = {
@@ -206,12 +206,16 @@ static fc_status check_memory(const fc_engine *e, const fc_lane_options *lane, i
         size_t page;
         FC_TRY(fc_kv_page_bytes(&shape, &page));
         pools += (uint64_t)lane[i].kv_pages * page;
+        if (lane[i].scores) states += fc_lane_state_bytes(c, &lane[i]);
         weights += e->models[i].model->bytes;
     }
-    if (have && pools + weights > have)
-        return FC_FAIL(FC_ERR_MEM, "kv_pool: %d pool%s of %llu bytes in all and weights of %llu; this machine has %llu",
-                       n, n == 1 ? "" : "s", (unsigned long long)pools, (unsigned long long)weights,
-                       (unsigned long long)have);
+    if (e->has_alignment && !(o->off & FC_OFF_SCORE_CACHE)) scores = fc_score_cache_bytes(o->score_cache);
+    if (have && pools + weights + states + scores > have)
+        return FC_FAIL(FC_ERR_MEM,
+                       "kv_pool: %d pool%s of %llu bytes in all, kept hidden states of %llu, a score cache of %llu and "
+                       "weights of %llu; this machine has %llu",
+                       n, n == 1 ? "" : "s", (unsigned long long)pools, (unsigned long long)states,
+                       (unsigned long long)scores, (unsigned long long)weights, (unsigned long long)have);
     return FC_OK;
 }
 
@@ -325,7 +329,7 @@ static fc_status load_models(fc_engine *e, const fc_engine_options *o, fc_backen
     FC_TRY(open_backend(level, threads, &limits, &e->be));
     for (int i = 0; i < n; i++) FC_TRY(fc_model_open(e->models[i].weights, e->be, NULL, NULL, &e->models[i].model));
     for (int i = 0; i < n; i++) FC_TRY(load_adapters(e, o, i));
-    FC_TRY(check_memory(e, lane, n));
+    FC_TRY(check_memory(e, o, lane, n));
     for (int i = 0; i < n; i++) FC_TRY(fc_lane_open(e->models[i].model, &lane[i], &e->models[i].lane));
     e->info.threads = threads;
     snprintf(e->info.backend, sizeof e->info.backend, "%s", e->be->name);

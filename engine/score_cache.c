@@ -191,13 +191,18 @@ static bool read_file(fc_score_cache *c, fc_score_key key, double *score) {
 
 /* ---- the public part ---- */
 
+/* An entry and the head of its chain. */
+enum { ONE = sizeof(entry) + sizeof(int32_t), MOST = 1 << 30 };
+
+static uint64_t entries_in(uint64_t bytes) { return bytes / ONE < MOST ? bytes / ONE : MOST; }
+uint64_t fc_score_cache_bytes(uint64_t bytes) { return entries_in(bytes ? bytes : DEFAULT_BYTES) * ONE; }
+
 static fc_status take_memory(fc_score_cache *c) {
-    uint64_t n = c->bytes / (sizeof(entry) + sizeof(int32_t));
+    uint64_t n = entries_in(c->bytes);
     void *p;
     if (n < 2)
-        return FC_FAIL(FC_ERR_ARG, "score_cache = %llu bytes; one score takes %zu", (unsigned long long)c->bytes,
-                       2 * (sizeof(entry) + sizeof(int32_t)));
-    if (n > 1 << 30) n = 1 << 30;
+        return FC_FAIL(FC_ERR_ARG, "score_cache = %llu bytes; one score takes %d", (unsigned long long)c->bytes,
+                       2 * ONE);
     for (c->n_heads = 1; c->n_heads <= n / 2;) c->n_heads *= 2;
     c->entry_bytes = (size_t)n * sizeof *c->entries;
     c->head_bytes = c->n_heads * sizeof *c->heads;

@@ -59,6 +59,7 @@ typedef struct {
  * be used is a warning, not an error. FC_ERR_ARG: the bytes do not hold one score. */
 fc_status fc_score_cache_open(uint64_t bytes, const char *file, fc_score_cache **out);
 void fc_score_cache_close(fc_score_cache *c); /* NULL is fine; what waits is written */
+uint64_t fc_score_cache_bytes(uint64_t bytes); /* what open takes for them, to be touched in time: 47 GB at most */
 
 /* Reads only what open fixed: any thread may ask. */
 fc_status fc_score_cache_scope(const fc_score_cache *c, const fc_score_material *m, fc_score_scope *out);
