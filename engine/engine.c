@@ -501,11 +501,13 @@ void fc_engine_drop_taxonomy(fc_engine *e, const char *id) {
 static fc_status find_names(void *arg, const char *id, fc_names **out) {
     fc_engine *e = arg;
     fc_names **place;
+    fc_status st = FC_OK;
     pthread_mutex_lock(&e->lock);
     place = place_of(e, id);
-    if (place) *out = fc_names_ref(*place);
+    if (place) st = fc_names_share(*place, out);
     pthread_mutex_unlock(&e->lock);
-    return place ? FC_OK : FC_FAIL(FC_ERR_ARG, "taxonomy \"%.60s\": no set of names is registered under this id", id);
+    if (!place) return FC_FAIL(FC_ERR_ARG, "taxonomy \"%.60s\": no set of names is registered under this id", id);
+    return st;
 }
 
 fc_status fc_submit(fc_engine *e, const fc_request *r, uint64_t *id) {
