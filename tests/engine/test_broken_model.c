@@ -1,9 +1,7 @@
 /* Models whose numbers are NaN or infinite: each request that reads them is told which file and role it was, and no other. */
-#include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "engine/engine.h"
 #include "tests/engine/util_engine.h"
-#include "weights_tools/weights.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -15,31 +13,6 @@ static void write_file(const char *path, const void *bytes, size_t n) {
     assert_non_null(f);
     assert_int_equal(fwrite(bytes, 1, n, f), n);
     assert_int_equal(fclose(f), 0);
-}
-
-/* A copy of the F32 model at `from`, in which row `row` of a tensor (-1: all of it) holds v. */
-static void break_model(const char *from, const char *tensor, int row, float v, char path[160]) {
-    fc_weights *w;
-    const fc_tensor *t;
-    char *bytes, *at;
-    size_t size, first, n;
-    assert_ok(fc_weights_open(from, &w));
-    assert_ok(fc_file_read(from, 1 << 26, &bytes, &size));
-    t = fc_weights_find(w, tensor);
-    assert_non_null(t);
-    assert_int_equal(t->dtype, FC_F32);
-    at = bytes;
-    while (memcmp(at, t->data, t->bytes) != 0) {
-        at++;
-        assert_true((size_t)(at - bytes) + t->bytes <= size);
-    }
-    n = (size_t)(row < 0 ? t->N * t->K : t->K);
-    first = row < 0 ? 0 : (size_t)row * (size_t)t->K;
-    for (size_t i = 0; i < n; i++) memcpy(at + (first + i) * sizeof v, &v, sizeof v);
-    snprintf(path, 160, "%s.broken", from);
-    write_file(path, bytes, size);
-    fc_free(bytes);
-    fc_weights_close(w);
 }
 
 /* The end of a request, which the caller finishes. */
@@ -75,7 +48,7 @@ static void every_way_to_draw_names_the_model(void **state) {
     for (size_t v = 0; v < 2; v++) {
         fc_engine *e;
         fc_request r = text_request("The cat", 4, 4);
-        break_model(tiny_model("llama", 1, false), "output_norm.weight", -1, values[v], path);
+        change_row(tiny_model("llama", 1, false), "output_norm.weight", -1, values[v], path);
         e = open_engine(&(fc_engine_options){
             .novelty = path, .alignment = tiny_model("llama", 2, false), .threads = 2, .ctx = 128});
         assert_blamed(e, "iid", &r, "novelty", path, "a logit is NaN");
@@ -108,7 +81,7 @@ static void every_score_names_the_model(void **state) {
     char path[160];
     fc_engine *e;
     (void)state;
-    break_model(tiny_model("llama", 2, true), "output_norm.weight", -1, NAN, path);
+    change_row(tiny_model("llama", 2, true), "output_norm.weight", -1, NAN, path);
     e = open_engine(
         &(fc_engine_options){.novelty = tiny_model("llama", 1, false), .alignment = path, .threads = 2, .ctx = 128});
     for (size_t m = 0; m < 4; m++) {
@@ -134,8 +107,8 @@ static void a_broken_row_outside_the_names_is_of_full_logprob_alone(void **state
     fc_request full = text_request("The cat", 2, 8), masked;
     uint64_t id[2];
     (void)state;
-    break_model(tiny_model("llama", 1, false), "output.weight", BROKEN_ID + 20, NAN,
-                path); /* byte-level: no name's id */
+    change_row(tiny_model("llama", 1, false), "output.weight", BROKEN_ID + 20, NAN,
+               path); /* byte-level: no name's id */
     e = open_engine(&(fc_engine_options){.novelty = path, .threads = 2, .ctx = 128});
     full.names = names;
     full.n_names = 4;
@@ -164,7 +137,7 @@ static void who_does_not_read_them_goes_on(void **state) {
     uint64_t bad[3], good[3];
     int n_bad = 0;
     (void)state;
-    break_model(tiny_model("llama", 1, false), "token_embd.weight", BROKEN_ID, NAN, path);
+    change_row(tiny_model("llama", 1, false), "token_embd.weight", BROKEN_ID, NAN, path);
     e = open_engine(&(fc_engine_options){.novelty = path, .alignment = path, .threads = 2, .ctx = 128});
     for (int i = 0; i < 3; i++) {
         fc_request r = text_request("", 4, 4);
@@ -200,7 +173,7 @@ static void full_logprobs_beside_a_broken_row_are_those_alone(void **state) {
     fc_event alone[3], ev;
     uint64_t id[3];
     (void)state;
-    break_model(tiny_model("llama", 1, false), "token_embd.weight", BROKEN_ID, NAN, path);
+    change_row(tiny_model("llama", 1, false), "token_embd.weight", BROKEN_ID, NAN, path);
     e = open_engine(&(fc_engine_options){.novelty = path, .threads = 2, .ctx = 128});
     r.names = names;
     r.constraint = FC_CONSTRAINT_MASK;
@@ -241,7 +214,7 @@ static void log_probs_of_a_prompt_name_the_model(void **state) {
     char path[160];
     fc_engine *e;
     (void)state;
-    break_model(tiny_model("llama", 1, false), "token_embd.weight", BROKEN_ID, NAN, path);
+    change_row(tiny_model("llama", 1, false), "token_embd.weight", BROKEN_ID, NAN, path);
     e = open_engine(&(fc_engine_options){.novelty = path, .threads = 2, .ctx = 128});
     for (int tops = 0; tops <= 3; tops += 3)
         for (int tokens = 0; tokens <= 2; tokens += 2) {
@@ -280,7 +253,7 @@ static void a_broken_row_outside_the_list_is_of_those_who_read_it(void **state) 
     char path[160];
     fc_engine *e;
     (void)state;
-    break_model(tiny_model("llama", 1, false), "output.weight", BROKEN_ID + 20, NAN, path);
+    change_row(tiny_model("llama", 1, false), "output.weight", BROKEN_ID + 20, NAN, path);
     e = open_engine(&(fc_engine_options){.novelty = path, .threads = 2, .ctx = 128});
     for (int i = 0; i <= WAYS; i++) {
         r[i] = text_request("The cat", 2, i < 3 ? 2 : 8);

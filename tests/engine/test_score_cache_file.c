@@ -1,5 +1,6 @@
-/* The score cache's file by itself: what an error in the middle of a transaction leaves behind. */
+/* The score cache's file: what an error in the middle of a transaction leaves behind, and builds that share it. */
 #include "engine/score_cache_file.h"
+#include "kernels/backend.h"
 #include "tests/engine/util_score_cache.h"
 
 #include <sqlite3.h>
@@ -61,9 +62,40 @@ static void a_lock_that_comes_late_changes_nothing(void **state) {
     sqlite3_reset_auto_extension();
 }
 
+/* ---- builds that share a file ---- */
+
+static fc_score_scope scope_of(const fc_score_cache *c, const char *version, int numerics) {
+    const fc_score_material m = {.model = 5, .backend = "cpu", .cpu = "avx2", .kv_type = FC_BF16};
+    fc_score_scope s;
+    if (version) assert_ok(fc_score_cache_scope_of(c, &m, version, numerics, &s));
+    else assert_ok(fc_score_cache_scope(c, &m, &s));
+    return s;
+}
+
+/* If this fails, a build whose kernels sum in another order believes the scores of the one before. */
+static void builds_are_told_apart(void **state) {
+    static const struct {
+        const char *version;
+        int numerics;
+        bool same;
+    } builds[] = {{FC_VERSION, FC_NUMERICS, true},
+                  {FC_VERSION, FC_NUMERICS + 1, false},
+                  {FC_VERSION, 0, false},
+                  {FC_VERSION "a", FC_NUMERICS, false}};
+    fc_score_cache *c = open_cache(4, fresh_file());
+    const fc_score_scope here = scope_of(c, NULL, 0);
+    (void)state;
+    for (size_t i = 0; i < sizeof builds / sizeof *builds; i++) {
+        const fc_score_scope s = scope_of(c, builds[i].version, builds[i].numerics);
+        if ((memcmp(&s, &here, sizeof s) == 0) != builds[i].same) fail_msg("build %zu", i);
+    }
+    fc_score_cache_close(c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_lock_that_comes_late_changes_nothing),
+        cmocka_unit_test(builds_are_told_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
