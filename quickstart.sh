@@ -43,6 +43,7 @@ install_build_packages() {
     pkg-config --exists libpcre2-8 2>/dev/null || missing+=(libpcre2-dev)
     pkg-config --exists libutf8proc 2>/dev/null || missing+=(libutf8proc-dev)
     pkg-config --exists sqlite3 2>/dev/null || missing+=(libsqlite3-dev)
+    pkg-config --exists libxxhash 2>/dev/null || missing+=(libxxhash-dev)
     install "${missing[@]}"
 }
 

@@ -166,7 +166,7 @@ fc_status fc_echo_launch(fc_lane *l, fc_flight *f) {
         const fc_echo_read *r = &e->reads[i];
         fc_status st = r->job->echo.top ? read_tops(l, e, r, at) : read_lp(l, e, r, at);
         if (st == FC_ERR_ARG) { /* a row that cannot be read ends its request alone */
-            fc_job_fail(r->job, st);
+            fc_job_blame(r->job, FC_NOVELTY, l->model, fc_status_text());
             continue;
         }
         FC_TRY(st);

@@ -22,6 +22,7 @@ typedef struct {
     const fc_adapter **table;   /* [n_adapters] the model's */
     int n_adapters;
     fc_lane lane;
+    uint64_t fingerprint;
 } loaded;
 
 struct fc_engine {
@@ -196,9 +197,13 @@ static fc_status pool_pages(const fc_engine_options *o, const fc_model_config *c
     return FC_OK;
 }
 
-/* Pools are touched page by page, long after open: what the machine does not have must be refused here. */
-static fc_status check_memory(const fc_engine *e, const fc_lane_options *lane, int n) {
-    uint64_t weights = 0, pools = 0, have = fc_ram_bytes();
+static bool caches_scores(const fc_engine *e, const fc_engine_options *o) {
+    return e->has_alignment && !(o->off & FC_OFF_SCORE_CACHE);
+}
+
+/* Pools and score cache are touched page by page, long after open: what the machine does not have must be refused here. */
+static fc_status check_memory(const fc_engine *e, const fc_engine_options *o, const fc_lane_options *lane, int n) {
+    uint64_t weights = 0, pools = 0, states = 0, scores = 0, have = fc_ram_bytes();
     for (int i = 0; i < n; i++) {
         const fc_model_config *c = &e->models[i].model->cfg;
         fc_kv_shape shape = {
@@ -206,12 +211,16 @@ static fc_status check_memory(const fc_engine *e, const fc_lane_options *lane, i
         size_t page;
         FC_TRY(fc_kv_page_bytes(&shape, &page));
         pools += (uint64_t)lane[i].kv_pages * page;
+        if (lane[i].scores) states += fc_lane_state_bytes(c, &lane[i]);
         weights += e->models[i].model->bytes;
     }
-    if (have && pools + weights > have)
-        return FC_FAIL(FC_ERR_MEM, "kv_pool: %d pool%s of %llu bytes in all and weights of %llu; this machine has %llu",
-                       n, n == 1 ? "" : "s", (unsigned long long)pools, (unsigned long long)weights,
-                       (unsigned long long)have);
+    if (caches_scores(e, o)) scores = fc_score_cache_bytes(o->score_cache);
+    if (have && pools + weights + states + scores > have)
+        return FC_FAIL(FC_ERR_MEM,
+                       "kv_pool: %d pool%s of %llu bytes in all, kept hidden states of %llu, a score cache of %llu and "
+                       "weights of %llu; this machine has %llu",
+                       n, n == 1 ? "" : "s", (unsigned long long)pools, (unsigned long long)states,
+                       (unsigned long long)scores, (unsigned long long)weights, (unsigned long long)have);
     return FC_OK;
 }
 
@@ -325,8 +334,13 @@ static fc_status load_models(fc_engine *e, const fc_engine_options *o, fc_backen
     FC_TRY(open_backend(level, threads, &limits, &e->be));
     for (int i = 0; i < n; i++) FC_TRY(fc_model_open(e->models[i].weights, e->be, NULL, NULL, &e->models[i].model));
     for (int i = 0; i < n; i++) FC_TRY(load_adapters(e, o, i));
-    FC_TRY(check_memory(e, lane, n));
+    FC_TRY(check_memory(e, o, lane, n));
     for (int i = 0; i < n; i++) FC_TRY(fc_lane_open(e->models[i].model, &lane[i], &e->models[i].lane));
+    for (int i = 0; i < n; i++) { /* a file's scores outlive the model's: all its bytes count */
+        bool whole = caches_scores(e, o) && o->score_cache_file && lane[i].scores;
+        const fc_weights *w = e->models[i].weights;
+        e->models[i].fingerprint = whole ? fc_weights_fingerprint_whole(w) : fc_weights_fingerprint(w);
+    }
     e->info.threads = threads;
     snprintf(e->info.backend, sizeof e->info.backend, "%s", e->be->name);
     snprintf(e->info.cpu, sizeof e->info.cpu, "%s", fc_cpu_level_name(e->be->stream->level));
@@ -374,7 +388,7 @@ static fc_status start(fc_engine *e, const fc_engine_options *o) {
             e->rules.adapters[i] = e->models[e->shared ? 0 : i].adapters;
             e->rules.n_adapters[i] = e->models[e->shared ? 0 : i].n_adapters;
             e->rules.kv_type[i] = fc_kv_store(lanes[i]->kv)->shape.type;
-            e->rules.model[i] = fc_weights_fingerprint(e->models[e->shared ? 0 : i].weights);
+            e->rules.model[i] = e->models[e->shared ? 0 : i].fingerprint;
         }
     describe_model(&e->models[0], &e->info.novelty);
     if (a) describe_model(a, &e->info.alignment);
@@ -497,11 +511,13 @@ void fc_engine_drop_taxonomy(fc_engine *e, const char *id) {
 static fc_status find_names(void *arg, const char *id, fc_names **out) {
     fc_engine *e = arg;
     fc_names **place;
+    fc_status st = FC_OK;
     pthread_mutex_lock(&e->lock);
     place = place_of(e, id);
-    if (place) *out = fc_names_ref(*place);
+    if (place) st = fc_names_share(*place, out);
     pthread_mutex_unlock(&e->lock);
-    return place ? FC_OK : FC_FAIL(FC_ERR_ARG, "taxonomy \"%.60s\": no set of names is registered under this id", id);
+    if (!place) return FC_FAIL(FC_ERR_ARG, "taxonomy \"%.60s\": no set of names is registered under this id", id);
+    return st;
 }
 
 fc_status fc_submit(fc_engine *e, const fc_request *r, uint64_t *id) {

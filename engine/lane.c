@@ -5,6 +5,10 @@
 #include <math.h>
 #include <string.h>
 
+uint64_t fc_lane_state_bytes(const fc_model_config *c, const fc_lane_options *o) {
+    return (uint64_t)o->kv_pages * (uint64_t)o->page_slots * (uint64_t)c->D * sizeof(float);
+}
+
 fc_status fc_lane_open(fc_model *m, const fc_lane_options *o, fc_lane *out) {
     const fc_model_config *c = &m->cfg;
     fc_status st = FC_OK;

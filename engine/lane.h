@@ -28,6 +28,8 @@ fc_status fc_lane_ridge(const fc_lane *l, int *rows);
 /* A batch of the lane's sizes. */
 fc_status fc_lane_batch(const fc_lane *l, fc_batch *out);
 
+/* What a lane that scores keeps hidden states in: D floats for each slot of its pool. */
+uint64_t fc_lane_state_bytes(const fc_model_config *c, const fc_lane_options *o);
 fc_status fc_lane_open(fc_model *m, const fc_lane_options *o, fc_lane *out);
 void fc_lane_close(fc_lane *l); /* zeroed and half-built are fine */
 

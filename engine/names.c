@@ -1,8 +1,8 @@
 #include "engine/names.h"
 
 #include "engine/base/mem.h"
+#include "engine/trie_cache.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,15 +13,6 @@ typedef struct {
     int index; /* of the name, or place of the tag */
 } key;         /* in order of bytes, shorter first */
 
-typedef struct trie_node {
-    struct trie_node *next;
-    const fc_tok *tok;
-    int32_t end;
-    char *before;
-    size_t before_size;
-    fc_trie *trie;
-} trie_node;
-
 /* Parent ids, or keywords, of all names. */
 typedef struct {
     int n;      /* different ones */
@@ -29,17 +20,22 @@ typedef struct {
     int32_t *number;
 } tag_table;
 
-struct fc_names {
-    atomic_int refs;
-    fc_arena arena; /* all texts */
+/* The set itself, which all its handles share. */
+typedef struct {
+    atomic_int refs; /* handles */
+    fc_arena arena;  /* all texts */
     const char *id;
     int n;
     const char **names; /* [n] */
     tag_table tags[2];  /* parents, keywords */
     size_t *sizes;
-    key *by_text;         /* [n] */
-    pthread_mutex_t lock; /* guards tries */
-    trie_node *tries;
+    key *by_text; /* [n] */
+    fc_trie_cache *tries;
+} name_set;
+
+struct fc_names {
+    name_set *set;
+    fc_trie_held *trie; /* NULL until it is asked for one */
 };
 
 static int by_bytes(const void *a, const void *b) {
@@ -49,7 +45,7 @@ static int by_bytes(const void *a, const void *b) {
     return c ? c : x->size < y->size ? -1 : x->size > y->size;
 }
 
-static fc_status copy(fc_names *n, const char *text, const char **out) {
+static fc_status copy(name_set *n, const char *text, const char **out) {
     size_t size = strlen(text) + 1;
     void *p;
     FC_TRY(fc_arena_alloc(&n->arena, size, 1, &p));
@@ -80,7 +76,7 @@ static size_t count_pieces(const char *const *lists, int n, bool cut) {
     return pieces;
 }
 
-static fc_status number_tags(fc_names *n, const char *const *lists, bool cut, tag_table *out) {
+static fc_status number_tags(name_set *n, const char *const *lists, bool cut, tag_table *out) {
     size_t pieces = lists ? count_pieces(lists, n->n, cut) : 0;
     key *all;
     int k = 0;
@@ -113,16 +109,16 @@ static fc_status number_tags(fc_names *n, const char *const *lists, bool cut, ta
 }
 
 const int32_t *fc_names_tags(const fc_names *n, fc_diversity d, int i, int *count) {
-    const tag_table *t = &n->tags[d == FC_DIVERSITY_KEYWORDS];
+    const tag_table *t = &n->set->tags[d == FC_DIVERSITY_KEYWORDS];
     *count = t->first[i + 1] - t->first[i];
     return t->number ? t->number + t->first[i] : NULL;
 }
 
-int fc_names_count_tags(const fc_names *n, fc_diversity d) { return n->tags[d == FC_DIVERSITY_KEYWORDS].n; }
+int fc_names_count_tags(const fc_names *n, fc_diversity d) { return n->set->tags[d == FC_DIVERSITY_KEYWORDS].n; }
 
 /* ---- open and close ---- */
 
-static fc_status fill(fc_names *n, const fc_taxonomy_names *t) {
+static fc_status fill(name_set *n, const fc_taxonomy_names *t) {
     void *p;
     FC_TRY(copy(n, t->id ? t->id : "", &n->id));
     if (t->n == 0 || t->n > INT32_MAX / 2)
@@ -153,85 +149,80 @@ static fc_status fill(fc_names *n, const fc_taxonomy_names *t) {
     return FC_OK;
 }
 
-fc_status fc_names_open(const fc_taxonomy_names *t, fc_names **out) {
-    fc_names *n;
+static void set_unref(name_set *n) {
+    if (!n || atomic_fetch_sub(&n->refs, 1) > 1) return;
+    fc_trie_cache_close(n->tries);
+    fc_arena_fini(&n->arena);
+    fc_free(n);
+}
+
+static fc_status build_trie(void *arg, const fc_trie_key *k, fc_trie **out) {
+    const name_set *n = arg;
+    return fc_trie_open(k->tok, n->names, n->sizes, (size_t)n->n, k->before, k->before_size, k->end, out);
+}
+
+static fc_status set_open(const fc_taxonomy_names *t, name_set **out) {
+    name_set *n;
     fc_status st;
     void *p;
     FC_TRY(fc_alloc(1, sizeof *n, "taxonomy", &p));
     n = p;
     atomic_init(&n->refs, 1);
     fc_arena_init(&n->arena);
-    pthread_mutex_init(&n->lock, NULL);
     st = fill(n, t);
-    if (st) fc_names_unref(n);
+    if (!st) st = fc_trie_cache_open(build_trie, n, &n->tries);
+    if (st) set_unref(n);
     else *out = n;
     return st;
 }
 
-fc_names *fc_names_ref(fc_names *n) {
-    atomic_fetch_add(&n->refs, 1);
-    return n;
+fc_status fc_names_open(const fc_taxonomy_names *t, fc_names **out) {
+    fc_names *n;
+    fc_status st;
+    void *p;
+    FC_TRY(fc_alloc(1, sizeof *n, "taxonomy", &p));
+    n = p;
+    st = set_open(t, &n->set);
+    if (st) fc_free(n);
+    else *out = n;
+    return st;
 }
 
-static void trie_free(trie_node *t) {
-    fc_trie_close(t->trie);
-    fc_free(t->before);
-    fc_free(t);
+fc_status fc_names_share(const fc_names *n, fc_names **out) {
+    fc_names *more;
+    void *p;
+    FC_TRY(fc_alloc(1, sizeof *more, "taxonomy", &p));
+    more = p;
+    more->set = n->set;
+    atomic_fetch_add(&n->set->refs, 1);
+    *out = more;
+    return FC_OK;
 }
 
 void fc_names_unref(fc_names *n) {
-    if (!n || atomic_fetch_sub(&n->refs, 1) > 1) return;
-    while (n->tries) {
-        trie_node *t = n->tries;
-        n->tries = t->next;
-        trie_free(t);
-    }
-    pthread_mutex_destroy(&n->lock);
-    fc_arena_fini(&n->arena);
+    if (!n) return;
+    fc_trie_cache_give(n->set->tries, n->trie);
+    set_unref(n->set);
     fc_free(n);
 }
 
-const char *fc_names_id(const fc_names *n) { return n->id; }
-int fc_names_count(const fc_names *n) { return n->n; }
-const char *fc_names_at(const fc_names *n, int i) { return n->names[i]; }
+const char *fc_names_id(const fc_names *n) { return n->set->id; }
+int fc_names_count(const fc_names *n) { return n->set->n; }
+const char *fc_names_at(const fc_names *n, int i) { return n->set->names[i]; }
 
 int fc_names_find(const fc_names *n, const char *text, size_t size) {
-    const key want = {text, size, 0}, *found = bsearch(&want, n->by_text, (size_t)n->n, sizeof want, by_bytes);
+    const key want = {text, size, 0};
+    const key *found = bsearch(&want, n->set->by_text, (size_t)n->set->n, sizeof want, by_bytes);
     return found ? found->index : -1;
-}
-
-static fc_status build(fc_names *n, const fc_tok *tok, const char *before, size_t before_size, int32_t end,
-                       trie_node **out) {
-    trie_node *t;
-    fc_status st;
-    void *p;
-    FC_TRY(fc_alloc(1, sizeof *t, "taxonomy trie", &p));
-    t = p;
-    *t = (trie_node){.tok = tok, .end = end, .before_size = before_size};
-    st = fc_copy_bytes(before, before_size, "taxonomy trie", &t->before);
-    if (!st) st = fc_trie_open(tok, n->names, n->sizes, (size_t)n->n, before, before_size, end, &t->trie);
-    if (st) trie_free(t);
-    else *out = t;
-    return st;
 }
 
 fc_status fc_names_trie(fc_names *n, const fc_tok *tok, const char *before, size_t before_size, int32_t end,
                         const fc_trie **out) {
-    fc_status st = FC_OK;
-    trie_node *t;
-    pthread_mutex_lock(&n->lock); /* a second request waits for the first one's trie instead of building it again */
-    for (t = n->tries; t; t = t->next)
-        if (t->tok == tok && t->end == end && t->before_size == before_size &&
-            memcmp(t->before, before, before_size) == 0)
-            break;
-    if (!t) {
-        st = build(n, tok, before, before_size, end, &t);
-        if (!st) {
-            t->next = n->tries;
-            n->tries = t;
-        }
-    }
-    pthread_mutex_unlock(&n->lock);
-    if (!st) *out = t->trie;
-    return st;
+    const fc_trie_key k = {.tok = tok, .before = before, .before_size = before_size, .end = end};
+    fc_trie_held *h;
+    FC_TRY(fc_trie_cache_take(n->set->tries, &k, &h));
+    fc_trie_cache_give(n->set->tries, n->trie);
+    n->trie = h;
+    *out = fc_trie_held_trie(h);
+    return FC_OK;
 }

@@ -191,35 +191,49 @@ static fc_status draw(fc_sampler *s, const fc_model *m, const float *logits) {
 }
 
 /* Log-probs of n ids under one row; a row that cannot be read fails its request alone. */
-static fc_status read_row(fc_sampler *s, const float *logits, fc_sampler_row *r, const int32_t *id, float *lp, int n) {
-    r->status = s->be->logprob(s->be->stream, &(fc_logprob_args){.lp = lp,
-                                                                 .logits = logits + (size_t)r->logits * (size_t)s->V,
-                                                                 .row = s->dev.zero,
-                                                                 .id = id,
-                                                                 .R = 1,
-                                                                 .V = s->V,
-                                                                 .M = n});
-    if (r->status && r->status != FC_ERR_ARG) return r->status;
-    if (r->status) fc_job_fail(r->job, r->status);
-    return FC_OK;
+static fc_status read_row(fc_sampler *s, const fc_model *m, const float *logits, fc_sampler_row *r, const int32_t *id,
+                          float *lp, int n) {
+    fc_status st = s->be->logprob(s->be->stream, &(fc_logprob_args){.lp = lp,
+                                                                    .logits = logits + (size_t)r->logits * (size_t)s->V,
+                                                                    .row = s->dev.zero,
+                                                                    .id = id,
+                                                                    .R = 1,
+                                                                    .V = s->V,
+                                                                    .M = n});
+    if (st == FC_ERR_ARG) blame(r, m);
+    return st == FC_ERR_ARG ? FC_OK : st;
 }
 
 /* What a row of allowed ids drew, under the whole row as without them; and of ids that were asked for. */
-static fc_status whole_logprobs(fc_sampler *s, const float *logits) {
+static fc_status whole_logprobs(fc_sampler *s, const fc_model *m, const float *logits) {
     for (int i = 0; i < s->n_rows; i++) {
         fc_sampler_row *r = &s->rows[i];
         if (r->whole && !r->status)
-            FC_TRY(read_row(s, logits, r, s->dev.token + r->member, s->dev.logprob + r->member, r->n_members));
+            FC_TRY(read_row(s, m, logits, r, s->dev.token + r->member, s->dev.logprob + r->member, r->n_members));
         if (r->asked >= 0 && !r->status)
-            FC_TRY(read_row(s, logits, r, s->dev.asked_id + r->asked, s->dev.asked_lp + r->asked,
+            FC_TRY(read_row(s, m, logits, r, s->dev.asked_id + r->asked, s->dev.asked_lp + r->asked,
                             (int)r->job->sampling.n_logprob_ids));
     }
     return FC_OK;
 }
 
-static fc_status top_logprobs(fc_sampler *s, const float *logits) {
+/* Places first .. first+n-1 of top_rows in one call. */
+static fc_status read_tops(fc_sampler *s, const float *logits, int first, int n) {
+    size_t at = (size_t)first * (size_t)s->top_n;
+    return s->be->top_logprobs(s->be->stream, &(fc_top_logprobs_args){.ids = s->dev.top_ids + at,
+                                                                      .lp = s->dev.top_logprobs + at,
+                                                                      .logits = logits,
+                                                                      .rows = s->dev.top_rows + first,
+                                                                      .R = n,
+                                                                      .V = s->V,
+                                                                      .n = s->top_n});
+}
+
+/* Of a row that drew under a list the rest is read here for the first time: when the call is refused, row by row. */
+static fc_status top_logprobs(fc_sampler *s, const fc_model *m, const float *logits) {
     fc_backend *be = s->be;
     int kept = 0;
+    fc_status st;
     for (int i = 0; i < s->n_rows; i++) { /* a row that could not be drawn from is not looked at again */
         fc_sampler_row *r = &s->rows[i];
         if (r->top < 0 || r->status) continue;
@@ -229,13 +243,12 @@ static fc_status top_logprobs(fc_sampler *s, const float *logits) {
     s->n_top = kept;
     if (kept == 0) return FC_OK;
     FC_TRY(up(be, s->dev.top_rows, s->top_rows, kept, 4));
-    FC_TRY(be->top_logprobs(be->stream, &(fc_top_logprobs_args){.ids = s->dev.top_ids,
-                                                                .lp = s->dev.top_logprobs,
-                                                                .logits = logits,
-                                                                .rows = s->dev.top_rows,
-                                                                .R = kept,
-                                                                .V = s->V,
-                                                                .n = s->top_n}));
+    st = read_tops(s, logits, 0, kept);
+    for (int i = 0; i < s->n_rows && st == FC_ERR_ARG; i++) {
+        fc_sampler_row *r = &s->rows[i];
+        if (r->top >= 0 && !r->status && read_tops(s, logits, r->top, 1)) blame(r, m);
+    }
+    if (st && st != FC_ERR_ARG) return st;
     FC_TRY(down(be, s->top_ids, s->dev.top_ids, kept * s->top_n, 4));
     return down(be, s->top_logprobs, s->dev.top_logprobs, kept * s->top_n, 4);
 }
@@ -248,11 +261,11 @@ fc_status fc_sampler_run(fc_sampler *s, const fc_model *m, fc_work *w, int n_out
     FC_TRY(compute_logits(s, m, w));
     if (s->n_lists) FC_TRY(compute_lists(s, m, w, n_outs));
     FC_TRY(draw(s, m, w->logits));
-    FC_TRY(whole_logprobs(s, w->logits));
+    FC_TRY(whole_logprobs(s, m, w->logits));
     FC_TRY(down(be, s->token, s->dev.token, s->n_members, 4));
     FC_TRY(down(be, s->logprob, s->dev.logprob, s->n_members, 4));
     FC_TRY(down(be, s->asked_lp, s->dev.asked_lp, s->n_asked, 4));
     FC_TRY(down(be, s->lse_list, s->dev.lse_list, s->n_full ? s->n_lists : 0, sizeof *s->lse_list));
     FC_TRY(down(be, s->lse_full, s->dev.lse_full, s->n_full, sizeof *s->lse_full));
-    return s->n_top ? top_logprobs(s, w->logits) : FC_OK;
+    return s->n_top ? top_logprobs(s, m, w->logits) : FC_OK;
 }

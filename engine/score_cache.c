@@ -5,6 +5,7 @@
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "engine/base/str.h"
+#include "kernels/backend.h"
 
 #include <errno.h>
 #include <math.h>
@@ -64,10 +65,11 @@ static fc_status put_ids(fc_str *s, const int32_t *ids, int n) {
     return fc_str_put(s, (const char *)ids, (size_t)n * sizeof *ids);
 }
 
-static fc_status put_material(fc_str *s, const fc_score_material *m) {
-    const char *const texts[] = {FC_VERSION, m->api_key, m->cache_salt, m->backend, m->cpu, fc_dtype_name(m->kv_type)};
+static fc_status put_material(fc_str *s, const fc_score_material *m, const char *version, int numerics) {
+    const char *const texts[] = {version, m->api_key, m->cache_salt, m->backend, m->cpu, fc_dtype_name(m->kv_type)};
     FC_TRY(fc_str_put(s, "", 1)); /* the place of the hash's number */
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) FC_TRY(put_text(s, texts[i]));
+    FC_TRY(put_number(s, (uint64_t)numerics));
     FC_TRY(put_number(s, m->model));
     FC_TRY(put_number(s, m->adapter));
     FC_TRY(put_text(s, fc_score_mode_name(m->mode)));
@@ -77,8 +79,13 @@ static fc_status put_material(fc_str *s, const fc_score_material *m) {
 }
 
 fc_status fc_score_cache_scope(const fc_score_cache *c, const fc_score_material *m, fc_score_scope *out) {
+    return fc_score_cache_scope_of(c, m, FC_VERSION, FC_NUMERICS, out);
+}
+
+fc_status fc_score_cache_scope_of(const fc_score_cache *c, const fc_score_material *m, const char *version,
+                                  int numerics, fc_score_scope *out) {
     fc_str s = {0};
-    fc_status st = put_material(&s, m);
+    fc_status st = put_material(&s, m, version, numerics);
     for (char i = 0; !st && i < 4; i++) {
         s.data[0] = i;
         out->d[(int)i] = fc_siphash(c->secret.k[0], c->secret.k[1], s.data, s.size);
@@ -191,13 +198,18 @@ static bool read_file(fc_score_cache *c, fc_score_key key, double *score) {
 
 /* ---- the public part ---- */
 
+/* An entry and the head of its chain. */
+enum { ONE = sizeof(entry) + sizeof(int32_t), MOST = 1 << 30 };
+
+static uint64_t entries_in(uint64_t bytes) { return bytes / ONE < MOST ? bytes / ONE : MOST; }
+uint64_t fc_score_cache_bytes(uint64_t bytes) { return entries_in(bytes ? bytes : DEFAULT_BYTES) * ONE; }
+
 static fc_status take_memory(fc_score_cache *c) {
-    uint64_t n = c->bytes / (sizeof(entry) + sizeof(int32_t));
+    uint64_t n = entries_in(c->bytes);
     void *p;
     if (n < 2)
-        return FC_FAIL(FC_ERR_ARG, "score_cache = %llu bytes; one score takes %zu", (unsigned long long)c->bytes,
-                       2 * (sizeof(entry) + sizeof(int32_t)));
-    if (n > 1 << 30) n = 1 << 30;
+        return FC_FAIL(FC_ERR_ARG, "score_cache = %llu bytes; one score takes %d", (unsigned long long)c->bytes,
+                       2 * ONE);
     for (c->n_heads = 1; c->n_heads <= n / 2;) c->n_heads *= 2;
     c->entry_bytes = (size_t)n * sizeof *c->entries;
     c->head_bytes = c->n_heads * sizeof *c->heads;

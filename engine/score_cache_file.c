@@ -243,5 +243,7 @@ fc_status fc_score_file_put(fc_score_file *f, const fc_score_row *rows, int n, i
     st = run(f, f->st[BEGIN]);
     if (!st) st = put_all(f, rows, n);
     sqlite3_busy_timeout(f->db, 0);
+    if (st && !sqlite3_get_autocommit(f->db)) /* some errors end the transaction, others leave it open */
+        FC_TRY(exec(f, "ROLLBACK"));
     return st;
 }

@@ -10,7 +10,7 @@ set(engine_sees        "engine/base|kernels|tokenizer|weights_tools|engine")
 set(engine/app_sees    "engine/base|engine/app")
 
 # outside header -> the files that may include it
-set(guests "cjson" "cuda" "cublas" "nccl" "sqlite3" "llhttp" "pcre2" "utf8proc")
+set(guests "cjson" "cuda" "cublas" "nccl" "sqlite3" "llhttp" "pcre2" "utf8proc" "xxhash")
 set(cjson_host    "^engine/base/json\\.c$")
 set(cuda_host     "^kernels/")
 set(cublas_host   "^kernels/")
@@ -19,6 +19,7 @@ set(sqlite3_host  "^engine/(table|score_cache)")
 set(llhttp_host   "^engine/app/http")
 set(pcre2_host    "^tokenizer/")
 set(utf8proc_host "^tokenizer/")
+set(xxhash_host   "^weights_tools/fingerprint\\.c$")
 
 file(GLOB_RECURSE files RELATIVE ${ROOT} ${ROOT}/engine/*.[ch] ${ROOT}/kernels/*.[ch] ${ROOT}/kernels/*.cu ${ROOT}/kernels/*.cuh
      ${ROOT}/tokenizer/*.[ch] ${ROOT}/weights_tools/*.[ch])

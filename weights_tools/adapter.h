@@ -43,7 +43,8 @@ const char *fc_adapter_file_path(const fc_adapter_file *f); /* of the tensors */
 const fc_adapter_pair *fc_adapter_file_pair(const fc_adapter_file *f, int layer, fc_adapter_module m);
 const fc_tensor *fc_adapter_file_reward(const fc_adapter_file *f);               /* [1,D] or NULL */
 const int32_t *fc_adapter_file_invocation(const fc_adapter_file *f, int *count); /* NULL: acts on every row */
-/* 64-bit hash over tensors, scales and invocation: names an adapter in caches, beside its base's fingerprint. */
+/* 64-bit hash over all bytes of tensors, scales and invocation: names an adapter in caches, beside its base's
+ * fingerprint. Adapters of one engine may differ in a row, so nothing is sampled. */
 uint64_t fc_adapter_file_fingerprint(const fc_adapter_file *f);
 
 /* Shape of a module's matrix in the base. */

@@ -2,27 +2,13 @@
 
 #include <string.h>
 
+#define XXH_INLINE_ALL /* the header alone: nothing to link or to have at run time */
+#include <xxhash.h>
+
 enum { WHOLE = 16 << 10, SAMPLES = 64, SAMPLE = 256 };
 
-/* Each word is multiplied and rotated into the state; an odd multiplier keeps every step a bijection of the state. */
-static uint64_t mix(uint64_t h, uint64_t v) {
-    h ^= v * 0x9FB21C651E98DF25u;
-    h = (h << 29) | (h >> 35);
-    return h * 0xD6E8FEB86659FD93u + 0x2545F4914F6CDD1Du;
-}
-
-static uint64_t mix_bytes(uint64_t h, const void *data, size_t n) {
-    const unsigned char *p = data;
-    uint64_t v;
-    h = mix(h, n);
-    for (; n >= 8; n -= 8, p += 8) {
-        memcpy(&v, p, 8);
-        h = mix(h, v);
-    }
-    v = 0;
-    memcpy(&v, p, n);
-    return mix(h, v);
-}
+static uint64_t mix_bytes(uint64_t h, const void *data, size_t n) { return XXH3_64bits_withSeed(data, n, h); }
+static uint64_t mix(uint64_t h, uint64_t v) { return mix_bytes(h, &v, sizeof v); }
 
 static uint64_t mix_float(uint64_t h, float f) {
     uint32_t u;
@@ -50,13 +36,13 @@ static uint64_t mix_config(uint64_t h, const fc_model_config *c) {
     return h;
 }
 
-static uint64_t mix_tensor(uint64_t h, const fc_tensor *t) {
+static uint64_t mix_tensor(uint64_t h, const fc_tensor *t, bool whole) {
     const unsigned char *p = t->data;
     h = mix_bytes(h, t->name, strlen(t->name));
     h = mix(h, (uint64_t)t->dtype);
     h = mix(h, (uint64_t)t->N);
     h = mix(h, (uint64_t)t->K);
-    if (t->bytes <= WHOLE) return mix_bytes(h, p, t->bytes);
+    if (whole || t->bytes <= WHOLE) return mix_bytes(h, p, t->bytes);
     for (size_t i = 0; i < SAMPLES; i++) h = mix_bytes(h, p + (t->bytes - SAMPLE) / (SAMPLES - 1) * i, SAMPLE);
     return mix_bytes(h, p + t->bytes - SAMPLE, SAMPLE);
 }
@@ -64,12 +50,12 @@ static uint64_t mix_tensor(uint64_t h, const fc_tensor *t) {
 uint64_t fc_fingerprint_bytes(uint64_t h, const void *data, size_t n) { return mix_bytes(h, data, n); }
 
 uint64_t fc_fingerprint_tensors(uint64_t h, const fc_tensor *const *by_name, size_t n) {
-    for (size_t i = 0; i < n; i++) h = mix_tensor(h, by_name[i]);
-    h ^= h >> 32;
-    h *= 0xD6E8FEB86659FD93u;
-    return h ^ (h >> 32);
+    for (size_t i = 0; i < n; i++) h = mix_tensor(h, by_name[i], true);
+    return h;
 }
 
-uint64_t fc_fingerprint(const fc_model_config *c, const fc_tensor *const *by_name, size_t n) {
-    return fc_fingerprint_tensors(mix_config(0x66635F6D6F64656Cu, c), by_name, n);
+uint64_t fc_fingerprint(const fc_model_config *c, const fc_tensor *const *by_name, size_t n, bool whole) {
+    uint64_t h = mix_config(0x66635F6D6F64656Cu, c);
+    for (size_t i = 0; i < n; i++) h = mix_tensor(h, by_name[i], whole);
+    return h;
 }

@@ -37,8 +37,10 @@ const fc_tensor *fc_weights_at(const fc_weights *w, size_t i);
 const fc_tensor *fc_weights_find(const fc_weights *w, const char *name); /* NULL when absent */
 /* As find, but absence or another shape is FC_ERR_FORMAT: N rows of K. */
 fc_status fc_weights_need(const fc_weights *w, const char *name, int64_t N, int64_t K, const fc_tensor **out);
-/* 64-bit hash over config and all tensors' names, types, shapes and (sampled) bytes: names a model in caches. */
+/* 64-bit hash over config and all tensors' names, types, shapes and bytes: names a model in caches. Of large tensors
+ * samples, which is enough while the file is open; whole: all bytes, for what outlives it. fingerprint.h has the cost. */
 uint64_t fc_weights_fingerprint(const fc_weights *w);
+uint64_t fc_weights_fingerprint_whole(const fc_weights *w);
 
 /* GGUF metadata, for the tokenizer and for inspect. Strings are [size] bytes, not NUL-terminated. */
 typedef struct {

@@ -1,8 +1,7 @@
 /* Models whose numbers are NaN or infinite: each request that reads them is told which file and role it was, and no other. */
-#include "engine/base/mem.h"
 #include "engine/base/os.h"
+#include "engine/engine.h"
 #include "tests/engine/util_engine.h"
-#include "weights_tools/weights.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,31 +13,6 @@ static void write_file(const char *path, const void *bytes, size_t n) {
     assert_non_null(f);
     assert_int_equal(fwrite(bytes, 1, n, f), n);
     assert_int_equal(fclose(f), 0);
-}
-
-/* A copy of the F32 model at `from`, in which row `row` of a tensor (-1: all of it) holds v. */
-static void break_model(const char *from, const char *tensor, int row, float v, char path[160]) {
-    fc_weights *w;
-    const fc_tensor *t;
-    char *bytes, *at;
-    size_t size, first, n;
-    assert_ok(fc_weights_open(from, &w));
-    assert_ok(fc_file_read(from, 1 << 26, &bytes, &size));
-    t = fc_weights_find(w, tensor);
-    assert_non_null(t);
-    assert_int_equal(t->dtype, FC_F32);
-    at = bytes;
-    while (memcmp(at, t->data, t->bytes) != 0) {
-        at++;
-        assert_true((size_t)(at - bytes) + t->bytes <= size);
-    }
-    n = (size_t)(row < 0 ? t->N * t->K : t->K);
-    first = row < 0 ? 0 : (size_t)row * (size_t)t->K;
-    for (size_t i = 0; i < n; i++) memcpy(at + (first + i) * sizeof v, &v, sizeof v);
-    snprintf(path, 160, "%s.broken", from);
-    write_file(path, bytes, size);
-    fc_free(bytes);
-    fc_weights_close(w);
 }
 
 /* The end of a request, which the caller finishes. */
@@ -74,7 +48,7 @@ static void every_way_to_draw_names_the_model(void **state) {
     for (size_t v = 0; v < 2; v++) {
         fc_engine *e;
         fc_request r = text_request("The cat", 4, 4);
-        break_model(tiny_model("llama", 1, false), "output_norm.weight", -1, values[v], path);
+        change_row(tiny_model("llama", 1, false), "output_norm.weight", -1, values[v], path);
         e = open_engine(&(fc_engine_options){
             .novelty = path, .alignment = tiny_model("llama", 2, false), .threads = 2, .ctx = 128});
         assert_blamed(e, "iid", &r, "novelty", path, "a logit is NaN");
@@ -107,7 +81,7 @@ static void every_score_names_the_model(void **state) {
     char path[160];
     fc_engine *e;
     (void)state;
-    break_model(tiny_model("llama", 2, true), "output_norm.weight", -1, NAN, path);
+    change_row(tiny_model("llama", 2, true), "output_norm.weight", -1, NAN, path);
     e = open_engine(
         &(fc_engine_options){.novelty = tiny_model("llama", 1, false), .alignment = path, .threads = 2, .ctx = 128});
     for (size_t m = 0; m < 4; m++) {
@@ -133,8 +107,8 @@ static void a_broken_row_outside_the_names_is_of_full_logprob_alone(void **state
     fc_request full = text_request("The cat", 2, 8), masked;
     uint64_t id[2];
     (void)state;
-    break_model(tiny_model("llama", 1, false), "output.weight", BROKEN_ID + 20, NAN,
-                path); /* byte-level: no name's id */
+    change_row(tiny_model("llama", 1, false), "output.weight", BROKEN_ID + 20, NAN,
+               path); /* byte-level: no name's id */
     e = open_engine(&(fc_engine_options){.novelty = path, .threads = 2, .ctx = 128});
     full.names = names;
     full.n_names = 4;
@@ -163,7 +137,7 @@ static void who_does_not_read_them_goes_on(void **state) {
     uint64_t bad[3], good[3];
     int n_bad = 0;
     (void)state;
-    break_model(tiny_model("llama", 1, false), "token_embd.weight", BROKEN_ID, NAN, path);
+    change_row(tiny_model("llama", 1, false), "token_embd.weight", BROKEN_ID, NAN, path);
     e = open_engine(&(fc_engine_options){.novelty = path, .alignment = path, .threads = 2, .ctx = 128});
     for (int i = 0; i < 3; i++) {
         fc_request r = text_request("", 4, 4);
@@ -199,7 +173,7 @@ static void full_logprobs_beside_a_broken_row_are_those_alone(void **state) {
     fc_event alone[3], ev;
     uint64_t id[3];
     (void)state;
-    break_model(tiny_model("llama", 1, false), "token_embd.weight", BROKEN_ID, NAN, path);
+    change_row(tiny_model("llama", 1, false), "token_embd.weight", BROKEN_ID, NAN, path);
     e = open_engine(&(fc_engine_options){.novelty = path, .threads = 2, .ctx = 128});
     r.names = names;
     r.constraint = FC_CONSTRAINT_MASK;
@@ -232,6 +206,128 @@ static void full_logprobs_beside_a_broken_row_are_those_alone(void **state) {
     fc_event_fini(&alone[2]);
     fc_engine_close(e);
     assert_int_equal(unlink(path), 0);
+}
+
+/* Log-probs of the prompt: they are read before anything is drawn, or where nothing is. */
+static void log_probs_of_a_prompt_name_the_model(void **state) {
+    static const int32_t ids[] = {40, BROKEN_ID, 41, 42};
+    char path[160];
+    fc_engine *e;
+    (void)state;
+    change_row(tiny_model("llama", 1, false), "token_embd.weight", BROKEN_ID, NAN, path);
+    e = open_engine(&(fc_engine_options){.novelty = path, .threads = 2, .ctx = 128});
+    for (int tops = 0; tops <= 3; tops += 3)
+        for (int tokens = 0; tokens <= 2; tokens += 2) {
+            fc_request r = text_request("", 1, tokens), good;
+            uint64_t id[2];
+            r.prompt = (fc_prompt){.ids = ids, .n_ids = 4};
+            r.prompt_logprobs = true;
+            r.prompt_top_logprobs = tops;
+            assert_blamed(e, tops ? "alternatives" : "log-probs", &r, "novelty", path, "a logit is NaN");
+            good = r;
+            good.prompt.n_ids = 1; /* beside it in the batch */
+            good.sampling.max_tokens = 2;
+            good.sampling.allowed_ids = (const int32_t[]){50, 51};
+            good.sampling.n_allowed = 2;
+            assert_ok(fc_submit(e, &r, &id[0]));
+            assert_ok(fc_submit(e, &good, &id[1]));
+            for (int i = 0; i < 2; i++) {
+                fc_event ev;
+                assert_ok(fc_poll(e, 60000, &ev));
+                if (ev.status != (ev.id == id[0] ? FC_ERR_FORMAT : FC_OK)) fail_msg("%s", ev.error ? ev.error : "?");
+                fc_event_fini(&ev);
+            }
+        }
+    assert_int_equal(fc_engine_pages_used(e), 0);
+    fc_engine_close(e);
+    assert_int_equal(unlink(path), 0);
+}
+
+/* One row of the head is NaN, and what is drawn comes from a list without it: only who reads the whole row meets it, and
+ * its neighbours in the batch do not. */
+static void a_broken_row_outside_the_list_is_of_those_who_read_it(void **state) {
+    enum { WAYS = 6 };
+    static const int32_t allowed[] = {50, 51}, asked[] = {7, 8};
+    fc_request r[WAYS + 1];
+    uint64_t id[WAYS + 1];
+    char path[160];
+    fc_engine *e;
+    (void)state;
+    change_row(tiny_model("llama", 1, false), "output.weight", BROKEN_ID + 20, NAN, path);
+    e = open_engine(&(fc_engine_options){.novelty = path, .threads = 2, .ctx = 128});
+    for (int i = 0; i <= WAYS; i++) {
+        r[i] = text_request("The cat", 2, i < 3 ? 2 : 8);
+        if (i < 3) { /* log-probs of allowed_token_ids are those of the whole row */
+            r[i].sampling.allowed_ids = allowed;
+            r[i].sampling.n_allowed = 2;
+        } else {
+            r[i].names = names;
+            r[i].n_names = 4;
+            r[i].constraint = FC_CONSTRAINT_MASK;
+        }
+        if (i == 1 || i == 3 || i == 5) r[i].sampling.top_logprobs = 3;
+        if (i == 2 || i == 4 || i == 5) {
+            r[i].sampling.logprob_ids = asked;
+            r[i].sampling.n_logprob_ids = 2;
+        }
+    }
+    for (int i = 0; i < WAYS; i++) {
+        char what[20];
+        snprintf(what, sizeof what, "way %d", i);
+        assert_blamed(e, what, &r[i], "novelty", path, "a logit is NaN");
+    }
+    for (int i = 0; i <= WAYS; i++) assert_ok(fc_submit(e, &r[i], &id[i]));
+    for (int i = 0; i <= WAYS; i++) {
+        fc_event ev;
+        assert_ok(fc_poll(e, 60000, &ev));
+        if (ev.status != (ev.id == id[WAYS] ? FC_OK : FC_ERR_FORMAT))
+            fail_msg("request %d: %s", (int)(ev.id - id[0]), ev.error ? ev.error : "no error");
+        fc_event_fini(&ev);
+    }
+    assert_int_equal(fc_engine_pages_used(e), 0);
+    fc_engine_close(e);
+    assert_int_equal(unlink(path), 0);
+}
+
+/* The CPU backend, which refuses alternatives of more than one row. */
+static fc_status (*cpu_top_logprobs)(fc_stream s, const fc_top_logprobs_args *a);
+static int refused;
+
+static fc_status one_top_logprobs(fc_stream s, const fc_top_logprobs_args *a) {
+    if (a->R == 1) return cpu_top_logprobs(s, a);
+    refused++;
+    return FC_FAIL(FC_ERR_ARG, "top_logprobs: %d rows", a->R);
+}
+
+static fc_status open_refusing(fc_cpu_level level, int threads, const fc_op_limits *limits, fc_backend **out) {
+    FC_TRY(fc_backend_open_cpu(level, threads, limits, out));
+    cpu_top_logprobs = (*out)->top_logprobs;
+    (*out)->top_logprobs = one_top_logprobs;
+    return FC_OK;
+}
+
+/* If this fails, alternatives that were read row by row, as beside a broken row, are another row's. */
+static void alternatives_row_by_row_are_those_of_one_call(void **state) {
+    const fc_engine_options o = {.novelty = tiny_model("llama", 1, false), .threads = 2, .ctx = 128};
+    fc_engine *e = open_engine(&o);
+    fc_request r = text_request("The cat", 6, 4);
+    fc_event want, ev;
+    (void)state;
+    r.sampling.top_logprobs = 3;
+    want = run_request(e, &r);
+    fc_engine_close(e);
+    assert_ok(fc_engine_open_on(&o, open_refusing, &e));
+    ev = run_request(e, &r);
+    assert_true(refused > 0);
+    for (int i = 0; i < 6; i++) {
+        const fc_candidate *a = &ev.result->all[i], *b = &want.result->all[i];
+        assert_same_candidate("row by row", a, b);
+        assert_memory_equal(a->top_ids, b->top_ids, 3 * a->n_logprobs * sizeof *a->top_ids);
+        assert_memory_equal(a->top_logprobs, b->top_logprobs, 3 * a->n_logprobs * sizeof *a->top_logprobs);
+    }
+    fc_event_fini(&want);
+    fc_event_fini(&ev);
+    fc_engine_close(e);
 }
 
 /* Rank 1 on one matrix of a tiny llama; A is all NaN. */
@@ -288,6 +384,9 @@ int main(void) {
         cmocka_unit_test(a_broken_row_outside_the_names_is_of_full_logprob_alone),
         cmocka_unit_test(who_does_not_read_them_goes_on),
         cmocka_unit_test(full_logprobs_beside_a_broken_row_are_those_alone),
+        cmocka_unit_test(log_probs_of_a_prompt_name_the_model),
+        cmocka_unit_test(a_broken_row_outside_the_list_is_of_those_who_read_it),
+        cmocka_unit_test(alternatives_row_by_row_are_those_of_one_call),
         cmocka_unit_test(an_adapter_is_not_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

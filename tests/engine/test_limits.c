@@ -116,11 +116,46 @@ static void memory_that_is_not_there_is_refused(void **state) {
     assert_fails(fc_engine_open(&o, &e), FC_ERR_MEM, "kv_pool: 1 pool of");
 }
 
+/* If this fails, what scoring keeps beside the pool, and cached scores, are touched at hour ten. */
+static void memory_of_scoring_is_counted(void **state) {
+    const uint64_t ram = fc_ram_bytes(), cache = fc_score_cache_bytes(64 << 20);
+    const uint64_t states = 64 * 64 * sizeof(float); /* slots of a page, D of a tiny model */
+    const char *model = tiny_model("llama", 1, false);
+    fc_engine_options o = {
+        .novelty = model, .alignment = model, .threads = 1, .ctx = 64, .page_slots = 64, .score_cache = cache};
+    uint64_t page, pages;
+    fc_engine_info info;
+    fc_engine *e;
+    (void)state;
+    e = open_engine(&o);
+    fc_engine_describe(e, &info);
+    fc_engine_close(e);
+    assert_true(info.shared_model);
+    page = info.novelty.kv_page_bytes;
+    pages = (ram - cache - info.novelty.weight_bytes) / (page + states);
+    if (ram == 0 || pages >= 1 << 24) {
+        printf("skipped: pools of %llu bytes cannot be asked for\n", (unsigned long long)ram);
+        return;
+    }
+    o.kv_pool = pages * page;
+    e = open_engine(&o);
+    fc_engine_close(e);
+    o.kv_pool += page;
+    assert_fails(fc_engine_open(&o, &e), FC_ERR_MEM, ", kept hidden states of ");
+    o.kv_pool -= page;
+    o.score_cache += page + states;
+    assert_fails(fc_engine_open(&o, &e), FC_ERR_MEM, ", a score cache of ");
+    o.off = FC_OFF_SCORE_CACHE; /* it takes nothing */
+    e = open_engine(&o);
+    fc_engine_close(e);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(more_candidates_than_ids),
         cmocka_unit_test(cancels_never_outnumber_requests),
         cmocka_unit_test(memory_that_is_not_there_is_refused),
+        cmocka_unit_test(memory_of_scoring_is_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -250,8 +250,7 @@ static void on_done(void *arg, fc_job *j) { ((fixture *)arg)->done = j; }
 
 static fc_status find_names(void *arg, const char *id, fc_names **out) {
     (void)id;
-    *out = fc_names_ref(((fixture *)arg)->names);
-    return FC_OK;
+    return fc_names_share(((fixture *)arg)->names, out);
 }
 
 static void open_fixture(fixture *f, uint32_t off) {

@@ -6,6 +6,8 @@
 #include "tests/engine/util_late.h"
 #include "tests/engine/util_score_cache.h"
 
+#include <unistd.h>
+
 static const char prompt[] = "People who like gardening also like";
 static const char *const labels[] = {"a", "b", "c"};
 static const fc_piece suffix = {.text = " good?", .size = 6};
@@ -307,6 +309,35 @@ static void a_file_serves_engines_of_its_kind(void **state) {
     use_file("another shape", o[0], &r, true);
 }
 
+/* One row of a matrix far above the size up to which a sampled fingerprint sees all: the embedding of an id that the prompt
+ * has, the head's row of an id that is drawn. If this fails, an edited model is given the scores that it had before. */
+static void an_edited_model_is_another(void **state) {
+    static const char *const tensors[] = {"token_embd.weight", "output.weight"};
+    const int32_t ids[] = {66, 67, 68}, edited[] = {66, 71};
+    const fc_given given[] = {{.ids = (const int32_t[]){70, 71}, .n_ids = 2},
+                              {.ids = (const int32_t[]){71}, .n_ids = 1}};
+    const char *model = tiny_model("llama", 2, false);
+    (void)state;
+    for (int shared = 0; shared < 2; shared++) /* also where the file is the novelty model too */
+        for (int i = 0; i < 2; i++) {
+            fc_engine_options o = options(shared ? model : tiny_model("llama", 1, false), model);
+            fc_request r = scored(FC_SCORE_LOGLIK_SUM);
+            char path[160];
+            r.prompt = (fc_prompt){.ids = ids, .n_ids = 3};
+            r.given = given;
+            r.n_given = 2;
+            o.score_cache_file = fresh_file();
+            use_file("as it was", o, &r, false);
+            use_file("again", o, &r, true);
+            change_row(model, tensors[i], edited[i], 0.25f, path);
+            o.alignment = path;
+            if (shared) o.novelty = path;
+            use_file("edited", o, &r, false);
+            use_file("edited, again", o, &r, true);
+            assert_int_equal(unlink(path), 0);
+        }
+}
+
 static void two_engines_share_a_file(void **state) {
     fc_engine_options o = options(tiny_model("llama", 1, false), tiny_model("llama", 2, true));
     fc_request r = scored(FC_SCORE_REWARD);
@@ -465,6 +496,7 @@ int main(void) {
         cmocka_unit_test(another_question_misses),
         cmocka_unit_test(where_the_candidate_begins_counts),
         cmocka_unit_test(a_file_serves_engines_of_its_kind),
+        cmocka_unit_test(an_edited_model_is_another),
         cmocka_unit_test(two_engines_share_a_file),
         cmocka_unit_test(damaged_files_change_no_answer),
         cmocka_unit_test(options_are_checked),

@@ -1,6 +1,9 @@
 #include "tests/engine/util_engine.h"
 
+#include "engine/base/mem.h"
+#include "engine/base/os.h"
 #include "weights_tools/tools.h"
+#include "weights_tools/weights.h"
 
 #include <unistd.h>
 
@@ -41,6 +44,34 @@ const char *tiny_model_vocab(const char *arch, uint64_t seed, bool reward, int V
 
 const char *tiny_model_typed(const char *arch, uint64_t seed, fc_dtype type) {
     return make(&(fc_tiny_options){.arch = arch, .seed = seed, .type = type});
+}
+
+void change_row(const char *from, const char *tensor, int row, float v, char path[160]) {
+    fc_weights *w;
+    const fc_tensor *t;
+    char *bytes, *at;
+    size_t size, first, n;
+    FILE *f;
+    assert_ok(fc_weights_open(from, &w));
+    assert_ok(fc_file_read(from, 1 << 26, &bytes, &size));
+    t = fc_weights_find(w, tensor);
+    assert_non_null(t);
+    assert_int_equal(t->dtype, FC_F32);
+    at = bytes;
+    while (memcmp(at, t->data, t->bytes) != 0) {
+        at++;
+        assert_true((size_t)(at - bytes) + t->bytes <= size);
+    }
+    n = (size_t)(row < 0 ? t->N * t->K : t->K);
+    first = row < 0 ? 0 : (size_t)row * (size_t)t->K;
+    for (size_t i = 0; i < n; i++) memcpy(at + (first + i) * sizeof v, &v, sizeof v);
+    snprintf(path, 160, "%s.changed", from);
+    f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(bytes, 1, size, f), size);
+    assert_int_equal(fclose(f), 0);
+    fc_free(bytes);
+    fc_weights_close(w);
 }
 
 fc_engine *open_engine(const fc_engine_options *o) {

@@ -390,6 +390,38 @@ static uint64_t fingerprint_of(const gg_file *g) {
     return f;
 }
 
+static uint64_t whole_fingerprint_of(const gg_file *g) {
+    fc_weights *w = NULL;
+    uint64_t f;
+    assert_ok(open_model(g, &w));
+    f = fc_weights_fingerprint_whole(w);
+    fc_weights_close(w);
+    return f;
+}
+
+/* If this fails, scores in a file are those of the model before an edit. */
+static void whole_fingerprints_see_every_byte(void **state) {
+    uint64_t first, seed = 6;
+    gg_file g;
+    (void)state;
+    gg_init(&g);
+    gg_model(&g, "llama", 1);
+    gg_tensor(&g, "large", 64, 128);
+    first = whole_fingerprint_of(&g);
+    assert_true(whole_fingerprint_of(&g) == first);
+    for (int i = 0; i < 400; i++) {
+        unsigned char *at = (unsigned char *)g.data.data + g.data.size - 1 - test_below(&seed, 32768);
+        unsigned char bit = (unsigned char)(1 << test_below(&seed, 8));
+        *at ^= bit;
+        if (whole_fingerprint_of(&g) == first)
+            fail_msg("byte %d from the end, bit %d", (int)((unsigned char *)g.data.data + g.data.size - at), bit);
+        *at ^= bit;
+    }
+    gg_arch_f32(&g, "llama", "rope.freq_base", 20000.0f);
+    assert_true(whole_fingerprint_of(&g) != first);
+    gg_fini(&g);
+}
+
 /* If this fails, a cached score of one model is given out for another. */
 static void fingerprints_tell_models_apart(void **state) {
     gg_file g;
@@ -501,6 +533,7 @@ int main(void) {
         cmocka_unit_test(rope_factors_need_their_shape),
         cmocka_unit_test(unusable_types_are_refused),
         cmocka_unit_test(fingerprints_tell_models_apart),
+        cmocka_unit_test(whole_fingerprints_see_every_byte),
         cmocka_unit_test(folders_and_wrong_paths),
         cmocka_unit_test(the_real_model_opens),
     };
