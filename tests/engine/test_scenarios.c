@@ -18,6 +18,7 @@ static uint64_t base_seed = 20250612;
 static int n_scenarios = 50, first_scenario = 0;
 static fc_sched_stats total;
 static int n_constrained[FC_CONSTRAINT_REJECT + 1]; /* requests of each kind, with names */
+static int n_searches, n_waves, n_read;             /* draws over a trie; with rules when to stop; prompts with log-probs */
 
 typedef struct {
     char text[MAX_TEXT + 1], align_text[MAX_TEXT + 1];
@@ -26,6 +27,7 @@ typedef struct {
     float bias_values[3];
     char name_text[MAX_NAMES][MAX_NAME];
     const char *names[MAX_NAMES];
+    int32_t allowed[OTHER_V / 2], asked[3];
     fc_piece piece, align_piece, suffix;
     fc_request r;
     int n_less; /* candidates that the other engine draws */
@@ -185,6 +187,59 @@ static void pick_scoring(scenario *c, ask *a) {
     }
 }
 
+/* Another draw than i.i.d. over the names. */
+static void pick_search(scenario *c, ask *a) {
+    fc_request *r = &a->r;
+    if (r->constraint != FC_CONSTRAINT_MASK || chance(c, 2)) return;
+    r->draw = (fc_draw_mode)(FC_DRAW_SBS + test_below(&c->s, 4));
+    r->full_logprob = false;
+    fc_sampling_init(&r->sampling);
+    r->sampling.max_tokens = MAX_NAME;
+    if (r->draw == FC_DRAW_SBS && chance(c, 2)) r->sampling.temperature = 1.4f;
+    a->n_less = r->n; /* weights are those of n */
+    n_searches++;
+}
+
+/* Rules when enough is drawn; these depend on candidates alone. */
+static void pick_rules(scenario *c, ask *a) {
+    static const char *const rules[] = {NULL, "stable:3", "stable:9", "margin:0.7"};
+    fc_request *r = &a->r;
+    if (r->draw != FC_DRAW_IID || !chance(c, 4)) return;
+    r->n = 1 + test_below(&c->s, 12);
+    r->n_max = r->n + test_below(&c->s, 40);
+    r->stop_when = rules[test_below(&c->s, r->score ? 4 : 3)];
+    r->keep = 1 + test_below(&c->s, 4);
+    a->n_less = r->n;
+    n_waves++;
+}
+
+static void pick_fields(scenario *c, ask *a) {
+    static const char *const bad[] = {"house", "x"};
+    fc_request *r = &a->r;
+    fc_sampling *s = &r->sampling;
+    r->prompt_logprobs = chance(c, 4);
+    r->prompt_top_logprobs = r->prompt_logprobs ? test_below(&c->s, 4) : 0;
+    n_read += r->prompt_logprobs;
+    s->skip_special = !chance(c, 4);
+    if (r->draw != FC_DRAW_IID) return;
+    s->include_stop = chance(c, 4);
+    if (chance(c, 4)) {
+        for (int i = 0; i < 3; i++) a->asked[i] = test_below(&c->s, OTHER_V - 100);
+        s->logprob_ids = a->asked;
+        s->n_logprob_ids = 3;
+    }
+    if (r->constraint == FC_CONSTRAINT_MASK) return; /* no name may be left */
+    if (chance(c, 6)) {
+        s->bad_words = bad;
+        s->n_bad_words = 2;
+    }
+    if (chance(c, 6)) { /* the end token and letters */
+        for (int i = 0; i < OTHER_V / 2; i++) a->allowed[i] = 2 + i;
+        s->allowed_ids = a->allowed;
+        s->n_allowed = OTHER_V / 2;
+    }
+}
+
 static void pick_ask(scenario *c, ask *a) {
     fc_request *r = &a->r;
     fc_request_init(r);
@@ -203,6 +258,9 @@ static void pick_ask(scenario *c, ask *a) {
     pick_sampling(c, a);
     pick_constraint(c, a);
     pick_scoring(c, a);
+    pick_search(c, a);
+    pick_rules(c, a);
+    pick_fields(c, a);
 }
 
 /* ---- the two runs ---- */
@@ -245,12 +303,23 @@ static bool same_confidence(const fc_confidence *a, const fc_confidence *b) {
     return memcmp(x, y, sizeof x) == 0 && a->distinct == b->distinct && a->n_used == b->n_used; /* NAN is NAN */
 }
 
+static void compare_prompts(const char *what, const fc_result *got, const fc_result *want) {
+    size_t n = got->prompt_tokens, tops = n * (size_t)got->prompt_top_n;
+    if (!want->prompt_logprobs) return;
+    if (n != want->prompt_tokens || memcmp(got->prompt_logprobs, want->prompt_logprobs, n * 4) != 0)
+        fail_msg("%s: other log-probs of the prompt", what);
+    if (tops && (memcmp(got->prompt_top_ids, want->prompt_top_ids, tops * 4) != 0 ||
+                 memcmp(got->prompt_top_logprobs, want->prompt_top_logprobs, tops * 4) != 0))
+        fail_msg("%s: other top log-probs of the prompt", what);
+}
+
 static void compare(const scenario *c, const ask *a, const fc_event *ev, int k) {
     const fc_result *got = ev->result, *want = a->want.result;
     char what[320];
     snprintf(what, sizeof what, "%s, request %d (n %d)", c->what, k, a->n_less);
     if (ev->status) fail_msg("%s: %s", what, ev->error);
-    assert_int_equal(got->n_all, a->n_less);
+    assert_int_equal(got->n_all, a->n_less == a->r.n ? want->n_all : a->n_less);
+    compare_prompts(what, got, want);
     for (int i = 0; i < got->n_all; i++) {
         const fc_candidate *x = &got->all[i], *y = &want->all[i];
         size_t tops = x->n_logprobs * (size_t)x->top_n;
@@ -260,6 +329,11 @@ static void compare(const scenario *c, const ask *a, const fc_event *ev, int k) 
         if (x->top_n != y->top_n || (tops && (memcmp(x->top_ids, y->top_ids, tops * sizeof *x->top_ids) != 0 ||
                                               memcmp(x->top_logprobs, y->top_logprobs, tops * sizeof(float)) != 0)))
             fail_msg("%s: candidate %d: other top log-probs", what, i);
+        if (x->n_ids && memcmp(x->id_logprobs, y->id_logprobs, x->n_logprobs * (size_t)x->n_ids * sizeof(float)) != 0)
+            fail_msg("%s: candidate %d: other log-probs of ids", what, i);
+        if (memcmp(&x->gumbel, &y->gumbel, sizeof x->gumbel) != 0 || memcmp(&x->weight, &y->weight, sizeof x->weight) != 0)
+            fail_msg("%s: candidate %d: gumbel %.9g, weight %.9g, not %.9g, %.9g", what, i, x->gumbel, x->weight, y->gumbel,
+                     y->weight);
         if (x->valid != y->valid || memcmp(&x->full_logprob, &y->full_logprob, sizeof x->full_logprob) != 0)
             fail_msg("%s: candidate %d: valid %d, not %d; full log-prob %.9g, not %.9g", what, i, x->valid, y->valid,
                      x->full_logprob, y->full_logprob);
@@ -376,14 +450,15 @@ static void random_scenarios_are_exact(void **state) {
     print_message(
         "%d candidates are the same bits; %d cancels, %lld preemptions, %lld evicted pages, %lld splits, "
         "%lld copies of part of a page, %lld shared tiles, %lld groups across requests, %d masked requests, %d "
-        "that reject with %lld redraws\n",
+        "that reject with %lld redraws, %d searches, %d with rules, %d prompts with log-probs\n",
         candidates, cancelled, (long long)total.preemptions, (long long)total.evicted_pages, (long long)total.splits,
         (long long)total.partial_copies, (long long)total.shared_tiles, (long long)total.cross_groups,
-        n_constrained[FC_CONSTRAINT_MASK], n_constrained[FC_CONSTRAINT_REJECT], (long long)total.redraws);
+        n_constrained[FC_CONSTRAINT_MASK], n_constrained[FC_CONSTRAINT_REJECT], (long long)total.redraws, n_searches, n_waves, n_read);
     if (n_scenarios < 1000) return;
     assert_true(cancelled >= 100 && total.preemptions >= 100 && total.evicted_pages >= 100 && total.splits >= 100);
     assert_true(total.partial_copies >= 100 && total.cross_groups >= 100);
     assert_true(n_constrained[FC_CONSTRAINT_MASK] >= 100 && total.redraws >= 100);
+    assert_true(n_searches >= 100 && n_waves >= 100 && n_read >= 100);
 }
 
 int main(int argc, char **argv) {
