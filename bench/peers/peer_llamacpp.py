@@ -1,6 +1,6 @@
 """llama.cpp, and ik_llama.cpp where it has the same programs; see peer.py.
 
-generate, prefill: llama-batched-bench -pps, the prompt shared by sequence copy; random ids stand for what would be drawn, so nothing
+generate, prefill: llama-batched-bench -pps -kvu, the prompt shared by sequence copy in one KV cache; random ids stand for what would be drawn, so nothing
 is sampled. G tokens take G-1 passes, as elsewhere: the prompt's pass gives the first.
 score, taxonomy: by the library, through its Python bindings: the prompt is decoded once in sequence 0 and copied to n others, which
 are decoded together. Timed is what the library does; log-softmax in numpy is not.
@@ -12,13 +12,12 @@ import subprocess
 
 import peer
 
-V_BATCH, V_UBATCH = 2048, 512
+BATCH, UBATCH = 2048, 512
 
 
-def bench(folder, model, threads, prompt, n, tokens):
+def bench(folder, model, threads, prompt, n, tokens, more):
     program = os.path.join(folder, "build", "bin", "llama-batched-bench")
-    context = n * (-(-(prompt + tokens) // 256) * 256)  # a stream each, of whole blocks
-    command = [program, "-m", model, "-c", str(context), "-b", str(V_BATCH), "-ub", str(V_UBATCH), "-npp", str(prompt), "-ntg", str(max(tokens - 1, 1)),
+    command = [program, *more, "-m", model, "-c", str(prompt + n * tokens + 256), "-b", str(BATCH), "-ub", str(UBATCH), "-npp", str(prompt), "-ntg", str(max(tokens - 1, 1)),
                "-npl", str(n), "-pps", "-t", str(threads), "-tb", str(threads), "--output-format", "jsonl"]
     out = subprocess.run(command, capture_output=True, text=True)
     lines = [json.loads(line) for line in out.stdout.splitlines() if line.startswith("{")]
@@ -44,7 +43,7 @@ class Library:
 
     def context(self, sequences, cells):
         p = self.l.llama_context_default_params()
-        p.n_ctx, p.n_seq_max, p.n_batch, p.n_ubatch, p.kv_unified = cells, sequences, V_BATCH, V_UBATCH, True
+        p.n_ctx, p.n_seq_max, p.n_batch, p.n_ubatch, p.kv_unified = cells, sequences, BATCH, UBATCH, True
         p.n_threads = p.n_threads_batch = self.threads
         context = self.l.llama_init_from_model(self.model, p)
         if not context:
@@ -67,8 +66,8 @@ class Library:
     def share(self, context, batch, prompt, n):
         """The prompt in sequence 0, and n - 1 copies of it."""
         seconds = 0
-        for at in range(0, len(prompt), V_BATCH):
-            rows = [(t, i, 0, i == len(prompt) - 1) for i, t in enumerate(prompt)][at:at + V_BATCH]
+        for at in range(0, len(prompt), BATCH):
+            rows = [(t, i, 0, i == len(prompt) - 1) for i, t in enumerate(prompt)][at:at + BATCH]
             seconds += self.decode(context, batch, rows)
         start = peer.clock()
         memory = self.l.llama_get_memory(context)
@@ -83,16 +82,16 @@ class Library:
 
     def score(self, prompt, candidates):
         context = self.context(len(candidates), len(prompt) + sum(map(len, candidates)) + 256)
-        batch = self.l.llama_batch_init(V_BATCH, 0, 1)
+        batch = self.l.llama_batch_init(BATCH, 0, 1)
         seconds = self.share(context, batch, prompt, len(candidates))
         first = self.np.ctypeslib.as_array(self.l.llama_get_logits_ith(context, -1), (self.vocab,))
         normal = float(first.max() + self.np.log(self.np.exp(first - first.max()).sum()))
         loglik = [float(first[c[0]]) - normal for c in candidates]
         rows = [(t, len(prompt) + k, i, True) for i, c in enumerate(candidates) for k, t in enumerate(c[:-1])]
         wanted = [(i, t) for i, c in enumerate(candidates) for t in c[1:]]
-        for at in range(0, len(rows), V_BATCH):
-            part = wanted[at:at + V_BATCH]
-            seconds += self.decode(context, batch, rows[at:at + V_BATCH])
+        for at in range(0, len(rows), BATCH):
+            part = wanted[at:at + BATCH]
+            seconds += self.decode(context, batch, rows[at:at + BATCH])
             for (i, _), p in zip(part, self.logprobs(context, len(part), [t for _, t in part])):
                 loglik[i] += p
         self.l.llama_batch_free(batch)
@@ -101,7 +100,7 @@ class Library:
 
     def generate(self, prompt, n, tokens, seed, end):
         context = self.context(n, len(prompt) + n * tokens + 256)
-        batch = self.l.llama_batch_init(V_BATCH, 0, 1)
+        batch = self.l.llama_batch_init(BATCH, 0, 1)
         sampler = self.l.llama_sampler_chain_init(self.l.llama_sampler_chain_default_params())
         self.l.llama_sampler_chain_add(sampler, self.l.llama_sampler_init_top_k(50))
         self.l.llama_sampler_chain_add(sampler, self.l.llama_sampler_init_dist(seed))
@@ -131,7 +130,7 @@ def main():
 
     def generate(prompt, n, tokens, seed, end=None):
         if end is None:
-            return None, bench(folder, model, threads, len(prompt), n, tokens)
+            return None, bench(folder, model, threads, len(prompt), n, tokens, ["-kvu"] if library else [])  # ik_llama.cpp's KV is always so
         if not library:
             raise peer.Cannot("its Python bindings are not installed")
         return library.generate(prompt, n, tokens, seed, end)
