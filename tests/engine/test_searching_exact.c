@@ -118,12 +118,12 @@ static void vary(const char *novelty, const char *alignment) {
     crowd("3 threads, pages of 8, 7 rows", &o, false, want, names, NULL);
     o.max_branches = BRANCHES;
     crowd("few branches", &o, false, want, names, NULL);
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 8 || (preemptions == 0 && i < 80); i++) { /* who pushes in when is a matter of threads */
         o = (fc_engine_options){.novelty = novelty, .alignment = alignment, .threads = 1, .ctx = CTX, .page_slots = 8};
         o.max_rows = i % 2 ? 16 : 0;
         o.kv_pool = least_pool(o, names);
         o.max_branches = i & 2 ? BRANCHES : 0;
-        crowd(i < 4 ? "small pool" : "small pool, late", &o, i >= 4, want, names, &stats);
+        crowd(i % 8 < 4 ? "small pool" : "small pool, late", &o, i % 8 >= 4, want, names, &stats);
         preemptions += stats.preemptions;
     }
     printf("%lld preemptions in pools of %llu bytes\n", (long long)preemptions, (unsigned long long)o.kv_pool);
