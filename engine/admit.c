@@ -40,7 +40,7 @@ static need worst(const fc_sched *s, const fc_job *j) {
         int P = slots_of(s->lane[FC_NOVELTY]);
         int64_t own = alone ? 0 : j->n_prompt / P; /* pages that all share */
         n.draw_pages = own + (int64_t)j->wave * pages_for(j->n_prompt - own * P + j->max_tokens, P) +
-                       1; /* the prompt's last page may stay for redraws and waves */
+                       1;        /* the prompt's last page may stay for redraws and waves */
         n.draw_tables = j->wave; /* and the prompt's, for redraws, waves, and its log-probs where nobody draws */
         n.draw_tables += j->constraint == FC_CONSTRAINT_REJECT || j->n_max > j->wave || j->echo.on;
     }

@@ -1,9 +1,9 @@
-/* ban - which ids a candidate may not draw next: all but allowed_token_ids, and the last id of a bad word whose ids before
- * it are the last that were drawn.
+/* ban - which ids a candidate may not draw next: all but allowed_token_ids, and the last id of a bad word whose ids
+ * before it are the last that were drawn.
  *
- * A bad word stands for two sequences of ids, its own and the one behind a blank; blanks in front of the word itself are
- * left out. Only drawn ids count, not the prompt's. As vLLM's, which leaves out the second sequence where it is longer than
- * the first or begins alike: then the word would come through behind a blank.
+ * A bad word stands for two sequences of ids, its own and the one behind a blank; blanks in front of the word itself
+ * are left out. Only drawn ids count, not the prompt's. As vLLM's, which leaves out the second sequence where it is
+ * longer than the first or begins alike: then the word would come through behind a blank.
  *
  * Immutable after open; memory is the arena's.
  */

@@ -198,7 +198,8 @@ static void sort_order(fc_batch *b, int lo, int hi) {
 
 static const fc_batch_seq *seq_at(const fc_batch *b, int i) { return &b->seqs[b->order[i]]; }
 
-/* One item over tiles [t0, t1) for the rows of ordered sequences lo..hi-1. first: where their rows stand in item_rows. */
+/* One item over tiles [t0, t1) for the rows of ordered sequences lo..hi-1. first: where their rows stand in
+ * item_rows. */
 static bool emit_item(fc_batch *b, int lo, int first, int n_rows, int t0, int t1, bool whole) {
     const fc_batch_seq *s = seq_at(b, lo);
     if (b->n_items == b->max_items || (!whole && b->n_parts + n_rows > b->max_parts)) return false;

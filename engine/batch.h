@@ -22,19 +22,19 @@
 
 typedef struct {
     int table;
-    int row, n_rows; /* rows row .. row+n_rows-1 of the batch */
-    int n_tiles;     /* tiles that its last row sees */
-    int base;        /* of a chain: positions in the table */
-    int n_paged;     /* tiles read by page table: all, or of a chain the whole ones of its prompt */
-    int gather;      /* the first of the other tiles' entries in slots; -1: no chain */
+    int row, n_rows;     /* rows row .. row+n_rows-1 of the batch */
+    int n_tiles;         /* tiles that its last row sees */
+    int base;            /* of a chain: positions in the table */
+    int n_paged;         /* tiles read by page table: all, or of a chain the whole ones of its prompt */
+    int gather;          /* the first of the other tiles' entries in slots; -1: no chain */
     const int32_t *page; /* the table's pages; borrowed from kv until the pass ran */
     int n_pages, pages;  /* number of them, of a chain those of n_paged tiles; where they start in the flat list */
 } fc_batch_seq;
 
 /* Slots are flat: page * P + slot. All lists are copied. */
 typedef struct {
-    int table, base; /* the prompt's KV table; positions 0 .. base-1 are the prompt's */
-    int first;       /* position of the first new row, at least base */
+    int table, base;           /* the prompt's KV table; positions 0 .. base-1 are the prompt's */
+    int first;                 /* position of the first new row, at least base */
     const int32_t *ancestors;  /* [first-base] slots of positions base .. first-1, root first */
     const int32_t *ids, *slot; /* [n] the new rows and where their K and V go */
     int n;
@@ -53,7 +53,7 @@ typedef struct {
     const int32_t *pages, *slots;
     const fc_attn_item *items;
     const int32_t *item_rows, *fold_row, *fold_off, *fold_slot;
-    const int32_t *outs; /* [n_outs] rows whose final hidden state is wanted */
+    const int32_t *outs;      /* [n_outs] rows whose final hidden state is wanted */
     const int32_t *lora_rows; /* rows that have an adapter, by adapter, rising */
 } fc_batch_dev;
 
@@ -64,11 +64,11 @@ typedef struct {
     bool share; /* false: every sequence reads all its tiles alone */
 
     int T, n_seqs, n_outs;
-    int n_slots, chain_parts; /* entries of slots; partial states of all chains when nothing is shared */
+    int n_slots, chain_parts;      /* entries of slots; partial states of all chains when nothing is shared */
     int32_t *tokens, *pos, *place; /* [max_rows] host; place: flat slot of a chain's row */
-    int32_t *slots;        /* [max_slots] what chains gather: see fc_batch_seq.gather */
-    fc_batch_seq *seqs;    /* [max_seqs] */
-    int32_t *outs;         /* [max_rows] */
+    int32_t *slots;                /* [max_slots] what chains gather: see fc_batch_seq.gather */
+    fc_batch_seq *seqs;            /* [max_seqs] */
+    int32_t *outs;                 /* [max_rows] */
 
     int n_items, n_fold, n_fold_slots, n_parts; /* after plan */
     double tiles, row_tiles;                    /* of all items, for accounting and cost */
@@ -92,8 +92,8 @@ fc_status fc_batch_open(fc_backend *be, fc_kv *kv, int max_rows, int max_seqs, i
 void fc_batch_close(fc_batch *b); /* zeroed and half-built are fine */
 
 void fc_batch_reset(fc_batch *b);
-/* n rows of ids at the end of the table: fc_kv_append was called for them. The caller keeps within max_rows and max_seqs.
- * Returns the first row. */
+/* n rows of ids at the end of the table: fc_kv_append was called for them. The caller keeps within max_rows and
+ * max_seqs. Returns the first row. */
 int fc_batch_add(fc_batch *b, int table, const int32_t *ids, int n);
 /* The same for a chain; its slots hold their K and V when the pass ran. fc_batch_fits_chain was asked. The table may
  * grow or be forked before plan(), not be closed before the pass ran. */

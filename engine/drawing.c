@@ -1,4 +1,5 @@
-/* drawing - groups in branches: they draw, split where members disagree, part where a replay holds several, and finish. */
+/* drawing - groups in branches: they draw, split where members disagree, part where a replay holds several, and
+ * finish. */
 #include "engine/base/sort.h"
 #include "engine/sched.h"
 
@@ -66,8 +67,9 @@ static bool forbidden(const fc_job *j, int32_t id) {
     return false;
 }
 
-/* Ids that the mask leaves no choice about, with log-prob 0: up to where the names branch, or to an end. Not where something
- * is to be said of each of them that only its row knows. A forbidden one is left to its row, which refuses it. */
+/* Ids that the mask leaves no choice about, with log-prob 0: up to where the names branch, or to an end. Not where
+ * something is to be said of each of them that only its row knows. A forbidden one is left to its row, which refuses
+ * it. */
 static fc_status append_forced(fc_sched *s, fc_job *j, int path, bool *over) {
     const fc_trie *t = j->trie;
     if (j->constraint != FC_CONSTRAINT_MASK || fc_sched_off(s, FC_OFF_FORCED) || j->full_logprob ||
@@ -203,8 +205,9 @@ static void join(fc_job *j, int *head, int *last, int member) {
 }
 
 /* Members that drew the same id become a group, headed by the smallest. They may come from several groups: after a
- * preemption candidates that are drawn again stand beside others with the same ids. who[i] becomes the head of the group
- * that member i of the row begins, or -1; every head gets its own history. Not coalesced, each member is a group. */
+ * preemption candidates that are drawn again stand beside others with the same ids. who[i] becomes the head of the
+ * group that member i of the row begins, or -1; every head gets its own history. Not coalesced, each member is a
+ * group. */
 static fc_status regroup(fc_sched *s, fc_job *j, const fc_sampler_row *r, const int32_t *token, int32_t *who) {
     int n = 0, before = 0;
     for (int g = r->group; g >= 0; g = j->group_next[g]) {

@@ -1,9 +1,9 @@
 /* echo - log-probs of a request's own prompt: of each id behind those before it, with the most probable alternatives.
  *
- * The state at position i predicts id i + 1. States are read when the prompt is fed, whoever feeds it: a drawing branch, the
- * prompt of a search, or, where nothing is drawn, a branch for this alone. Each position is read once, in rising order: where
- * a prompt is fed again, after a preemption or for each candidate, only what was not read yet is. So the prefix cache gives
- * no more than what was read (cache.c). Answers land in the job's own memory, with the batch.
+ * The state at position i predicts id i + 1. States are read when the prompt is fed, whoever feeds it: a drawing
+ * branch, the prompt of a search, or, where nothing is drawn, a branch for this alone. Each position is read once, in
+ * rising order: where a prompt is fed again, after a preemption or for each candidate, only what was not read yet is.
+ * So the prefix cache gives no more than what was read (cache.c). Answers land in the job's own memory, with the batch.
  */
 #ifndef FC_ENGINE_ECHO_H
 #define FC_ENGINE_ECHO_H

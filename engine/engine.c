@@ -201,7 +201,8 @@ static bool caches_scores(const fc_engine *e, const fc_engine_options *o) {
     return e->has_alignment && !(o->off & FC_OFF_SCORE_CACHE);
 }
 
-/* Pools and score cache are touched page by page, long after open: what the machine does not have must be refused here. */
+/* Pools and score cache are touched page by page, long after open: what the machine does not have must be refused
+ * here. */
 static fc_status check_memory(const fc_engine *e, const fc_engine_options *o, const fc_lane_options *lane, int n) {
     uint64_t weights = 0, pools = 0, states = 0, scores = 0, have = fc_ram_bytes();
     for (int i = 0; i < n; i++) {

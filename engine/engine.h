@@ -1,5 +1,5 @@
-/* engine - the inner door of engine.c: opening on a backend of the caller's choice, and what the scheduler counted. Tests
- * open on a stricter backend. */
+/* engine - the inner door of engine.c: opening on a backend of the caller's choice, and what the scheduler counted.
+ * Tests open on a stricter backend. */
 #ifndef FC_ENGINE_ENGINE_H
 #define FC_ENGINE_ENGINE_H
 

@@ -7,7 +7,8 @@
 #include <string.h>
 #include <time.h>
 
-/* A stored event, and what it keeps alive: the caller's fc_event.memory once polled. Text of small events stands behind. */
+/* A stored event, and what it keeps alive: the caller's fc_event.memory once polled. Text of small events stands
+ * behind. */
 struct fc_event_node {
     struct fc_event_node *next;
     fc_event ev;

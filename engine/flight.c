@@ -218,7 +218,8 @@ static void touch_down(fc_job *j, fc_status st) {
 
 static void fail(fc_job *j, fc_status st) { fc_job_fail(j, st); }
 
-/* Items of the plan whose rows belong to several requests. A batch's sequences stand in the order of the flight's branches. */
+/* Items of the plan whose rows belong to several requests. A batch's sequences stand in the order of the flight's
+ * branches. */
 static void count_groups(fc_sched *s, int list, const fc_flight *f) {
     const fc_batch *b = &f->batch;
     int32_t *owner = s->slots; /* by row */

@@ -7,9 +7,10 @@
  * from any thread; submit and cancel go through one bounded queue. fc_poll may be called by one thread at a time. Every
  * call on an engine must have returned before fc_engine_close is called. A recipe belongs to one thread at a time; an
  * open tokenizer may be shared.
- * Errors: fc_status, 0 = OK; fc_last_error() is the calling thread's sentence. Out-parameters are written on FC_OK only.
- * Options: a zeroed struct means every default.
- * Reproducibility: candidate i of (model, prompt, seed) is the same tokens for every n, batch, thread count and page size.
+ * Errors: fc_status, 0 = OK; fc_last_error() is the calling thread's sentence. Out-parameters are written on FC_OK
+ * only. Options: a zeroed struct means every default.
+ * Reproducibility: candidate i of (model, prompt, seed) is the same tokens for every n, batch, thread count and page
+ * size.
  */
 #ifndef FORKCAST_H
 #define FORKCAST_H
@@ -130,7 +131,8 @@ FC_API int fc_engine_pages_used(const fc_engine *e);
 
 /* ---- taxonomy -------------------------------------------------------------------------------------------- */
 
-/* A closed set of names. keywords ("a, b") and parents (ids of other entries, or groups) are read by `diversity` alone. */
+/* A closed set of names. keywords ("a, b") and parents (ids of other entries, or groups) are read by `diversity`
+ * alone. */
 typedef struct {
     const char *id;              /* what requests call it; NULL is "" */
     const char *const *names;    /* [n] different, not empty */
@@ -139,7 +141,8 @@ typedef struct {
     size_t n;
 } fc_taxonomy_names;
 
-/* Registers the set under its id, or replaces it: requests that are under way keep the old one. Everything is copied. */
+/* Registers the set under its id, or replaces it: requests that are under way keep the old one. Everything is
+ * copied. */
 FC_API fc_status fc_engine_set_taxonomy(fc_engine *e, const fc_taxonomy_names *t);
 FC_API void fc_engine_drop_taxonomy(fc_engine *e, const char *id); /* an unknown id is fine */
 
@@ -154,8 +157,8 @@ enum {
     FC_LOGPROB_IDS_MAX = 128
 };
 
-/* A prompt is pieces in a row. In a piece with special = true the names of special tokens become those tokens: templates
- * by the operator. Everything else is data and never does. */
+/* A prompt is pieces in a row. In a piece with special = true the names of special tokens become those tokens:
+ * templates by the operator. Everything else is data and never does. */
 typedef struct {
     const char *text; /* [size] */
     size_t size;
@@ -193,20 +196,22 @@ typedef struct {
                                    listed; n_allowed 0: off. Under constraint mask an id must be listed and go on to a
                                    name; where none does, the request ends in FC_ERR_ARG, which says so */
     size_t n_allowed;
-    const char *const
-        *bad_words; /* [n_bad_words] texts, at most 1024: no candidate has the ids of one, by itself or behind
-                                     a blank, in a row; blanks in front of a word are left out, the prompt is not read */
+    /* [n_bad_words] texts, at most 1024: no candidate has the ids of one, by itself or behind a blank, in a row; blanks
+     * in front of a word are left out, the prompt is not read. Under constraint mask: as allowed_ids */
+    const char *const *bad_words;
     size_t n_bad_words;
-    const int32_t *logprob_ids; /* [n_logprob_ids] logprob_token_ids: at each step, log-probs of these too; at most 128 */
+    /* [n_logprob_ids] logprob_token_ids: at each step, log-probs of these too; at most 128 */
+    const int32_t *logprob_ids;
     size_t n_logprob_ids;
-    bool include_stop; /* include_stop_str_in_output: a candidate's text ends with the stop string or end token that ended
-                          it; tokens, names and scores are as without */
+    bool include_stop; /* include_stop_str_in_output: a candidate's text ends with the stop string or end token that
+                          ended it; tokens, names and scores are as without */
     bool skip_special; /* skip_special_tokens; false: special tokens stand in the text, wherever it is read: by stop
                           strings, names, and an alignment model of another tokenizer. An end token only with
                           include_stop */
 } fc_sampling;
 
-/* temperature 1, no filters, no penalties, max_tokens 16, special tokens skipped: the values that flags and recipes start from. */
+/* temperature 1, no filters, no penalties, max_tokens 16, special tokens skipped: the values that flags and recipes
+ * start from. */
 FC_API void fc_sampling_init(fc_sampling *s);
 
 /* What candidates may be. MASK: each step draws among the ids that go on to a name, and every candidate is a name.
@@ -215,9 +220,10 @@ typedef enum { FC_CONSTRAINT_OFF = 0, FC_CONSTRAINT_MASK, FC_CONSTRAINT_REJECT }
 FC_API const char *fc_constraint_name(fc_constraint c);
 FC_API fc_status fc_constraint_parse(const char *name, fc_constraint *out);
 
-/* How candidates are drawn. IID: each on its own, repeats and all. The others give up to n different names of a taxonomy,
- * in their order, and need constraint mask: SBS without replacement (stochastic beam search, Gumbel-top-k), BEAM the
- * baseline, TOPK the n most probable, exactly, by best-first search, EXACT the same from the whole distribution. */
+/* How candidates are drawn. IID: each on its own, repeats and all. The others give up to n different names of a
+ * taxonomy, in their order, and need constraint mask: SBS without replacement (stochastic beam search, Gumbel-top-k),
+ * BEAM the baseline, TOPK the n most probable, exactly, by best-first search, EXACT the same from the whole
+ * distribution. */
 typedef enum { FC_DRAW_IID = 0, FC_DRAW_SBS, FC_DRAW_BEAM, FC_DRAW_TOPK, FC_DRAW_EXACT } fc_draw_mode;
 FC_API const char *fc_draw_name(fc_draw_mode d);
 FC_API fc_status fc_draw_parse(const char *name, fc_draw_mode *out);
@@ -245,9 +251,9 @@ typedef struct {
     fc_prompt alignment_prompt; /* empty: the same as prompt */
     fc_prompt suffix;           /* alignment ids after the candidate; BOS is never added */
     bool no_bos;                /* add_special_tokens false: BOS is put in front of neither prompt */
-    int truncate_prompt_tokens; /* k: of each of the two prompts the last k ids are used; a BOS that the tokenizer's rule
-                                   put in front stays, as one of the k. -1: what the context leaves beside max_tokens
-                                   (and the suffix); not with given candidates. 0: off */
+    /* k: of each of the two prompts the last k ids are used; a BOS that the tokenizer's rule put in front stays, as one
+     * of the k. -1: what the context leaves beside max_tokens (and the suffix); not with given candidates. 0: off */
+    int truncate_prompt_tokens;
     const char *const *labels; /* [n_labels] judge: texts of exactly one token; score = P(labels[0]) among them. Default
                                    Yes, No */
     size_t n_labels;
@@ -272,13 +278,13 @@ typedef struct {
     int priority;          /* lower runs first; equal ones in order of arrival */
     uint64_t seed;
     fc_sampling sampling;
-    bool prompt_logprobs;       /* log-probs of the novelty prompt's ids too: it is read whole, not from the prefix cache.
-                                   With max_tokens 0 that is all: n 1, without score, constraint and draw; the answer has
-                                   one candidate, that has no tokens */
-    int prompt_top_logprobs;    /* 0..128 alternatives of each */
-    const char *end;            /* text of exactly one token that ends a candidate; NULL: the model's first EOS */
-    const char *taxonomy;       /* id of a registered set of names, or NULL */
-    const char *const *names;   /* [n_names] the same for this request alone, without an id */
+    bool prompt_logprobs;     /* log-probs of the novelty prompt's ids too: it is read whole, not from the prefix cache.
+                                 With max_tokens 0 that is all: n 1, without score, constraint and draw; the answer
+                                 has one candidate, that has no tokens */
+    int prompt_top_logprobs;  /* 0..128 alternatives of each */
+    const char *end;          /* text of exactly one token that ends a candidate; NULL: the model's first EOS */
+    const char *taxonomy;     /* id of a registered set of names, or NULL */
+    const char *const *names; /* [n_names] the same for this request alone, without an id */
     size_t n_names;
     fc_constraint constraint;
     fc_draw_mode draw;
@@ -328,8 +334,8 @@ typedef struct {
     const int32_t *top_ids;    /* [n_logprobs, top_n] */
     const float *top_logprobs; /* [n_logprobs, top_n] */
     int top_n;
-    const int32_t *ids;        /* [n_ids] logprob_token_ids */
-    const float *id_logprobs;  /* [n_logprobs, n_ids] of these; whole vocabulary, as top_* */
+    const int32_t *ids;       /* [n_ids] logprob_token_ids */
+    const float *id_logprobs; /* [n_logprobs, n_ids] of these; whole vocabulary, as top_* */
     int n_ids;
 } fc_candidate;
 
@@ -340,7 +346,8 @@ typedef struct {
     int distinct;
     double margin;     /* best minus second by what ranks them, score or blend; NAN with fewer than two scored */
     double valid_mass; /* mask, with full_logprob: mean over the candidates of the product over steps of the whole
-                          vocabulary's probability of the allowed ids; reject: share of valid first attempts; else NAN */
+                          vocabulary's probability of the allowed ids; reject: share of valid first attempts; else
+                          NAN */
     int n_used;        /* candidates that the answer covers: n, or where drawing ended */
 } fc_confidence;
 
@@ -368,7 +375,8 @@ typedef struct {
     bool scored;
     size_t prompt_tokens;
     const int32_t *prompt_ids; /* [prompt_tokens] of the novelty prompt as it was fed; given: of the alignment prompt */
-    const float *prompt_logprobs; /* [prompt_tokens] of each id behind those before it; NAN: the first, and what deadline_ms
+    const float
+        *prompt_logprobs; /* [prompt_tokens] of each id behind those before it; NAN: the first, and what deadline_ms
                                      left out; NULL unless asked */
     const int32_t *prompt_top_ids;    /* [prompt_tokens, prompt_top_n] -1 where the log-prob is NAN */
     const float *prompt_top_logprobs; /* [prompt_tokens, prompt_top_n] */
@@ -400,8 +408,8 @@ FC_API void fc_event_fini(fc_event *ev); /* frees what the event points to; zero
 
 /* ---- options --------------------------------------------------------------------------------------------- */
 
-/* One table names what can be set, once: as a flag (with - for _), a key of a recipe, a field of HTTP's `forkcast` object
- * and a setting of a job's table. Help and documentation are made from it. */
+/* One table names what can be set, once: as a flag (with - for _), a key of a recipe, a field of HTTP's `forkcast`
+ * object and a setting of a job's table. Help and documentation are made from it. */
 
 typedef enum {
     FC_SCOPE_ENGINE = 0,
@@ -473,8 +481,8 @@ typedef struct {
 /* FC_ERR_ARG names the option, the value and what is possible; nothing is set then. What is a list (TEXTS, IDS, BIASES,
  * WORDS) replaces what was there before the target, and adds to what the target has set. */
 FC_API fc_status fc_option_set_text(fc_option_target *t, const char *name, const char *text);
-/* The same from a value of engine/base/json.h, whose document and path then name it (FC_ERR_FORMAT); a list replaces. For
- * the programs of this tree. */
+/* The same from a value of engine/base/json.h, whose document and path then name it (FC_ERR_FORMAT); a list replaces.
+ * For the programs of this tree. */
 struct fc_json;
 FC_API fc_status fc_option_set_json(fc_option_target *t, const char *name, const struct fc_json *value);
 FC_API void fc_option_target_fini(fc_option_target *t); /* what was set is gone */
@@ -512,8 +520,8 @@ typedef struct {
     size_t n_history;
 } fc_holes;
 
-/* Fills *r; everything it points to is owned by the recipe and lives until the next call or close. A hole without a value,
- * or a value without a hole, is an error that names it; so is a history name that the taxonomy lacks. */
+/* Fills *r; everything it points to is owned by the recipe and lives until the next call or close. A hole without a
+ * value, or a value without a hole, is an error that names it; so is a history name that the taxonomy lacks. */
 FC_API fc_status fc_recipe_request(fc_recipe *r, const fc_holes *holes, fc_request *out);
 
 /* ---- tokenizer ------------------------------------------------------------------------------------------- */
@@ -532,8 +540,8 @@ FC_API int32_t fc_tokenizer_vocab(const fc_tokenizer *t);
 typedef struct {
     const char *role, *content; /* system, user, assistant */
 } fc_message;
-/* The chat prompt as pieces for fc_prompt, by the model's own recognised template; messages [n]. *pieces [*n_pieces] and
- * their text are one allocation, freed with fc_memory_free. */
+/* The chat prompt as pieces for fc_prompt, by the model's own recognised template; messages [n]. *pieces [*n_pieces]
+ * and their text are one allocation, freed with fc_memory_free. */
 FC_API fc_status fc_tokenizer_chat(const fc_tokenizer *t, const fc_message *messages, size_t n,
                                    bool add_generation_prompt, fc_piece **pieces, size_t *n_pieces);
 FC_API void fc_memory_free(void *p);

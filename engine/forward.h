@@ -11,17 +11,17 @@
 
 /* Activations of one model, reserved at open. Backend buffers. */
 typedef struct {
-    fc_backend *be;  /* borrowed */
+    fc_backend *be; /* borrowed */
     int max_rows, max_logit_rows;
-    float *h;      /* [T,D] residual stream      */
-    float *x;      /* [T,D] input of a block, its output */
-    float *qkv;    /* [T,(H+2G)*E]               */
-    float *att;    /* [T,H*E]                    */
+    float *h;       /* [T,D] residual stream      */
+    float *x;       /* [T,D] input of a block, its output */
+    float *qkv;     /* [T,(H+2G)*E]               */
+    float *att;     /* [T,H*E]                    */
     float *gate_up; /* [T,2F]                    */
-    float *hidden; /* [T,F]                      */
-    float *cs[2];  /* [T,2,R/2] global, local    */
-    float *part;   /* partial attention states   */
-    float *z;      /* [T,max_rank] what adapters shrink to; NULL without */
+    float *hidden;  /* [T,F]                      */
+    float *cs[2];   /* [T,2,R/2] global, local    */
+    float *part;    /* partial attention states   */
+    float *z;       /* [T,max_rank] what adapters shrink to; NULL without */
     int max_rank;
     float *out;    /* [T,D] final hidden states of the wanted rows */
     float *logits; /* [max_logit_rows,V]         */
@@ -30,8 +30,8 @@ typedef struct {
 fc_status fc_work_open(const fc_model *m, int max_rows, int max_parts, fc_work *out);
 void fc_work_close(fc_work *w); /* zeroed and half-built are fine */
 
-/* Runs all layers; w->out [b->n_outs,D] then holds the wanted rows after the final norm. Rows that the batch gives to an
- * adapter go through it; m->adapters must be what they were when w was opened. */
+/* Runs all layers; w->out [b->n_outs,D] then holds the wanted rows after the final norm. Rows that the batch gives to
+ * an adapter go through it; m->adapters must be what they were when w was opened. */
 fc_status fc_forward(const fc_model *m, const fc_batch *b, fc_work *w);
 
 /* logits [R,V] of R final hidden states, into w->logits from row `at` on; soft cap applied. at + R <= max_logit_rows */

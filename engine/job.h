@@ -6,8 +6,8 @@
  * n_used.
  *
  * Paths: candidate i has path i. Candidates that have drawn the same ids are a group: members[i] links them in rising
- * order, and only the path of the first one, the group's head, is alive. group_next[head] links the groups of one branch,
- * or those that stand idle while the job has no KV.
+ * order, and only the path of the first one, the group's head, is alive. group_next[head] links the groups of one
+ * branch, or those that stand idle while the job has no KV.
  */
 #ifndef FC_ENGINE_JOB_H
 #define FC_ENGINE_JOB_H
@@ -181,8 +181,8 @@ int fc_job_piece(const fc_job *j);
 bool fc_job_is_end(const fc_job *j, int32_t id);
 /* First error wins; the sentence is this thread's last one. */
 void fc_job_fail(fc_job *j, fc_status st);
-/* Fails with FC_ERR_FORMAT because of the numbers that model m gave in that role. why is quoted behind the model's path; it
- * may be fc_status_text(): what an operator said, who knows no model. */
+/* Fails with FC_ERR_FORMAT because of the numbers that model m gave in that role. why is quoted behind the model's
+ * path; it may be fc_status_text(): what an operator said, who knows no model. */
 void fc_job_blame(fc_job *j, fc_role role, const fc_model *m, const char *why);
 
 static inline bool fc_job_is_loglik(const fc_job *j) {
@@ -199,7 +199,8 @@ int fc_job_tail_rows(const fc_job *j, const fc_path *p);
  * the field in errors. */
 fc_status fc_prompt_encode(const fc_tok *tok, int V, const fc_prompt *p, bool add_bos, const char *what, int32_t **ids,
                            size_t *n);
-/* Cuts ids [n], which the same arguments gave, to the last k >= 1; an added BOS stays in front. Returns how many are left. */
+/* Cuts ids [n], which the same arguments gave, to the last k >= 1; an added BOS stays in front. Returns how many are
+ * left. */
 size_t fc_prompt_truncate(const fc_tok *tok, const fc_prompt *p, bool add_bos, size_t k, int32_t *ids, size_t n);
 /* The text that names are tokenised behind, put behind *out: the last characters of a template, or, where data ends the
  * prompt, its last one: so that requests of one template share a trie. */

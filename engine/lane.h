@@ -16,14 +16,14 @@ typedef struct {
     fc_backend *be;  /* borrowed */
     fc_kv *kv;
     fc_work work;
-    float *states;   /* [n_pages*P,D] backend: final hidden states by KV slot, of rows that a score reads */
+    float *states; /* [n_pages*P,D] backend: final hidden states by KV slot, of rows that a score reads */
     int n_states;
-    float *read;     /* [max_logit_rows,D] backend: states gathered for a head */
+    float *read; /* [max_logit_rows,D] backend: states gathered for a head */
     int max_rows, max_branches, ctx;
 } fc_lane;
 
-/* Rows from which on a matrix product takes no less time a row: the machine's ridge, measured on a layer of the model in
- * some milliseconds; a power of two from 8 to max_rows. */
+/* Rows from which on a matrix product takes no less time a row: the machine's ridge, measured on a layer of the model
+ * in some milliseconds; a power of two from 8 to max_rows. */
 fc_status fc_lane_ridge(const fc_lane *l, int *rows);
 /* A batch of the lane's sizes. */
 fc_status fc_lane_batch(const fc_lane *l, fc_batch *out);

@@ -17,24 +17,24 @@ typedef struct {
     fc_weight *down;    /* [D, F]        */
     const float *qkv_bias, *o_bias;
     const float *attn_norm, *ffn_norm, *post_attn_norm, *post_ffn_norm; /* [D] */
-    const float *q_norm, *k_norm;                                      /* [E] */
+    const float *q_norm, *k_norm;                                       /* [E] */
     bool local; /* sees the window, if the model has one, and the local rotary base */
 } fc_layer;
 
 typedef struct {
     fc_model_config cfg;
-    const char *path; /* of its file, for sentences; borrowed from the weights */
-    fc_backend *be; /* borrowed */
-    fc_layer *layers; /* [L] */
-    fc_weight *embed; /* [V,D] */
-    fc_weight *head;  /* [V,D]; the same as embed when tied */
-    fc_weight *reward; /* [1,D] or NULL */
-    const float *out_norm; /* [D] */
+    const char *path;         /* of its file, for sentences; borrowed from the weights */
+    fc_backend *be;           /* borrowed */
+    fc_layer *layers;         /* [L] */
+    fc_weight *embed;         /* [V,D] */
+    fc_weight *head;          /* [V,D]; the same as embed when tied */
+    fc_weight *reward;        /* [1,D] or NULL */
+    const float *out_norm;    /* [D] */
     const float *inv_freq[2]; /* [R/2] global, local */
     float mscale[2];
-    float *vectors; /* backend buffer of all vectors */
-    size_t vectors_used, vectors_cap; /* floats */
-    size_t bytes;   /* held on the backend */
+    float *vectors;                           /* backend buffer of all vectors */
+    size_t vectors_used, vectors_cap;         /* floats */
+    size_t bytes;                             /* held on the backend */
     const struct fc_adapter *const *adapters; /* [n_adapters] borrowed; set before the model's lane is opened */
     int n_adapters;
 } fc_model;

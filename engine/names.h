@@ -1,9 +1,9 @@
 /* names - a closed set of names that requests point to: exact match, what names share, and its token tries.
  *
- * An fc_names is a handle: the engine holds one for each id that is registered, every request one of its own, and the set
- * lives as long as one of them. Sets are immutable but for their tries, which are built when they are first asked for; the
- * 8 used last are kept, and the one that each handle asked for last (trie_cache.h). A handle is one thread's at a time;
- * handles of one set may be used on any threads.
+ * An fc_names is a handle: the engine holds one for each id that is registered, every request one of its own, and the
+ * set lives as long as one of them. Sets are immutable but for their tries, which are built when they are first asked
+ * for; the 8 used last are kept, and the one that each handle asked for last (trie_cache.h). A handle is one thread's
+ * at a time; handles of one set may be used on any threads.
  */
 #ifndef FC_ENGINE_NAMES_H
 #define FC_ENGINE_NAMES_H

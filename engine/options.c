@@ -23,8 +23,9 @@ static fc_status check_invariant(const fc_option_value *v) {
 
 #define OPTION(STRUCT, field, SCOPE, PART, KIND)                                                                       \
     .at = offsetof(STRUCT, field), .o.scope = FC_SCOPE_##SCOPE, .o.part = FC_PART_##PART, .o.kind = FC_OPTION_##KIND
-#define ENGINE(field, KIND) \
-    .o.name = #field, .o.key = #field, OPTION(fc_engine_options, field, ENGINE, ENGINE, KIND)
+#define ENGINE(field, KIND) ENGINE_AS(#field, field, KIND)
+#define ENGINE_AS(called, field, KIND)                                                                                 \
+    .o.name = called, .o.key = called, OPTION(fc_engine_options, field, ENGINE, ENGINE, KIND)
 #define REQUEST(field, PART, KIND) REQUEST_AS(#field, field, PART, KIND)
 #define REQUEST_AS(in_recipe, field, PART, KIND)                                                                       \
     .o.name = #field, .o.key = in_recipe, OPTION(fc_request, field, REQUEST, PART, KIND)
@@ -111,7 +112,8 @@ static const fc_option_row rows[] = {
     {SAMPLING_AS(skip_special_tokens, skip_special, BOOL), .o.fallback = "true",
      .o.help = "special tokens are left out of the text"},
     {SAMPLING_AS(logprob_token_ids, logprob_ids, IDS), .o.flag = "logprob-token-id", .o.value = "ID",
-     .count_at = offsetof(fc_sampling, n_logprob_ids), .o.help = "its log-prob at each token, in the JSON; at most 128"},
+     .count_at = offsetof(fc_sampling, n_logprob_ids),
+     .o.help = "its log-prob at each token, in the JSON; at most 128"},
     {SAMPLING(top_logprobs, INT), .o.max = TOPS, .o.fallback = "0", .o.value = "N",
      .o.help = "alternatives of each token, in the JSON"},
 

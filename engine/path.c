@@ -82,8 +82,8 @@ static fc_status keep_ids(fc_job *j, const int32_t *ids, size_t n, fc_path *p) {
     return FC_OK;
 }
 
-/* The candidate's ids for the alignment model: a name's one path, else as drawn; for another tokenizer its text, tokenised
- * apart from the prompt. */
+/* The candidate's ids for the alignment model: a name's one path, else as drawn; for another tokenizer its text,
+ * tokenised apart from the prompt. */
 static fc_status score_ids(fc_sched *s, fc_job *j, fc_path *p) {
     const fc_model_config *c = &s->lane[FC_ALIGNMENT]->model->cfg;
     const fc_prompt text = {.pieces = &(fc_piece){fc_str_text(&p->text), p->text.size, false}, .n_pieces = 1};
@@ -133,8 +133,8 @@ static void part_members(fc_sched *s, fc_job *j, int path, int *again, int *stay
     *again = head[1];
 }
 
-/* The group drew no name. Members with attempts left become a group that begins again behind the prompt; *stay is the head
- * of the others, who finish, or -1. */
+/* The group drew no name. Members with attempts left become a group that begins again behind the prompt; *stay is the
+ * head of the others, who finish, or -1. */
 static fc_status draw_again(fc_sched *s, fc_job *j, int path, int *stay) {
     fc_path *from = &j->paths[path], *p;
     int again;

@@ -82,8 +82,8 @@ fc_status fc_recipe_parse(const char *name, const char *text, size_t size, fc_re
     return open_whole(name, "", 0, text, size, out);
 }
 
-/* "examples/recipes/../../models/m.gguf" to "models/m.gguf": the built-in copy reads as if it lay in examples/recipes, a
- * folder that need not be there. */
+/* "examples/recipes/../../models/m.gguf" to "models/m.gguf": the built-in copy reads as if it lay in examples/recipes,
+ * a folder that need not be there. */
 static const char *fold(const char *path) {
     static const char home[] = "examples/recipes/";
     int up = 0;

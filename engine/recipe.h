@@ -1,7 +1,7 @@
 /* recipe - what a recipe holds once read; for recipe.c and recipe_read.c.
  *
- * Everything with a pointer lives in `arena` until the recipe is closed, what fc_recipe_request made in `request` until its
- * next call.
+ * Everything with a pointer lives in `arena` until the recipe is closed, what fc_recipe_request made in `request` until
+ * its next call.
  */
 #ifndef FC_ENGINE_RECIPE_H
 #define FC_ENGINE_RECIPE_H
@@ -18,7 +18,7 @@ struct fc_recipe {
     const char *folder; /* relative paths start there; "" is the working folder */
     fc_recipe_info info;
     fc_option_target set; /* into info */
-    bool says_alignment; /* has the object `alignment` */
+    bool says_alignment;  /* has the object `alignment` */
     bool has_alignment_template, has_suffix;
     fc_template novelty_template; /* {prompt} unless said */
     fc_template alignment_template, suffix;

@@ -1,5 +1,5 @@
-/* recipe_builtin - the bytes of examples/recipes/interests-loglik.json and examples/interests.tsv, put into the program by
- * engine/embed_text.cmake when it is built. No NUL behind. */
+/* recipe_builtin - the bytes of examples/recipes/interests-loglik.json and examples/interests.tsv, put into the program
+ * by engine/embed_text.cmake when it is built. No NUL behind. */
 #ifndef FC_ENGINE_RECIPE_BUILTIN_H
 #define FC_ENGINE_RECIPE_BUILTIN_H
 

@@ -67,7 +67,8 @@ static fc_status set_option(struct fc_recipe *r, const fc_option *o, const fc_js
     return FC_OK;
 }
 
-/* Every key of the object is one of `known`, a list that ends in NULL, or an option whose key lies there: that is set. */
+/* Every key of the object is one of `known`, a list that ends in NULL, or an option whose key lies there: that is
+ * set. */
 static fc_status read_options(struct fc_recipe *r, const fc_json *n, const char *object, const char *const *known) {
     if (fc_json_kind(n) != FC_JSON_OBJECT)
         return fc_json_fail(n, FC_ERR_FORMAT, "it is of type %s; object is expected",

@@ -5,7 +5,8 @@
 
 static const double two_pi = 6.283185307179586476925;
 
-/* Llama 3.1: wavelengths over original/low are divided by the factor, those under original/high stay, between is blended. */
+/* Llama 3.1: wavelengths over original/low are divided by the factor, those under original/high stay, between is
+ * blended. */
 static double scale_llama3(const fc_model_config *c, double freq) {
     double wavelength = two_pi / freq, original = c->rope_original_ctx;
     double blend;

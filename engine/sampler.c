@@ -127,8 +127,8 @@ static void put_ban(fc_sampler *s, int32_t id) {
     s->bias_value[s->n_bias++] = -INFINITY;
 }
 
-/* What a row's logits get added: the request's own bias, and a ban of the ends before min_tokens, of what completes a bad
- * word, and of names that are not allowed. */
+/* What a row's logits get added: the request's own bias, and a ban of the ends before min_tokens, of what completes a
+ * bad word, and of names that are not allowed. */
 static int put_bias(fc_sampler *s, const fc_job *j, const fc_path *p) {
     const fc_sampling *c = &j->sampling;
     int begin = s->n_bias, words;
@@ -146,8 +146,8 @@ static int put_bias(fc_sampler *s, const fc_job *j, const fc_path *p) {
     return s->n_bias - begin;
 }
 
-/* The row before is of the same request, nothing is banned for what one row has drawn, and ends are banned in both or in
- * neither: it has the same list. */
+/* The row before is of the same request, nothing is banned for what one row has drawn, and ends are banned in both or
+ * in neither: it has the same list. */
 static bool same_bias(const fc_sampler *s, const fc_job *j, int drawn) {
     const fc_sampler_row *r = s->n_rows ? &s->rows[s->n_rows - 1] : NULL;
     int min = j->sampling.min_tokens;

@@ -12,13 +12,14 @@
 
 typedef struct {
     fc_job *job;
-    int group, length;     /* groups of the list that begins here draw that have so many ids: equal ones, which penalties see */
+    int group,
+        length; /* groups of the list that begins here draw that have so many ids: equal ones, which penalties see */
     int member, n_members; /* in token[] and logprob[] */
     int top;               /* its place in top_rows, -1 = none */
     int asked;             /* its first place in asked_lp, -1 = none */
-    int out, logits;       /* output of the batch that is drawn from; its row of logits, -1: only listed ones are computed */
-    int list, full;        /* places of its sums in lse_list and lse_full, -1 = none */
-    bool whole;            /* a list whose log-probs are those of the whole row all the same: allowed_token_ids */
+    int out, logits; /* output of the batch that is drawn from; its row of logits, -1: only listed ones are computed */
+    int list, full;  /* places of its sums in lse_list and lse_full, -1 = none */
+    bool whole;      /* a list whose log-probs are those of the whole row all the same: allowed_token_ids */
     fc_status status;
 } fc_sampler_row;
 
@@ -28,9 +29,9 @@ typedef struct {
     int n_rows, n_members, n_bias, n_seen, n_top, top_n, n_asked;
     int n_logits, n_list, n_full; /* rows of logits; listed ids; rows whose full-vocabulary sum is wanted */
 
-    fc_sampler_row *rows;    /* [max_rows] */
-    fc_draw_row *draw;       /* [max_rows] host */
-    fc_draw_member *members; /* [max_members] host */
+    fc_sampler_row *rows;                    /* [max_rows] */
+    fc_draw_row *draw;                       /* [max_rows] host */
+    fc_draw_member *members;                 /* [max_members] host */
     int32_t *bias_id, *seen_id, *seen_count; /* [max_entries] host */
     float *bias_value;
     int32_t *top_rows; /* [max_rows] host */
@@ -40,8 +41,8 @@ typedef struct {
     float *logprob;
     int32_t *top_ids; /* [max_rows, top_n] host, after run */
     float *top_logprobs;
-    int32_t *asked_id; /* [max_rows, FC_LOGPROB_IDS_MAX] host: logprob_token_ids, a row's behind another's */
-    float *asked_lp;   /* the same, host, after run: their log-probs */
+    int32_t *asked_id;           /* [max_rows, FC_LOGPROB_IDS_MAX] host: logprob_token_ids, a row's behind another's */
+    float *asked_lp;             /* the same, host, after run: their log-probs */
     double *lse_list, *lse_full; /* [max_rows] host, after run: of a listed row's ids, of the whole vocabulary */
 
     int32_t *list_id;          /* [max_entries] host: ids of listed rows */
@@ -60,7 +61,7 @@ typedef struct {
         fc_pick_segment *segments;
         double *lse_list, *lse_full;
         int32_t *zero; /* [max_members] never written: row 0, for a call on one row */
-    } dev; /* backend buffers of the same sizes; list_value [max_entries] */
+    } dev;             /* backend buffers of the same sizes; list_value [max_entries] */
 } fc_sampler;
 
 /* max_logits: rows of w->logits. */
@@ -69,12 +70,13 @@ fc_status fc_sampler_open(fc_backend *be, int V, int ctx, int max_rows, int max_
 void fc_sampler_close(fc_sampler *s); /* zeroed and half-built are fine */
 
 void fc_sampler_begin(fc_sampler *s);
-/* The members of those groups, in order, draw from the output of the batch that the caller wants next: it sets rows[].out.
- * pick: of a masked row only the allowed logits are computed. False when there is no room left; the first row of a call
- * always has room. A row that the request's own fields leave no id fails the request, and is not added. */
+/* The members of those groups, in order, draw from the output of the batch that the caller wants next: it sets
+ * rows[].out. pick: of a masked row only the allowed logits are computed. False when there is no room left; the first
+ * row of a call always has room. A row that the request's own fields leave no id fails the request, and is not
+ * added. */
 bool fc_sampler_add(fc_sampler *s, fc_job *j, int group, int length, bool pick);
-/* logits [n_logits,V] of the rows that have one, out [n_outs,D]: the batch's final hidden states; backend. Once the read-back
- * has arrived, token[], logprob[], top_*[], lse_*[] hold the answers of all rows whose status is OK. */
+/* logits [n_logits,V] of the rows that have one, out [n_outs,D]: the batch's final hidden states; backend. Once the
+ * read-back has arrived, token[], logprob[], top_*[], lse_*[] hold the answers of all rows whose status is OK. */
 fc_status fc_sampler_run(fc_sampler *s, const fc_model *m, fc_work *w, int n_outs);
 
 #endif

@@ -1,4 +1,5 @@
-/* sampler_run - the device's side of a call of the sampler: logits of whole rows and of listed ids, draws, read-back. */
+/* sampler_run - the device's side of a call of the sampler: logits of whole rows and of listed ids, draws,
+ * read-back. */
 #include "engine/sampler.h"
 
 #include <string.h>

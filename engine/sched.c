@@ -173,8 +173,8 @@ static bool turns(fc_sched *s) {
 /* The first in rank has something to do, which nothing but pages and places keeps it from. */
 static bool held_up(const fc_job *j) { return j && !j->failed && !j->over && !complete(j); }
 
-/* Nothing ran and nothing is under way. Others give way, the last in rank first, then what the first itself began beside;
- * false where it has all there is, which fits by fc_sched_can_run. */
+/* Nothing ran and nothing is under way. Others give way, the last in rank first, then what the first itself began
+ * beside; false where it has all there is, which fits by fc_sched_can_run. */
 static bool give_way(fc_sched *s) {
     fc_job *last = s->running;
     while (last->next) last = last->next;

@@ -4,17 +4,18 @@
  *                ^                  |
  *                +---- preempt -----+   its KV is given back; what it has drawn and scored stays, and is replayed
  *
- * Rank is priority, then arrival. Pages are taken when rows are; when a job finds none, cached prefixes go first, then the
- * job of the lowest rank below it. The first in rank is never preempted and fits alone (fc_sched_can_run): where nothing
- * can run, others give way to it, so something always ends. Branches (KV tables) are promised at admission.
+ * Rank is priority, then arrival. Pages are taken when rows are; when a job finds none, cached prefixes go first, then
+ * the job of the lowest rank below it. The first in rank is never preempted and fits alone (fc_sched_can_run): where
+ * nothing can run, others give way to it, so something always ends. Branches (KV tables) are promised at admission.
  *
- * A branch is one KV table. Its length is the number of positions computed; at `target` it draws, splits or is complete.
+ * A branch is one KV table. Its length is the number of positions computed; at `target` it draws, splits or is
+ * complete.
  *
  * Invariants; fc_sched_check() verifies them and those of the KV pools:
  *   (1) a list's reserved tables are the sums over its running jobs, and within the pool;
  *   (2) every open KV table belongs to one branch, or is a running job's alignment prompt;
- *   (3) a job's n_open is the number of its groups in branches and idle; members of open groups rise, and with the votes
- *       of finished candidates they add up to n;
+ *   (3) a job's n_open is the number of its groups in branches and idle; members of open groups rise, and with the
+ *       votes of finished candidates they add up to n;
  *   (4) a waiting job holds no page and no branch;
  *   (5) waiting and running are in order of rank.
  */
@@ -38,14 +39,14 @@ typedef enum {
 typedef struct {
     fc_job *job; /* NULL: the place is free */
     fc_branch_kind kind;
-    fc_role role; /* whose model feeds it */
-    int next;   /* of its job's branches, or free places; -1 */
-    int table;  /* -1: a chain has none of its own */
-    int group;  /* DRAW: first group; ALONE: the candidate's path; CHAIN: its last node */
-    int target; /* positions */
-    int len;    /* positions before it that are computed; CHAIN: with its own so far */
+    fc_role role;   /* whose model feeds it */
+    int next;       /* of its job's branches, or free places; -1 */
+    int table;      /* -1: a chain has none of its own */
+    int group;      /* DRAW: first group; ALONE: the candidate's path; CHAIN: its last node */
+    int target;     /* positions */
+    int len;        /* positions before it that are computed; CHAIN: with its own so far */
     int rows, draw; /* of the batch it is in: rows fed; row of the flight's sampler, -1 */
-    bool flying;           /* in a batch that has not landed */
+    bool flying;    /* in a batch that has not landed */
 } fc_branch;
 
 /* One final hidden state to be read for a candidate's score: that of KV slot `slot`, in the lane's pool of states. */
@@ -75,11 +76,11 @@ typedef struct {
     struct {
         fc_job *job;
         int32_t node;
-    } *reads;             /* [max_rows] */
-    fc_list_row *lists;   /* [max_rows] host; row: output of the batch */
+    } * reads;                 /* [max_rows] */
+    fc_list_row *lists;        /* [max_rows] host; row: output of the batch */
     fc_pick_segment *segments; /* [max_rows] host */
-    int32_t *list_id;     /* [max_list] host */
-    float *lp;            /* [max_list] host, after landing */
+    int32_t *list_id;          /* [max_list] host */
+    float *lp;                 /* [max_list] host, after landing */
     int n_reads, n_list, max_rows, max_list;
     fc_list_row *dev_lists;
     fc_pick_segment *dev_segments;
@@ -96,11 +97,11 @@ typedef struct {
 typedef struct {
     fc_echo_read *reads; /* [max_rows] */
     int n_reads, n_ids;
-    int32_t *id;                /* [max_rows] host: what each state predicts */
-    int32_t *dev_id, *dev_row;  /* [max_rows]; row: 0, 1, 2, ... */
-    float *dev_lp;              /* [max_rows] */
-    double *dev_lse;            /* [max_rows] */
-    int32_t *dev_top_ids;       /* [max_rows, FC_TOP_LOGPROBS_MAX] */
+    int32_t *id;               /* [max_rows] host: what each state predicts */
+    int32_t *dev_id, *dev_row; /* [max_rows]; row: 0, 1, 2, ... */
+    float *dev_lp;             /* [max_rows] */
+    double *dev_lse;           /* [max_rows] */
+    int32_t *dev_top_ids;      /* [max_rows, FC_TOP_LOGPROBS_MAX] */
     float *dev_top_lp;
 } fc_echoer;
 
@@ -114,7 +115,7 @@ typedef struct {
     int *branch;        /* [max_seqs] branches with rows in it */
     int n_branches;
     bool flying;
-    int mark;           /* of the backend's queue */
+    int mark; /* of the backend's queue */
 } fc_flight;
 
 /* Where what happened goes: the engine's event queue. Called on the engine thread. */
@@ -130,8 +131,8 @@ typedef struct {
     const fc_tok *tok[2]; /* by role */
     bool same_tokenizer;
     int max_branches, max_jobs;
-    int score_rows; /* a scoring pass of its own model starts at so many waiting rows */
-    uint32_t off;   /* fc_off */
+    int score_rows;       /* a scoring pass of its own model starts at so many waiting rows */
+    uint32_t off;         /* fc_off */
     uint64_t score_cache; /* as in fc_engine_options */
     const char *score_cache_file;
     fc_sink sink;
@@ -140,8 +141,8 @@ typedef struct {
 /* What happened so far, for tests and metrics. */
 typedef struct {
     int64_t steps, batches, preemptions, splits, redraws;
-    int64_t shared_tiles; /* reads of a tile that another row's read served */
-    int64_t cross_groups; /* attention items that rows of several requests share */
+    int64_t shared_tiles;                              /* reads of a tile that another row's read served */
+    int64_t cross_groups;                              /* attention items that rows of several requests share */
     int64_t evicted_pages, partial_copies, hit_tokens; /* of the prefix caches */
 } fc_sched_stats;
 
@@ -152,14 +153,15 @@ typedef struct {
     uint32_t stamp;         /* of the last count of pages */
     fc_branch *branches[2]; /* [max_places] of each distinct lane, by role of the lane's first user */
     int free_place[2], n_scoring_places[2]; /* first free place; those of chains and candidates alone */
-    int max_places;         /* max_branches, and as many for scoring */
-    int reserved_tables[2]; /* of each list's lane */
+    int max_places;                         /* max_branches, and as many for scoring */
+    int reserved_tables[2];                 /* of each list's lane */
     fc_flight flights[2][FC_MAX_FLIGHTS];
     int depth, n_flying[2], next_flight[2]; /* flights land in the order in which they started */
-    int32_t *ids, *slots, *ancestors, *who; /* [max_rows] twice, [ctx], [max members]: scratch of building and landing */
+    int32_t *ids, *slots, *ancestors,
+        *who; /* [max_rows] twice, [ctx], [max members]: scratch of building and landing */
     fc_sched_options o;
     fc_job *waiting, *running; /* lists in order of rank */
-    uint64_t op_ns;   /* time inside operators, this step: the rest of a step is the host's */
+    uint64_t op_ns;            /* time inside operators, this step: the rest of a step is the host's */
     fc_sched_stats stats;
 } fc_sched;
 
@@ -193,12 +195,13 @@ fc_status fc_stem_begin(fc_sched *s, fc_job *j, fc_role role);
 void fc_sched_count_pages(fc_sched *s, fc_job *j, int list); /* j->pages, and the peak of both models */
 
 /* cache.c: prompts and the prefix cache. */
-/* Cached positions of the branch's ids become its table's contents: its len. The last of target stays to be computed. */
+/* Cached positions of the branch's ids become its table's contents: its len. The last of target stays to be
+ * computed. */
 fc_status fc_cache_take(fc_sched *s, fc_branch *b);
 /* What the branch has computed is offered. closing: its table is about to be closed. */
 void fc_cache_put(fc_sched *s, const fc_branch *b, bool closing);
 void fc_cache_put_stem(fc_sched *s, const fc_job *j, fc_role role); /* before its table is closed */
-int fc_cache_pages(const fc_sched *s, int list);       /* that can be had: free, or idle in the cache */
+int fc_cache_pages(const fc_sched *s, int list);                    /* that can be had: free, or idle in the cache */
 
 /* flight.c */
 fc_status fc_flight_open(fc_sched *s, int list, fc_flight *out);
@@ -214,8 +217,8 @@ void fc_jobs_remove(fc_job **list, const fc_job *j);
 /* admit.c */
 void fc_admit(fc_sched *s);
 void fc_admit_leave(fc_sched *s, fc_job *j); /* gives all KV back and leaves the running list; groups stand idle */
-/* Ids of candidate and suffix that are promised room for each candidate: with another tokenizer FC_TAIL_IDS for each that
- * may be drawn. */
+/* Ids of candidate and suffix that are promised room for each candidate: with another tokenizer FC_TAIL_IDS for each
+ * that may be drawn. */
 enum { FC_TAIL_IDS = 4 };
 int64_t fc_sched_tail_ids(const fc_sched *s, const fc_job *j);
 /* Frees pages of the list's pool until `pages` are there: from jobs below j in rank that are in no batch. */
@@ -245,7 +248,7 @@ fc_status fc_path_copy(const fc_job *j, const fc_path *from, fc_path *to);
 /* searching.c: draws that are not i.i.d., over the trie */
 fc_status fc_searching_begin(fc_sched *s, fc_job *j);
 int64_t fc_searching_nodes(const fc_sched *s, const fc_job *j); /* that it holds at most; reads only what open fixed */
-void fc_searching_start(fc_sched *s);                        /* what searches ask for becomes chains */
+void fc_searching_start(fc_sched *s);                           /* what searches ask for becomes chains */
 /* How many of the branch's next n rows this batch has room to read; an empty one at least one. */
 int fc_searching_fits(const fc_flight *f, const fc_branch *b, int n);
 void fc_searching_want(fc_sched *s, fc_flight *f, const fc_branch *b, int first, int n); /* rows that a search reads */
@@ -265,18 +268,20 @@ fc_status fc_echo_launch(fc_lane *lane, fc_flight *f);
 
 /* scoring.c */
 void fc_scoring_idle(fc_sched *s, fc_job *j); /* its KV is about to be given back: what is not scored begins anew */
-/* Candidates that are fed alone, all but the first, give their pages back and begin anew later; false: there were none. */
+/* Candidates that are fed alone, all but the first, give their pages back and begin anew later; false: there were
+ * none. */
 bool fc_scoring_give_way(fc_sched *s, fc_job *j);
-void fc_scoring_start(fc_sched *s);           /* finished candidates become branches */
+void fc_scoring_start(fc_sched *s); /* finished candidates become branches */
 /* Rows first .. first+n-1 of the batch are those of the branch's positions len .. len+n-1: which states are kept. */
 void fc_scoring_keep(fc_sched *s, fc_flight *f, const fc_branch *b, int first, int n);
-void fc_scoring_collect(fc_sched *s, fc_flight *f); /* reads of candidates whose states are in the pool after this batch */
+void fc_scoring_collect(fc_sched *s,
+                        fc_flight *f); /* reads of candidates whose states are in the pool after this batch */
 fc_status fc_scoring_launch(fc_sched *s, fc_flight *f);
 void fc_scoring_land(fc_sched *s, fc_flight *f);
-void fc_scoring_prune(fc_sched *s, fc_job *j); /* where candidates were given up, what only they wanted is not fed */
+void fc_scoring_prune(fc_sched *s, fc_job *j);   /* where candidates were given up, what only they wanted is not fed */
 void fc_scoring_tidy(fc_sched *s, fc_flight *f); /* after it: branches of candidates alone that were read */
 int64_t fc_scoring_waiting_rows(const fc_sched *s);
-bool fc_scoring_alone(const fc_sched *s); /* the tree is off */
+bool fc_scoring_alone(const fc_sched *s);                /* the tree is off */
 int32_t fc_scoring_id(const fc_job *j, int path, int k); /* id k of candidate and suffix */
 /* scorer.c: fc_scoring_launch, and its memory */
 fc_status fc_scorer_open(fc_lane *lane, fc_scorer *out);

@@ -17,8 +17,8 @@
  * billion, and nobody who does not know the secret can look for such a pair. Who may read the file may read its scores,
  * and who may write it may forge them.
  *
- * A model is what its fingerprint says it is (weights_tools/fingerprint.h): for a file the caller gives that of all bytes,
- * since it outlives an edit of the model; samples of large tensors are enough for memory.
+ * A model is what its fingerprint says it is (weights_tools/fingerprint.h): for a file the caller gives that of all
+ * bytes, since it outlives an edit of the model; samples of large tensors are enough for memory.
  *
  * Invariants; fc_score_cache_check() verifies all four, and tests call it after every call:
  *   (1) scores <= max_scores, and memory <= the bytes asked for;
@@ -59,14 +59,14 @@ typedef struct {
 /* Takes `bytes` of memory now; 0: 16 MiB. file: path, made where there is none; NULL: memory alone. A file that cannot
  * be used is a warning, not an error. FC_ERR_ARG: the bytes do not hold one score. */
 fc_status fc_score_cache_open(uint64_t bytes, const char *file, fc_score_cache **out);
-void fc_score_cache_close(fc_score_cache *c); /* NULL is fine; what waits is written */
+void fc_score_cache_close(fc_score_cache *c);  /* NULL is fine; what waits is written */
 uint64_t fc_score_cache_bytes(uint64_t bytes); /* what open takes for them, to be touched in time: 47 GB at most */
 
 /* Reads only what open fixed: any thread may ask. */
 fc_status fc_score_cache_scope(const fc_score_cache *c, const fc_score_material *m, fc_score_scope *out);
 /* The same of another build, for tests. */
-fc_status fc_score_cache_scope_of(const fc_score_cache *c, const fc_score_material *m, const char *version, int numerics,
-                                  fc_score_scope *out);
+fc_status fc_score_cache_scope_of(const fc_score_cache *c, const fc_score_material *m, const char *version,
+                                  int numerics, fc_score_scope *out);
 /* ids [n]: the candidate in the alignment tokenizer, without suffix. n >= 0. */
 fc_score_key fc_score_cache_key(const fc_score_scope *s, const int32_t *ids, int n);
 

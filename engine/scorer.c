@@ -75,8 +75,9 @@ void fc_scorer_close(fc_lane *lane, fc_scorer *s) {
 static bool rewards(const fc_score_read *r) { return r->job->mode == FC_SCORE_REWARD; }
 static int ids_of(const fc_job *j) { return j->mode == FC_SCORE_JUDGE ? j->n_labels : 1; }
 
-/* Rows, from R0 on, for the states of the reads of one kind, reward head or language head, in the order in which they come:
- * a state is read once for all its reads. first[] counts the ids that are picked of each. Returns the next row. */
+/* Rows, from R0 on, for the states of the reads of one kind, reward head or language head, in the order in which they
+ * come: a state is read once for all its reads. first[] counts the ids that are picked of each. Returns the next
+ * row. */
 static int number_rows(fc_scorer *sc, bool reward, int R0) {
     int R = R0;
     for (int i = 0; i < sc->n_reads; i++) {
@@ -95,8 +96,8 @@ static int number_rows(fc_scorer *sc, bool reward, int R0) {
     return R;
 }
 
-/* Picks of the language head's rows [0, R): those of a row lie together; first[] becomes the end of each row's. Returns how
- * many there are. */
+/* Picks of the language head's rows [0, R): those of a row lie together; first[] becomes the end of each row's. Returns
+ * how many there are. */
 static int put_picks(fc_scorer *sc, int R) {
     int at = 0;
     for (int r = 0; r < R; r++) {

@@ -134,14 +134,15 @@ static fc_status insert(fc_job *j, int path, int rows) {
 /* What was promised at admission for ids in another tokenizer may not be enough. */
 static fc_status check_promise(const fc_sched *s, const fc_job *j, int64_t ids, int64_t promised) {
     if (ids <= promised) return FC_OK;
-    return FC_FAIL(FC_ERR_UNSUPPORTED,
-                   "request %llu: %lld ids of its candidates in the alignment model's tokenizer; there is room for %lld, "
-                   "%d for each drawn one",
-                   (unsigned long long)j->id, (long long)ids, (long long)promised, s->o.same_tokenizer ? 1 : FC_TAIL_IDS);
+    return FC_FAIL(
+        FC_ERR_UNSUPPORTED,
+        "request %llu: %lld ids of its candidates in the alignment model's tokenizer; there is room for %lld, "
+        "%d for each drawn one",
+        (unsigned long long)j->id, (long long)ids, (long long)promised, s->o.same_tokenizer ? 1 : FC_TAIL_IDS);
 }
 
-/* A candidate alone begins beside others of its job only where pages for all are to be had: else each would hold a part,
- * and none would end. */
+/* A candidate alone begins beside others of its job only where pages for all are to be had: else each would hold a
+ * part, and none would end. */
 static bool room_alone(const fc_sched *s, const fc_job *j, int target) {
     int list = fc_sched_list(s, FC_ALIGNMENT), pages = 0;
     const fc_kv *kv = s->lane[FC_ALIGNMENT]->kv;

@@ -1,9 +1,9 @@
-/* searching - draws that are not i.i.d.: a search over the trie asks for nodes, the novelty model computes them behind the
- * prompt as chains of one tree, and their children's log-probs are told to the search.
+/* searching - draws that are not i.i.d.: a search over the trie asks for nodes, the novelty model computes them behind
+ * the prompt as chains of one tree, and their children's log-probs are told to the search.
  *
- * What was told stays when the job is preempted; nodes that were asked and not told are fed again. A search over many names
- * holds a part of the pool at most: when that is full, what it computed is given back, and what lies on the way to the next
- * nodes is computed again.
+ * What was told stays when the job is preempted; nodes that were asked and not told are fed again. A search over many
+ * names holds a part of the pool at most: when that is full, what it computed is given back, and what lies on the way
+ * to the next nodes is computed again.
  */
 #include "engine/sched.h"
 #include "engine/search.h"
@@ -50,7 +50,8 @@ static fc_status check(const fc_job *j, const fc_request *r) {
     if (c->repetition_penalty != 1.0f || c->presence_penalty != 0.0f || c->frequency_penalty != 0.0f || c->n_bias)
         return FC_FAIL(FC_ERR_ARG, "draw %s: penalties and logit_bias belong to draw iid", name);
     if (c->n_allowed || c->n_bad_words || c->n_logprob_ids)
-        return FC_FAIL(FC_ERR_ARG, "draw %s: allowed_token_ids, bad_words and logprob_token_ids belong to draw iid", name);
+        return FC_FAIL(FC_ERR_ARG, "draw %s: allowed_token_ids, bad_words and logprob_token_ids belong to draw iid",
+                       name);
     if (c->top_logprobs || c->n_stop || c->n_stop_ids || r->full_logprob)
         return FC_FAIL(FC_ERR_ARG, "draw %s: top_logprobs, stop and full_logprob belong to draw iid", name);
     if (j->trie->max_depth > j->max_tokens)

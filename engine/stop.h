@@ -89,8 +89,8 @@ typedef struct {
 
 /* In the caller's arena, which ends it. */
 fc_status fc_stop_open(fc_arena *a, const fc_stop_options *o, fc_stop *out);
-/* Takes candidate m, unless its ids exceed the budget. True: it is given up, and has no score, whatever its key was. Not
- * to be called when fixed. */
+/* Takes candidate m, unless its ids exceed the budget. True: it is given up, and has no score, whatever its key was.
+ * Not to be called when fixed. */
 bool fc_stop_take(fc_stop *s, const fc_stop_candidate *c);
 
 /* Upper bound of a log-likelihood of n_ids ids from the sum of the first ones: their order must be that of the ids. */

@@ -1,8 +1,8 @@
 /* template - a text of the operator with named holes: {prompt}, {history}, {keywords}, {history_1}, {keywords_1}, ...
  *
- * Literal text may name special tokens (pieces with special = true); what fills a hole is data and never does. {{ and }}
- * are literal braces. {history} is all names joined with ", ", {keywords} the keyword groups of those names joined with
- * "; ", and _i is the i-th name alone, from 1.
+ * Literal text may name special tokens (pieces with special = true); what fills a hole is data and never does. {{ and
+ * }} are literal braces. {history} is all names joined with ", ", {keywords} the keyword groups of those names joined
+ * with "; ", and _i is the i-th name alone, from 1.
  */
 #ifndef FC_ENGINE_TEMPLATE_H
 #define FC_ENGINE_TEMPLATE_H

@@ -2,8 +2,8 @@
  *
  *   insert* -> (next, place: a chain of nodes is fed) -> drop_kv -> insert* ...
  *
- * Nodes stay until fini; KV tables hold their slots one after another, in the order in which nodes are placed, and may be
- * dropped at any time: nodes are then placed anew when they are needed.
+ * Nodes stay until fini; KV tables hold their slots one after another, in the order in which nodes are placed, and may
+ * be dropped at any time: nodes are then placed anew when they are needed.
  *
  * Invariants; fc_tree_check() verifies them:
  *   (1) a node's parent has a smaller number; siblings have different tokens;
@@ -19,7 +19,7 @@
 #define FC_TREE_ADAPTED ((int32_t)1 << 30)
 
 typedef struct {
-    int32_t token; /* with its flag */
+    int32_t token;              /* with its flag */
     int parent, child, sibling; /* -1: the prompt, none, none */
     int depth;                  /* 0 behind the prompt */
     int32_t slot;               /* flat: page * P + slot; -1: not placed */

@@ -2,10 +2,10 @@
  *
  *   open -> take -> (fc_trie_held_trie) -> give -> close
  *
- * What a trie is built behind comes from callers, so their number must not be theirs to choose: what is kept is bounded,
- * and a trie goes, least recently taken first, when neither the cache nor a holder has it. A trie is built without the
- * lock: who wants the same one waits for it, and nobody else does. A build that fails is nobody's: whoever waited for it
- * tries for itself, so that the error's sentence is on its own thread.
+ * What a trie is built behind comes from callers, so their number must not be theirs to choose: what is kept is
+ * bounded, and a trie goes, least recently taken first, when neither the cache nor a holder has it. A trie is built
+ * without the lock: who wants the same one waits for it, and nobody else does. A build that fails is nobody's: whoever
+ * waited for it tries for itself, so that the error's sentence is on its own thread.
  *
  * Invariants; fc_trie_cache_check() verifies them:
  *   (1) at most FC_TRIES_KEPT tries are kept, no two of one key;

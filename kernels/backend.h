@@ -26,9 +26,9 @@
 
 enum { FC_BACKEND_MARKS = 4 };
 
-/* The arithmetic of this tree. Raise it whenever a kernel's bits change, on any backend or vector level, or the order in
- * which the engine calls kernels and adds up what they give: it is all that tells scores of two builds of one version
- * apart in a score cache file. */
+/* The arithmetic of this tree. Raise it whenever a kernel's bits change, on any backend or vector level, or the order
+ * in which the engine calls kernels and adds up what they give: it is all that tells scores of two builds of one
+ * version apart in a score cache file. */
 enum { FC_NUMERICS = 2 };
 
 /* The largest shapes that operators will be called with: what open reserves. */
@@ -45,8 +45,9 @@ typedef struct fc_backend {
     fc_stream stream;
 
     fc_status (*alloc)(struct fc_backend *be, size_t bytes, const char *what, void **out); /* zeroed */
-    void (*free)(struct fc_backend *be, void *buffer);                                      /* NULL is fine */
-    fc_status (*upload)(struct fc_backend *be, void *dst, const void *host, size_t bytes);   /* host may be reused at return */
+    void (*free)(struct fc_backend *be, void *buffer);                                     /* NULL is fine */
+    fc_status (*upload)(struct fc_backend *be, void *dst, const void *host,
+                        size_t bytes); /* host may be reused at return */
     fc_status (*download)(struct fc_backend *be, void *host, const void *src, size_t bytes);
     fc_status (*sync)(struct fc_backend *be);
     int depth; /* batches that the engine should have under way at once: 1 where operators run in their call, else 2 */

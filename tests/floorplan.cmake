@@ -1,5 +1,5 @@
 # floorplan.cmake - no file sees a floor it may not see, outside headers keep to their guest list, and no file is longer
-# than 600 lines. The rooms and the guest list: the table in README.md, "The house".
+# than 600 lines or wider than 120 columns (Python excepted). The rooms and the guest list: the table in README.md, "The house".
 cmake_minimum_required(VERSION 3.24)
 set(rooms "engine/base|engine/app|[^/]+")
 set(engine/base_sees   "engine/base")
@@ -21,6 +21,13 @@ set(pcre2_host    "^tokenizer/")
 set(utf8proc_host "^tokenizer/")
 set(xxhash_host   "^weights_tools/fingerprint\\.c$")
 
+function(narrow f)
+  file(STRINGS ${ROOT}/${f} wide LENGTH_MINIMUM 121 ENCODING UTF-8 LIMIT_COUNT 1)
+  if(wide)
+    message(SEND_ERROR "${f}: a line is wider than 120: ${wide}")
+  endif()
+endfunction()
+
 file(GLOB_RECURSE files RELATIVE ${ROOT} ${ROOT}/engine/*.[ch] ${ROOT}/kernels/*.[ch] ${ROOT}/kernels/*.cu ${ROOT}/kernels/*.cuh
      ${ROOT}/tokenizer/*.[ch] ${ROOT}/weights_tools/*.[ch])
 list(LENGTH files n_files)
@@ -36,6 +43,7 @@ foreach(f IN LISTS files)
   if(n GREATER 600)
     message(SEND_ERROR "${f}: ${n} lines; the limit is 600")
   endif()
+  narrow(${f})
   file(STRINGS ${ROOT}/${f} includes REGEX "^ *# *include *\"")
   foreach(line IN LISTS includes)
     string(REGEX MATCH "\"(${rooms})/" unused "${line}")
@@ -59,6 +67,9 @@ foreach(f IN LISTS files)
 endforeach()
 file(GLOB_RECURSE others RELATIVE ${ROOT} ${ROOT}/tests/*.c ${ROOT}/tests/*.h ${ROOT}/tests/*.py ${ROOT}/bench/*.c ${ROOT}/bench/*.py)
 foreach(f IN LISTS others)
+  if(NOT f MATCHES "\\.py$")
+    narrow(${f})
+  endif()
   file(READ ${ROOT}/${f} text)
   string(REGEX MATCHALL "\n" newlines "${text}")
   list(LENGTH newlines n)

@@ -17,20 +17,20 @@
 #include <cmocka.h>
 
 /* The call must succeed; prints the recorded sentence when it does not. */
-#define assert_ok(call)                                                                           \
-    do {                                                                                          \
-        fc_status ok_st_ = (call);                                                                \
-        if (ok_st_) fail_msg("%s: %s: %s", #call, fc_status_name(ok_st_), fc_status_text());      \
+#define assert_ok(call)                                                                                                \
+    do {                                                                                                               \
+        fc_status ok_st_ = (call);                                                                                     \
+        if (ok_st_) fail_msg("%s: %s: %s", #call, fc_status_name(ok_st_), fc_status_text());                           \
     } while (0)
 
 /* The call must fail with this status, and its sentence must contain `words`. */
-#define assert_fails(call, status, words)                                                         \
-    do {                                                                                          \
-        fc_status ok_st_ = (call);                                                                \
-        if (ok_st_ != (status))                                                                   \
-            fail_msg("%s: %s (%s), not %s", #call, fc_status_name(ok_st_), fc_status_text(), fc_status_name(status)); \
-        if (!strstr(fc_status_text(), (words)))                                                   \
-            fail_msg("%s: the sentence \"%s\" does not say \"%s\"", #call, fc_status_text(), (words)); \
+#define assert_fails(call, status, words)                                                                              \
+    do {                                                                                                               \
+        fc_status ok_st_ = (call);                                                                                     \
+        if (ok_st_ != (status))                                                                                        \
+            fail_msg("%s: %s (%s), not %s", #call, fc_status_name(ok_st_), fc_status_text(), fc_status_name(status));  \
+        if (!strstr(fc_status_text(), (words)))                                                                        \
+            fail_msg("%s: the sentence \"%s\" does not say \"%s\"", #call, fc_status_text(), (words));                 \
     } while (0)
 
 static inline float test_uniform(uint64_t *state) { /* [-1,1) */

@@ -103,7 +103,8 @@ static fc_status chatml_close(const job *j) {
     return text(j, "\n");
 }
 
-/* Qwen3: the index of the last message that is a user's own question; n - 1 where there is none, as the template has it. */
+/* Qwen3: the index of the last message that is a user's own question; n - 1 where there is none, as the template has
+ * it. */
 static size_t last_question(const job *j) {
     static const char head[] = "<tool_response>", tail[] = "</tool_response>";
     size_t nh = sizeof head - 1, nt = sizeof tail - 1;
@@ -321,7 +322,8 @@ static fc_status texts_hold_names(const fc_tok *tok, const fc_chat_prompt *p, bo
     return FC_OK;
 }
 
-/* A marker's name is one token of this tokenizer. Mistral v1 has no token [INST]: its letters are text like the rest. */
+/* A marker's name is one token of this tokenizer. Mistral v1 has no token [INST]: its letters are text like the
+ * rest. */
 static fc_status is_token(const fc_tok *tok, span x, bool *out) {
     fc_str name = {0};
     fc_status st = fc_str_put(&name, x.s, x.n);

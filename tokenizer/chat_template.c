@@ -1,8 +1,8 @@
 /* chat_template - which family a chat template is of.
  *
  * The template is read into one normal form: comments and blanks outside string literals gone, quotes ', `x.role` as
- * `x['role']`, 'a' + 'b' as 'ab', a line end in a literal as \n. Then a family is the statements it must contain and the
- * ones it must not. What a template would print between its tags must be nothing: the renderer prints none.
+ * `x['role']`, 'a' + 'b' as 'ab', a line end in a literal as \n. Then a family is the statements it must contain and
+ * the ones it must not. What a template would print between its tags must be nothing: the renderer prints none.
  */
 #include "engine/base/mem.h"
 #include "tokenizer/chat.h"

@@ -71,15 +71,16 @@ enum {
 fc_status fc_tok_encode(const fc_tok *t, const char *text, size_t size, unsigned flags, int32_t **ids, size_t *n,
                         size_t *cap);
 
-/* Whether text has a byte that is lost on the way: a byte-level vocabulary need not have all 256, and where it has no unknown
- * piece either, what it lacks gives no id. *at is the first such byte. Who asks for ids of data should be told. */
+/* Whether text has a byte that is lost on the way: a byte-level vocabulary need not have all 256, and where it has no
+ * unknown piece either, what it lacks gives no id. *at is the first such byte. Who asks for ids of data should be
+ * told. */
 bool fc_tok_loses(const fc_tok *t, const char *text, size_t size, size_t *at);
 
 /* Bytes of one id as they stand inside a text (after decoding rules: byte-level, U+2581, <0xNN>); control tokens give
  * nothing unless special. An id out of range is FC_ERR_ARG. */
 fc_status fc_tok_piece(const fc_tok *t, int32_t id, bool special, fc_str *out);
-/* Whole text of ids, as `decode(ids, skip_special_tokens=!special, clean_up_tokenization_spaces=False)` but in bytes.
- * */
+/* Whole text of ids, as `decode(ids, skip_special_tokens=!special, clean_up_tokenization_spaces=False)` but in
+ * bytes. */
 fc_status fc_tok_decode(const fc_tok *t, const int32_t *ids, size_t n, bool special, fc_str *out);
 
 /* Streaming: put ids one by one, take only whole UTF-8 sequences; finish flushes what is left (invalid bytes as they
@@ -87,9 +88,9 @@ fc_status fc_tok_decode(const fc_tok *t, const int32_t *ids, size_t n, bool spec
 typedef struct {
     const fc_tok *tok;
     fc_str held;
-    bool first; /* no piece has come yet: Metaspace drops the blanks of the first one */
+    bool first;   /* no piece has come yet: Metaspace drops the blanks of the first one */
     bool special; /* special tokens are text too; set it behind init */
-    int strip;  /* leading blanks of the text that are still to be taken off: SentencePiece's one */
+    int strip;    /* leading blanks of the text that are still to be taken off: SentencePiece's one */
 } fc_tok_stream;
 void fc_tok_stream_init(fc_tok_stream *s, const fc_tok *t);
 void fc_tok_stream_fini(fc_tok_stream *s);
@@ -104,8 +105,8 @@ int32_t fc_tok_eos(const fc_tok *t);
 bool fc_tok_adds_bos(const fc_tok *t);
 bool fc_tok_is_special(const fc_tok *t, int32_t id);     /* control tokens */
 int32_t fc_tok_find(const fc_tok *t, const char *piece); /* a token by its exact stored text ("<|im_end|>"); -1 */
-/* Same ids for every text: equal pieces, types, merges and rules. Decides whether drawn ids can be scored as they are.
- * */
+/* Same ids for every text: equal pieces, types, merges and rules. Decides whether drawn ids can be scored as they
+ * are. */
 bool fc_tok_same(const fc_tok *a, const fc_tok *b);
 
 #endif

@@ -1,4 +1,5 @@
-/* Any model to GGUF: the tensors that its configuration implies, row by row through floats, and what it says of itself. */
+/* Any model to GGUF: the tensors that its configuration implies, row by row through floats, and what it says of
+ * itself. */
 #include "weights_tools/tools.h"
 
 #include "engine/base/mem.h"

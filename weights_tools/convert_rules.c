@@ -92,7 +92,8 @@ static bool said(const fc_convert_rules *r, const fc_json *step) {
         return r->pre && (!type_is(step, "NFC") || strcmp(r->pre, "qwen2") == 0) &&
                (type_is(step, "NFC") || type_is(step, "ByteLevel") || type_is(step, "Digits") ||
                 type_is(step, "Split"));
-    /* SentencePiece's blank in front comes always, Metaspace's where there is none yet; collapsed blanks are no difference */
+    /* SentencePiece's blank in front comes always, Metaspace's where there is none yet; collapsed blanks are no
+     * difference */
     if (type_is(step, "Metaspace")) return !r->space_prefix || r->collapse;
     if (type_is(step, "Prepend") || type_is(step, "Precompiled")) return true;
     if (type_is(step, "Split")) return strcmp(pattern, " ") == 0;

@@ -1,7 +1,7 @@
 /* gguf_write - a new GGUF v3 file: metadata and tensor table first, then the tensors' bytes in the table's order.
  *
- * Order of calls: open; metadata and tensors, in any mix; start; data, as often as it takes; finish; close. Bytes stream
- * through one buffer of 1 MiB, so memory does not grow with the model; metadata is held until start.
+ * Order of calls: open; metadata and tensors, in any mix; start; data, as often as it takes; finish; close. Bytes
+ * stream through one buffer of 1 MiB, so memory does not grow with the model; metadata is held until start.
  *
  * The bytes go to PATH.partial-<pid> in PATH's folder, which becomes PATH at finish: PATH is there whole or not at all.
  * After any failure the only call left is close, which removes the partial file. Errors name PATH.
@@ -16,8 +16,8 @@
 
 typedef struct fc_gguf_write fc_gguf_write; /* opaque; owns the partial file */
 
-/* source: a file that PATH must not be (it is still being read), or NULL. A PATH that ends in .safetensors or .json is refused:
- * readers would take it for what it is called. */
+/* source: a file that PATH must not be (it is still being read), or NULL. A PATH that ends in .safetensors or .json is
+ * refused: readers would take it for what it is called. */
 fc_status fc_gguf_write_open(const char *path, const char *source, fc_gguf_write **out);
 void fc_gguf_write_close(fc_gguf_write *w); /* NULL is fine */
 

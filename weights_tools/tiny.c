@@ -1,10 +1,10 @@
-/* Random models: shapes of a preset, weights that keep every intermediate value near 1 and the logits near the spread that
- * was asked for.
+/* Random models: shapes of a preset, weights that keep every intermediate value near 1 and the logits near the spread
+ * that was asked for.
  *
- * The final norm makes hidden states of variance 1, so rows of the head with elements of logit_std / sqrt(D) give logits of
- * that spread. Where the head is the embedding matrix, the input token's own embedding is still a part of the hidden
- * state, and its logit would stand out by sqrt(D) * logit_std * cos; so the layers' outputs are made large enough that this
- * is about one logit_std.
+ * The final norm makes hidden states of variance 1, so rows of the head with elements of logit_std / sqrt(D) give
+ * logits of that spread. Where the head is the embedding matrix, the input token's own embedding is still a part of the
+ * hidden state, and its logit would stand out by sqrt(D) * logit_std * cos; so the layers' outputs are made large
+ * enough that this is about one logit_std.
  */
 #include "weights_tools/tools.h"
 

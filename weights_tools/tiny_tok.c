@@ -74,8 +74,8 @@ static int split(maker *m, const char *word, size_t size, int32_t ids[LONGEST]) 
     }
 }
 
-/* Merges from the left until the word is one token. The first two pieces never make a token that is there already: if one
- * had their text, nothing reaches across its end, so the split would have come to it. */
+/* Merges from the left until the word is one token. The first two pieces never make a token that is there already: if
+ * one had their text, nothing reaches across its end, so the split would have come to it. */
 static fc_status add_word(maker *m, const char *word, size_t size) {
     int32_t ids[LONGEST];
     while (m->n < m->V && split(m, word, size, ids) > 1) {
@@ -134,7 +134,8 @@ static fc_status make(maker *m) {
     return FC_OK;
 }
 
-/* Bytes in the alphabet of byte-level BPE: printable ones of Latin-1 are themselves, the others follow U+0100 in order. */
+/* Bytes in the alphabet of byte-level BPE: printable ones of Latin-1 are themselves, the others follow U+0100 in
+ * order. */
 static fc_status put_alphabet(fc_str *s, const char *text, size_t size) {
     for (size_t i = 0; i < size; i++) {
         unsigned b = (unsigned char)text[i], c;

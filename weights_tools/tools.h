@@ -16,9 +16,11 @@ fc_status fc_tools_inspect(const char *path, bool json, fc_str *out);
 /* Progress of long work: done of total bytes; may be NULL. */
 typedef void (*fc_progress)(void *arg, uint64_t done, uint64_t total);
 
-/* in (GGUF or safetensors) to a new GGUF at out; matrices in `type` (F16, BF16, Q8_0, Q4_0, also F32), vectors in F32. Rows
- * that do not fit the type's block stay F16, said in *notes. The file appears whole or not at all (written beside, renamed). */
-fc_status fc_tools_convert(const char *in, const char *out, fc_dtype type, fc_progress progress, void *arg, fc_str *notes);
+/* in (GGUF or safetensors) to a new GGUF at out; matrices in `type` (F16, BF16, Q8_0, Q4_0, also F32), vectors in F32.
+ * Rows that do not fit the type's block stay F16, said in *notes. The file appears whole or not at all (written beside,
+ * renamed). */
+fc_status fc_tools_convert(const char *in, const char *out, fc_dtype type, fc_progress progress, void *arg,
+                           fc_str *notes);
 
 /* A seeded random model. Zero fields take the preset's or the family's default. */
 typedef struct {

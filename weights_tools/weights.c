@@ -244,7 +244,9 @@ fc_status fc_weights_need(const fc_weights *w, const char *name, int64_t N, int6
 }
 
 uint64_t fc_weights_fingerprint(const fc_weights *w) { return fc_fingerprint(&w->config, w->by_name, w->n, false); }
-uint64_t fc_weights_fingerprint_whole(const fc_weights *w) { return fc_fingerprint(&w->config, w->by_name, w->n, true); }
+uint64_t fc_weights_fingerprint_whole(const fc_weights *w) {
+    return fc_fingerprint(&w->config, w->by_name, w->n, true);
+}
 
 bool fc_weights_is_gguf(const fc_weights *w) { return w->is_gguf; }
 size_t fc_weights_meta_count(const fc_weights *w) { return w->gguf.n_meta; }

@@ -38,7 +38,8 @@ const fc_tensor *fc_weights_find(const fc_weights *w, const char *name); /* NULL
 /* As find, but absence or another shape is FC_ERR_FORMAT: N rows of K. */
 fc_status fc_weights_need(const fc_weights *w, const char *name, int64_t N, int64_t K, const fc_tensor **out);
 /* 64-bit hash over config and all tensors' names, types, shapes and bytes: names a model in caches. Of large tensors
- * samples, which is enough while the file is open; whole: all bytes, for what outlives it. fingerprint.h has the cost. */
+ * samples, which is enough while the file is open; whole: all bytes, for what outlives it. fingerprint.h has the
+ * cost. */
 uint64_t fc_weights_fingerprint(const fc_weights *w);
 uint64_t fc_weights_fingerprint_whole(const fc_weights *w);
 
@@ -73,8 +74,8 @@ fc_status fc_weights_meta_floats(const fc_weights *w, const char *key, float *ou
 /* tokenizer.json beside a safetensors model (path, or NULL), and GGUF's tokenizer.huggingface.json (text, or empty). */
 const char *fc_weights_tokenizer_json_path(const fc_weights *w);
 /* chat_template.c: text of the model's own chat template, appended; nothing when it has none. GGUF:
- * tokenizer.chat_template; safetensors: chat_template.jinja, else chat_template of tokenizer_config.json (its "default",
- * if it names several). */
+ * tokenizer.chat_template; safetensors: chat_template.jinja, else chat_template of tokenizer_config.json (its
+ * "default", if it names several). */
 fc_status fc_weights_chat_template(const fc_weights *w, fc_str *out);
 
 #endif

@@ -1,4 +1,5 @@
-/* args - command-line options from one table per command: parsing by getopt_long, checked numbers, and the help text. */
+/* args - command-line options from one table per command: parsing by getopt_long, checked numbers, and the help
+ * text. */
 #ifndef FC_APP_ARGS_H
 #define FC_APP_ARGS_H
 
@@ -48,8 +49,8 @@ typedef struct {
     const char *positional; /* NULL: none are taken */
 } command;
 
-/* Fills the table's outs; *rest is the first positional argument. FC_ERR_ARG names the option and the value. *help: --help
- * was asked and printed. */
+/* Fills the table's outs; *rest is the first positional argument. FC_ERR_ARG names the option and the value. *help:
+ * --help was asked and printed. */
 fc_status args_parse(command *c, int argc, char **argv, int *rest, bool *help);
 void args_help(const command *c);
 

@@ -1,5 +1,5 @@
-/* commands - the subcommands of the program. Each takes its own argc and argv (argv[0] is its name) and returns the exit
- * code: 0 done, 1 failed, 2 wrong arguments. */
+/* commands - the subcommands of the program. Each takes its own argc and argv (argv[0] is its name) and returns the
+ * exit code: 0 done, 1 failed, 2 wrong arguments. */
 #ifndef FC_APP_COMMANDS_H
 #define FC_APP_COMMANDS_H
 

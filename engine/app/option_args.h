@@ -1,5 +1,5 @@
-/* option_args - the option table as flags of a command: rows for its table, and what was said. A flag's value is checked
- * when it is read, and set when everything that it overrides is known.
+/* option_args - the option table as flags of a command: rows for its table, and what was said. A flag's value is
+ * checked when it is read, and set when everything that it overrides is known.
  */
 #ifndef FC_APP_OPTION_ARGS_H
 #define FC_APP_OPTION_ARGS_H

@@ -1,4 +1,5 @@
-/* progress - one line on standard error, rewritten while long work goes on; nothing where standard error is no terminal. */
+/* progress - one line on standard error, rewritten while long work goes on; nothing where standard error is no
+ * terminal. */
 #ifndef FC_APP_PROGRESS_H
 #define FC_APP_PROGRESS_H
 

@@ -147,7 +147,8 @@ static fc_status open_recipe(request_args *a) {
     return fc_recipe_builtin(builtin, &a->opened);
 }
 
-/* Flags override the recipe before it makes the request, so that it fills the templates that will be read, and no others. */
+/* Flags override the recipe before it makes the request, so that it fills the templates that will be read, and no
+ * others. */
 static fc_status use_recipe(request_args *a, fc_request *r) {
     const fc_holes holes = {.prompt = a->prompt, .history = a->history.items, .n_history = a->history.n};
     fc_recipe_info *info;
@@ -276,7 +277,8 @@ static fc_status set_taxonomy(const request_args *a, fc_engine *e, fc_request *r
  * scored: at most four ids for each drawn one (engine/sched.h). Of an unknown context the least is taken. */
 static int branches_of(const fc_request *r, int ctx) {
     enum { LEAST_CTX = 256, TAIL_IDS = 4, OTHERS = 4 };
-    int64_t n = r->n_max > r->n ? r->n_max : r->n, tails = n * TAIL_IDS * r->sampling.max_tokens / (ctx ? ctx : LEAST_CTX);
+    int64_t n = r->n_max > r->n ? r->n_max : r->n,
+            tails = n * TAIL_IDS * r->sampling.max_tokens / (ctx ? ctx : LEAST_CTX);
     return (int)(r->n + OTHERS + (tails < n ? tails : n));
 }
 

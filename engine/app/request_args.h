@@ -1,4 +1,5 @@
-/* request_args - the options that bestof, run and score share: models, engine, sampling; and how they become a request. */
+/* request_args - the options that bestof, run and score share: models, engine, sampling; and how they become a
+ * request. */
 #ifndef FC_APP_REQUEST_ARGS_H
 #define FC_APP_REQUEST_ARGS_H
 
@@ -32,8 +33,8 @@ void request_args_fini(request_args *a);
 
 /* Rows of a command's table, with headings; each appends to args[*n]. */
 void request_args_taxonomy(request_args *a, arg *args, size_t *n);
-void request_args_many(request_args *a, arg *args, size_t *n);    /* how many are drawn, and how */
-void request_args_one(request_args *a, arg *args, size_t *n);     /* how one is drawn */
+void request_args_many(request_args *a, arg *args, size_t *n); /* how many are drawn, and how */
+void request_args_one(request_args *a, arg *args, size_t *n);  /* how one is drawn */
 void request_args_scoring(request_args *a, arg *args, size_t *n);
 void request_args_ranking(request_args *a, bool drawn, arg *args, size_t *n);
 void request_args_engine(request_args *a, arg *args, size_t *n); /* and what any request has */
@@ -44,8 +45,8 @@ fc_status request_args_request(request_args *a, bool needs_alignment, fc_request
  * Caller: fc_engine_close. */
 fc_status request_args_open(const request_args *a, fc_request *r, progress *p, fc_engine **engine);
 
-/* Submits *r and waits for its done event; other events go to on_event (may be NULL), whose failure ends the wait. Caller:
- * fc_event_fini. */
+/* Submits *r and waits for its done event; other events go to on_event (may be NULL), whose failure ends the wait.
+ * Caller: fc_event_fini. */
 fc_status request_wait(fc_engine *e, const fc_request *r, fc_status (*on_event)(void *self, const fc_event *ev),
                        void *self, fc_event *done);
 

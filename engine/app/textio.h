@@ -18,8 +18,8 @@ fc_status text_write(const char *text, size_t size);
 /* One decimal id, all of text. */
 bool text_id(const char *text, size_t size, int32_t *out);
 
-/* Decimal ids separated by blanks, line breaks or commas. bad: the status where one is none, by where the text comes from;
- * `where` names that in the sentence. *ids [*n], NULL when there is none, is freed with fc_free. */
+/* Decimal ids separated by blanks, line breaks or commas. bad: the status where one is none, by where the text comes
+ * from; `where` names that in the sentence. *ids [*n], NULL when there is none, is freed with fc_free. */
 fc_status text_ids(const char *text, size_t size, const char *where, fc_status bad, int32_t **ids, size_t *n);
 
 #endif

@@ -38,7 +38,8 @@ static fc_status put_ids(const fc_tokenizer *t, const options *o, const int32_t 
     return fc_str_puts(out, "]}\n");
 }
 
-/* A text without a line break at its end would have the shell's prompt behind it. Into a file or pipe it goes as it is. */
+/* A text without a line break at its end would have the shell's prompt behind it. Into a file or pipe it goes as it
+ * is. */
 static fc_status put_text(const char *text, size_t size, fc_str *out) {
     FC_TRY(fc_str_put(out, text, size));
     return size && text[size - 1] != '\n' && isatty(STDOUT_FILENO) ? fc_str_puts(out, "\n") : FC_OK;

@@ -8,9 +8,9 @@ static const struct {
     const char *name;
     size_t block, bytes;
 } types[FC_DTYPE_COUNT] = {
-    [FC_F32] = {"F32", 1, 4},      [FC_F16] = {"F16", 1, 2},      [FC_BF16] = {"BF16", 1, 2},
-    [FC_Q8_0] = {"Q8_0", 32, 34},  [FC_Q4_0] = {"Q4_0", 32, 18},  [FC_Q4_1] = {"Q4_1", 32, 20},
-    [FC_Q5_0] = {"Q5_0", 32, 22},  [FC_Q5_1] = {"Q5_1", 32, 24},  [FC_Q4_K] = {"Q4_K", 256, 144},
+    [FC_F32] = {"F32", 1, 4},       [FC_F16] = {"F16", 1, 2},       [FC_BF16] = {"BF16", 1, 2},
+    [FC_Q8_0] = {"Q8_0", 32, 34},   [FC_Q4_0] = {"Q4_0", 32, 18},   [FC_Q4_1] = {"Q4_1", 32, 20},
+    [FC_Q5_0] = {"Q5_0", 32, 22},   [FC_Q5_1] = {"Q5_1", 32, 24},   [FC_Q4_K] = {"Q4_K", 256, 144},
     [FC_Q5_K] = {"Q5_K", 256, 176}, [FC_Q6_K] = {"Q6_K", 256, 210}, [FC_I8] = {"I8", 1, 1},
     [FC_I32] = {"I32", 1, 4},
 };
@@ -38,9 +38,12 @@ size_t fc_dtype_block_bytes(fc_dtype t) {
 
 fc_status fc_dtype_row_bytes(fc_dtype t, size_t n, size_t *out) {
     size_t block = fc_dtype_block(t);
-    if (n % block) return FC_FAIL(FC_ERR_FORMAT, "%s: a row of %zu elements is no multiple of its block of %zu", fc_dtype_name(t), n, block);
+    if (n % block)
+        return FC_FAIL(FC_ERR_FORMAT, "%s: a row of %zu elements is no multiple of its block of %zu", fc_dtype_name(t),
+                       n, block);
     if (!fc_mul(n / block, fc_dtype_block_bytes(t), out))
-        return FC_FAIL(FC_ERR_FORMAT, "%s: a row of %zu elements does not fit in the address space", fc_dtype_name(t), n);
+        return FC_FAIL(FC_ERR_FORMAT, "%s: a row of %zu elements does not fit in the address space", fc_dtype_name(t),
+                       n);
     return FC_OK;
 }
 

@@ -30,10 +30,10 @@ typedef enum {
     FC_DTYPE_COUNT
 } fc_dtype;
 
-const char *fc_dtype_name(fc_dtype t);                        /* "Q4_1"; "?" outside the enum */
-bool fc_dtype_parse(const char *name, fc_dtype *out);         /* case does not matter */
-size_t fc_dtype_block(fc_dtype t);                            /* elements per block */
-size_t fc_dtype_block_bytes(fc_dtype t);                      /* bytes per block */
+const char *fc_dtype_name(fc_dtype t);                /* "Q4_1"; "?" outside the enum */
+bool fc_dtype_parse(const char *name, fc_dtype *out); /* case does not matter */
+size_t fc_dtype_block(fc_dtype t);                    /* elements per block */
+size_t fc_dtype_block_bytes(fc_dtype t);              /* bytes per block */
 /* Bytes of one row of n elements; FC_ERR_FORMAT when n is no multiple of the block or the size wraps. */
 fc_status fc_dtype_row_bytes(fc_dtype t, size_t n, size_t *out);
 

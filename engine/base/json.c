@@ -1,5 +1,5 @@
-/* The scan (json_scan.c) makes sure that cJSON meets nothing that it would take wrongly; cJSON builds the tree; one walk
- * turns it into an array of nodes in document order, which know their document, parent and exact integer.
+/* The scan (json_scan.c) makes sure that cJSON meets nothing that it would take wrongly; cJSON builds the tree; one
+ * walk turns it into an array of nodes in document order, which know their document, parent and exact integer.
  */
 #include "engine/base/json.h"
 

@@ -1,7 +1,7 @@
 /* json_scan - the check of a JSON text (RFC 8259) before cJSON sees it, for json.c only.
  *
- * cJSON takes leading zeros, raw control characters, 64-character numbers and bad UTF-8 as they come, and cuts a string at
- * \u0000. After this scan none of that is left, so that building the tree can fail for want of memory only.
+ * cJSON takes leading zeros, raw control characters, 64-character numbers and bad UTF-8 as they come, and cuts a string
+ * at \u0000. After this scan none of that is left, so that building the tree can fail for want of memory only.
  */
 #ifndef FC_BASE_JSON_SCAN_H
 #define FC_BASE_JSON_SCAN_H

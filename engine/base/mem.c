@@ -74,7 +74,7 @@ fc_status fc_copy_str(const char *src, const char *what, char **out) {
 
 struct fc_arena_block {
     struct fc_arena_block *next;
-    size_t used, size;       /* of data, in bytes */
+    size_t used, size; /* of data, in bytes */
     _Alignas(16) unsigned char data[];
 };
 
@@ -104,8 +104,7 @@ fc_status fc_arena_alloc(fc_arena *a, size_t count, size_t size, void **out) {
     if (!b || b->size - b->used < bytes) {
         void *p;
         size_t data = bytes > ARENA_BLOCK ? bytes : ARENA_BLOCK;
-        if (!fc_add(data, sizeof *b, &block_bytes))
-            return FC_FAIL(FC_ERR_MEM, "arena: %zu bytes are too many", bytes);
+        if (!fc_add(data, sizeof *b, &block_bytes)) return FC_FAIL(FC_ERR_MEM, "arena: %zu bytes are too many", bytes);
         FC_TRY(fc_alloc(block_bytes, 1, "arena block", &p));
         b = p;
         b->size = data;

@@ -34,7 +34,7 @@ typedef struct fc_arena {
 } fc_arena;
 
 void fc_arena_init(fc_arena *a);
-void fc_arena_fini(fc_arena *a); /* frees everything at once */
+void fc_arena_fini(fc_arena *a);                                              /* frees everything at once */
 fc_status fc_arena_alloc(fc_arena *a, size_t count, size_t size, void **out); /* zeroed, 16-byte aligned */
 
 /* Number of fc_alloc, fc_grow and arena-block allocations so far, all threads: tests hold fc_step against it. */

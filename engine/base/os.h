@@ -30,8 +30,8 @@ uint64_t fc_clock_ns(void); /* monotonic */
 int fc_cpu_count(void);     /* cores this process may use, >= 1 */
 uint64_t fc_ram_bytes(void);
 
-/* Zeroed pages straight from the system, touched only when used; never more than the machine has. what names them in the
- * error. */
+/* Zeroed pages straight from the system, touched only when used; never more than the machine has. what names them in
+ * the error. */
 fc_status fc_pages_alloc(size_t bytes, const char *what, void **out);
 void fc_pages_free(void *p, size_t bytes);
 

@@ -37,7 +37,8 @@ uint64_t fc_quant_held_bytes(fc_dtype t, uint64_t n) {
     return n * (uint64_t)fc_quant_bits(t) / 8 + n / (uint64_t)fc_quant_group(t) * (small ? 2 : 4) * (has_min ? 2 : 1);
 }
 
-/* One small block as codes; *d and *m as stored, *m only for the types that have one. Code minus *zero is what d scales. */
+/* One small block as codes; *d and *m as stored, *m only for the types that have one. Code minus *zero is what d
+ * scales. */
 static void block_codes(fc_dtype t, const uint8_t *b, uint8_t codes[BLOCK], float *d, float *m, int *zero) {
     const uint8_t *qs = b + 2;
     uint32_t qh = 0;

@@ -26,9 +26,9 @@ bool fc_dtype_is_quant(fc_dtype t); /* the block types */
 int fc_quant_group(fc_dtype t);
 int fc_quant_bits(fc_dtype t);
 
-/* Bytes that n weights of a matrix of type t take once packed for the kernels: floats as they are; else a code each, and
- * for each group a scale and, unless a code is fixed as zero, a minimum, in f16 where the file has f16, else in f32. What
- * a layout pads rows or panels with comes on top. n is a multiple of the block. */
+/* Bytes that n weights of a matrix of type t take once packed for the kernels: floats as they are; else a code each,
+ * and for each group a scale and, unless a code is fixed as zero, a minimum, in f16 where the file has f16, else in
+ * f32. What a layout pads rows or panels with comes on top. n is a multiple of the block. */
 uint64_t fc_quant_held_bytes(fc_dtype t, uint64_t n);
 
 /* A row of n quantised elements as codes: codes [n] (0..255, 0..15 for 4-bit types), scale and min

@@ -35,23 +35,23 @@ void fc_status_record(const char *fmt, ...) __attribute__((format(printf, 1, 2))
 /* The value is st itself, so that the compiler sees a failure where one is. */
 #define FC_FAIL(st, ...) (fc_status_record(__VA_ARGS__), (st))
 
-#define FC_TRY(call)                         \
-    do {                                     \
-        fc_status fc_try_st_ = (call);       \
-        if (fc_try_st_) return fc_try_st_;   \
+#define FC_TRY(call)                                                                                                   \
+    do {                                                                                                               \
+        fc_status fc_try_st_ = (call);                                                                                 \
+        if (fc_try_st_) return fc_try_st_;                                                                             \
     } while (0)
 
-#define FC_TRY_GOTO(st, call, label) \
-    do {                             \
-        (st) = (call);               \
-        if (st) goto label;          \
+#define FC_TRY_GOTO(st, call, label)                                                                                   \
+    do {                                                                                                               \
+        (st) = (call);                                                                                                 \
+        if (st) goto label;                                                                                            \
     } while (0)
 
 /* Our own bugs only, always on: prints file, line and condition, then aborts. */
 _Noreturn void fc_assert_failed(const char *file, int line, const char *cond);
-#define FC_ASSERT(cond)                                                   \
-    do {                                                                  \
-        if (!(cond)) fc_assert_failed(__FILE__, __LINE__, #cond);         \
+#define FC_ASSERT(cond)                                                                                                \
+    do {                                                                                                               \
+        if (!(cond)) fc_assert_failed(__FILE__, __LINE__, #cond);                                                      \
     } while (0)
 
 #endif

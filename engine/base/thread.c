@@ -33,7 +33,7 @@ struct fc_pool {
         fc_pool *pool;
         pthread_t id;
         int index;
-    } *workers;
+    } * workers;
 };
 
 static void pause_cpu(void) {

@@ -12,8 +12,8 @@
  *         slots, and the rows that read it. Every row's items cover positions 0..pos[t] without overlap. An item with
  *         several tiles begins at a run boundary (16 tiles); it covers part of one run, or any number of whole runs,
  *         the last one cut anywhere
- * order   each tile's (o, max, sum) is made from scratch; tiles fold left inside their run, runs fold left. An item that
- *         is its row's only one (part < 0) writes y; otherwise it leaves one partial state per (row, head) in
+ * order   each tile's (o, max, sum) is made from scratch; tiles fold left inside their run, runs fold left. An item
+ *         that is its row's only one (part < 0) writes y; otherwise it leaves one partial state per (row, head) in
  *         slot part + i, and fold lists a row's slots in order. A slot that stands for one tile within a run that an
  *         earlier slot of the row began folds into that run; FC_ATTN_NEW_RUN marks a slot that begins a run. An item of
  *         several runs is allowed only when its row has no other item. So the way of cutting never changes a bit
@@ -42,18 +42,18 @@ typedef struct {
 #define FC_ATTN_NEW_RUN ((int32_t)1 << 30) /* flag in fold_slot[] */
 
 typedef struct {
-    float *y;                    /* [T,H*E] out */
-    const float *q;              /* [T,ldq]     */
-    const fc_kv_buf *kv;         /* host struct */
-    const int32_t *pos;          /* [T]         */
-    const int32_t *pages;        /* page tables, flattened */
-    const int32_t *slots;        /* page*P + slot of the positions of items that gather; NULL without any */
-    const fc_attn_item *items;   /* [n_items]   */
-    const int32_t *item_rows;    /* rows of all items */
-    const int32_t *fold_row;     /* [n_fold] rows with more than one item */
-    const int32_t *fold_off;     /* [n_fold+1] into fold_slot */
-    const int32_t *fold_slot;    /* slots in KV order, | FC_ATTN_NEW_RUN */
-    float *part;                 /* [n_parts,H,E+2] scratch: o, max, sum */
+    float *y;                  /* [T,H*E] out */
+    const float *q;            /* [T,ldq]     */
+    const fc_kv_buf *kv;       /* host struct */
+    const int32_t *pos;        /* [T]         */
+    const int32_t *pages;      /* page tables, flattened */
+    const int32_t *slots;      /* page*P + slot of the positions of items that gather; NULL without any */
+    const fc_attn_item *items; /* [n_items]   */
+    const int32_t *item_rows;  /* rows of all items */
+    const int32_t *fold_row;   /* [n_fold] rows with more than one item */
+    const int32_t *fold_off;   /* [n_fold+1] into fold_slot */
+    const int32_t *fold_slot;  /* slots in KV order, | FC_ATTN_NEW_RUN */
+    float *part;               /* [n_parts,H,E+2] scratch: o, max, sum */
     int n_items, n_fold;
     int layer, T, H, ldq, window;
     float scale, soft_cap;

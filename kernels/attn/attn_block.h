@@ -1,7 +1,8 @@
 /* attn_block - between attn_cpu.c, which deals out the work, and the three builds of attn_simd.h, which do it.
  *
  * A query vector is one (row, query head); those of an item that read KV head g are numbered row by row. A block is a
- * stretch of them over all tiles of the item: the unit of work of one thread. How an item is cut into blocks changes no bit.
+ * stretch of them over all tiles of the item: the unit of work of one thread. How an item is cut into blocks changes no
+ * bit.
  */
 #ifndef FC_KERNELS_ATTN_BLOCK_H
 #define FC_KERNELS_ATTN_BLOCK_H

@@ -100,8 +100,8 @@ ALWAYS void gather_values(const fc_dtype type, const fc_kv_block *b, int E, int 
     }
 }
 
-/* Slots [lo,hi) of one page: K into k[e*TILE + slot], V into v[slot*E + e]. K goes as whole pages, as lanes beyond hi are
- * masked later. A product with a scale is rounded by itself, so vectors and single elements agree. */
+/* Slots [lo,hi) of one page: K into k[e*TILE + slot], V into v[slot*E + e]. K goes as whole pages, as lanes beyond hi
+ * are masked later. A product with a scale is rounded by itself, so vectors and single elements agree. */
 ALWAYS void gather_page(const fc_dtype type, const int P, const fc_kv_block *b, int E, int lo, int hi, float *k,
                         float *v) {
     for (int i = 0; i + V_LANES <= P; i += V_LANES) {
@@ -198,7 +198,8 @@ static inline void ahead_step(ahead *n) {
     }
 }
 
-/* Scores s in vectors v0 .. v1 (lanes, multiples of V_LANES) become weights exp(x - max); the row sees lanes [lo,hi). */
+/* Scores s in vectors v0 .. v1 (lanes, multiples of V_LANES) become weights exp(x - max); the row sees lanes
+ * [lo,hi). */
 static void weigh_row(const fc_attn_args *a, float *s, int v0, int v1, int lo, int hi, float *max, float *sum) {
     const vf scale = v_set1(a->scale), cap = v_set1(a->soft_cap),
              per_cap = v_set1(a->soft_cap > 0 ? 1.0f / a->soft_cap : 0.0f);

@@ -13,7 +13,7 @@ typedef enum { FC_CPU_AUTO = 0, FC_CPU_PORTABLE, FC_CPU_AVX2, FC_CPU_AVX512 } fc
 
 /* AVX2 means AVX2 + FMA + F16C; AVX512 means F, BW, VL, DQ, VNNI and BF16. */
 fc_cpu_level fc_cpu_best(void);
-const char *fc_cpu_level_name(fc_cpu_level l);                      /* "avx512", "avx2", "portable", "auto" */
+const char *fc_cpu_level_name(fc_cpu_level l); /* "avx512", "avx2", "portable", "auto" */
 fc_status fc_cpu_level_parse(const char *name, fc_cpu_level *out);
 
 struct fc_stream_s {
@@ -32,6 +32,8 @@ void fc_cpu_stream_close(fc_stream s); /* NULL is fine */
 /* The operator's borrowed memory; FC_ERR_MEM when less was reserved. what names the operator. */
 fc_status fc_cpu_workspace(fc_stream s, size_t bytes, const char *what, void **out);
 fc_status fc_cpu_scratch(fc_stream s, size_t bytes, const char *what); /* checks that each thread has it */
-static inline void *fc_cpu_scratch_of(fc_stream s, int thread) { return s->scratch + (size_t)thread * s->scratch_bytes; }
+static inline void *fc_cpu_scratch_of(fc_stream s, int thread) {
+    return s->scratch + (size_t)thread * s->scratch_bytes;
+}
 
 #endif

@@ -11,18 +11,19 @@ extern "C" {
 enum { FC_CUDA_DEVICES = 8 }; /* more are counted, not described */
 
 typedef struct {
-    int size;                       /* sizeof(fc_cuda_devices), set by the caller: another version is refused */
-    int devices;                    /* all that were found */
-    int driver, runtime;            /* CUDA versions, 12040 for 12.4; driver 0: none is installed */
+    int size;            /* sizeof(fc_cuda_devices), set by the caller: another version is refused */
+    int devices;         /* all that were found */
+    int driver, runtime; /* CUDA versions, 12040 for 12.4; driver 0: none is installed */
     char name[FC_CUDA_DEVICES][96];
     uint64_t bytes[FC_CUDA_DEVICES];
     int major[FC_CUDA_DEVICES], minor[FC_CUDA_DEVICES]; /* compute capability */
-    char error[160];                /* the CUDA library's own words, "" when devices could be asked for */
+    char error[160]; /* the CUDA library's own words, "" when devices could be asked for */
 } fc_cuda_devices;
 
 typedef int (*fc_cuda_probe_fn)(fc_cuda_devices *out);
 
-/* 0, or -1 when out->size is not what this library was built with. Without driver or device it is 0 with devices == 0. */
+/* 0, or -1 when out->size is not what this library was built with. Without driver or device it is 0 with devices ==
+ * 0. */
 int fc_cuda_probe(fc_cuda_devices *out);
 
 #ifdef __cplusplus

@@ -7,8 +7,8 @@
  *   3. temperature t > 0: l / t; t == 0: greedy, the largest l, ties to the smaller id; no uniform is used
  *   4. top-k (k largest, ties to the smaller id; 0 = off)
  *   5. typical-p: ids by | -log p - H | ascending, ties to the smaller id, the shortest prefix with mass >= p (1 = off)
- *   6. top-p: ids by p descending, ties to the smaller id, the shortest prefix with mass >= p (1 = off); over what 4-5 kept
- *   7. min-p: p >= min_p * largest p (0 = off)
+ *   6. top-p: ids by p descending, ties to the smaller id, the shortest prefix with mass >= p (1 = off); over what 4-5
+ *   kept 7. min-p: p >= min_p * largest p (0 = off)
  *   8. draw: tile t is ids 256t..256t+255. With m_t its largest logit, an id weighs exp(l - m_t), a filtered one
  *      exactly 0; s_t is the sum by a fixed pairwise tree in f32, from this tile alone. With max the largest m_t, tiles
  *      fold left in double: total = sum of s_t * exp(m_t - max). target = u * total; the first tile whose running total
@@ -24,8 +24,8 @@
  * shapes  logits [R,V] (read only), rows [n_rows], members [M], token, logprob [M]
  * needs   every row keeps at least one id of finite logit, else FC_ERR_ARG names the row; NaN logits: FC_ERR_ARG; ids
  *         of a list rise, 0 <= id < V
- * error   ids: exact given the weights; logprob as kernels/logprob. draw_ref.c computes weights in double: it may choose
- *         a neighbouring id only when u lies within 1e-5 of a boundary of the cumulative distribution
+ * error   ids: exact given the weights; logprob as kernels/logprob. draw_ref.c computes weights in double: it may
+ *         choose a neighbouring id only when u lies within 1e-5 of a boundary of the cumulative distribution
  * source  Holtzman et al. 2020 (top-p); Meister et al. 2023 (typical); Nguyen et al. 2024 (min-p); Keskar et al. 2019
  *         (repetition penalty)
  */

@@ -10,7 +10,7 @@
 #include "kernels/kernel.h"
 
 typedef struct {
-    fc_dtype type; /* FC_F32, FC_BF16 or FC_I8 */
+    fc_dtype type;  /* FC_F32, FC_BF16 or FC_I8 */
     int n_pages, P; /* pages; slots a page: a power of two, 1..64, so that it divides a tile of 64 */
     int L, G, E;
 } fc_kv_shape;

@@ -46,8 +46,8 @@ fc_status fc_kv_bytes(const fc_kv_shape *s, size_t *out) {
 
 enum { PIECE = 64 };
 
-/* Codes of one vector at a stride; returns its scale. Rounded by adding 1.5 * 2^23, which leaves a whole number, ties to
- * even, in the low bits: plain additions become vectors, rintf without SSE4 is a call. */
+/* Codes of one vector at a stride; returns its scale. Rounded by adding 1.5 * 2^23, which leaves a whole number, ties
+ * to even, in the low bits: plain additions become vectors, rintf without SSE4 is a call. */
 static float quantise(const float *x, int E, int8_t *code, int stride) {
     const float magic = 12582912.0f;
     float most = 0.0f, scale;

@@ -14,7 +14,8 @@
 #include <math.h>
 
 /* Loops are written once, with rows, panels and form as arguments, and compiled once for each combination, so that all
- * sums stay in registers. A sanitizer would take minutes over those copies: there one copy with variables serves all. */
+ * sums stay in registers. A sanitizer would take minutes over those copies: there one copy with variables serves
+ * all. */
 #define FC_INLINE static inline __attribute__((always_inline))
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define FC_ONE_COPY 1
@@ -42,8 +43,8 @@ enum { FC_TILE_ROWS = 6, FC_TILE_PANELS = 2 };
 #define FC_X_STEP (1.0f / 127.0f) /* scale of a group whose largest magnitude is 1 */
 
 /* One group of 32 of a row: x = scale * code, codes in -127..127; precise: x = scale * (256 * code + low), low in
- * -128..127, and 0 where the group is not fine. A group with a NaN or an infinity has codes 0 and scale NaN, so that all
- * outputs of its row are NaN. */
+ * -128..127, and 0 where the group is not fine. A group with a NaN or an infinity has codes 0 and scale NaN, so that
+ * all outputs of its row are NaN. */
 typedef struct {
     int8_t code[FC_XGROUP];
     float scale;
@@ -59,8 +60,8 @@ typedef struct {
     int8_t low[FC_XGROUP];
 } fc_linear_x_precise;
 
-/* AVX2's and the portable one's: they multiply 16-bit numbers in pairs, and take (k0, k2) and (k1, k3) of each quad of k.
- * Here a precise code is one number. */
+/* AVX2's and the portable one's: they multiply 16-bit numbers in pairs, and take (k0, k2) and (k1, k3) of each quad of
+ * k. Here a precise code is one number. */
 typedef struct {
     fc_linear_x x;
     int16_t pairs[FC_XGROUP / 4][2][2];

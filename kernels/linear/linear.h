@@ -5,19 +5,19 @@
  *         scale and minimum for each 32 (Q6_K: 16); x is rounded to int8 for each 32 of a row with scale = largest
  *         magnitude / 127 (its 32 are zero where that is not above 2^-80), integer dot products, sums in f32;
  *         precise: groups of 32 whose largest magnitude is above 1.5 times the mean of the row's groups' are rounded to
- *         256 times finer steps, 16 bits; they cost twice the multiplications on AVX-512 (in two bytes), next to nothing
- *         elsewhere (codes of weights are widened to 16 bits in any case, those of 4 bits excepted)
+ *         256 times finer steps, 16 bits; they cost twice the multiplications on AVX-512 (in two bytes), next to
+ *         nothing elsewhere (codes of weights are widened to 16 bits in any case, those of 4 bits excepted)
  * needs   T >= 1; K a multiple of the file's block (32, K-quants 256) for quantised W
  * order   one chain for each output: over groups (over k where W is float), first to last, then the bias; whatever T,
  *         threads, workspace or part. A row's bits depend on that row alone, at one level; AVX2 and AVX-512 agree
- * nan     a NaN or an infinity in a row of x makes that row of y NaN where W is quantised, what IEEE 754 says otherwise;
- *         no other row changes
+ * nan     a NaN or an infinity in a row of x makes that row of y NaN where W is quantised, what IEEE 754 says
+ *         otherwise; no other row changes
  * bytes   W once as packed (the file's bits a weight for all types with f16 scales), x and y
  * flops   2*T*N*K, precise or not
- * error   against linear_ref.c, which rounds x alike and sums in double: 1e-6 of sum(|w| |x|), the rounding of chains of
- *         at most K/16 terms (K where W is float) at 6e-8 each, which add up like their square root, or one by one where
- *         all terms are equal; the rounding of x itself is up to 0.4 % of the largest magnitude of its 32 (0.0016 %
- *         where it is fine)
+ * error   against linear_ref.c, which rounds x alike and sums in double: 1e-6 of sum(|w| |x|), the rounding of chains
+ *         of at most K/16 terms (K where W is float) at 6e-8 each, which add up like their square root, or one by one
+ *         where all terms are equal; the rounding of x itself is up to 0.4 % of the largest magnitude of its 32 (0.0016
+ *         % where it is fine)
  */
 #ifndef FC_KERNELS_LINEAR_H
 #define FC_KERNELS_LINEAR_H
@@ -54,8 +54,8 @@ typedef struct {
 fc_status fc_linear_cpu(fc_stream s, const fc_linear_args *a);
 fc_status fc_linear_ref(fc_stream s, const fc_linear_args *a);
 fc_cost fc_linear_cost(const fc_linear_args *a);
-/* Bytes of stream workspace for the best speed at T rows (it grows up to 256); a call with less, but with enough for one
- * row, computes its rows in pieces, with the same bits. */
+/* Bytes of stream workspace for the best speed at T rows (it grows up to 256); a call with less, but with enough for
+ * one row, computes its rows in pieces, with the same bits. */
 size_t fc_linear_workspace_cpu(int T, int K);
 
 /* Row n of W as f32, out [K] (host or backend memory of the CPU), with the bits of fc_dequant_row: embed and tests. */

@@ -70,7 +70,8 @@ FC_INLINE void round_groups(const float *const x[4], const float above[4], const
     }
     _mm_storeu_ps(inverse, _mm_div_ps(_mm_set1_ps(127.0f), _mm_castsi128_ps(top)));
     if (precise)
-        _mm_storeu_si128((__m128i *)(void *)fine, _mm_castps_si128(_mm_cmpgt_ps(_mm_castsi128_ps(top), _mm_loadu_ps(above))));
+        _mm_storeu_si128((__m128i *)(void *)fine,
+                         _mm_castps_si128(_mm_cmpgt_ps(_mm_castsi128_ps(top), _mm_loadu_ps(above))));
     FC_UNROLL
     for (int i = 0; i < 4; i++) s[i] = round_codes(x[i], inverse[i], precise, fine[i], record(out, bytes, i));
     s[0] = _mm256_hadd_epi32(_mm256_hadd_epi32(s[0], s[1]), _mm256_hadd_epi32(s[2], s[3]));
@@ -201,8 +202,8 @@ FC_INLINE void dot_narrow(__m256i sum[C_ROWS][2], int R, bool high, const unsign
     }
 }
 
-/* Codes of any width: 16-bit products of unsigned by signed bytes would saturate, so both are widened. nibble 1 is the low
- * half of each byte, 2 the high half, 0 the whole byte. */
+/* Codes of any width: 16-bit products of unsigned by signed bytes would saturate, so both are widened. nibble 1 is the
+ * low half of each byte, 2 the high half, 0 the whole byte. */
 FC_INLINE void dot_wide(__m256i sum[C_ROWS][2], int R, int nibble, int quads, int first, const unsigned char *codes,
                         const fc_linear_x_wide *x) {
     const __m256i mask = _mm256_set1_epi16(nibble ? 15 : 255);

@@ -61,8 +61,8 @@ FC_INLINE const fc_linear_x *x_of(const place *at, shape s, int r) {
     return (const fc_linear_x *)(const void *)(at->x + (size_t)r * x_bytes(s));
 }
 
-/* `quads` quads of codes onto sum, with the 32 codes of x at x + r * x_bytes. nibble 1 is the low half of each byte, 2 the
- * high half, which counts 16 times, 0 the whole byte. */
+/* `quads` quads of codes onto sum, with the 32 codes of x at x + r * x_bytes. nibble 1 is the low half of each byte, 2
+ * the high half, which counts 16 times, 0 the whole byte. */
 FC_INLINE void dot(__m512i sum[R_MAX][B_MAX], const place *at, shape s, int nibble, int quads, int first,
                    const unsigned char *x) {
     const __m512i mask = _mm512_set1_epi8(nibble == 2 ? (char)0xf0 : 0x0f);
@@ -91,8 +91,8 @@ FC_INLINE bool any_fine(const place *at, shape s) {
     return fine != 0;
 }
 
-/* The codes of one scale onto acc: `quads` quads from element `first` of the group on. fine: x has low codes there. With
- * none, a precise x is one of 256 times the scale, which gives the same bits as adding products by zero. */
+/* The codes of one scale onto acc: `quads` quads from element `first` of the group on. fine: x has low codes there.
+ * With none, a precise x is one of 256 times the scale, which gives the same bits as adding products by zero. */
 FC_INLINE void group_of(__m512 acc[R_MAX][B_MAX], place *at, shape s, int nibble, int quads, int first, bool fine) {
     const bool has_min = fc_form_has_min(s.form), half = fc_form_scale_bytes(s.form) == 2;
     const int start = nibble == 2 || first > 0;
@@ -101,8 +101,8 @@ FC_INLINE void group_of(__m512 acc[R_MAX][B_MAX], place *at, shape s, int nibble
     for (int r = 0; r < s.R; r++) {
         FC_UNROLL
         for (int b = 0; b < s.B; b++)
-            sum[r][b] = has_min || fine ? zero()
-                                        : _mm512_set1_epi32(x_of(at, s, r)->start[start] >> (s.precise ? 8 : 0));
+            sum[r][b] =
+                has_min || fine ? zero() : _mm512_set1_epi32(x_of(at, s, r)->start[start] >> (s.precise ? 8 : 0));
     }
     dot(sum, at, s, nibble, quads, first, at->x + offsetof(fc_linear_x, code));
     if (fine) {
@@ -185,8 +185,8 @@ FC_INLINE void codes(const fc_linear_multiply *m, shape s) {
     store(m, s.R, s.B, acc);
 }
 
-/* Weight k of 16 lanes. A bf16 is the high half of an f32, and two k share a word. AVX512_BF16 has a dot product, but where
- * it was measured it does half the work of these multiply-adds, and it would round x. */
+/* Weight k of 16 lanes. A bf16 is the high half of an f32, and two k share a word. AVX512_BF16 has a dot product, but
+ * where it was measured it does half the work of these multiply-adds, and it would round x. */
 FC_INLINE __m512 weight(const unsigned char *panel, size_t k, fc_form form) {
     __m512i pair;
     if (form != FC_FORM_BF16) return vector(panel + k * (form == FC_FORM_F16 ? 32 : 64), form == FC_FORM_F16);

@@ -13,8 +13,8 @@ static float largest(const float *x) {
     return most;
 }
 
-/* x as a quantised matrix reads it: whole multiples of (largest magnitude of 32) / 127, or, precise and fine, of 1/256 of
- * that, of which the largest positive ones that end in .5 are cut by one; a float matrix takes it as it stands. */
+/* x as a quantised matrix reads it: whole multiples of (largest magnitude of 32) / 127, or, precise and fine, of 1/256
+ * of that, of which the largest positive ones that end in .5 are cut by one; a float matrix takes it as it stands. */
 static void read_row(fc_form f, const float *x, int K, bool precise, double *out) {
     for (int k = 0; k < K; k++) out[k] = (double)x[k];
     float above = 0.0f;

@@ -1,7 +1,8 @@
 /* panel - how a packed matrix lies in memory, the same for every vector unit. Inner to kernels/linear
  * and, by rows.h, to kernels/head.
  *
- * A part of N outputs is cut into panels of 16 outputs (lanes); outputs past N are zero. A panel is one contiguous piece:
+ * A part of N outputs is cut into panels of 16 outputs (lanes); outputs past N are zero. A panel is one contiguous
+ * piece:
  *
  *   F32, F16  [K][16]
  *   BF16      [K/2][16][2], a missing last k is zero

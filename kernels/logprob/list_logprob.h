@@ -23,8 +23,8 @@ typedef struct {
 } fc_list_row;
 
 typedef struct {
-    float *lp;               /* out, or NULL */
-    double *lse;             /* [n_rows] out, or NULL */
+    float *lp;   /* out, or NULL */
+    double *lse; /* [n_rows] out, or NULL */
     const float *value;
     const int32_t *ids;
     const fc_list_row *rows; /* [n_rows] */
@@ -36,8 +36,8 @@ fc_status fc_list_logprob_ref(fc_stream s, const fc_list_logprob_args *a);
 fc_cost fc_list_logprob_cost(const fc_list_logprob_args *a);
 
 typedef struct {
-    float *value;            /* out */
-    const float *logits;     /* [R,V] */
+    float *value;        /* out */
+    const float *logits; /* [R,V] */
     const int32_t *ids;
     const fc_list_row *rows; /* [n_rows] */
     int n_rows, R, V;

@@ -16,11 +16,11 @@
 #include <stdbool.h>
 
 typedef struct {
-    float *qkv;                 /* [T,(H+2G)*E] in/out */
-    const float *cs;            /* [T,2,R/2]           */
-    const int32_t *page, *slot; /* [T]                 */
+    float *qkv;                   /* [T,(H+2G)*E] in/out */
+    const float *cs;              /* [T,2,R/2]           */
+    const int32_t *page, *slot;   /* [T]                 */
     const float *q_norm, *k_norm; /* [E] or NULL       */
-    const fc_kv_buf *kv;        /* host struct         */
+    const fc_kv_buf *kv;          /* host struct         */
     int layer, T, H, G, E, R;
     float eps;
     bool interleaved;

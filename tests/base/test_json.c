@@ -278,7 +278,8 @@ static void damaged_texts_end_in_an_answer(void **state) {
     assert_true(good > (int)strlen(text)); /* letters for letters, digits for digits */
 }
 
-/* A tokenizer's vocabulary. Quadratic work on its keys would take minutes; the bound is some 20 times what is needed. */
+/* A tokenizer's vocabulary. Quadratic work on its keys would take minutes; the bound is some 20 times what is
+ * needed. */
 static void a_large_object_is_fast(void **state) {
     fc_str s = {0};
     fc_json_doc *d;

@@ -1,4 +1,5 @@
-/* Every quantised type against the `gguf` package, bit for bit: tests/data/base, made by tests/oracle/quant_golden.py. */
+/* Every quantised type against the `gguf` package, bit for bit: tests/data/base, made by
+ * tests/oracle/quant_golden.py. */
 #include "tests/util.h"
 
 #include "engine/base/mem.h"
@@ -93,8 +94,8 @@ static void made_blocks_are_the_packages(void **state) {
     }
 }
 
-/* The kernels compute with codes; a value by code may differ from the format's own order of operations by rounding only:
- * two roundings of the larger of scale*code and min. */
+/* The kernels compute with codes; a value by code may differ from the format's own order of operations by rounding
+ * only: two roundings of the larger of scale*code and min. */
 static void codes_give_the_values(void **state) {
     (void)state;
     for (int k = 0; k < N_QUANT; k++) {

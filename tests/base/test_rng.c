@@ -37,8 +37,8 @@ static void a_draw_is_a_function_of_its_key(void **state) {
     assert_true(base != fc_rng_uniform(1, 2, 3, 5));
 }
 
-/* Chi-square over 64 equal cells, 2^17 draws in each direction of the key: 63 degrees of freedom, and 140 is passed with a
- * chance of about 1e-7. */
+/* Chi-square over 64 equal cells, 2^17 draws in each direction of the key: 63 degrees of freedom, and 140 is passed
+ * with a chance of about 1e-7. */
 static void draws_are_uniform_along_every_axis(void **state) {
     enum { CELLS = 64, N = 1 << 17 };
     (void)state;

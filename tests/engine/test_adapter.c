@@ -1,5 +1,5 @@
-/* Adapters made by peft against peft and transformers in float32 (tests/oracle/lora_golden.py); rows of several adapters
- * and of the base in one batch; a GGUF base.
+/* Adapters made by peft against peft and transformers in float32 (tests/oracle/lora_golden.py); rows of several
+ * adapters and of the base in one batch; a GGUF base.
  *
  * tolerance  1e-4 absolute on logits with a spread of 3 and more, as test_parity.c
  */

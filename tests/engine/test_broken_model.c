@@ -1,4 +1,5 @@
-/* Models whose numbers are NaN or infinite: each request that reads them is told which file and role it was, and no other. */
+/* Models whose numbers are NaN or infinite: each request that reads them is told which file and role it was, and no
+ * other. */
 #include "engine/base/os.h"
 #include "engine/engine.h"
 #include "tests/engine/util_engine.h"
@@ -243,8 +244,8 @@ static void log_probs_of_a_prompt_name_the_model(void **state) {
     assert_int_equal(unlink(path), 0);
 }
 
-/* One row of the head is NaN, and what is drawn comes from a list without it: only who reads the whole row meets it, and
- * its neighbours in the batch do not. */
+/* One row of the head is NaN, and what is drawn comes from a list without it: only who reads the whole row meets it,
+ * and its neighbours in the batch do not. */
 static void a_broken_row_outside_the_list_is_of_those_who_read_it(void **state) {
     enum { WAYS = 6 };
     static const int32_t allowed[] = {50, 51}, asked[] = {7, 8};

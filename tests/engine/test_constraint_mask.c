@@ -28,7 +28,8 @@ static void assert_near(const char *what, const char *name, double got, double w
     if (!(fabs(got - want) <= tolerance)) fail_msg("%s of \"%s\": %.9g, not %.9g", what, name, got, want);
 }
 
-/* A candidate is a name, whole, ended by the end token, over its one path, with the log-prob that the mask leaves it. */
+/* A candidate is a name, whole, ended by the end token, over its one path, with the log-prob that the mask leaves
+ * it. */
 static int check_candidate(const exact *x, const fc_candidate *c) {
     int name = exact_name(x, c);
     int32_t ids[LONGEST];

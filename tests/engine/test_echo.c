@@ -310,9 +310,12 @@ static void prompt_log_probs_are_checked(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(prompts_have_log_probs),       cmocka_unit_test(prompts_alone),
-        cmocka_unit_test(prompts_in_a_crowd),           cmocka_unit_test(prompts_give_way_half_read),
-        cmocka_unit_test(a_deadline_leaves_the_rest_out), cmocka_unit_test(prompt_log_probs_are_checked),
+        cmocka_unit_test(prompts_have_log_probs),
+        cmocka_unit_test(prompts_alone),
+        cmocka_unit_test(prompts_in_a_crowd),
+        cmocka_unit_test(prompts_give_way_half_read),
+        cmocka_unit_test(a_deadline_leaves_the_rest_out),
+        cmocka_unit_test(prompt_log_probs_are_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

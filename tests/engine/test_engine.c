@@ -87,7 +87,8 @@ static void events_tell_the_whole_story(void **state) {
     fc_engine_close(e);
 }
 
-/* Names in no order, some the beginning of others: each is found, and nothing beside them. One that stands twice is told. */
+/* Names in no order, some the beginning of others: each is found, and nothing beside them. One that stands twice is
+ * told. */
 static void names_are_found(void **state) {
     static const char *const names[] = {"cycling", "art",         "arts",        "a",      "zoo",
                                         "Art",     "art\xC3\xA9", "board games", "cycling"};

@@ -292,8 +292,8 @@ static void rows_are_what_the_tree_needs(void **state) {
         for (size_t len = 1; len < c->n_tokens; len++) {
             bool seen = false;
             for (int k = 0; k < i && !seen; k++)
-                seen = res->kept[k].n_tokens > len &&
-                       memcmp(res->kept[k].tokens, c->tokens, len * sizeof *c->tokens) == 0;
+                seen =
+                    res->kept[k].n_tokens > len && memcmp(res->kept[k].tokens, c->tokens, len * sizeof *c->tokens) == 0;
             tails += !seen;
         }
     }

@@ -1,4 +1,5 @@
-/* The fields of a request that a server hands through, each against its definition, and the same bits however it runs. */
+/* The fields of a request that a server hands through, each against its definition, and the same bits however it
+ * runs. */
 #include "engine/probe.h"
 #include "kernels/draw/draw.h"
 #include "tests/engine/util_vary.h"

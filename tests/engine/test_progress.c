@@ -1,4 +1,5 @@
-/* The first in rank always ends: whoever was accepted gets an answer, in pools that just hold it, whatever others hold. */
+/* The first in rank always ends: whoever was accepted gets an answer, in pools that just hold it, whatever others
+ * hold. */
 #include "engine/base/os.h"
 #include "engine/engine.h"
 #include "tests/engine/util_late.h"
@@ -58,7 +59,8 @@ static fc_engine *hold(const fc_engine_options *o) {
     return e;
 }
 
-/* If this fails, what one request put into the prefix cache below another's pages keeps these, and a third finds no room. */
+/* If this fails, what one request put into the prefix cache below another's pages keeps these, and a third finds no
+ * room. */
 static void equal_prompts_at_once(void **state) {
     enum { PROMPT = 160, NEED = 24 };
     fc_engine_options o = options(NULL);
@@ -255,7 +257,8 @@ static void long_tails_are_refused(void **state) {
         assert_ok(fc_submit(e, &r, &id));
         assert_ok(fc_poll(e, PATIENCE_MS, &ev));
         assert_int_equal(ev.status, FC_ERR_UNSUPPORTED);
-        assert_non_null(strstr(ev.error, "ids of its candidates in the alignment model's tokenizer; there is room for"));
+        assert_non_null(
+            strstr(ev.error, "ids of its candidates in the alignment model's tokenizer; there is room for"));
         fc_event_fini(&ev);
         ev = run_request(e, &after);
         fc_event_fini(&ev);

@@ -122,7 +122,8 @@ static void kept_are_those_of_the_definition(void **state) {
     for (int i = 0; i < 2; i++) fc_engine_close(e[i]);
 }
 
-/* If this fails, an answer of a search that found fewer names than were asked for speaks of candidates that are none. */
+/* If this fails, an answer of a search that found fewer names than were asked for speaks of candidates that are
+ * none. */
 static void searches_are_ranked_too(void **state) {
     fc_engine *e = open_two(0);
     (void)state;

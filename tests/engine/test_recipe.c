@@ -504,7 +504,8 @@ static void the_examples_hold(void **state) {
     assert_fails(fc_recipe_builtin("topics", &b), FC_ERR_ARG, "no built-in recipe \"topics\"");
 }
 
-/* Every cut and every changed byte of a recipe gives an answer, and every answer that is a recipe makes a request or says why. */
+/* Every cut and every changed byte of a recipe gives an answer, and every answer that is a recipe makes a request or
+ * says why. */
 static void damaged_recipes_end_in_an_answer(void **state) {
     static const char text[] =
         "{\"novelty\":{\"template\":\"{prompt}{{{history_1}\",\"end\":\"e\"},\"alignment\":{\"mode\":\"judge\","

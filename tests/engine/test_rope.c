@@ -43,8 +43,8 @@ static void assert_powers(const char *what, const fc_model_config *c, bool local
     }
 }
 
-/* Gemma 3 scales its global layers alone. If this fails where the bases are equal, local layers are taken for local ones
- * by their base instead of by what the file says. */
+/* Gemma 3 scales its global layers alone. If this fails where the bases are equal, local layers are taken for local
+ * ones by their base instead of by what the file says. */
 static void local_layers_with_a_base_are_never_scaled(void **state) {
     static const struct {
         const char *what, *fields;

@@ -1,8 +1,8 @@
-/* Exactness over random scenarios: models, KV types, requests, priorities and cancels are drawn from a seed. Every request
- * is answered alone by a plain engine (pages of 16, 2 threads, rows and branches by default, all sharing on), then together
- * with the others and with some that are cancelled, by an engine of another shape: another page size and batch, a KV pool
- * in which not all find room at once, some of the sharing off, every third on the late backend, where two batches are under
- * way and drawn tokens come one step late. The same bits each time.
+/* Exactness over random scenarios: models, KV types, requests, priorities and cancels are drawn from a seed. Every
+ * request is answered alone by a plain engine (pages of 16, 2 threads, rows and branches by default, all sharing on),
+ * then together with the others and with some that are cancelled, by an engine of another shape: another page size and
+ * batch, a KV pool in which not all find room at once, some of the sharing off, every third on the late backend, where
+ * two batches are under way and drawn tokens come one step late. The same bits each time.
  *
  *   test_scenarios [SEED [SCENARIOS [FIRST]]]
  */
@@ -18,7 +18,7 @@ static uint64_t base_seed = 20250612;
 static int n_scenarios = 50, first_scenario = 0;
 static fc_sched_stats total;
 static int n_constrained[FC_CONSTRAINT_REJECT + 1]; /* requests of each kind, with names */
-static int n_searches, n_waves, n_read;             /* draws over a trie; with rules when to stop; prompts with log-probs */
+static int n_searches, n_waves, n_read; /* draws over a trie; with rules when to stop; prompts with log-probs */
 
 typedef struct {
     char text[MAX_TEXT + 1], align_text[MAX_TEXT + 1];
@@ -318,7 +318,10 @@ static void compare(const scenario *c, const ask *a, const fc_event *ev, int k) 
     char what[320];
     snprintf(what, sizeof what, "%s, request %d (n %d)", c->what, k, a->n_less);
     if (ev->status) fail_msg("%s: %s", what, ev->error);
-    assert_int_equal(got->n_all, a->n_less == a->r.n ? want->n_all : a->n_less);
+    if (got->n_all != (a->n_less == a->r.n ? want->n_all : a->n_less))
+        fail_msg("%s: %d candidates, %d of the whole (n %d, n_max %d, stop_when %s, draw %s, constraint %s)", what,
+                 got->n_all, want->n_all, a->r.n, a->r.n_max, a->r.stop_when ? a->r.stop_when : "none",
+                 fc_draw_name(a->r.draw), fc_constraint_name(a->r.constraint));
     compare_prompts(what, got, want);
     for (int i = 0; i < got->n_all; i++) {
         const fc_candidate *x = &got->all[i], *y = &want->all[i];
@@ -331,9 +334,10 @@ static void compare(const scenario *c, const ask *a, const fc_event *ev, int k) 
             fail_msg("%s: candidate %d: other top log-probs", what, i);
         if (x->n_ids && memcmp(x->id_logprobs, y->id_logprobs, x->n_logprobs * (size_t)x->n_ids * sizeof(float)) != 0)
             fail_msg("%s: candidate %d: other log-probs of ids", what, i);
-        if (memcmp(&x->gumbel, &y->gumbel, sizeof x->gumbel) != 0 || memcmp(&x->weight, &y->weight, sizeof x->weight) != 0)
-            fail_msg("%s: candidate %d: gumbel %.9g, weight %.9g, not %.9g, %.9g", what, i, x->gumbel, x->weight, y->gumbel,
-                     y->weight);
+        if (memcmp(&x->gumbel, &y->gumbel, sizeof x->gumbel) != 0 ||
+            memcmp(&x->weight, &y->weight, sizeof x->weight) != 0)
+            fail_msg("%s: candidate %d: gumbel %.9g, weight %.9g, not %.9g, %.9g", what, i, x->gumbel, x->weight,
+                     y->gumbel, y->weight);
         if (x->valid != y->valid || memcmp(&x->full_logprob, &y->full_logprob, sizeof x->full_logprob) != 0)
             fail_msg("%s: candidate %d: valid %d, not %d; full log-prob %.9g, not %.9g", what, i, x->valid, y->valid,
                      x->full_logprob, y->full_logprob);
@@ -353,8 +357,8 @@ typedef struct {
     bool cancelled, done;
 } flight;
 
-/* All requests at once, each up to MAX_COPIES times; all but the first ones may be cancelled on the way. Returns how many
- * were. */
+/* All requests at once, each up to MAX_COPIES times; all but the first ones may be cancelled on the way. Returns how
+ * many were. */
 static int fly(scenario *c, fc_engine *e) {
     flight f[MAX_COPIES * MAX_REQUESTS];
     int n = 0, left, cancelled = 0, copies = 2 + test_below(&c->s, MAX_COPIES - 1);
@@ -453,7 +457,8 @@ static void random_scenarios_are_exact(void **state) {
         "that reject with %lld redraws, %d searches, %d with rules, %d prompts with log-probs\n",
         candidates, cancelled, (long long)total.preemptions, (long long)total.evicted_pages, (long long)total.splits,
         (long long)total.partial_copies, (long long)total.shared_tiles, (long long)total.cross_groups,
-        n_constrained[FC_CONSTRAINT_MASK], n_constrained[FC_CONSTRAINT_REJECT], (long long)total.redraws, n_searches, n_waves, n_read);
+        n_constrained[FC_CONSTRAINT_MASK], n_constrained[FC_CONSTRAINT_REJECT], (long long)total.redraws, n_searches,
+        n_waves, n_read);
     if (n_scenarios < 1000) return;
     assert_true(cancelled >= 100 && total.preemptions >= 100 && total.evicted_pages >= 100 && total.splits >= 100);
     assert_true(total.partial_copies >= 100 && total.cross_groups >= 100);

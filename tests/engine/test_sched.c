@@ -1,4 +1,5 @@
-/* The scheduler's invariants after every step, under random requests, cancels, small pools and both models in one lane. */
+/* The scheduler's invariants after every step, under random requests, cancels, small pools and both models in one
+ * lane. */
 #include "engine/answer.h"
 #include "engine/base/os.h"
 #include "engine/model_tok.h"

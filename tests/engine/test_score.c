@@ -1,9 +1,11 @@
-/* Scores against the definition: each candidate alone behind the prompt, log-softmax in double over the probe's logits. */
+/* Scores against the definition: each candidate alone behind the prompt, log-softmax in double over the probe's
+ * logits. */
 #include "engine/base/mem.h"
 #include "engine/probe.h"
 #include "tests/engine/util_engine.h"
 
-/* Both in f32 with KV in f32; the engine batches, the probe does not. Rounding of two softmaxes over logits of size 10. */
+/* Both in f32 with KV in f32; the engine batches, the probe does not. Rounding of two softmaxes over logits of size
+ * 10. */
 static const double tolerance = 2e-5;
 
 static const char prompt[] = "People who like gardening also like";

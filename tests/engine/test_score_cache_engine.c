@@ -309,8 +309,9 @@ static void a_file_serves_engines_of_its_kind(void **state) {
     use_file("another shape", o[0], &r, true);
 }
 
-/* One row of a matrix far above the size up to which a sampled fingerprint sees all: the embedding of an id that the prompt
- * has, the head's row of an id that is drawn. If this fails, an edited model is given the scores that it had before. */
+/* One row of a matrix far above the size up to which a sampled fingerprint sees all: the embedding of an id that the
+ * prompt has, the head's row of an id that is drawn. If this fails, an edited model is given the scores that it had
+ * before. */
 static void an_edited_model_is_another(void **state) {
     static const char *const tensors[] = {"token_embd.weight", "output.weight"};
     const int32_t ids[] = {66, 67, 68}, edited[] = {66, 71};

@@ -33,7 +33,8 @@ static int count(fc_score_file *f, int n) {
     return found_n;
 }
 
-/* If this fails, scores that could not be written once can never be, and the file is given up; or half of them are there. */
+/* If this fails, scores that could not be written once can never be, and the file is given up; or half of them are
+ * there. */
 static void a_lock_that_comes_late_changes_nothing(void **state) {
     enum { ROWS = 4 };
     const char *path = fresh_file();

@@ -1,4 +1,5 @@
-/* Drawing that ends early, through the whole engine: the answer is that of a request for as many candidates as it used. */
+/* Drawing that ends early, through the whole engine: the answer is that of a request for as many candidates as it
+ * used. */
 #include "tests/engine/util_engine.h"
 
 static const char prompt[] = "The cat sat on the mat.";

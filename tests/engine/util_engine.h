@@ -14,7 +14,8 @@ const char *tiny_model_vocab(const char *arch, uint64_t seed, bool reward, int V
 /* The same with matrices in another type. */
 const char *tiny_model_typed(const char *arch, uint64_t seed, fc_dtype type);
 
-/* path: a copy of the F32 model at `from`, in which row `row` of a tensor (-1: all of it) holds v. The caller removes it. */
+/* path: a copy of the F32 model at `from`, in which row `row` of a tensor (-1: all of it) holds v. The caller removes
+ * it. */
 void change_row(const char *from, const char *tensor, int row, float v, char path[160]);
 
 /* Opens, or fails the test. */

@@ -6,7 +6,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* Memory here is malloc's and mmap's, not fc_alloc's: tests count the engine's allocations, and these are not its own. */
+/* Memory here is malloc's and mmap's, not fc_alloc's: tests count the engine's allocations, and these are not its
+ * own. */
 
 enum { PAGE = 4096 };
 static const size_t ARENA = (size_t)8 << 30; /* address space; memory only where it is written */

@@ -1,5 +1,5 @@
-/* late - the CPU backend as an engine must be able to live with it: buffers that nobody but operators, upload and download
- * can touch (a read or write elsewhere is a SIGSEGV), and downloads that arrive at sync, not before. */
+/* late - the CPU backend as an engine must be able to live with it: buffers that nobody but operators, upload and
+ * download can touch (a read or write elsewhere is a SIGSEGV), and downloads that arrive at sync, not before. */
 #ifndef FC_TESTS_UTIL_LATE_H
 #define FC_TESTS_UTIL_LATE_H
 

@@ -18,12 +18,12 @@ extern int64_t vary_replayed; /* rows of requests that gave way, over all that v
 typedef void (*vary_same_fn)(const char *what, const fc_result *got, const fc_result *want);
 void vary_same_candidates(const char *what, const fc_result *got, const fc_result *want);
 
-/* From the cache, with a third of n, in batches of 7 rows, on the late backend, giving way to others, with each switch and
- * with all of them off. The answer of the first run is the caller's. */
+/* From the cache, with a third of n, in batches of 7 rows, on the late backend, giving way to others, with each switch
+ * and with all of them off. The answer of the first run is the caller's. */
 fc_event vary_request(const char *what, const fc_request *r, vary_same_fn same);
 
-/* An engine whose first pass, once begun, waits until vary_go: so that what is submitted meanwhile all comes into the second.
- * One at a time. */
+/* An engine whose first pass, once begun, waits until vary_go: so that what is submitted meanwhile all comes into the
+ * second. One at a time. */
 fc_engine *vary_open_held(const fc_engine_options *o);
 void vary_wait_begun(void);
 void vary_go(void);

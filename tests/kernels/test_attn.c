@@ -288,7 +288,8 @@ static void a_nan_does_not_outlive_its_call(void **state) {
     }
 }
 
-/* -1e-45 times a weight of e^-60 underflows to -0; a masked position then adds +0, or is left out. Both are +0 at the end. */
+/* -1e-45 times a weight of e^-60 underflows to -0; a masked position then adds +0, or is left out. Both are +0 at the
+ * end. */
 static void a_zero_has_one_sign(void **state) {
     static const int pos[] = {1, 40};
     (void)state;

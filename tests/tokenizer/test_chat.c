@@ -186,7 +186,8 @@ static void ids_equal(const char *name, const fc_json *expect, const fc_chat_pro
     if (i != n) fail_msg("%s: %zu ids, not %zu, for:\n%s", name, n, i, p->text.data);
 }
 
-/* If this fails, a chat prompt reaches the model cut into other tokens than in training, or a message can end its own turn. */
+/* If this fails, a chat prompt reaches the model cut into other tokens than in training, or a message can end its own
+ * turn. */
 static void ids_equal_transformers(void **state) {
     fc_json_doc *doc;
     const fc_json *root = fc_json_root(*state);

@@ -149,7 +149,8 @@ static void fingerprints_tell_adapters_apart(void **state) {
     st_fini(&f);
 }
 
-/* Two adapters of one engine may differ in one number of a large matrix. If this fails, they share cached prompts and scores. */
+/* Two adapters of one engine may differ in one number of a large matrix. If this fails, they share cached prompts and
+ * scores. */
 static void fingerprints_see_every_byte(void **state) {
     enum { RANK = 160, BYTES = RANK * 32 * 4 }; /* above 16 KiB */
     uint64_t print, seed = 6;

@@ -1,5 +1,5 @@
-/* Conversion: the same model comes out, in its configuration, its values and its logits; and what cannot be carried over is
- * said. Tokenizers: test_convert_tok.c.
+/* Conversion: the same model comes out, in its configuration, its values and its logits; and what cannot be carried
+ * over is said. Tokenizers: test_convert_tok.c.
  *
  * The models of tests/data/models are Hugging Face folders of every family (tests/oracle/parity_golden.py).
  */
@@ -292,8 +292,8 @@ static void a_classifier_stays_one(void **state) {
 }
 
 /* The engine computes the same from either file.
- * tolerance  3e-5 at logits of spread 3: llama's q and k are summed over a head in another order, gemma's norms add their 1
- *            in another place, Llama 3's divisors are rounded once more; else the bits are the same */
+ * tolerance  3e-5 at logits of spread 3: llama's q and k are summed over a head in another order, gemma's norms add
+ *            their 1 in another place, Llama 3's divisors are rounded once more; else the bits are the same */
 static void logits_stay_the_same(void **state) {
     enum { N = 120, V = 320 };
     static float logits[2][N * V];

@@ -143,7 +143,8 @@ static void the_arrays_say_what_the_json_says(void **state) {
                 size_t n = 0, cap = 0, n2 = 0, cap2 = 0;
                 /* what the notes warn of: blanks at the ends of a text, or of what lies between special tokens */
                 if (cases[i].notes[0] && (texts[k][0] == ' ' || strstr(texts[k], "</s>"))) continue;
-                /* this gemma has an added token of three blanks that no merge makes; arrays cannot keep the two apart */
+                /* this gemma has an added token of three blanks that no merge makes; arrays cannot keep the two
+                 * apart */
                 if (strcmp(cases[i].name, "gemma") == 0 && k == TEXTS - 1) continue;
                 assert_ok(fc_tok_encode(json, texts[k], strlen(texts[k]), flags, &x, &n, &cap));
                 assert_ok(fc_tok_encode(arrays, texts[k], strlen(texts[k]), flags, &y, &n2, &cap2));

@@ -1,5 +1,5 @@
-/* Random models: every family in every type opens with the configuration that was asked for; sizes are the published ones;
- * logits have the spread that was asked for; the tokenizer is one that works. */
+/* Random models: every family in every type opens with the configuration that was asked for; sizes are the published
+ * ones; logits have the spread that was asked for; the tokenizer is one that works. */
 #include "tests/util.h"
 
 #include "engine/base/mem.h"

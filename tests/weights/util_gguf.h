@@ -9,21 +9,7 @@
 #include <stdint.h>
 
 /* GGUF's numbers. */
-enum {
-    GG_U8 = 0,
-    GG_I8,
-    GG_U16,
-    GG_I16,
-    GG_U32,
-    GG_I32,
-    GG_F32,
-    GG_BOOL,
-    GG_STRING,
-    GG_ARRAY,
-    GG_U64,
-    GG_I64,
-    GG_F64
-};
+enum { GG_U8 = 0, GG_I8, GG_U16, GG_I16, GG_U32, GG_I32, GG_F32, GG_BOOL, GG_STRING, GG_ARRAY, GG_U64, GG_I64, GG_F64 };
 
 /* init with gg_init, undo with gg_fini. Everything is fatal for the test when memory is out. */
 typedef struct {
