@@ -345,7 +345,8 @@ static void compare(const scenario *c, const ask *a, const fc_event *ev, int k) 
     if (got->n_all != want->n_all) return; /* ranks and votes are of the whole */
     if (got->n_kept != want->n_kept || !same_confidence(&got->confidence, &want->confidence))
         fail_msg("%s: another confidence record", what);
-    assert_int_equal(got->accounting.redraws, want->accounting.redraws);
+    /* where a rule ends drawing, how far the others had come is a matter of batches */
+    if (!a->r.stop_when) assert_int_equal(got->accounting.redraws, want->accounting.redraws);
     for (int i = 0; i < got->n_kept; i++)
         if (got->kept[i].index != want->kept[i].index || got->kept[i].votes != want->kept[i].votes)
             fail_msg("%s: another candidate at rank %d", what, i + 1);
