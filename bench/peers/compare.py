@@ -154,6 +154,7 @@ def main():
     p.add_argument("--threads", type=int, default=os.cpu_count())
     p.add_argument("--timeout", type=float, default=900, help="seconds until an engine that does not answer is ended")
     a = p.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # so that engines, which are stopped, are ended too
     if a.table:
         with open(a.table) as f:
             print(tables(json.load(f)["rows"]), end="")

@@ -16,7 +16,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 say() { printf 'install: %s\n' "$*"; }
-die() { printf 'install: %s\n' "$*" >&2; exit "${2:-1}"; }
+die() { printf 'install: %s\n' "$1" >&2; exit "${2:-1}"; } # TEXT [STATUS]
 need() { command -v "$1" >/dev/null || die "$1 is needed and was not found"; }
 
 python=${PYTHON:-python3} jobs=${JOBS:-$(nproc)} dir=build/peers source=

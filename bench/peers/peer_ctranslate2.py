@@ -1,4 +1,5 @@
 """CTranslate2; see peer.py. It samples num_hypotheses of one prompt, and scores whole sequences: the prompt once a candidate."""
+import json
 import os
 import subprocess
 import sys
@@ -23,7 +24,6 @@ def main():
     path = converted(folder, model)
     generator = ctranslate2.Generator(path, device="cpu", compute_type="int8", inter_threads=1, intra_threads=threads)
     with open(os.path.join(path, "vocabulary.json"), encoding="utf-8") as f:
-        import json
         words = json.load(f)
 
     def strings(ids):
