@@ -356,7 +356,6 @@ static fc_status start(fc_engine *e, const fc_engine_options *o) {
     const fc_tok *const tok[2] = {e->models[0].tok, a ? a->tok : NULL};
     fc_sched_options so = {
         .tok = {tok[0], tok[1]},
-        .max_jobs = e->max_requests,
         .score_rows = o->score_rows,
         .off = o->off & FC_OFF_FORK ? o->off | FC_OFF_COALESCE : o->off,
         .score_cache = o->score_cache,

@@ -130,7 +130,7 @@ typedef struct {
 typedef struct {
     const fc_tok *tok[2]; /* by role */
     bool same_tokenizer;
-    int max_branches, max_jobs;
+    int max_branches;
     int score_rows;       /* a scoring pass of its own model starts at so many waiting rows */
     uint32_t off;         /* fc_off */
     uint64_t score_cache; /* as in fc_engine_options */

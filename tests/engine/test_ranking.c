@@ -264,7 +264,7 @@ static void open_fixture(fixture *f, uint32_t off) {
                          .scores = true};
     fc_op_limits limits = {0};
     fc_sched_options so = {
-        .same_tokenizer = true, .max_branches = 64, .max_jobs = 4, .off = off, .sink = {.arg = f, .done = on_done}};
+        .same_tokenizer = true, .max_branches = 64, .off = off, .sink = {.arg = f, .done = on_done}};
     memset(f, 0, sizeof *f);
     assert_ok(fc_names_open(&whole, &f->names));
     assert_ok(fc_weights_open(tiny_model("llama", 1, false), &f->weights));

@@ -53,7 +53,6 @@ static void open_fixture(fixture *f, bool shared, int P, int pages) {
     fc_sched_options so = {
         .same_tokenizer = shared,
         .max_branches = BRANCHES,
-        .max_jobs = JOBS,
         .score_rows = 64,
         .sink = {.arg = f, .token = on_token, .candidate = on_candidate, .score = on_score, .done = on_done}};
     fc_op_limits limits = {0};
