@@ -79,13 +79,18 @@ int main(int argc, char **argv) {
     fc_dtype t = FC_Q4_1;
     fc_stream s;
     int bad;
+    char *end = NULL;
+    long threads = argc > 3 ? strtol(argv[3], &end, 10) : 0;
+    if (argc > 4 || (end && (end == argv[3] || *end || threads < 1 || threads > 1024))) {
+        fprintf(stderr, "usage: bench_linear [LEVEL [TYPE [THREADS]]]; THREADS is 1 to 1024\n");
+        return 2;
+    }
     if (argc > 1 && fc_cpu_level_parse(argv[1], &level)) return fail();
     if (argc > 2 && !fc_dtype_parse(argv[2], &t)) {
         fprintf(stderr, "bench_linear: no type %s\n", argv[2]);
         return 1;
     }
-    if (fc_cpu_stream_open(level, argc > 3 ? atoi(argv[3]) : 0, fc_linear_workspace_cpu(512, 4096), 64, &s))
-        return fail();
+    if (fc_cpu_stream_open(level, (int)threads, fc_linear_workspace_cpu(512, 4096), 64, &s)) return fail();
     bad = run(s, t);
     if (!bad && argc <= 2) bad = run(s, FC_Q8_0);
     fc_cpu_stream_close(s);

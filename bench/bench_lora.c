@@ -94,8 +94,14 @@ int main(int argc, char **argv) {
     fc_cpu_level level = FC_CPU_AUTO;
     fc_stream s;
     int bad = 0;
+    char *end = NULL;
+    long threads = argc > 2 ? strtol(argv[2], &end, 10) : 0;
+    if (argc > 3 || (end && (end == argv[2] || *end || threads < 1 || threads > 1024))) {
+        fprintf(stderr, "usage: bench_lora [LEVEL [THREADS]]; THREADS is 1 to 1024\n");
+        return 2;
+    }
     if (argc > 1 && fc_cpu_level_parse(argv[1], &level)) return fail();
-    if (fc_cpu_stream_open(level, argc > 2 ? atoi(argv[2]) : 0, 64, 64, &s)) return fail();
+    if (fc_cpu_stream_open(level, (int)threads, 64, 64, &s)) return fail();
     for (size_t i = 0; i < sizeof ranks / sizeof ranks[0] && !bad; i++) {
         bad = run(s, FC_F32, ranks[i]);
         if (!bad) bad = run(s, FC_BF16, ranks[i]);

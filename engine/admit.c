@@ -76,9 +76,11 @@ fc_status fc_sched_can_run(const fc_sched *s, const fc_job *j) {
     bool shared = fc_sched_shared(s);
     int tables = shared ? n.draw_tables + n.score_tables : n.draw_tables;
     if (!shared && n.score_tables > tables) tables = n.score_tables;
+    if (j->searching && j->n > tables) tables = j->n; /* as any request's; here n is at most the number of names */
     if (tables > s->o.max_branches)
-        return FC_FAIL(FC_ERR_ARG, "request: n = %d needs %d branches; max_branches is %d", j->n, tables,
-                       s->o.max_branches);
+        return FC_FAIL(FC_ERR_ARG,
+                       "request: n = %d needs %d branches, and max_branches is %d; raise it, or ask for fewer", j->n,
+                       tables, s->o.max_branches);
     if (shared) return check_pages(s->lane[0], n.draw_pages + n.score_pages, j, "drawing and scoring");
     FC_TRY(check_pages(s->lane[FC_NOVELTY], n.draw_pages, j, "drawing"));
     return j->score ? check_pages(s->lane[FC_ALIGNMENT], n.score_pages, j, "scoring") : FC_OK;

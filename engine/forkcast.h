@@ -197,7 +197,8 @@ typedef struct {
                                    name; where none does, the request ends in FC_ERR_ARG, which says so */
     size_t n_allowed;
     /* [n_bad_words] texts, at most 1024: no candidate has the ids of one, by itself or behind a blank, in a row; blanks
-     * in front of a word are left out, the prompt is not read. Under constraint mask: as allowed_ids */
+     * in front of a word are left out, the prompt is not read. Under constraint mask a name that begins as others do
+     * may have one further on: who has drawn that far, which the seed decides, ends the request in FC_ERR_ARG */
     const char *const *bad_words;
     size_t n_bad_words;
     /* [n_logprob_ids] logprob_token_ids: at each step, log-probs of these too; at most 128 */
@@ -288,8 +289,8 @@ typedef struct {
     size_t n_names;
     fc_constraint constraint;
     fc_draw_mode draw;
-    int reject_budget; /* redraws of one candidate, 0..1000 */
-    bool full_logprob; /* mask: also log-probs under the whole vocabulary, and valid_mass */
+    int reject_budget; /* redraws of one candidate, 0..1000; the last attempt stays, name or not */
+    bool full_logprob; /* mask alone: also log-probs under the whole vocabulary, and valid_mass */
     const char *novelty_adapter, *alignment_adapter; /* names of loaded adapters, or NULL */
     const char *cache_salt, *api_key; /* cached pages and scores are shared only where both are equal; NULL: none */
     const fc_given *given;            /* [n_given] score these instead of drawing: n, seed and sampling are not used */
@@ -436,7 +437,7 @@ typedef enum {
     FC_OPTION_INT64,    /* 0 to 2^63-1 */
     FC_OPTION_UINT64,   /* 0 to 2^64-1 */
     FC_OPTION_FLOAT,    /* min..max */
-    FC_OPTION_BYTES,    /* "512M", with K, M or G; or their number */
+    FC_OPTION_BYTES,    /* "512M", with K, M, G or T; or their number */
     FC_OPTION_CHOICE,   /* one of choices, an enum's values in their order */
     FC_OPTION_WORD,     /* one of choices, as text */
     FC_OPTION_WORDS,    /* some of choices, apart by commas */

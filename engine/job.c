@@ -25,7 +25,8 @@ static fc_status check_sampling(const fc_request *r, int V) {
     const fc_sampling *s = &r->sampling;
     FC_TRY(fc_sampling_in_range(s));
     if (s->max_tokens == 0 && !fc_echo_alone(r))
-        return FC_FAIL(FC_ERR_ARG, "max_tokens = 0: it is at least 1, but where prompt_logprobs is all that is wanted");
+        return FC_FAIL(FC_ERR_ARG,
+                       "max_tokens = 0: nothing would be drawn; give 1 or more, or ask for prompt_logprobs");
     FC_TRY(fc_in_range("min_tokens", s->min_tokens, 0, s->max_tokens));
     if (s->top_logprobs > V) FC_TRY(fc_in_range("top_logprobs", s->top_logprobs, 0, V));
     if (s->n_bias > (size_t)V) return FC_FAIL(FC_ERR_ARG, "logit_bias: %zu ids; the vocabulary has %d", s->n_bias, V);
@@ -63,8 +64,11 @@ static fc_status check_request(const fc_job_rules *rules, const fc_request *r) {
         if (rules->cfg[FC_NOVELTY]->no_lm_head)
             return FC_FAIL(FC_ERR_ARG, "novelty: the model is a classifier without a language head; it cannot draw");
         FC_TRY(fc_in_range("n", r->n, 1, FC_MAX_CANDIDATES));
-        if (r->n > rules->max_branches)
-            return FC_FAIL(FC_ERR_ARG, "n = %d; max_branches is %d", r->n, rules->max_branches);
+        if (r->n > rules->max_branches && r->draw == FC_DRAW_IID) /* a search may have fewer names: fits() looks */
+            return FC_FAIL(
+                FC_ERR_ARG,
+                "n = %d needs a branch for each candidate, and max_branches is %d; raise it, or ask for fewer", r->n,
+                rules->max_branches);
         FC_TRY(check_sampling(r, rules->cfg[FC_NOVELTY]->V));
     } else {
         if (r->n_given > FC_MAX_CANDIDATES)
@@ -304,10 +308,13 @@ static fc_status take_constraint(fc_job *j, const fc_job_rules *rules, const fc_
     FC_TRY(fc_in_range("draw", r->draw, FC_DRAW_IID, FC_DRAW_EXACT));
     if (r->constraint != FC_CONSTRAINT_OFF && !j->names)
         return FC_FAIL(FC_ERR_ARG, "constraint %s: it needs a taxonomy", fc_constraint_name(r->constraint));
+    if (r->full_logprob && r->constraint != FC_CONSTRAINT_MASK)
+        return FC_FAIL(FC_ERR_ARG, "full_logprob: it belongs to constraint mask, and the constraint is %s",
+                       fc_constraint_name(r->constraint));
     if (r->constraint == FC_CONSTRAINT_MASK) FC_TRY(check_mask(j, &r->sampling, rules->cfg[FC_NOVELTY]->V));
     j->constraint = r->constraint;
     j->reject_budget = r->reject_budget;
-    j->full_logprob = r->full_logprob && r->constraint == FC_CONSTRAINT_MASK;
+    j->full_logprob = r->full_logprob;
     FC_TRY(fc_arena_alloc(&j->arena, (size_t)j->n_max, sizeof *j->attempt, &p));
     j->attempt = p;
     FC_TRY(fc_arena_alloc(&j->arena, (size_t)j->n_max, sizeof *j->discarded, &p));

@@ -40,13 +40,15 @@ static const fc_option_row rows[] = {
     {REQUEST(n, MANY, INT), .o.min = 1, .o.max = CANDIDATES, .o.fallback = "16", .o.value = "N",
      .o.help = "candidates to sample"},
     {REQUEST(n_max, MANY, INT), .o.max = CANDIDATES, .o.fallback = "0", .o.value = "N",
-     .o.help = "while no rule of stop_when holds, n more are drawn, up to so many; 0: n"},
+     .o.help = "while no rule of stop_when holds, n more are drawn, up to so many; 0: n, all in one wave"},
     {REQUEST(stop_when, MANY, TEXT), .check = check_stop_when, .o.value = "RULES",
      .o.help = "enough is drawn: any of stable:R (R candidates in a row changed nothing about who is kept), margin:X "
-               "(the best is X above the second), hopeless:B (every B tokens, who can no longer be kept is given up); "
-               "apart by commas"},
+               "(the best is X above the second, even if fewer than keep are there), hopeless:B (every B tokens, who "
+               "can "
+               "no longer be kept is given up); apart by commas; spares what n_max has not begun by then"},
     {REQUEST(token_budget, MANY, INT64), .o.fallback = "0", .o.value = "N",
-     .o.help = "end before the candidate with which more tokens would have been drawn; 0: none"},
+     .o.help = "end before the candidate with which more tokens would have been drawn; spares what n_max has not "
+               "begun by then; 0: none"},
     {REQUEST(seed, DRAW, UINT64), .o.fallback = "1", .o.value = "S",
      .o.help = "candidate i of a seed is the same for every n"},
     {REQUEST(draw, DRAW, CHOICE), .o.choices = "iid|sbs|beam|topk|exact", .o.fallback = "iid",
@@ -55,9 +57,9 @@ static const fc_option_row rows[] = {
     {REQUEST(constraint, DRAW, CHOICE), .o.choices = "off|mask|reject", .o.fallback = "off",
      .o.help = "names of the taxonomy are only marked; nothing else can be drawn; what is none is drawn again"},
     {REQUEST(reject_budget, DRAW, INT), .o.max = 1000, .o.fallback = "4", .o.value = "N",
-     .o.help = "constraint reject: redraws of one candidate"},
+     .o.help = "constraint reject: redraws of one candidate; then the last one stays, marked as no name"},
     {REQUEST(full_logprob, DRAW, BOOL), .o.fallback = "false",
-     .o.help = "constraint mask: also log-probs under the whole vocabulary, and valid_mass"},
+     .o.help = "constraint mask alone: also log-probs under the whole vocabulary, and valid_mass"},
     {REQUEST_AS("novelty.adapter", novelty_adapter, DRAW, PATH), .o.value = "ADAPTER",
      .o.help = "PEFT adapter (LoRA, aLoRA) of the novelty model: a folder, or a name given by "
                "--adapter"},
@@ -68,12 +70,13 @@ static const fc_option_row rows[] = {
      .o.help = "the last K ids of each prompt are used; -1: what the context leaves beside max_tokens; 0: all"},
     {REQUEST(no_bos, DRAW, BOOL), .o.fallback = "false", .o.help = "BOS is put in front of neither prompt"},
     {REQUEST(prompt_logprobs, DRAW, BOOL), .o.fallback = "false",
-     .o.help = "log-probs of the prompt's own ids, in the JSON; with max_tokens 0 that is all"},
+     .o.help = "log-probs of the prompt's own ids, in the JSON; with max_tokens 0 that is all, for n 1 and no "
+               "alignment model"},
     {REQUEST(prompt_top_logprobs, DRAW, INT), .o.max = TOPS, .o.fallback = "0", .o.value = "N",
      .o.help = "alternatives of each, too"},
 
     {SAMPLING(max_tokens, INT), .o.max = TOKENS, .o.fallback = "16", .o.value = "N",
-     .o.help = "tokens of a candidate, as far as the context goes; 0 with prompt_logprobs alone"},
+     .o.help = "tokens of a candidate, as far as the context goes; 0 draws nothing, for prompt_logprobs"},
     {SAMPLING(min_tokens, INT), .o.max = TOKENS, .o.fallback = "0", .o.value = "N",
      .o.help = "no end before so many tokens"},
     {SAMPLING(temperature, FLOAT), .o.max = 100, .o.fallback = "1", .o.value = "T",
@@ -104,11 +107,15 @@ static const fc_option_row rows[] = {
      .o.help = "no other id is drawn, no end token either unless it is listed"},
     {SAMPLING(bad_words, TEXTS), .o.flag = "bad-word", .o.value = "TEXT",
      .count_at = offsetof(fc_sampling, n_bad_words),
-     .o.help = "no candidate has the ids of TEXT, by itself or behind a blank, in a row"},
+     .o.help = "no candidate has the ids of TEXT, by itself or behind a blank, in a row; under constraint mask a name "
+               "that "
+               "begins so may end the request"},
     {SAMPLING(ignore_eos, BOOL), .o.fallback = "false",
      .o.help = "the model's end tokens are drawn as any other and do not end a candidate"},
     {SAMPLING_AS(include_stop_str_in_output, include_stop, BOOL), .o.fallback = "false",
-     .o.help = "a candidate's text ends with the stop string or end token that ended it"},
+     .o.help = "a candidate's text ends with the stop string that ended it; with the end token where "
+               "skip_special_tokens is "
+               "false"},
     {SAMPLING_AS(skip_special_tokens, skip_special, BOOL), .o.fallback = "true",
      .o.help = "special tokens are left out of the text"},
     {SAMPLING_AS(logprob_token_ids, logprob_ids, IDS), .o.flag = "logprob-token-id", .o.value = "ID",
@@ -133,20 +140,24 @@ static const fc_option_row rows[] = {
      .o.help = "no two of the kept are names with one parent, or with a keyword in common"},
 
     {REQUEST(deadline_ms, JOB, INT), .o.max = INT_MAX, .o.fallback = "0", .o.value = "MS",
-     .o.help = "from submit; the answer covers what is complete by then; 0: none"},
+     .o.help = "from submit; the answer covers the first candidates that are complete by then, an error if there is "
+               "none; "
+               "0: none"},
     {REQUEST(priority, JOB, INT), .o.min = INT_MIN, .o.max = INT_MAX, .o.fallback = "0", .o.value = "N",
      .o.help = "lower runs first; equal ones in order of arrival"},
     {REQUEST(cache_salt, JOB, TEXT), .o.value = "TEXT",
      .o.help = "cached pages and scores are shared only with requests of the same salt"},
 
-    {ENGINE(threads, INT), .o.max = 1024, .o.fallback = "0", .o.value = "T", .o.help = "threads; 0: all cores"},
+    {ENGINE(threads, INT), .o.max = 1024, .o.fallback = "0", .o.value = "T", 
+     .o.help = "threads; 0: all cores; more than cores only wait for one another"},
     {ENGINE(backend, WORD), .o.choices = "auto|cpu", .o.fallback = "auto", .o.help = "what computes"},
     {ENGINE(cpu, WORD), .o.choices = "auto|avx512|avx2|portable", .o.fallback = "auto",
      .o.help = "vector level; levels round differently"},
     {ENGINE(kv_type, WORD), .o.choices = "f32|bf16|int8",
      .o.help = "of the KV cache; f32 for f32 models, else bf16, unless said"},
     {ENGINE(kv_pool, BYTES), .o.fallback = "0", .o.value = "BYTES",
-     .o.help = "KV memory of each model, such as 512M; 0: two contexts, at least 256M, at most a quarter of RAM"},
+     .o.help = "KV memory of each model, such as 512M (K, M, G or T); 0: two contexts, at least 256M, at most a "
+               "quarter of RAM"},
     {ENGINE(score_cache, BYTES), .o.fallback = "0", .o.value = "BYTES",
      .o.help = "memory for scores of earlier requests; 0: 16M"},
     {ENGINE(score_cache_file, PATH), .o.value = "FILE",

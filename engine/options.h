@@ -37,7 +37,7 @@ fc_status fc_option_place(const fc_option_target *t, const fc_option *o, char **
 fc_status fc_option_store(fc_option_target *t, const fc_option_row *row, const fc_option_value *v);
 /* The place of text [size] among the choices, or -1. */
 int fc_option_choice(const fc_option *o, const char *text, size_t size);
-/* "512M" to bytes. */
+/* "512M" to bytes. False: *out is UINT64_MAX where it is a number and too large, else 0. */
 bool fc_option_bytes(const char *text, uint64_t *out);
 
 enum { FC_BIAS_MAX = 1000000000 }; /* of a logit bias, either way */

@@ -33,9 +33,17 @@ static fc_status read_text(const fc_json *n, const char **out) {
     return **out ? FC_OK : fc_json_fail(n, FC_ERR_FORMAT, "it is empty");
 }
 
+/* A string of words apart by commas, or a list of such. */
 static fc_status read_words(const fc_option *o, const fc_json *n, fc_option_value *v) {
     const char *text;
     uint32_t bits;
+    if (fc_json_kind(n) == FC_JSON_ARRAY) {
+        for (const fc_json *k = fc_json_first(n); k; k = fc_json_next(k)) {
+            if (fc_json_kind(k) != FC_JSON_STRING) return fc_json_fail(k, FC_ERR_FORMAT, "a string is expected");
+            FC_TRY(read_words(o, k, v));
+        }
+        return FC_OK;
+    }
     FC_TRY(read_text(n, &text));
     for (const char *at = text; at;) {
         size_t size = strcspn(at, ",");
@@ -43,7 +51,7 @@ static fc_status read_words(const fc_option *o, const fc_json *n, fc_option_valu
         at = at[size] ? at + size + 1 : NULL;
     }
     FC_TRY(fc_off_parse(text, &bits));
-    v->natural = bits;
+    v->natural |= bits;
     return FC_OK;
 }
 
@@ -52,6 +60,7 @@ static fc_status read_bytes(const fc_json *n, fc_option_value *v) {
     if (fc_json_kind(n) != FC_JSON_STRING) return fc_json_uint64(n, &v->natural);
     FC_TRY(fc_json_string(n, &text));
     if (fc_option_bytes(text, &v->natural)) return FC_OK;
+    if (v->natural) return fc_json_fail(n, FC_ERR_FORMAT, "\"%.60s\" is too large; it is at most 900000T", text);
     return fc_json_fail(n, FC_ERR_FORMAT, "\"%.60s\" is not a number of bytes, such as \"512M\"", text);
 }
 

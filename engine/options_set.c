@@ -156,15 +156,16 @@ const char *fc_option_choices(const fc_option *o, char *out, size_t size) {
 }
 
 bool fc_option_bytes(const char *text, uint64_t *out) {
-    static const char units[] = "KMG";
+    static const char units[] = "KMGT";
     const char *unit;
     char *end;
     double v = strtod(text, &end);
+    *out = 0;
     if (end == text || (*text != '.' && (*text < '0' || *text > '9'))) return false;
     unit = *end ? strchr(units, *end) : NULL;
     for (const char *k = units; unit && k <= unit; k++) v *= 1024;
     if (unit) end++;
-    if (*end || !(v >= 0 && v < 1e18)) return false;
-    *out = (uint64_t)v;
-    return true;
+    if (*end || !(v >= 0)) return false;
+    *out = v < 1e18 ? (uint64_t)v : UINT64_MAX;
+    return v < 1e18;
 }

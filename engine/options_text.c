@@ -131,6 +131,7 @@ static fc_status read_text(const fc_option *o, const char *said, const char *tex
     case FC_OPTION_FLOAT: return text_float(o, said, text, v);
     case FC_OPTION_BYTES:
         if (fc_option_bytes(text, &v->natural)) return FC_OK;
+        if (v->natural) return FC_FAIL(FC_ERR_ARG, "%s: \"%.60s\" is too large; it is at most 900000T", said, text);
         return FC_FAIL(FC_ERR_ARG, "%s: \"%.60s\" is not a number of bytes, such as 512M or 2G", said, text);
     case FC_OPTION_CHOICE:
     case FC_OPTION_WORD:

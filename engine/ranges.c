@@ -4,6 +4,7 @@
 #include "engine/options.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 /* Digits that write a whole number out, and a float as it was typed. */
@@ -29,4 +30,18 @@ fc_status fc_sampling_in_range(const fc_sampling *s) {
         FC_TRY(fc_in_range(r->o.name, whole ? number : (double)real, r->o.min, r->o.max));
     }
     return FC_OK;
+}
+
+int fc_fields_set(const fc_field *f, size_t n, char *out, size_t size) {
+    int all = 0, seen = 0;
+    size_t used = 0;
+    out[0] = 0;
+    for (size_t i = 0; i < n; i++) all += f[i].set;
+    for (size_t i = 0; i < n && used < size; i++)
+        if (f[i].set) {
+            const char *before = seen == 0 ? "" : seen + 1 == all ? " and " : ", ";
+            used += (size_t)snprintf(out + used, size - used, "%s%s", before, f[i].name);
+            seen++;
+        }
+    return all;
 }

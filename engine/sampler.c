@@ -1,6 +1,7 @@
 #include "engine/sampler.h"
 
 #include "engine/base/sort.h"
+#include "engine/ranges.h"
 
 #include <math.h>
 #include <string.h>
@@ -204,13 +205,36 @@ static int count_members(const fc_job *j, int group, int length) {
     return n;
 }
 
-/* Where the mask, allowed_token_ids and bad_words have no id in common, the request ends. */
+enum { BY_ALLOWED, BY_WORDS, BY_BIAS, BY_MIN, N_BY };
+
+/* Who forbids the id next, of those: bits; 0: nobody. */
+static unsigned forbidden_by(const fc_job *j, const fc_path *p, int32_t id) {
+    const fc_sampling *c = &j->sampling;
+    if (!fc_ban_allows(&j->ban, id)) return 1u << BY_ALLOWED;
+    if (fc_ban_forbids(&j->ban, p->ids, p->n, id)) return 1u << BY_WORDS;
+    for (size_t i = 0; i < c->n_bias; i++)
+        if (c->bias_ids[i] == id && c->bias_values[i] == -INFINITY) return 1u << BY_BIAS;
+    return p->n < c->min_tokens && fc_job_is_end(j, id) ? 1u << BY_MIN : 0;
+}
+
+/* Where the mask, or allowed_token_ids, and the others have no id in common, the request ends. */
 static bool leaves_one(fc_job *j, const fc_path *p, const int32_t *ids, int n) {
-    for (int i = 0; i < n; i++)
-        if (!fc_ban_forbids(&j->ban, p->ids, p->n, ids[i])) return true;
-    fc_job_fail(j, FC_FAIL(FC_ERR_ARG, "%s: none of the %d ids that %s may be drawn behind the first %d",
-                           j->ban.n_allowed ? "allowed_token_ids" : "bad_words", n,
-                           j->constraint == FC_CONSTRAINT_MASK ? "go on to a name" : "are allowed", p->n));
+    bool mask = j->constraint == FC_CONSTRAINT_MASK;
+    unsigned by = 0;
+    char set[128];
+    for (int i = 0; i < n; i++) {
+        unsigned one = forbidden_by(j, p, ids[i]);
+        if (!one) return true;
+        by |= one;
+    }
+    fc_fields_set((const fc_field[]){{"constraint mask", mask},
+                                     {"allowed_token_ids", !mask || by & 1u << BY_ALLOWED},
+                                     {"bad_words", by & 1u << BY_WORDS},
+                                     {"logit_bias", by & 1u << BY_BIAS},
+                                     {"min_tokens", by & 1u << BY_MIN}},
+                  1 + N_BY, set, sizeof set);
+    fc_job_fail(j,
+                FC_FAIL(FC_ERR_ARG, "%s: together they leave no id to draw as token %d of a candidate", set, p->n + 1));
     return false;
 }
 

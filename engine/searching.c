@@ -5,6 +5,8 @@
  * names holds a part of the pool at most: when that is full, what it computed is given back, and what lies on the way
  * to the next nodes is computed again.
  */
+#include "engine/base/os.h"
+#include "engine/ranges.h"
 #include "engine/sched.h"
 #include "engine/search.h"
 
@@ -39,21 +41,31 @@ static fc_search_method method_of(fc_draw_mode d) {
 static fc_status check(const fc_job *j, const fc_request *r) {
     const fc_sampling *c = &r->sampling;
     const char *name = fc_draw_name(r->draw);
+    const fc_field iid[] = {{"top_k", c->top_k},
+                            {"top_p", c->top_p != 1.0f},
+                            {"min_p", c->min_p != 0.0f},
+                            {"typical_p", c->typical_p != 1.0f},
+                            {"repetition_penalty", c->repetition_penalty != 1.0f},
+                            {"presence_penalty", c->presence_penalty != 0.0f},
+                            {"frequency_penalty", c->frequency_penalty != 0.0f},
+                            {"logit_bias", c->n_bias > 0},
+                            {"allowed_token_ids", c->n_allowed > 0},
+                            {"bad_words", c->n_bad_words > 0},
+                            {"logprob_token_ids", c->n_logprob_ids > 0},
+                            {"top_logprobs", c->top_logprobs > 0},
+                            {"stop", c->n_stop > 0},
+                            {"stop_token_ids", c->n_stop_ids > 0},
+                            {"full_logprob", r->full_logprob}};
+    char set[256];
+    int n;
     if (j->constraint != FC_CONSTRAINT_MASK)
         return FC_FAIL(FC_ERR_ARG, "draw %s: it searches the names of a taxonomy; give constraint mask", name);
     if (c->temperature != 1.0f && r->draw != FC_DRAW_SBS)
         return FC_FAIL(FC_ERR_ARG, "temperature = %g: draw %s ranks by the model's own distribution",
                        (double)c->temperature, name);
     if (!(c->temperature > 0)) return FC_FAIL(FC_ERR_ARG, "temperature = 0: draw sbs needs one above 0");
-    if (c->top_k || c->top_p != 1.0f || c->min_p != 0.0f || c->typical_p != 1.0f)
-        return FC_FAIL(FC_ERR_ARG, "draw %s: top_k, top_p, min_p and typical_p belong to draw iid", name);
-    if (c->repetition_penalty != 1.0f || c->presence_penalty != 0.0f || c->frequency_penalty != 0.0f || c->n_bias)
-        return FC_FAIL(FC_ERR_ARG, "draw %s: penalties and logit_bias belong to draw iid", name);
-    if (c->n_allowed || c->n_bad_words || c->n_logprob_ids)
-        return FC_FAIL(FC_ERR_ARG, "draw %s: allowed_token_ids, bad_words and logprob_token_ids belong to draw iid",
-                       name);
-    if (c->top_logprobs || c->n_stop || c->n_stop_ids || r->full_logprob)
-        return FC_FAIL(FC_ERR_ARG, "draw %s: top_logprobs, stop and full_logprob belong to draw iid", name);
+    n = fc_fields_set(iid, sizeof iid / sizeof *iid, set, sizeof set);
+    if (n) return FC_FAIL(FC_ERR_ARG, "draw %s: %s belong%s to draw iid", name, set, n == 1 ? "s" : "");
     if (j->trie->max_depth > j->max_tokens)
         return FC_FAIL(FC_ERR_ARG, "max_tokens = %d: the longest name has %d tokens with its end", j->max_tokens,
                        j->trie->max_depth);
@@ -65,6 +77,8 @@ fc_status fc_searching_open(fc_job *j, const fc_request *r) {
     fc_searching *g;
     void *p;
     FC_TRY(check(j, r));
+    if (j->n > t->n_names) j->n = j->n_max = t->n_names; /* there are no more, so no more is needed */
+    if (j->keep > j->n) j->keep = j->n;
     FC_TRY(fc_arena_alloc(&j->arena, 1, sizeof *g, &p));
     g = p;
     g->temperature = r->sampling.temperature;
@@ -260,11 +274,13 @@ static fc_status tell(fc_job *j, int32_t node, const float *lp) {
 
 void fc_searching_land(fc_sched *s, fc_flight *f) {
     fc_seeker *k = &f->seeker;
+    uint64_t now = k->n_reads ? fc_clock_ns() : 0;
     (void)s;
     for (int i = 0; i < k->n_reads; i++) {
         fc_job *j = k->reads[i].job;
         fc_status st = j->failed ? FC_OK : tell(j, k->reads[i].node, k->lp + k->lists[i].values);
         if (st) fc_job_fail(j, st);
+        if (!j->clock.first_draw_ns) j->clock.first_draw_ns = now; /* a search draws what it is told */
     }
 }
 
@@ -306,6 +322,6 @@ static fc_status finish(fc_sched *s, fc_job *j) {
         j->members[i] = -1;
         FC_TRY(spell(s, j, i, j->trie->leaf[r[i].name]));
     }
-    j->clock.last_draw_ns = j->clock.last_draw_ns ? j->clock.last_draw_ns : j->clock.admit_ns;
+    j->clock.last_draw_ns = fc_clock_ns();
     return FC_OK;
 }

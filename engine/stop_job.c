@@ -1,5 +1,7 @@
 #include "engine/stop_job.h"
 
+#include "engine/ranges.h"
+
 #include <limits.h>
 #include <math.h>
 
@@ -18,21 +20,26 @@ static fc_status check_hopeless(const fc_job *j) {
 
 static fc_status check(const fc_job *j, const fc_request *r, const fc_stop_rules *rules) {
     int64_t most = (int64_t)j->max_tokens * (j->constraint == FC_CONSTRAINT_REJECT ? 1 + j->reject_budget : 1);
+    const fc_field ends[] = {{"stop_when stable", rules->stable > 0},
+                             {"stop_when margin", rules->margin > 0},
+                             {"n_max", r->n_max > j->n},
+                             {"token_budget", r->token_budget}};
+    char set[96];
     if (r->deadline_ms < 0) return FC_FAIL(FC_ERR_ARG, "deadline_ms = %d; it must not be negative", r->deadline_ms);
     if (rules->hopeless) FC_TRY(check_hopeless(j));
     if (r->n_given) {
-        const char *field = r->stop_when && r->stop_when[0] ? "stop_when" : r->n_max ? "n_max" : "token_budget";
-        if ((r->stop_when && r->stop_when[0]) || r->n_max || r->token_budget)
-            return FC_FAIL(FC_ERR_ARG, "%s: given candidates are not drawn; leave it out", field);
+        const fc_field drawn[] = {
+            {"stop_when", r->stop_when && r->stop_when[0]}, {"n_max", r->n_max}, {"token_budget", r->token_budget}};
+        int n = fc_fields_set(drawn, 3, set, sizeof set);
+        if (n)
+            return FC_FAIL(FC_ERR_ARG, "%s: given candidates are not drawn; leave %s out", set, n > 1 ? "them" : "it");
         return FC_OK;
     }
     if (r->n_max != 0 && (r->n_max < j->n || r->n_max > FC_MAX_CANDIDATES))
         return FC_FAIL(FC_ERR_ARG, "n_max = %d; it must lie in n = %d to %d", r->n_max, j->n, FC_MAX_CANDIDATES);
-    if (r->draw != FC_DRAW_IID && (rules->stable || rules->margin > 0 || r->n_max > j->n || r->token_budget))
-        return FC_FAIL(FC_ERR_ARG,
-                       "draw %s: its candidates come all at once; leave out stable, margin, n_max and "
-                       "token_budget",
-                       fc_draw_name(r->draw));
+    if (r->draw != FC_DRAW_IID && fc_fields_set(ends, 4, set, sizeof set))
+        return FC_FAIL(FC_ERR_ARG, "draw %s: its candidates come all at once; leave out %s", fc_draw_name(r->draw),
+                       set);
     if (r->token_budget != 0 && r->token_budget < most)
         return FC_FAIL(FC_ERR_ARG, "token_budget = %lld; one candidate may take %lld: max_tokens %d, attempts %lld",
                        (long long)r->token_budget, (long long)most, j->max_tokens, (long long)(most / j->max_tokens));

@@ -170,7 +170,9 @@ static fc_status text_tokenizer(const report *r, fc_str *s) {
         FC_TRY(fc_str_printf(s, "  %s%s%s, %zu tokens, %zu merges%s%s\n", t->kind[0] ? t->kind : "?",
                              t->pre[0] ? ", " : "", t->pre, t->vocab, t->merges,
                              t->whole_json ? ", tokenizer.json" : "", t->chat_template ? ", chat template" : ""));
-    if (c->bos >= 0) FC_TRY(fc_str_printf(s, "  BOS %d%s, end", c->bos, c->add_bos ? " (added)" : ""));
+    if (c->bos >= 0)
+        FC_TRY(fc_str_printf(s, "  BOS %d%s, end", c->bos,
+                             c->add_bos ? " (put in front of prompts)" : " (not put in front of prompts)"));
     else FC_TRY(fc_str_puts(s, "  no BOS, end"));
     for (int i = 0; i < c->n_eos; i++) FC_TRY(fc_str_printf(s, " %d", c->eos[i]));
     return fc_str_puts(s, c->n_eos ? "\n" : " none\n");

@@ -90,6 +90,10 @@ static fc_status refuse_abbreviations(const command *c, int argc, char **argv) {
         }
         if (!a && text[1] == '-' && strcmp(text, "--help") != 0)
             return FC_FAIL(FC_ERR_ARG, "unknown option %.*s; see --help", (int)n, text);
+        if (a && a->kind == ARG_OPTION && is_switch(a) && !text[n] && i + 1 < argc &&
+            (strcmp(argv[i + 1], "false") == 0 || strcmp(argv[i + 1], "true") == 0))
+            return FC_FAIL(FC_ERR_ARG, "%s %s: a switch has its value behind =; give %s=%s", text, argv[i + 1], text,
+                           argv[i + 1]);
         if (a && !is_switch(a) && (text[1] == '-' ? !text[n] : !text[2])) i++; /* its value, whatever that looks like */
     }
     return FC_OK;
@@ -164,10 +168,12 @@ static void put_wrapped(const char *text) {
 }
 
 void args_help(const command *c) {
+    bool switches = false;
     printf("%s\n\nusage: forkcast %s\n", c->about, c->usage);
     for (size_t i = 0; i < c->n_args; i++) {
         const arg *a = &c->args[i];
-        char left[64], help[512];
+        char left[64], help[640];
+        switches = switches || (a->kind == ARG_OPTION && is_switch(a));
         if (a->kind == ARG_HEADING) {
             printf("\n%s\n", a->name);
             continue;
@@ -179,6 +185,7 @@ void args_help(const command *c) {
         put_wrapped(a->kind == ARG_OPTION ? option_args_help(a, help, sizeof help) : a->help);
     }
     printf("  %-30s %s\n", "-h, --help", "this text");
+    if (switches) printf("\nWhat is true or false is a switch: --NAME turns it on, --NAME=false off.\n");
 }
 
 int args_exit(const char *name, fc_status st) {

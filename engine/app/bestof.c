@@ -54,7 +54,7 @@ int cmd_bestof(int argc, char **argv) {
     args[n++] = arg_of(ARG_TEXT, "prompt-file", &a.prompt_file, "FILE",
                        "the same from a file, its last line break included; - is standard input");
     args[n++] = arg_of(ARG_TEXT, "prompt-ids", &a.prompt_ids, "FILE",
-                       "decimal token ids separated by blanks; - is standard input");
+                       "a file of decimal token ids apart by blanks or commas; - is standard input");
     args[n++] = arg_of(ARG_LIST, "history", &a.history, "NAME",
                        "a name of the taxonomy, oldest first; repeatable; the interests recipe");
     request_args_taxonomy(&a, args, &n);

@@ -67,8 +67,10 @@ const char *option_args_help(const arg *a, char *out, size_t size) {
     bool again = o->kind == FC_OPTION_TEXTS || o->kind == FC_OPTION_IDS || o->kind == FC_OPTION_BIASES;
     char choices[256] = "";
     if (o->choices) fc_option_choices(o, choices, sizeof choices);
-    if (o->kind == FC_OPTION_BOOL) fallback = NULL;
-    snprintf(out, size, "%s%s%s%s%s%s", choices, o->choices ? ": " : "", o->help, again ? "; repeatable" : "",
+    snprintf(out, size, "%s%s%s%s%s%s", choices, o->choices ? ": " : "", o->help,
+             !again                       ? ""
+             : o->kind == FC_OPTION_TEXTS ? "; repeatable"
+                                          : "; repeatable, or apart by commas",
              fallback ? "; default " : "", fallback ? fallback : "");
     return out;
 }

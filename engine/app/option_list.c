@@ -31,13 +31,28 @@ static fc_status put_values(const fc_option *o, fc_str *out) {
     return FC_OK;
 }
 
+static void widen(size_t *width, const char *text) {
+    if (strlen(text) > *width) *width = strlen(text);
+}
+
 static fc_status put_plain(fc_str *out) {
-    fc_option_part part = FC_PART_MANY;
+    fc_option_part part = FC_PART_ENGINE; /* not the first one's */
+    size_t name = 0, flag = 0, key = 0;
+    char text[32];
     for (size_t i = 0; i < fc_option_count(); i++) {
         const fc_option *o = fc_option_at(i);
-        if (i && o->part != part) FC_TRY(fc_str_puts(out, "\n"));
+        widen(&name, o->name);
+        widen(&flag, option_flag(o, text, sizeof text));
+        widen(&key, o->key);
+    }
+    FC_TRY(fc_str_printf(out, "%-*s  --%-*s  %-*s  %-8s  values; default; meaning\n", (int)name, "name", (int)flag,
+                         "flag", (int)key, "key of a recipe", "scope"));
+    for (size_t i = 0; i < fc_option_count(); i++) {
+        const fc_option *o = fc_option_at(i);
+        if (o->part != part) FC_TRY(fc_str_puts(out, "\n"));
         part = o->part;
-        FC_TRY(fc_str_printf(out, "%-20s %-9s ", o->name, fc_option_scope_name(o->scope)));
+        FC_TRY(fc_str_printf(out, "%-*s  --%-*s  %-*s  %-8s  ", (int)name, o->name, (int)flag,
+                             option_flag(o, text, sizeof text), (int)key, o->key, fc_option_scope_name(o->scope)));
         FC_TRY(put_values(o, out));
         FC_TRY(
             fc_str_printf(out, "%s%s; %s\n", o->fallback ? "; default " : "", o->fallback ? o->fallback : "", o->help));

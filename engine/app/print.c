@@ -257,14 +257,19 @@ fc_status print_table(const fc_result *r, fc_str *out) {
     FC_TRY(fc_str_printf(out, "rank      score   log-prob%s%s%s  votes  valid  text\n", s.full ? " full-log-p" : "",
                          s.gumbel ? "     gumbel" : "", s.weight ? "     weight" : ""));
     for (int i = 0; i < r->n_kept; i++) FC_TRY(put_row(out, &r->kept[i], s));
-    FC_TRY(fc_str_printf(out, "%d candidate%s, %d distinct, %d kept", used, used == 1 ? "" : "s",
+    FC_TRY(fc_str_printf(out, "%d", used));
+    if (used < r->n) FC_TRY(fc_str_printf(out, " of %d", r->n));
+    FC_TRY(fc_str_printf(out, " candidate%s, %d distinct, %d kept", used == 1 && r->n == 1 ? "" : "s",
                          r->confidence.distinct, r->n_kept));
     FC_TRY(put_besides(out, r));
     return fc_str_printf(
         out,
         "; rows computed %lld (prefill %lld, decode %lld, score %lld), "
-        "%d separate run%s %lld; KV %.1f MB; load %.0f ms, prefill %.0f, decode %.0f, score %.0f, total %.0f ms\n",
+        "%d separate run%s%s %lld; KV %.1f MB; load %.0f ms, prefill %.0f, decode %.0f, score %.0f, total %.0f ms\n",
         (long long)rows, (long long)a->rows_prefill, (long long)a->rows_decode, (long long)a->rows_score, used,
-        used == 1 ? " takes" : "s take", (long long)flat, (double)a->kv_bytes * 1e-6, t->load, t->prefill, t->decode,
-        t->score, t->total);
+        used == 1 ? "" : "s",
+        used < r->n ? (used == 1 ? " for it takes" : " for these take")
+        : used == 1 ? " takes"
+                    : " take",
+        (long long)flat, (double)a->kv_bytes * 1e-6, t->load, t->prefill, t->decode, t->score, t->total);
 }

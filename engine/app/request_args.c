@@ -91,7 +91,8 @@ static fc_status read_ids(request_args *a, fc_request *r) {
     char *text, *shown;
     size_t size;
     fc_status st;
-    FC_TRY(text_read(a->prompt_ids, &text, &size));
+    st = text_read(a->prompt_ids, &text, &size);
+    if (st) return FC_FAIL(st, "--prompt-ids: %s; it takes a file of ids, or -", fc_last_error());
     st = text_ids(text, size, where, FC_ERR_FORMAT, &a->ids, &a->n_ids);
     fc_free(text);
     if (!st && a->n_ids == 0) st = FC_FAIL(FC_ERR_FORMAT, "%s: no token ids", where);
@@ -159,6 +160,10 @@ static fc_status use_recipe(request_args *a, fc_request *r) {
     if (a->taxonomy) FC_TRY(fc_recipe_set_taxonomy(a->opened, a->taxonomy));
     info = fc_recipe_edit(a->opened);
     FC_TRY(option_args_set(&a->options, &info->engine, &info->request));
+    /* what only the recipe's mask reads goes with the mask */
+    if (option_args_gives(&a->options, "constraint") && info->request.constraint != FC_CONSTRAINT_MASK &&
+        !option_args_gives(&a->options, "full_logprob"))
+        info->request.full_logprob = false;
     a->engine = info->engine;
     if (!a->novelty) a->novelty = info->novelty_model;
     if (a->alignment) info->alignment_model = a->alignment;
@@ -215,6 +220,9 @@ fc_status request_args_request(request_args *a, bool needs_alignment, fc_request
     if (!a->alignment && needs_alignment)
         return FC_FAIL(FC_ERR_ARG, "--alignment: a model is needed, or none to rank by log-prob");
     r->score = a->alignment && strcmp(a->alignment, "none") != 0;
+    if (r->score && r->sampling.max_tokens == 0 && r->prompt_logprobs)
+        return FC_FAIL(FC_ERR_ARG,
+                       "--max-tokens: 0 draws nothing, so there is nothing to score; give --alignment none");
     return r->score ? FC_OK : check_unscored(a);
 }
 

@@ -100,7 +100,8 @@ int cmd_run(int argc, char **argv) {
     args[n++] = arg_of(ARG_TEXT, "prompt", &a.prompt, "TEXT", "used as it stands, or as the user's turn with --chat");
     args[n++] = arg_of(ARG_TEXT, "prompt-file", &a.prompt_file, "FILE",
                        "the same from a file, its last line break included; - is standard input");
-    args[n++] = arg_of(ARG_TEXT, "prompt-ids", &a.prompt_ids, "FILE", "decimal token ids; - is standard input");
+    args[n++] = arg_of(ARG_TEXT, "prompt-ids", &a.prompt_ids, "FILE",
+                       "a file of decimal token ids apart by blanks or commas; - is standard input");
     args[n++] = arg_of(ARG_FLAG, "chat", &chat, NULL, "apply the model's chat template");
     args[n++] = arg_of(ARG_TEXT, "system", &system, "TEXT", "with --chat: the system message");
     request_args_taxonomy(&a, args, &n);

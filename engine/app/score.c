@@ -115,7 +115,8 @@ int cmd_score(int argc, char **argv) {
     args[n++] = arg_of(ARG_TEXT, "prompt", &a.prompt, "TEXT", "what stands before each candidate");
     args[n++] = arg_of(ARG_TEXT, "prompt-file", &a.prompt_file, "FILE",
                        "the same from a file, its last line break included; - is standard input");
-    args[n++] = arg_of(ARG_TEXT, "prompt-ids", &a.prompt_ids, "FILE", "decimal token ids; - is standard input");
+    args[n++] = arg_of(ARG_TEXT, "prompt-ids", &a.prompt_ids, "FILE",
+                       "a file of decimal token ids apart by blanks or commas; - is standard input");
     args[n++] = arg_of(ARG_TEXT, "candidates", &candidates, "FILE",
                        "one a line, \\n for a line break, at most 4096; - is standard input");
     request_args_taxonomy(&a, args, &n);

@@ -436,7 +436,7 @@ class Cli(Program):
         self.refused(2, '--temperature: "hot" is not a number', *b, "--temperature", "hot")
         self.refused(2, '--temperature: "nan" is not a number', *b, "--temperature", "nan")
         self.refused(2, "--seed", *b, "--seed", "-1")
-        self.refused(2, "max_tokens = 0: it is at least 1", *b, "--max-tokens", 0)
+        self.refused(2, "max_tokens = 0: nothing would be drawn", *b, "--max-tokens", 0)
         self.refused(2, "context", *b, "--max-tokens", 100000)
         self.refused(2, "value is missing", *b, "--seed")
         self.refused(2, "--mode: it needs an alignment model", *b, "--mode", "judge")

@@ -55,8 +55,10 @@ class OptionDocs(unittest.TestCase):
     def test_forms_agree(self):
         rows = json.loads(options("--json"))["options"]
         self.assertEqual(set(rows[0]), {"name", "flag", "key", "scope", "part", "kind", "min", "max", "choices", "default", "values", "help"})
-        plain = [line.split()[0] for line in options().splitlines() if line]
-        self.assertEqual(plain, [o["name"] for o in rows])
+        head, *plain = [line for line in options().splitlines() if line]
+        self.assertEqual([line.split()[:4] for line in plain], [[o["name"], "--" + o["flag"], o["key"], o["scope"]] for o in rows])
+        at = [head.index(word) for word in ("--flag", "key of a recipe", "scope", "values")]
+        self.assertTrue(all(line[i - 1] == " " and line[i] != " " for line in plain for i in at))
         marked = [line.split("`")[1] for line in options("--markdown").splitlines()[2:]]
         self.assertEqual(marked, ["--" + o["flag"] for o in rows])
         one_each = ("stop_token_ids", "allowed_token_ids", "bad_words", "logprob_token_ids")  # the flag is in the singular

@@ -323,7 +323,7 @@ class OptionFlags(Program):
         base = ("run", "--model", self.novelty, "--prompt", "x")
         for flags in (("--top-logprobs", 1), ("--prompt-logprobs",), ("--prompt-top-logprobs", 1), ("--logprob-token-id", 3)):
             self.refused(2, f"{flags[0]}: it adds to the JSON; give --json too", *base, *flags)
-        self.refused(2, "max_tokens = 0: it is at least 1", *base, "--max-tokens", 0)
+        self.refused(2, "max_tokens = 0: nothing would be drawn", *base, "--max-tokens", 0)
         self.refused(2, "prompt_top_logprobs = 1: prompt_logprobs is off", *base, "--prompt-top-logprobs", 1, "--json")
         self.refused(2, "logprob_token_ids: id 999999", *base, "--logprob-token-id", 999999, "--json")
 

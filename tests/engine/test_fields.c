@@ -75,7 +75,9 @@ static void allowed_ids_and_mask(void **state) {
     }
     r.sampling.allowed_ids = allowed;
     r.sampling.n_allowed = (size_t)n;
-    vary_fails_later(&r, "allowed_token_ids: none of the "); /* names have an end token too, which is not listed */
+    vary_fails_later(
+        &r,
+        "constraint mask and allowed_token_ids: together they leave no id to draw as token "); /* names have an end token too, which is not listed */
     allowed[n++] = end[0];
     r.sampling.n_allowed = (size_t)n;
     ev = vary_request("allowed_token_ids under mask", &r, vary_same_candidates);
@@ -229,7 +231,7 @@ static void bad_words_are_checked(void **state) {
     r.constraint = FC_CONSTRAINT_MASK;
     r.sampling.bad_words = all;
     r.sampling.n_bad_words = 1;
-    vary_fails_later(&r, "bad_words: none of the 1 ids that go on to a name may be drawn behind the first");
+    vary_fails_later(&r, "constraint mask and bad_words: together they leave no id to draw as token ");
 }
 
 /* ---- logprob_token_ids ---- */
@@ -280,7 +282,7 @@ static void ids_have_log_probs(void **state) {
     free(logits);
     fc_probe_close(p);
     r.draw = FC_DRAW_TOPK;
-    vary_refused(&r, "draw topk: allowed_token_ids, bad_words and logprob_token_ids");
+    vary_refused(&r, "draw topk: logprob_token_ids belongs to draw iid");
     r.draw = FC_DRAW_IID;
     r.sampling.n_logprob_ids = 129;
     vary_refused(&r, "logprob_token_ids: 129 ids; at most 128");

@@ -206,8 +206,11 @@ static void wrong_values_are_named(void **state) {
     refused("off", "fork,", "off: \"fork,\"; it is fork, groups, ");
     refused("off", "fork,spoon", "off: \"fork,spoon\"; it is fork, groups, ");
     refused("off", "", "off: \"\"");
-    for (const char *const *t = (const char *const[]){"", "M", "-1", "1T", "1MB", "nan", "inf", "1e30", NULL}; *t; t++)
+    for (const char *const *t = (const char *const[]){"", "M", "-1", "1P", "1MB", "nan", NULL}; *t; t++)
         refused("kv_pool", *t, "is not a number of bytes, such as 512M or 2G");
+    for (const char *const *t = (const char *const[]){"1e30", "1000000T", NULL}; *t; t++)
+        refused("kv_pool", *t, "is too large; it is at most 900000T");
+    refused("kv_pool", "inf", "is not a number of bytes");
     refused("cache_salt", "", "cache_salt: it is empty");
     refused("stop", "", "stop: it is empty");
     refused("stop_when", "stable", "stop_when: \"stable\"; it is a list of stable:R");
@@ -252,6 +255,8 @@ static void values_arrive(void **state) {
     assert_false(request.full_logprob);
     set("kv_pool", "1.5K");
     assert_int_equal(engine.kv_pool, 1536);
+    set("kv_pool", "2T");
+    assert_true(engine.kv_pool == (uint64_t)2 << 40);
     set("kv_pool", "2G");
     assert_true(engine.kv_pool == (uint64_t)2 << 30);
     set("page_slots", "32");
@@ -305,6 +310,8 @@ static void lists_replace_then_add(void **state) {
     assert_int_equal(s->n_stop_ids, 1);
     assert_ok(set_json("off", "{\"x\":\"groups\"}"));
     assert_int_equal(engine.off, FC_OFF_GROUPS);
+    assert_ok(set_json("off", "{\"x\":[\"fork\",\"forced\"]}"));
+    assert_int_equal(engine.off, FC_OFF_FORK | FC_OFF_FORCED);
     assert_ok(set_json("logit_bias", "{\"x\":{}}"));
     assert_int_equal(s->n_bias, 0);
 }
@@ -340,7 +347,9 @@ static void json_is_typed(void **state) {
         {"kv_pool", "-1", "x is -1"},
         {"kv_pool", "\"lots\"", "x: \"lots\" is not a number of bytes"},
         {"off", "\"spoon\"", "x: \"spoon\"; it is fork, groups"},
-        {"off", "[\"fork\"]", "x is of type array"},
+        {"off", "[\"fork\",\"spoon\"]", "x[1]: \"spoon\"; it is fork, groups"},
+        {"off", "[3]", "x[0]: a string is expected"},
+        {"kv_pool", "\"1000000T\"", "x: \"1000000T\" is too large"},
         {"stop_when", "\"margin:-1\"", "x: margin:-1; it must be above 0"},
         {"cache_salt", "\"\"", "x: it is empty"},
         {"token_budget", "-1", "x is -1"},

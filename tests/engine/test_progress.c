@@ -152,7 +152,8 @@ static void prompt_logprobs_take_a_table_more(void **state) {
     r.prompt_logprobs = true;
     o.max_branches = 4;
     e = open_engine(&o);
-    assert_fails(fc_submit(e, &r, &id), FC_ERR_ARG, "n = 4 needs 5 branches; max_branches is 4");
+    assert_fails(fc_submit(e, &r, &id), FC_ERR_ARG,
+                 "n = 4 needs 5 branches, and max_branches is 4; raise it, or ask for fewer");
     r.n = 3;
     assert_ok(fc_submit(e, &r, &id));
     all_end("n = 3", e, 1);

@@ -217,7 +217,9 @@ static void wrong_requests_are_told_why(void **state) {
             "draw topk: its candidates come all");
     REFUSED(r.deadline_ms = -1, "deadline_ms = -1");
     REFUSED((r.given = &given, r.n_given = 1, r.stop_when = "stable:1"), "stop_when: given candidates are not drawn");
-    REFUSED((r.given = &given, r.n_given = 1, r.n_max = 4), "n_max: given candidates are not drawn");
+    REFUSED((r.given = &given, r.n_given = 1, r.n_max = 4), "n_max: given candidates are not drawn; leave it out");
+    REFUSED((r.given = &given, r.n_given = 1, r.n_max = 4, r.token_budget = 9),
+            "n_max and token_budget: given candidates are not drawn; leave them out");
     REFUSED((r.given = &given, r.n_given = 1, r.token_budget = 9), "token_budget: given candidates are not drawn");
 #undef REFUSED
     assert_fails(fc_diversity_parse("parents", &r.diversity), FC_ERR_ARG, "it is off, parent or keywords");
@@ -263,8 +265,7 @@ static void open_fixture(fixture *f, uint32_t off) {
                          .max_branches = 64,
                          .scores = true};
     fc_op_limits limits = {0};
-    fc_sched_options so = {
-        .same_tokenizer = true, .max_branches = 64, .off = off, .sink = {.arg = f, .done = on_done}};
+    fc_sched_options so = {.same_tokenizer = true, .max_branches = 64, .off = off, .sink = {.arg = f, .done = on_done}};
     memset(f, 0, sizeof *f);
     assert_ok(fc_names_open(&whole, &f->names));
     assert_ok(fc_weights_open(tiny_model("llama", 1, false), &f->weights));
@@ -346,7 +347,7 @@ static void answer_of_a_prefix_is_that_of_fewer_candidates(void **state) {
             r.taxonomy = "t";
             r.constraint = (fc_constraint)constraint;
             r.reject_budget = 2;
-            r.full_logprob = true;
+            r.full_logprob = constraint == FC_CONSTRAINT_MASK;
             r.diversity = FC_DIVERSITY_KEYWORDS;
             for (int m = 1; m <= 24; m += constraint == 0 ? 1 : 5) {
                 fc_job *all, *some;

@@ -150,7 +150,7 @@ static void pick_constraint(scenario *c, ask *a) {
     if (chance(c, 2)) return;
     a->r.constraint = (fc_constraint)test_below(&c->s, FC_CONSTRAINT_REJECT + 1);
     a->r.reject_budget = test_below(&c->s, 6);
-    a->r.full_logprob = chance(c, 3);
+    a->r.full_logprob = chance(c, 3) && a->r.constraint == FC_CONSTRAINT_MASK;
     pick_names(c, a, a->r.constraint != FC_CONSTRAINT_MASK);
     n_constrained[a->r.constraint]++;
     if (a->r.constraint == FC_CONSTRAINT_MASK) {

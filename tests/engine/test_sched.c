@@ -99,7 +99,7 @@ static void pick_names(fc_request *r, uint64_t *seed) {
     r->n_names = (size_t)(1 + test_below(seed, 8));
     r->constraint = (fc_constraint)test_below(seed, FC_CONSTRAINT_REJECT + 1);
     r->reject_budget = test_below(seed, 8);
-    r->full_logprob = test_below(seed, 3) == 0;
+    r->full_logprob = test_below(seed, 3) == 0 && r->constraint == FC_CONSTRAINT_MASK;
     if (r->constraint == FC_CONSTRAINT_MASK) r->sampling.max_tokens = 8; /* room for each name */
     r->sampling.bias_ids = ids;
     r->sampling.bias_values = values;

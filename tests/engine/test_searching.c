@@ -327,6 +327,28 @@ static void names_score_as_the_same_names_given(void **state) {
     }
 }
 
+/* If this fails, a list of all names must be counted before it can be asked for. */
+static void more_than_there_are_needs_no_more(void **state) {
+    const char *model = tiny_model("llama", 3, false);
+    fc_engine_options o = {.novelty = model, .alignment = model, .threads = 1, .ctx = CTX, .max_branches = SIX};
+    fc_engine *e;
+    (void)state;
+    o.kv_pool = 1 << 20;
+    e = open_engine(&o);
+    for (int m = 0; m < SEARCHES; m++) {
+        fc_request r = search_of(searches[m], FC_N_MAX, six, SIX);
+        fc_event ev;
+        r.score = true;
+        ev = run_request(e, &r);
+        assert_int_equal(ev.status, FC_OK);
+        assert_true(ev.result->n == FC_N_MAX && ev.result->n_all == SIX && ev.result->confidence.n_used == SIX);
+        assert_true(ev.result->timings.prefill > 0 && ev.result->timings.decode > 0);
+        assert_true(ev.result->timings.prefill + ev.result->timings.decode <= ev.result->timings.total);
+        fc_event_fini(&ev);
+    }
+    fc_engine_close(e);
+}
+
 /* ---- what is refused ---- */
 
 /* If this fails, an option is passed over in silence. */
@@ -356,11 +378,12 @@ static void what_a_search_cannot_do_is_refused_by_name(void **state) {
         r = plain;
         assert_fails((r.sampling.typical_p = 0.5f, fc_submit(e, &r, &x)), FC_ERR_ARG, "typical_p");
         r = plain;
-        assert_fails((r.sampling.repetition_penalty = 2, fc_submit(e, &r, &x)), FC_ERR_ARG, "penalties");
+        assert_fails((r.sampling.repetition_penalty = 2, fc_submit(e, &r, &x)), FC_ERR_ARG, "repetition_penalty");
         r = plain;
-        assert_fails((r.sampling.presence_penalty = 1, fc_submit(e, &r, &x)), FC_ERR_ARG, "penalties");
+        assert_fails((r.sampling.presence_penalty = 1, fc_submit(e, &r, &x)), FC_ERR_ARG, "presence_penalty");
         r = plain;
-        assert_fails((r.sampling.frequency_penalty = 1, fc_submit(e, &r, &x)), FC_ERR_ARG, "penalties");
+        assert_fails((r.sampling.frequency_penalty = 1, fc_submit(e, &r, &x)), FC_ERR_ARG,
+                     "frequency_penalty belongs to draw iid");
         r = plain;
         r.sampling.bias_ids = &id;
         r.sampling.bias_values = &value;
@@ -385,7 +408,16 @@ static void what_a_search_cannot_do_is_refused_by_name(void **state) {
         r.sampling.temperature = 0.5f;
         if (searches[m] != FC_DRAW_SBS) assert_fails(fc_submit(e, &r, &x), FC_ERR_ARG, "temperature = 0.5");
         r = plain;
-        assert_fails((r.n = 17, fc_submit(e, &r, &x)), FC_ERR_ARG, "max_branches");
+        r.sampling.top_p = 0.5f;
+        r.sampling.n_bad_words = 1;
+        assert_fails((r.sampling.top_k = 3, fc_submit(e, &r, &x)), FC_ERR_ARG,
+                     "top_k, top_p and bad_words belong to draw iid");
+        r = plain;
+        r.n_max = 4;
+        assert_fails((r.token_budget = 9, fc_submit(e, &r, &x)), FC_ERR_ARG, "leave out n_max and token_budget");
+        r = search_of(searches[m], 17, sixty_names(), NAMES);
+        assert_fails(fc_submit(e, &r, &x), FC_ERR_ARG, "n = 17 needs 17 branches, and max_branches is 16");
+        r = plain;
         r = plain;
         assert_fails((r.draw = (fc_draw_mode)5, fc_submit(e, &r, &x)), FC_ERR_ARG, "draw = 5");
     }
@@ -401,6 +433,7 @@ int main(void) {
         cmocka_unit_test(sbs_says_both_distributions),
         cmocka_unit_test(events_have_the_names_texts),
         cmocka_unit_test(names_score_as_the_same_names_given),
+        cmocka_unit_test(more_than_there_are_needs_no_more),
         cmocka_unit_test(what_a_search_cannot_do_is_refused_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
