@@ -282,7 +282,7 @@ static void a_deadline_leaves_the_rest_out(void **state) {
 static void prompt_log_probs_are_checked(void **state) {
     fc_request r = text_request(vary_prompt, 2, 0);
     (void)state;
-    vary_refused(&r, "max_tokens = 0: it is at least 1");
+    vary_refused(&r, "max_tokens = 0: nothing would be drawn; give 1 or more");
     r.sampling.max_tokens = 1;
     r.prompt_top_logprobs = 1;
     vary_refused(&r, "prompt_top_logprobs = 1: prompt_logprobs is off");

@@ -75,9 +75,8 @@ static void allowed_ids_and_mask(void **state) {
     }
     r.sampling.allowed_ids = allowed;
     r.sampling.n_allowed = (size_t)n;
-    vary_fails_later(
-        &r,
-        "constraint mask and allowed_token_ids: together they leave no id to draw as token "); /* names have an end token too, which is not listed */
+    /* names have an end token too, which is not listed */
+    vary_fails_later(&r, "constraint mask and allowed_token_ids: together they leave no id to draw as token ");
     allowed[n++] = end[0];
     r.sampling.n_allowed = (size_t)n;
     ev = vary_request("allowed_token_ids under mask", &r, vary_same_candidates);

@@ -409,6 +409,7 @@ static void what_a_search_cannot_do_is_refused_by_name(void **state) {
         if (searches[m] != FC_DRAW_SBS) assert_fails(fc_submit(e, &r, &x), FC_ERR_ARG, "temperature = 0.5");
         r = plain;
         r.sampling.top_p = 0.5f;
+        r.sampling.bad_words = (const char *const[]){"x"};
         r.sampling.n_bad_words = 1;
         assert_fails((r.sampling.top_k = 3, fc_submit(e, &r, &x)), FC_ERR_ARG,
                      "top_k, top_p and bad_words belong to draw iid");
