@@ -327,7 +327,7 @@ typedef struct {
     double gumbel;       /* draw sbs: perturbed log-prob, by which they are ordered; else NAN */
     double weight;       /* draw sbs: p / inclusion probability, for unbiased estimates; exact: p; else NAN */
     double full_logprob; /* the same under the whole vocabulary; NAN unless asked */
-    int votes;           /* of the n candidates, how many drew it */
+    int votes;           /* of the n_used candidates, how many drew it */
     int valid;           /* 1, 0; -1 without names */
     fc_finish finish;
     const float *logprobs;     /* [n_logprobs] per drawn id */
@@ -358,7 +358,7 @@ typedef struct {
     int64_t redraws;       /* candidates drawn again by constraint reject */
     int64_t rows_replayed; /* computed again after a preemption, for redraws, or by a search that cannot hold all its
                               names' nodes; in none of the others */
-    int64_t rows_flat_prefill, rows_flat_decode, rows_flat_score; /* what n separate runs compute */
+    int64_t rows_flat_prefill, rows_flat_decode, rows_flat_score; /* what n_used separate runs compute */
     int64_t kv_bytes;                                             /* peak of this request, both models */
 } fc_accounting;
 

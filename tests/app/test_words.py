@@ -88,7 +88,7 @@ class Words(Program):
         self.refused(2, '--score-cache: "1P" is not a number of bytes', *self.base, "--score-cache", "1P")
         code, _, err = run(*self.base, "--kv-pool", "100T")
         self.assertNotEqual(code, 0)
-        self.assertIn("kv_pool", err)
+        self.assertIn("kv_pool = 109951162777600 bytes is too large: ", err)
 
     def test_a_recipe_turns_off_a_list(self):
         recipe = self.path("off.json")
