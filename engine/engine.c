@@ -189,7 +189,8 @@ static fc_status pool_pages(const fc_engine_options *o, const fc_model_config *c
         return FC_FAIL(FC_ERR_ARG, "kv_pool: %llu bytes; one page takes %zu", (unsigned long long)want, page);
     if (want / page > MAX_PAGES) {
         if (o->kv_pool)
-            return FC_FAIL(FC_ERR_ARG, "kv_pool = %llu bytes is too large: %llu pages of %zu bytes; at most %d are possible",
+            return FC_FAIL(FC_ERR_ARG,
+                           "kv_pool = %llu bytes is too large: %llu pages of %zu bytes; at most %d are possible",
                            (unsigned long long)want, (unsigned long long)(want / page), page, MAX_PAGES);
         want = MAX_PAGES * (uint64_t)page;
     }
