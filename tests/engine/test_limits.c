@@ -101,7 +101,7 @@ static void memory_that_is_not_there_is_refused(void **state) {
     fc_engine_describe(e, &info);
     fc_engine_close(e);
     o.kv_pool = (most_pages + 1) * info.novelty.kv_page_bytes;
-    assert_fails(fc_engine_open(&o, &e), FC_ERR_ARG, "kv_pool: 16777217 pages");
+    assert_fails(fc_engine_open(&o, &e), FC_ERR_ARG, "is too large: 16777217 pages");
     if (ram == 0 || ram / info.novelty.kv_page_bytes > most_pages) {
         printf("skipped: pools of %llu bytes cannot be asked for\n", (unsigned long long)ram);
         return;
