@@ -448,7 +448,7 @@ static void two_branches_are_needed_to_score(void **state) {
     uint64_t id;
     (void)state;
     r.score = true;
-    assert_fails(fc_submit(e, &r, &id), FC_ERR_ARG, "needs 2 branches; max_branches is 1");
+    assert_fails(fc_submit(e, &r, &id), FC_ERR_ARG, "needs 2 branches, and max_branches is 1");
     r.score = false;
     ev = run_request(e, &r);
     fc_event_fini(&ev);

@@ -148,7 +148,7 @@ static void the_text_can_be_read(void **state) {
         "  window 20 in 5 of 6 layers\n",
         "  GeGLU, norms on q and k, norms behind attention and FFN\n",
         "  gpt2, gpt-2, 512 tokens, 253 merges, chat template\n",
-        "  BOS 0, end 2 0\n",
+        "  BOS 0 (not put in front of prompts), end 2 0\n",
         "  KV for 1,000 positions: f32 1.5 MB, bf16 768.0 kB, int8 432.0 kB\n",
         "  token_embd.weight                 Q8_0          512 x 64    34.8 kB\n",
         "  blk.0.post_attention_norm.weight  F32                 64      256 B\n",
