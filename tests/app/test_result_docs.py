@@ -21,8 +21,9 @@ SECTION = re.compile(r"(<!-- (\w+): made by `python3 tests/app/test_result_docs.
 
 
 def table(name, path):
-    """What bench/<name>.py makes of a result."""
-    return subprocess.run([sys.executable, f"bench/{name}.py", "--table", path], check=True, capture_output=True, text=True).stdout
+    """What bench/<name>.py, or of peers its driver, makes of a result."""
+    script = "bench/peers/compare.py" if name == "peers" else f"bench/{name}.py"
+    return subprocess.run([sys.executable, script, "--table", path], check=True, capture_output=True, text=True).stdout
 
 
 def remade(text):
