@@ -19,9 +19,13 @@
  *         several runs is allowed only when its row has no other item. So the way of cutting never changes a bit
  *         An empty state (all masked) is the identity of the fold, exactly. Where K and V lie changes no bit either: a
  *         gathered tile is the tile that the same K and V in one table would make
- * dtype   f32 q and y; KV as kv.shape.type; f32 sums
+ * dtype   f32 q and y; KV as kv.shape.type; f32 sums. Over bf16 KV, q is rounded to bf16, and so is a weight
+ *         exp(score - the largest of its tile) before it multiplies V, as units that multiply bf16 want them; sums of
+ *         weights are of what they were before
  * needs   H % G == 0, E <= 256 and a multiple of 16, P divides 64
- * error   2e-5 absolute on outputs of unit scale, against attn_ref.c (which folds nothing: one softmax in double)
+ * error   2e-5 absolute on outputs of unit scale, against attn_ref.c (which folds nothing: one softmax in double). Over
+ *         bf16 KV that in the mean: a weight within 1e-6 of the middle between two bf16 may become the other one, 2^-7
+ *         of it, which alone can be 1e-2 of an output
  * source  Dao et al., "FlashAttention", 2022 (tiles); Juravsky et al., "Hydragen", 2024 (shared prefix)
  */
 #ifndef FC_KERNELS_ATTN_H

@@ -1,7 +1,8 @@
 #include "kernels/cpu/vmath_avx2.h"
 
 enum { V_LANES = 8 };
-#define V_COLS 2
+#define V_COLS  2
+#define V_PAIRS 0
 
 typedef __m256 vf;
 
@@ -15,6 +16,12 @@ static inline vf v_load_i8(const int8_t *p) {
 }
 static inline void v_store(float *p, vf x) { _mm256_storeu_ps(p, x); }
 static inline vf v_set1(float x) { return _mm256_set1_ps(x); }
+static inline void v_store_rounded(float *row, int i, vf x) {
+    __m256i bits = _mm256_castps_si256(x), odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    bits = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))); /* ties to even */
+    bits = _mm256_and_si256(bits, _mm256_set1_epi32(-0x10000));
+    v_store(row + i, _mm256_blendv_ps(_mm256_castsi256_ps(bits), x, _mm256_cmp_ps(x, x, _CMP_UNORD_Q)));
+}
 static inline vf v_add(vf a, vf b) { return _mm256_add_ps(a, b); }
 static inline vf v_sub(vf a, vf b) { return _mm256_sub_ps(a, b); }
 static inline vf v_mul(vf a, vf b) { return _mm256_mul_ps(a, b); }

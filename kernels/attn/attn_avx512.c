@@ -1,7 +1,11 @@
+#include "kernels/attn/attn_pairs_avx512.h"
 #include "kernels/cpu/vmath_avx512.h"
 
+#include <string.h>
+
 enum { V_LANES = 16 };
-#define V_COLS 4
+#define V_COLS  4
+#define V_PAIRS 1
 
 typedef __m512 vf;
 
@@ -15,6 +19,15 @@ static inline vf v_load_i8(const int8_t *p) {
 }
 static inline void v_store(float *p, vf x) { _mm512_storeu_ps(p, x); }
 static inline vf v_set1(float x) { return _mm512_set1_ps(x); }
+static inline vf v_set1_pair(const float *p) {
+    int32_t pair;
+    memcpy(&pair, p, sizeof pair);
+    return _mm512_castsi512_ps(_mm512_set1_epi32(pair));
+}
+static inline vf v_dot_pairs(vf a, vf b, vf c) { return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b); }
+static inline void v_store_rounded(float *row, int i, vf x) {
+    _mm256_storeu_si256((__m256i *)(void *)((uint16_t *)(void *)row + i), (__m256i)_mm512_cvtneps_pbh(x));
+}
 static inline vf v_add(vf a, vf b) { return _mm512_add_ps(a, b); }
 static inline vf v_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
 static inline vf v_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }

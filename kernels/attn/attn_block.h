@@ -23,6 +23,7 @@ typedef struct {
     float *k, *v;         /* [E,64], [64,E]: one tile */
     float *s, *o;         /* [MICRO,64] scores, then weights; [MICRO,E] the tile's output */
     float *run_o, *tot_o; /* [BLOCK,E] */
+    float *q_rounded;     /* [BLOCK,E]: queries as bf16 KV is multiplied by them */
     float *run_m, *run_l; /* [BLOCK] max and sum of the run so far */
     float *tot_m, *tot_l; /* [BLOCK] and of the runs before it */
     const float **q;      /* [BLOCK] */

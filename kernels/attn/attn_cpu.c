@@ -8,7 +8,7 @@ _Static_assert(sizeof(fc_attn_scratch) <= HEAD, "fc_attn_scratch outgrew its pla
 
 static size_t scratch_floats(int E) {
     size_t n = (size_t)E;
-    return 2 * FC_ATTN_TILE * n + FC_ATTN_MICRO * (FC_ATTN_TILE + n) + 2 * FC_ATTN_BLOCK * n + 4 * FC_ATTN_BLOCK;
+    return 2 * FC_ATTN_TILE * n + FC_ATTN_MICRO * (FC_ATTN_TILE + n) + 3 * FC_ATTN_BLOCK * n + 4 * FC_ATTN_BLOCK;
 }
 
 size_t fc_attn_scratch_cpu(int E) {
@@ -28,7 +28,8 @@ static void scratch_init(fc_attn_scratch *w, int E) {
     w->o = w->s + FC_ATTN_MICRO * FC_ATTN_TILE;
     w->run_o = w->o + FC_ATTN_MICRO * n;
     w->tot_o = w->run_o + FC_ATTN_BLOCK * n;
-    w->run_m = w->tot_o + FC_ATTN_BLOCK * n;
+    w->q_rounded = w->tot_o + FC_ATTN_BLOCK * n;
+    w->run_m = w->q_rounded + FC_ATTN_BLOCK * n;
     w->run_l = w->run_m + FC_ATTN_BLOCK;
     w->tot_m = w->run_l + FC_ATTN_BLOCK;
     w->tot_l = w->tot_m + FC_ATTN_BLOCK;

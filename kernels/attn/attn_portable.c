@@ -4,7 +4,8 @@
 #include <string.h>
 
 enum { V_LANES = 4 };
-#define V_COLS 2
+#define V_COLS  2
+#define V_PAIRS 0
 
 /* The compilers' own vector type: no instruction set is named. Products are rounded before they are added. */
 typedef float vf __attribute__((vector_size(16)));
@@ -20,6 +21,9 @@ static inline vf v_load_bf16(const uint16_t *p) {
 static inline vf v_load_i8(const int8_t *p) { return (vf){(float)p[0], (float)p[1], (float)p[2], (float)p[3]}; }
 static inline void v_store(float *p, vf x) { memcpy(p, &x, sizeof x); }
 static inline vf v_set1(float x) { return (vf){x, x, x, x}; }
+static inline void v_store_rounded(float *row, int i, vf x) {
+    for (int j = 0; j < V_LANES; j++) row[i + j] = fc_bf16_to_f32(fc_f32_to_bf16(x[j]));
+}
 static inline vf v_add(vf a, vf b) { return a + b; }
 static inline vf v_sub(vf a, vf b) { return a - b; }
 static inline vf v_mul(vf a, vf b) { return a * b; }

@@ -4,6 +4,7 @@
 #include "kernels/kv/kv_cpu.h"
 
 #include <math.h>
+#include <stdbool.h>
 
 static bool has_row(const fc_attn_args *a, const fc_attn_item *item, int t) {
     for (int i = 0; i < item->n_rows; i++)
@@ -24,25 +25,37 @@ static void row_slots(const fc_attn_args *a, int t, int32_t *slot, int n) {
     }
 }
 
+static double rounded(double x) { return (double)fc_bf16_to_f32(fc_f32_to_bf16((float)x)); }
+
+/* The largest score of the tile of position j, of positions first .. last. */
+static double tile_max(const double *score, int j, int first, int last) {
+    int begin = j - j % FC_ATTN_TILE, end = begin + FC_ATTN_TILE;
+    double max = -INFINITY;
+    for (int i = begin > first ? begin : first; i < end && i <= last; i++) max = score[i] > max ? score[i] : max;
+    return max;
+}
+
 static fc_status one_head(const fc_attn_args *a, int t, int h, const int32_t *slot, double *score) {
     const fc_kv_shape *s = &a->kv->shape;
     int E = s->E, g = h / (a->H / s->G), pos = a->pos[t];
     int first = a->window > 0 && pos - a->window + 1 > 0 ? pos - a->window + 1 : 0;
     const float *q = a->q + (size_t)t * (size_t)a->ldq + (size_t)h * (size_t)E;
+    const bool bf16 = s->type == FC_BF16;
     float *y = a->y + ((size_t)t * (size_t)a->H + (size_t)h) * (size_t)E, k[256], v[256];
     double max = -INFINITY, sum = 0.0, o[256] = {0};
     for (int j = first; j <= pos; j++) {
         double dot = 0.0;
         if (slot[j] < 0) return FC_FAIL(FC_ERR_ARG, "attn reference: no item covers position %d of row %d", j, t);
         fc_kv_get_cpu(a->kv, slot[j] / s->P, slot[j] % s->P, a->layer, g, k, v);
-        for (int e = 0; e < E; e++) dot += (double)q[e] * k[e];
+        for (int e = 0; e < E; e++) dot += (bf16 ? rounded((double)q[e]) : (double)q[e]) * k[e];
         score[j] = a->soft_cap > 0 ? a->soft_cap * tanh(a->scale * dot / a->soft_cap) : a->scale * dot;
         if (score[j] > max) max = score[j];
     }
     for (int j = first; j <= pos; j++) {
-        double w = exp(score[j] - max);
+        double w = exp(score[j] - max), most = bf16 ? tile_max(score, j, first, pos) : 0.0;
         fc_kv_get_cpu(a->kv, slot[j] / s->P, slot[j] % s->P, a->layer, g, k, v);
         sum += w;
+        if (bf16) w = rounded(exp(score[j] - most)) * exp(most - max);
         for (int e = 0; e < E; e++) o[e] += w * v[e];
     }
     for (int e = 0; e < E; e++) y[e] = (float)(o[e] / sum);

@@ -2,11 +2,16 @@
  *
  * The file that includes this defines before: V_LANES (a power of two, at most 16), V_COLS (vectors side by side in the
  * registers), the type vf, and v_load v_load_bf16 v_load_i8 v_store v_set1 v_add v_sub v_mul v_max v_exp v_tanh v_hmax
- * v_hsum, v_fma(a,b,c) = a*b + c, and v_keep(x, lo, hi), which puts -inf in the lanes outside [lo,hi).
+ * v_hsum, v_fma(a,b,c) = a*b + c, v_keep(x, lo, hi), which puts -inf in the lanes outside [lo,hi), and
+ * v_store_rounded(row, i, x), x rounded to bf16 as elements i and on of a row.
  *
- * order   a score is one chain over e; a tile's sum adds its vectors first to last, then the lanes by v_hsum's tree; an
- *         output element is one chain over the tile's positions. Positions that no row of a micro block sees are left
- *         out: they would add exactly zero. Nothing else depends on what shares a block
+ * V_PAIRS 1: it multiplies pairs of bf16. Then rounded rows and gathered bf16 tiles are of words of two neighbours
+ * (pair_keys, pair_values), v_set1_pair(p) copies one to all lanes, and v_dot_pairs(a,b,c) adds both products to c.
+ *
+ * order   a score is one chain over e, or pairs of e; a tile's sum adds its vectors first to last, then the lanes by
+ *         v_hsum's tree; an output element is one chain over the tile's positions, or pairs of them. Positions that no
+ *         row of a micro block sees are left out: they would add exactly zero. Nothing else depends on what shares a
+ *         block
  */
 #include "kernels/attn/attn_block.h"
 #include "kernels/cpu/vmath.h"
@@ -18,160 +23,8 @@
 
 enum { TILE = FC_ATTN_TILE, MICRO = FC_ATTN_MICRO };
 
-/* out[r,c] = sum_i a[r][i] * b[i,c] for R rows and C vectors. The last addition makes a zero that underflow left
- * negative positive, so that leaving out exact zeros cannot be told from adding them. */
-ALWAYS void product(const int R, const int C, const float *const *a, int n, const float *b, size_t ldb, float *out,
-                    size_t ldo) {
-    vf acc[MICRO][V_COLS];
-#pragma GCC unroll 8
-    for (int r = 0; r < R; r++)
-#pragma GCC unroll 8
-        for (int c = 0; c < C; c++) acc[r][c] = v_set1(0.0f);
-    for (int i = 0; i < n; i++, b += ldb) {
-        vf bv[V_COLS];
-#pragma GCC unroll 8
-        for (int c = 0; c < C; c++) bv[c] = v_load(b + c * V_LANES);
-#pragma GCC unroll 8
-        for (int r = 0; r < R; r++) {
-            vf av = v_set1(a[r][i]);
-#pragma GCC unroll 8
-            for (int c = 0; c < C; c++) acc[r][c] = v_fma(av, bv[c], acc[r][c]);
-        }
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < R; r++)
-#pragma GCC unroll 8
-        for (int c = 0; c < C; c++) v_store(out + (size_t)r * ldo + c * V_LANES, v_add(acc[r][c], v_set1(0.0f)));
-}
-
-typedef void (*product_fn)(const float *const *a, int n, const float *b, size_t ldb, float *out, size_t ldo);
-
-#define PRODUCT(R, C)                                                                                                  \
-    static void product_##R##_##C(const float *const *a, int n, const float *b, size_t ldb, float *out, size_t ldo) {  \
-        product(R, C, a, n, b, ldb, out, ldo);                                                                         \
-    }
-#define PRODUCTS(C)      PRODUCT(1, C) PRODUCT(2, C) PRODUCT(3, C) PRODUCT(4, C) PRODUCT(5, C) PRODUCT(6, C)
-#define PRODUCT_NAMES(C) product_1_##C, product_2_##C, product_3_##C, product_4_##C, product_5_##C, product_6_##C
-PRODUCTS(1)
-PRODUCTS(2)
-#if V_COLS == 4
-PRODUCTS(3)
-PRODUCTS(4)
-#endif
-
-static const product_fn products[V_COLS][MICRO] = {
-    {PRODUCT_NAMES(1)},
-    {PRODUCT_NAMES(2)},
-#if V_COLS == 4
-    {PRODUCT_NAMES(3)},
-    {PRODUCT_NAMES(4)},
-#endif
-};
-
-/* The same over cols columns, a multiple of V_LANES. */
-static void product_wide(int R, const float *const *a, int n, const float *b, size_t ldb, float *out, size_t ldo,
-                         int cols) {
-    for (int c = 0; c < cols; c += V_COLS * V_LANES) {
-        int vecs = (cols - c) / V_LANES < V_COLS ? (cols - c) / V_LANES : V_COLS;
-        products[vecs - 1][R - 1](a, n, b + c, ldb, out + c, ldo);
-    }
-}
-
-ALWAYS vf load_as(const fc_dtype type, const unsigned char *p, size_t i) {
-    if (type == FC_F32) return v_load((const float *)(const void *)p + i);
-    if (type == FC_BF16) return v_load_bf16((const uint16_t *)(const void *)p + i);
-    return v_load_i8((const int8_t *)p + i);
-}
-
-ALWAYS float load_one(const fc_dtype type, const unsigned char *p, size_t i) {
-    if (type == FC_F32) return ((const float *)(const void *)p)[i];
-    if (type == FC_BF16) return fc_bf16_to_f32(((const uint16_t *)(const void *)p)[i]);
-    return (float)((const int8_t *)p)[i];
-}
-
-/* V of n slots of one page from slot `at` on, into rows 0 .. n-1 of v. */
-ALWAYS void gather_values(const fc_dtype type, const fc_kv_block *b, int E, int at, int n, float *v) {
-    for (int j = 0; j < n; j++) {
-        vf scale = v_set1(type == FC_I8 ? b->v_scale[at + j] : 1.0f);
-        for (int e = 0; e < E; e += V_LANES) {
-            vf x = load_as(type, b->v, (size_t)((at + j) * E + e));
-            v_store(v + j * E + e, type == FC_I8 ? v_mul(x, scale) : x);
-        }
-    }
-}
-
-/* Slots [lo,hi) of one page: K into k[e*TILE + slot], V into v[slot*E + e]. K goes as whole pages, as lanes beyond hi
- * are masked later. A product with a scale is rounded by itself, so vectors and single elements agree. */
-ALWAYS void gather_page(const fc_dtype type, const int P, const fc_kv_block *b, int E, int lo, int hi, float *k,
-                        float *v) {
-    for (int i = 0; i + V_LANES <= P; i += V_LANES) {
-        vf scale = type == FC_I8 ? v_load(b->k_scale + i) : v_set1(1.0f);
-        for (int e = 0; e < E; e++) {
-            vf x = load_as(type, b->k, (size_t)(e * P + i));
-            v_store(k + e * TILE + i, type == FC_I8 ? v_mul(x, scale) : x);
-        }
-    }
-    for (int i = 0; P < V_LANES && i < P; i++) {
-        float scale = type == FC_I8 ? b->k_scale[i] : 1.0f;
-        for (int e = 0; e < E; e++) k[e * TILE + i] = load_one(type, b->k, (size_t)(e * P + i)) * scale;
-    }
-    gather_values(type, b, E, lo, hi - lo, v + lo * E);
-}
-
-ALWAYS void gather_type(const fc_dtype type, const fc_kv_block *b, int P, int E, int lo, int hi, float *k, float *v) {
-    switch (P) { /* a known P makes vectors of the inner loop */
-    case 8: gather_page(type, 8, b, E, lo, hi, k, v); break;
-    case 16: gather_page(type, 16, b, E, lo, hi, k, v); break;
-    case 32: gather_page(type, 32, b, E, lo, hi, k, v); break;
-    case 64: gather_page(type, 64, b, E, lo, hi, k, v); break;
-    default: gather_page(type, P, b, E, lo, hi, k, v);
-    }
-}
-
-/* Positions [lo,hi) of a tile; pages that hold none of them are not looked at, nor is V outside. */
-static void gather_tile(const fc_attn_args *a, const int32_t *pages, int g, int lo, int hi, float *k, float *v) {
-    const fc_kv_shape *s = &a->kv->shape;
-    for (int p = lo / s->P; p * s->P < hi; p++) {
-        int begin = p * s->P, from = lo > begin ? lo - begin : 0, to = hi - begin < s->P ? hi - begin : s->P;
-        fc_kv_block b = fc_kv_block_at(a->kv, pages[p], a->layer, g);
-        float *kp = k + begin, *vp = v + (size_t)begin * (size_t)s->E;
-        if (s->type == FC_F32) gather_type(FC_F32, &b, s->P, s->E, from, to, kp, vp);
-        else if (s->type == FC_BF16) gather_type(FC_BF16, &b, s->P, s->E, from, to, kp, vp);
-        else gather_type(FC_I8, &b, s->P, s->E, from, to, kp, vp);
-    }
-}
-
-/* And K with it, into lanes 0 .. n-1 of k; the other lanes are left as they are. */
-ALWAYS void gather_stretch(const fc_dtype type, const fc_kv_block *b, int P, int E, int at, int n, float *k, float *v) {
-    int vectors = n & ~(V_LANES - 1);
-    for (int e = 0; e < E; e++) {
-        for (int i = 0; i < vectors; i += V_LANES) {
-            vf x = load_as(type, b->k, (size_t)(e * P + at + i));
-            v_store(k + e * TILE + i, type == FC_I8 ? v_mul(x, v_load(b->k_scale + at + i)) : x);
-        }
-        for (int i = vectors; i < n; i++)
-            k[e * TILE + i] =
-                load_one(type, b->k, (size_t)(e * P + at + i)) * (type == FC_I8 ? b->k_scale[at + i] : 1.0f);
-    }
-    gather_values(type, b, E, at, n, v);
-}
-
-/* Positions [lo,hi) of a tile from the slots that the list names. Neighbours in a page go together: the whole pages of
- * a prompt, a run of a tree's nodes. */
-static void gather_slots(const fc_attn_args *a, const int32_t *slots, int g, int lo, int hi, float *k, float *v) {
-    const fc_kv_shape *s = &a->kv->shape;
-    for (int i = lo, n; i < hi; i += n) {
-        int32_t page = slots[i] / s->P;
-        int at = slots[i] % s->P;
-        fc_kv_block b = fc_kv_block_at(a->kv, page, a->layer, g);
-        float *ki = k + i, *vi = v + (size_t)i * (size_t)s->E;
-        for (n = 1; i + n < hi && at + n < s->P && slots[i + n] == slots[i] + n;) n++;
-        if (n == s->P) gather_tile(a, &page, g, 0, n, ki, vi);
-        else if (s->type == FC_F32) gather_stretch(FC_F32, &b, s->P, s->E, at, n, ki, vi);
-        else if (s->type == FC_BF16) gather_stretch(FC_BF16, &b, s->P, s->E, at, n, ki, vi);
-        else gather_stretch(FC_I8, &b, s->P, s->E, at, n, ki, vi);
-    }
-}
+#include "kernels/attn/attn_gather.h"
+#include "kernels/attn/attn_product.h"
 
 /* The lines of the next tile's pages that are still to be asked for, a few at a time so that no load waits for them. A
  * tenth of the time at 16 rows over KV that lies in L3; with one micro block there is too little to hide it behind. */
@@ -198,12 +51,12 @@ static inline void ahead_step(ahead *n) {
     }
 }
 
-/* Scores s in vectors v0 .. v1 (lanes, multiples of V_LANES) become weights exp(x - max); the row sees lanes
- * [lo,hi). */
-static void weigh_row(const fc_attn_args *a, float *s, int v0, int v1, int lo, int hi, float *max, float *sum) {
+/* Scales and caps the scores s in vectors v0 .. v1 (lanes, multiples of V_LANES); the row sees lanes [lo,hi), the
+ * others become -inf. Returns the largest. */
+static float scale_row(const fc_attn_args *a, float *s, int v0, int v1, int lo, int hi) {
     const vf scale = v_set1(a->scale), cap = v_set1(a->soft_cap),
              per_cap = v_set1(a->soft_cap > 0 ? 1.0f / a->soft_cap : 0.0f);
-    vf most = v_set1(-INFINITY), total = v_set1(0.0f), m;
+    vf most = v_set1(-INFINITY);
     for (int i = v0; i < v1; i += V_LANES) {
         vf x = v_mul(v_load(s + i), scale);
         if (a->soft_cap > 0) x = v_mul(cap, v_tanh(v_mul(x, per_cap)));
@@ -211,16 +64,21 @@ static void weigh_row(const fc_attn_args *a, float *s, int v0, int v1, int lo, i
         v_store(s + i, x);
         most = v_max(most, x);
     }
-    *max = v_hmax(most);
-    *sum = 0.0f;
-    if (*max == -INFINITY) return; /* sees nothing here: fold passes over it */
-    m = v_set1(*max);
+    return v_hmax(most);
+}
+
+/* They become weights exp(s - max), over bf16 KV rounded to bf16 once they are summed. Returns the sum. */
+static float weigh_row(bool rounded, float *s, int v0, int v1, float max) {
+    const vf m = v_set1(max);
+    vf total = v_set1(0.0f);
+    if (max == -INFINITY) return 0.0f; /* sees nothing here: fold passes over it */
     for (int i = v0; i < v1; i += V_LANES) {
         vf p = v_exp(v_sub(v_load(s + i), m));
-        v_store(s + i, p);
+        if (rounded) v_store_rounded(s, i, p);
+        else v_store(s + i, p);
         total = v_add(total, p);
     }
-    *sum = v_hsum(total);
+    return v_hsum(total);
 }
 
 /* State (o,m,l) = itself and then state 2. An empty state (m = -inf) is the identity, exactly. */
@@ -252,6 +110,7 @@ static void write_row(float *y, const float *o, float m, float l, int E) {
 static void micro_block(const fc_attn_args *a, int i, int R, int t0, const fc_attn_scratch *w, ahead *next) {
     const float *weights[MICRO];
     const int E = a->kv->shape.E;
+    const bool pairs = V_PAIRS && a->kv->shape.type == FC_BF16;
     const size_t width = (size_t)E;
     int lo[MICRO], hi[MICRO], first = TILE, end = 0, v0, v1;
     for (int r = 0; r < R; r++) {
@@ -265,16 +124,23 @@ static void micro_block(const fc_attn_args *a, int i, int R, int t0, const fc_at
     if (first >= end) return;
     v0 = first & ~(V_LANES - 1);
     v1 = (end + V_LANES - 1) & ~(V_LANES - 1);
-    product_wide(R, w->q + i, E, w->k + v0, TILE, w->s + v0, TILE, v1 - v0);
+    product_wide(pairs, R, w->q + i, pairs ? E / 2 : E, w->k + v0, TILE, w->s + v0, TILE, v1 - v0);
+    if (pairs) { /* from here on in pairs of positions; those that this adds weigh 0 */
+        first /= 2;
+        end = (end + 1) / 2;
+    }
     {
         float max[MICRO], sum[MICRO];
+        for (int r = 0; r < R; r++) { /* all largest first: none of them waits for another */
+            ahead_step(next);
+            max[r] = scale_row(a, w->s + (size_t)r * TILE, v0, v1, lo[r], hi[r]);
+        }
         for (int r = 0; r < R; r++) {
             float *s = w->s + (size_t)r * TILE;
-            ahead_step(next);
-            weigh_row(a, s, v0, v1, lo[r], hi[r], &max[r], &sum[r]);
+            sum[r] = weigh_row(a->kv->shape.type == FC_BF16, s, v0, v1, max[r]);
             weights[r] = s + first;
         }
-        product_wide(R, weights, end - first, w->v + (size_t)first * width, width, w->o, width, E);
+        product_wide(pairs, R, weights, end - first, w->v + (size_t)first * width, width, w->o, width, E);
         for (int r = 0; r < R; r++) {
             ahead_step(next);
             fold_state(w->run_o + (size_t)(i + r) * width, &w->run_m[i + r], &w->run_l[i + r], w->o + (size_t)r * width,
@@ -319,6 +185,11 @@ static void attn_block(const fc_attn_block *b, const fc_attn_scratch *w) {
     for (int i = 0; i < n; i++) {
         int t = a->item_rows[b->item->row + (b->q0 + i) / per_group], h = b->g * per_group + (b->q0 + i) % per_group;
         w->q[i] = a->q + (size_t)t * (size_t)a->ldq + (size_t)h * (size_t)E;
+        if (a->kv->shape.type == FC_BF16) {
+            float *rounded = w->q_rounded + (size_t)i * (size_t)E;
+            for (int e = 0; e < E; e += V_LANES) v_store_rounded(rounded, e, v_load(w->q[i] + e));
+            w->q[i] = rounded;
+        }
         w->pos[i] = a->pos[t];
         last = a->pos[t] > last ? a->pos[t] : last;
         since = a->pos[t] < since ? a->pos[t] : since;
@@ -330,8 +201,8 @@ static void attn_block(const fc_attn_block *b, const fc_attn_scratch *w) {
     if (tile < since / TILE) tile = since / TILE;
     for (; tile < end && tile * TILE <= last; tile++) {
         int t0 = tile * TILE, lo = since > t0 ? since - t0 : 0, hi = last - t0 + 1 < TILE ? last - t0 + 1 : TILE;
-        if (gathered) gather_slots(a, a->slots + b->item->gather + (t0 - first), b->g, lo, hi, w->k, w->v);
-        else gather_tile(a, a->pages + b->item->pages + t0 / P, b->g, lo, hi, w->k, w->v);
+        gather(a, gathered ? NULL : a->pages + b->item->pages + t0 / P,
+               gathered ? a->slots + b->item->gather + (t0 - first) : NULL, b->g, lo, hi, w->k, w->v);
         next = (ahead){0};
         if (!gathered && n > MICRO && tile + 1 < end &&
             t0 + 2 * TILE - P <= last) /* not for a tile whose pages are not all there */
