@@ -39,6 +39,7 @@ static inline vf v_exp(vf x) {
     __m256i bits = _mm256_add_epi32(_mm256_castps_si256(y), _mm256_slli_epi32(_mm256_castps_si256(t), 23));
     return _mm256_andnot_ps(_mm256_cmp_ps(x, low, _CMP_LT_OQ), _mm256_castsi256_ps(bits));
 }
+static inline vf v_expf(vf x) { return fc_exp_avx2(x); }
 static inline vf v_tanh(vf x) { return fc_tanh_avx2(x); }
 
 static inline vf v_keep(vf x, int lo, int hi) {

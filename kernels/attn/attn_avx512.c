@@ -46,6 +46,7 @@ static inline vf v_exp(vf x) {
     __mmask16 in = _mm512_cmp_ps_mask(x, v_set1(FC_EXP_LOW), _CMP_NLT_UQ);
     return _mm512_castsi512_ps(_mm512_maskz_add_epi32(in, _mm512_castps_si512(y), n23));
 }
+static inline vf v_expf(vf x) { return fc_exp_avx512(x); }
 static inline vf v_tanh(vf x) { return fc_tanh_avx512(x); }
 
 static inline vf v_keep(vf x, int lo, int hi) {

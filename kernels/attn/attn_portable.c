@@ -32,7 +32,8 @@ static inline float larger(float a, float b) { return a > b ? a : b; }
 static inline vf v_max(vf a, vf b) {
     return (vf){larger(a[0], b[0]), larger(a[1], b[1]), larger(a[2], b[2]), larger(a[3], b[3])};
 }
-static inline vf v_exp(vf x) { return (vf){fc_expf(x[0]), fc_expf(x[1]), fc_expf(x[2]), fc_expf(x[3])}; }
+static inline vf v_expf(vf x) { return (vf){fc_expf(x[0]), fc_expf(x[1]), fc_expf(x[2]), fc_expf(x[3])}; }
+static inline vf v_exp(vf x) { return v_expf(x); }
 static inline vf v_tanh(vf x) { return (vf){fc_tanhf(x[0]), fc_tanhf(x[1]), fc_tanhf(x[2]), fc_tanhf(x[3])}; }
 static inline vf v_keep(vf x, int lo, int hi) {
     for (int i = 0; i < 4; i++)

@@ -2,8 +2,8 @@
  *
  * The file that includes this defines before: V_LANES (a power of two, at most 16), V_COLS (vectors side by side in the
  * registers), the type vf, and v_load v_load_bf16 v_load_i8 v_store v_set1 v_add v_sub v_mul v_max v_exp v_tanh v_hmax
- * v_hsum, v_fma(a,b,c) = a*b + c, v_keep(x, lo, hi), which puts -inf in the lanes outside [lo,hi), and
- * v_store_rounded(row, i, x), x rounded to bf16 as elements i and on of a row.
+ * v_hsum, v_expf with the bits of fc_expf, v_fma(a,b,c) = a*b + c, v_keep(x, lo, hi), which puts -inf in the lanes
+ * outside [lo,hi), and v_store_rounded(row, i, x), x rounded to bf16 as elements i and on of a row.
  *
  * V_PAIRS 1: it multiplies pairs of bf16. Then rounded rows and gathered bf16 tiles are of words of two neighbours
  * (pair_keys, pair_values), v_set1_pair(p) copies one to all lanes, and v_dot_pairs(a,b,c) adds both products to c.
@@ -81,9 +81,10 @@ static float weigh_row(bool rounded, float *s, int v0, int v1, float max) {
     return v_hsum(total);
 }
 
-/* State (o,m,l) = itself and then state 2. An empty state (m = -inf) is the identity, exactly. */
-static void fold_state(float *o, float *m, float *l, const float *o2, float m2, float l2, int E) {
-    float d, less, keep, add;
+/* State (o,m,l) = itself and then state 2. An empty state (m = -inf) is the identity, exactly. less is
+ * fc_expf(-|m2 - m|), not read where a state is empty. */
+static inline void fold_by(float less, float *o, float *m, float *l, const float *o2, float m2, float l2, int E) {
+    float keep, add;
     if (m2 == -INFINITY) return;
     if (*m == -INFINITY) {
         memcpy(o, o2, (size_t)E * sizeof(float));
@@ -91,14 +92,25 @@ static void fold_state(float *o, float *m, float *l, const float *o2, float m2, 
         *l = l2;
         return;
     }
-    d = m2 - *m;
-    less = fc_expf(d > 0.0f ? -d : d); /* the other factor is exp(0) */
-    keep = d > 0.0f ? less : 1.0f;
-    add = d > 0.0f ? 1.0f : less;
+    keep = m2 > *m ? less : 1.0f; /* the other factor is exp(0) */
+    add = m2 > *m ? 1.0f : less;
     for (int e = 0; e < E; e += V_LANES)
         v_store(o + e, v_fma(v_load(o2 + e), v_set1(add), v_mul(v_load(o + e), v_set1(keep))));
-    *m = d > 0.0f ? m2 : *m;
+    *m = m2 > *m ? m2 : *m;
     *l = *l * keep + l2 * add;
+}
+
+static void fold_state(float *o, float *m, float *l, const float *o2, float m2, float l2, int E) {
+    fold_by(fc_expf(-fabsf(m2 - *m)), o, m, l, o2, m2, l2, E);
+}
+
+/* fold_state of R rows: their exponentials at once. */
+static void fold_rows(int R, float *o, float *m, float *l, const float *o2, const float *m2, const float *l2, int E) {
+    float less[(MICRO + V_LANES - 1) / V_LANES * V_LANES] = {0};
+    for (int r = 0; r < R; r++) less[r] = -fabsf(m2[r] - m[r]);
+    for (int r = 0; r < R; r += V_LANES) v_store(less + r, v_expf(v_load(less + r)));
+    for (int r = 0; r < R; r++)
+        fold_by(less[r], o + (size_t)r * (size_t)E, &m[r], &l[r], o2 + (size_t)r * (size_t)E, m2[r], l2[r], E);
 }
 
 static void write_row(float *y, const float *o, float m, float l, int E) {
@@ -141,11 +153,8 @@ static void micro_block(const fc_attn_args *a, int i, int R, int t0, const fc_at
             weights[r] = s + first;
         }
         product_wide(pairs, R, weights, end - first, w->v + (size_t)first * width, width, w->o, width, E);
-        for (int r = 0; r < R; r++) {
-            ahead_step(next);
-            fold_state(w->run_o + (size_t)(i + r) * width, &w->run_m[i + r], &w->run_l[i + r], w->o + (size_t)r * width,
-                       max[r], sum[r], E);
-        }
+        for (int r = 0; r < R; r++) ahead_step(next);
+        fold_rows(R, w->run_o + (size_t)i * width, w->run_m + i, w->run_l + i, w->o, max, sum, E);
     }
 }
 
