@@ -151,7 +151,7 @@ static const fc_option_row rows[] = {
     {ENGINE(threads, INT), .o.max = 1024, .o.fallback = "0", .o.value = "T", 
      .o.help = "threads; 0: all cores; more than cores only wait for one another"},
     {ENGINE(backend, WORD), .o.choices = "auto|cpu", .o.fallback = "auto", .o.help = "what computes"},
-    {ENGINE(cpu, WORD), .o.choices = "auto|avx512|avx2|portable", .o.fallback = "auto",
+    {ENGINE(cpu, WORD), .o.choices = "auto|avx512|avxvnni|avx2|portable", .o.fallback = "auto",
      .o.help = "vector level; levels round differently"},
     {ENGINE(kv_type, WORD), .o.choices = "f32|bf16|int8",
      .o.help = "of the KV cache; f32 for f32 models, else bf16, unless said"},

@@ -3,7 +3,6 @@
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 
-#include <stdbool.h>
 #include <string.h>
 #include <strings.h>
 
@@ -17,6 +16,16 @@ static bool has_avx2(void) {
     return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
 }
 
+bool fc_cpu_has_vex_vnni(void) {
+    unsigned a, b, c, d;
+    return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 4);
+}
+
+static bool has_avxvnni(void) {
+    return fc_cpu_has_vex_vnni() ||
+           (has_avx2() && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vl"));
+}
+
 static bool has_avx512(void) {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
@@ -24,15 +33,29 @@ static bool has_avx512(void) {
 }
 #else
 static bool has_avx2(void) { return false; }
+bool fc_cpu_has_vex_vnni(void) {
+    unsigned a, b, c, d;
+    return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 4);
+}
+
+static bool has_avxvnni(void) {
+    return fc_cpu_has_vex_vnni() ||
+           (has_avx2() && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vl"));
+}
+
 static bool has_avx512(void) { return false; }
+static bool has_avxvnni(void) { return false; }
+bool fc_cpu_has_vex_vnni(void) { return false; }
 #endif
 
 fc_cpu_level fc_cpu_best(void) {
     if (has_avx512()) return FC_CPU_AVX512;
+    if (has_avxvnni()) return FC_CPU_AVXVNNI;
     return has_avx2() ? FC_CPU_AVX2 : FC_CPU_PORTABLE;
 }
 
-static const char *const level_names[] = {"auto", "portable", "avx2", "avx512"}; /* in the order of fc_cpu_level */
+static const char *const level_names[] = {"auto", "portable", "avx2", "avxvnni",
+                                          "avx512"}; /* in fc_cpu_level's order */
 enum { N_LEVELS = sizeof level_names / sizeof level_names[0] };
 
 const char *fc_cpu_level_name(fc_cpu_level l) { return (unsigned)l < N_LEVELS ? level_names[l] : "?"; }
@@ -43,7 +66,7 @@ fc_status fc_cpu_level_parse(const char *name, fc_cpu_level *out) {
             *out = (fc_cpu_level)i;
             return FC_OK;
         }
-    return FC_FAIL(FC_ERR_ARG, "cpu level \"%s\"; it is auto, portable, avx2 or avx512", name);
+    return FC_FAIL(FC_ERR_ARG, "cpu level \"%s\"; it is auto, portable, avx2, avxvnni or avx512", name);
 }
 
 fc_status fc_cpu_stream_open(fc_cpu_level level, int threads, size_t workspace, size_t scratch, fc_stream *out) {

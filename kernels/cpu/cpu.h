@@ -9,11 +9,15 @@
 #include "engine/base/thread.h"
 #include "kernels/kernel.h"
 
-typedef enum { FC_CPU_AUTO = 0, FC_CPU_PORTABLE, FC_CPU_AVX2, FC_CPU_AVX512 } fc_cpu_level;
+#include <stdbool.h>
 
-/* AVX2 means AVX2 + FMA + F16C; AVX512 means F, BW, VL, DQ, VNNI and BF16. */
+typedef enum { FC_CPU_AUTO = 0, FC_CPU_PORTABLE, FC_CPU_AVX2, FC_CPU_AVXVNNI, FC_CPU_AVX512 } fc_cpu_level;
+
+/* AVX2 means AVX2 + FMA + F16C; AVXVNNI that and VPDPBUSD of 256 bits, as AVX-VNNI or as AVX-512 VNNI with VL encodes
+ * it: linear alone has a form for it, all else runs as AVX2. AVX512 means F, BW, VL, DQ, VNNI and BF16. */
 fc_cpu_level fc_cpu_best(void);
-const char *fc_cpu_level_name(fc_cpu_level l); /* "avx512", "avx2", "portable", "auto" */
+const char *fc_cpu_level_name(fc_cpu_level l); /* "avx512", "avxvnni", "avx2", "portable", "auto" */
+bool fc_cpu_has_vex_vnni(void);                /* AVX-VNNI itself */
 fc_status fc_cpu_level_parse(const char *name, fc_cpu_level *out);
 
 struct fc_stream_s {

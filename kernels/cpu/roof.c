@@ -129,10 +129,17 @@ static double dot_rate(fc_pool *p, double (*dot)(int), double ops) {
     return best * 1e-9;
 }
 
+static const fc_roof_ops *ops_of(fc_cpu_level level) {
+    switch (level) {
+    case FC_CPU_AVX512: return &fc_roof_avx512;
+    case FC_CPU_AVXVNNI: return fc_cpu_has_vex_vnni() ? &fc_roof_avxvnni : &fc_roof_vnni256;
+    case FC_CPU_AVX2: return &fc_roof_avx2;
+    default: return &fc_roof_portable;
+    }
+}
+
 fc_status fc_roof_measure(fc_stream s, fc_roof *out) {
-    const fc_roof_ops *ops = s->level == FC_CPU_AVX512 ? &fc_roof_avx512
-                             : s->level == FC_CPU_AVX2 ? &fc_roof_avx2
-                                                       : &fc_roof_portable;
+    const fc_roof_ops *ops = ops_of(s->level);
     size_t bytes = (size_t)1 << 30, touched = 0;
     double spent = 0.0;
     job j = {.read = ops->read};

@@ -2,10 +2,9 @@
 
 #include <immintrin.h>
 
-/* Twelve sums at once: more than latency times units of a fused multiply-add on any of these machines. */
-enum { SUMS = 12 };
+enum { SUMS = FC_ROOF_SUMS };
 
-static uint64_t read_avx2(const void *p, size_t bytes) {
+uint64_t fc_roof_read_avx2(const void *p, size_t bytes) {
     const unsigned char *v = p;
     __m256i s[8];
     uint64_t out[4];
@@ -41,7 +40,7 @@ static double int8_avx2(int rounds) {
 }
 
 /* Two products of bf16 widened to f32: the even halves by a shift, the odd ones by a mask. */
-static double bf16_avx2(int rounds) {
+double fc_roof_bf16_avx2(int rounds) {
     __m256 s[SUMS];
     __m256i a = _mm256_set1_epi32(0x3a003a00), odd = _mm256_set1_epi32((int)0xffff0000u);
     __m256 b = _mm256_set1_ps(1e-3f);
@@ -55,7 +54,7 @@ static double bf16_avx2(int rounds) {
     return total(s);
 }
 
-static double f32_avx2(int rounds) {
+double fc_roof_f32_avx2(int rounds) {
     __m256 s[SUMS], a = _mm256_set1_ps(1e-3f), b = a;
     for (int i = 0; i < SUMS; i++) s[i] = _mm256_setzero_ps();
     for (int r = 0; r < rounds; r++)
@@ -66,4 +65,5 @@ static double f32_avx2(int rounds) {
     return total(s);
 }
 
-const fc_roof_ops fc_roof_avx2 = {read_avx2, int8_avx2, bf16_avx2, f32_avx2, 64 * SUMS, 32 * SUMS, 16 * SUMS};
+const fc_roof_ops fc_roof_avx2 = {fc_roof_read_avx2, int8_avx2, fc_roof_bf16_avx2, fc_roof_f32_avx2,
+                                  64 * SUMS,         32 * SUMS, 16 * SUMS};

@@ -9,6 +9,7 @@
 #ifndef FC_KERNELS_LINEAR_LEVELS_H
 #define FC_KERNELS_LINEAR_LEVELS_H
 
+#include "kernels/cpu/cpu.h"
 #include "kernels/linear/panel.h"
 
 #include <math.h>
@@ -108,7 +109,8 @@ typedef struct {
     void (*multiply)(const fc_linear_multiply *m);
 } fc_linear_level;
 
-extern const fc_linear_level fc_linear_portable, fc_linear_avx2, fc_linear_avx512;
+extern const fc_linear_level fc_linear_portable, fc_linear_avx2, fc_linear_avxvnni, fc_linear_vnni256, fc_linear_avx512;
+const fc_linear_level *fc_linear_level_of(fc_cpu_level level); /* of an open stream */
 
 /* Of a row: the magnitude above which a group is fine, by the largest magnitudes of its groups, first to last. */
 static inline float fc_linear_fine_above(float sum_of_largest, int groups) {

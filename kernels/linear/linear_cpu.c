@@ -153,9 +153,8 @@ static fc_status chunk_rows(fc_stream s, const work *w, int *out) {
 }
 
 fc_status fc_linear_cpu(fc_stream s, const fc_linear_args *a) {
-    static const fc_linear_level *const levels[] = {NULL, &fc_linear_portable, &fc_linear_avx2, &fc_linear_avx512};
     const fc_linear_part *part = a->w->parts, *end = part + a->w->n_parts;
-    work w = {.a = a, .level = levels[s->level], .prepared_x = s->workspace};
+    work w = {.a = a, .level = fc_linear_level_of(s->level), .prepared_x = s->workspace};
     if (a->T < 1) return FC_FAIL(FC_ERR_ARG, "linear: T=%d; it must be at least 1", a->T);
     while (part < end) {
         pass p = {.parts = part};

@@ -2,12 +2,12 @@
 
 fc_status fc_linear_rows_of(fc_stream s, const char *what, const fc_weight *w, const float *x, bool precise,
                             fc_linear_rows *out) {
-    static const fc_linear_level *const levels[] = {NULL, &fc_linear_portable, &fc_linear_avx2, &fc_linear_avx512};
     const fc_linear_part *part = w->parts;
     bool codes = !fc_form_is_float(part->form);
     if (w->n_parts != 1)
         return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: a matrix of %d tensors; it must be one", what, w->n_parts);
-    *out = (fc_linear_rows){.level = levels[s->level], .part = part, .x = x, .K = w->K, .precise = precise && codes};
+    *out = (fc_linear_rows){
+        .level = fc_linear_level_of(s->level), .part = part, .x = x, .K = w->K, .precise = precise && codes};
     if (codes) out->row_bytes = (size_t)w->K / FC_XGROUP * out->level->x_bytes[precise];
     return FC_OK;
 }

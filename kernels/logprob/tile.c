@@ -50,7 +50,7 @@ const fc_tile_ops fc_tile_portable = {max_portable, sum_portable, weights_portab
 
 const fc_tile_ops *fc_tile_ops_of(fc_cpu_level level) {
     if (level == FC_CPU_AVX512) return &fc_tile_avx512;
-    return level == FC_CPU_AVX2 ? &fc_tile_avx2 : &fc_tile_portable;
+    return level >= FC_CPU_AVX2 ? &fc_tile_avx2 : &fc_tile_portable;
 }
 
 typedef struct {

@@ -181,7 +181,7 @@ static void where_kv_lies_changes_no_bit(void **state) {
     (void)state;
     printf("seed %llu\n", (unsigned long long)seed);
     gathered_items = gathered_by_branches = 0;
-    for (int i = 0; i < 36; i++) {
+    for (int i = 0; i < 48; i++) {
         attn_case c = some_case(&seed, i % 6 == 5 ? 2600 : i % 2 ? 1300 : 200);
         c.type = types[i % 3];
         for (fc_cpu_level l = FC_CPU_PORTABLE; l <= fc_cpu_best(); l++) {

@@ -51,7 +51,8 @@ static void tanh_is_within_two_ulp(void **state) {
 
 /* If this fails, one request gives other bits on another machine, or another `--cpu`. */
 static void levels_agree_bit_for_bit(void **state) {
-    static const fc_softcap_run runs[] = {NULL, fc_softcap_run_portable, fc_softcap_run_avx2, fc_softcap_run_avx512};
+    static const fc_softcap_run runs[] = {NULL, fc_softcap_run_portable, fc_softcap_run_avx2, fc_softcap_run_avx2,
+                                          fc_softcap_run_avx512};
     float x[FC_TILE], w[FC_TILE], t[FC_TILE];
     uint64_t u = 0;
     (void)state;
