@@ -2,10 +2,12 @@
  *
  *   bench_linear [level [type [threads]]]     default: best level, Q4_1 and Q8_0, all cores
  *
- * Shapes: the five matrices of a SmolLM2-135M layer and its head. GB/s counts the packed matrix once a call. The last
- * column is the same with a precise x. x is normal; one channel of 61 is 8 times larger, as behind a model's norms,
- * so that half of the groups of a tile stand out in one row or another.
+ * Shapes: the five matrices of a SmolLM2-135M layer and its head. GB/s counts the packed matrix once a call. Then the
+ * same with a precise x. limit: the share of what the machine allows (share.h), measured at the start. x is normal; one
+ * channel of 61 is 8 times larger, as behind a model's norms, so that half of the groups of a tile stand out in one row
+ * or another.
  */
+#include "bench/share.h"
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "engine/base/rng.h"
@@ -61,20 +63,25 @@ static int measure(fc_stream s, const fc_linear_args *a, fc_weight *const *w, in
 }
 
 /* One shape at one row count. */
-static int report(fc_stream s, fc_dtype t, int T, fc_weight *const *w, int copies, const float *x, float *y) {
+static int report(fc_stream s, const fc_roof *roof, fc_dtype t, int T, fc_weight *const *w, int copies, const float *x,
+                  float *y) {
     int K = fc_weight_cols(w[0]), N = fc_weight_rows(w[0]);
     double flops = 2.0 * T * N * K, bytes = (double)fc_weight_bytes(w[0]), took, precise;
-    fc_linear_args a = {.y = y, .x = x, .T = T};
+    fc_linear_args a = {.y = y, .x = x, .w = w[0], .T = T};
+    double peak = t == FC_F32 || t == FC_F16 || t == FC_BF16 ? roof->gflops_f32 : roof->gops_int8;
     if (measure(s, &a, w, copies, &took)) return 1;
     a.precise = true;
     if (measure(s, &a, w, copies, &precise)) return 1;
-    printf("%-8s %-5s %5d -> %-6d T=%-4d %9.1f us %8.1f GOP/s %7.1f GB/s   precise %9.1f us %8.1f GOP/s\n",
-           fc_cpu_level_name(s->level), fc_dtype_name(t), K, N, T, took * 1e6, flops / took * 1e-9, bytes / took * 1e-9,
-           precise * 1e6, flops / precise * 1e-9);
+    printf(
+        "%-8s %-5s %5d -> %-6d T=%-4d %9.1f us %8.1f GOP/s %7.1f GB/s %3.0f %% of the limit   precise %9.1f us %3.0f "
+        "%%\n",
+        fc_cpu_level_name(s->level), fc_dtype_name(t), K, N, T, took * 1e6, flops / took * 1e-9, bytes / took * 1e-9,
+        100 * bench_share(roof, fc_linear_cost(&a), peak, took), precise * 1e6,
+        100 * bench_share(roof, fc_linear_cost(&a), peak, precise));
     return 0;
 }
 
-static int run(fc_stream s, fc_dtype t) {
+static int run(fc_stream s, const fc_roof *roof, fc_dtype t) {
     void *data, *x, *y;
     size_t row;
     for (int i = 0; i < N_SHAPES; i++) {
@@ -91,7 +98,7 @@ static int run(fc_stream s, fc_dtype t) {
         for (int c = 0; c < copies; c++)
             if (fc_weight_pack_cpu(s, &part, 1, &w[c])) return fail();
         for (int r = 0; r < N_ROWS; r++)
-            if (report(s, t, rows[r], w, copies, x, y)) return 1;
+            if (report(s, roof, t, rows[r], w, copies, x, y)) return 1;
         for (int c = 0; c < copies; c++) fc_weight_free_cpu(w[c]);
         fc_free(data);
         fc_free(x);
@@ -104,6 +111,7 @@ int main(int argc, char **argv) {
     fc_cpu_level level = FC_CPU_AUTO;
     fc_dtype t = FC_Q4_1;
     fc_stream s;
+    fc_roof roof;
     int bad;
     char *end = NULL;
     long threads = argc > 3 ? strtol(argv[3], &end, 10) : 0;
@@ -117,8 +125,9 @@ int main(int argc, char **argv) {
         return 1;
     }
     if (fc_cpu_stream_open(level, (int)threads, fc_linear_workspace_cpu(512, 4096), 64, &s)) return fail();
-    bad = run(s, t);
-    if (!bad && argc <= 2) bad = run(s, FC_Q8_0);
+    if (fc_roof_measure(s, &roof)) return fail();
+    bad = run(s, &roof, t);
+    if (!bad && argc <= 2) bad = run(s, &roof, FC_Q8_0);
     fc_cpu_stream_close(s);
     return bad;
 }

@@ -4,7 +4,9 @@
  *
  * Queries, keys and values of an 8B model (K 4096, N 4096 + 1024 + 1024), each part of the same rank; one adapter for
  * all rows, then four with a quarter of the rows each. GB/s counts what fc_lora_cost counts.
+ * limit: the share of what the machine allows (share.h), measured at the start.
  */
+#include "bench/share.h"
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "engine/base/rng.h"
@@ -32,7 +34,7 @@ static void *floats(size_t n) {
     return p;
 }
 
-static int measure(fc_stream s, const fc_lora_args *a, const char *what, int r) {
+static int measure(fc_stream s, const fc_roof *roof, const fc_lora_args *a, const char *what, int r) {
     double best = 1e9, start = seconds();
     fc_cost c = fc_lora_cost(a);
     for (int round = 0; round < 3 || (seconds() - start < 0.2 && round < 2000); round++) {
@@ -41,13 +43,13 @@ static int measure(fc_stream s, const fc_lora_args *a, const char *what, int r) 
         took = seconds() - t0;
         best = took < best ? took : best;
     }
-    printf("%-8s %-4s r=%-3d T=%-4d %-8s %9.1f us %8.1f GFLOP/s %7.1f GB/s\n", fc_cpu_level_name(s->level),
-           fc_dtype_name(a->groups[0].w->dtype), r, a->T, what, best * 1e6, c.flops / best * 1e-9,
-           c.bytes / best * 1e-9);
+    printf("%-8s %-4s r=%-3d T=%-4d %-8s %9.1f us %8.1f GFLOP/s %7.1f GB/s %3.0f %% of the limit\n",
+           fc_cpu_level_name(s->level), fc_dtype_name(a->groups[0].w->dtype), r, a->T, what, best * 1e6,
+           c.flops / best * 1e-9, c.bytes / best * 1e-9, 100 * bench_share(roof, c, roof->gflops_f32, best));
     return 0;
 }
 
-static int run(fc_stream s, fc_dtype dtype, int r) {
+static int run(fc_stream s, const fc_roof *roof, fc_dtype dtype, int r) {
     float *a = floats((size_t)MOST_R * K), *b = floats((size_t)N * MOST_R), *x = floats((size_t)MOST_T * K),
           *y = floats((size_t)MOST_T * N), *z = floats((size_t)MOST_T * 3 * MOST_R);
     int32_t list[MOST_T];
@@ -74,12 +76,12 @@ static int run(fc_stream s, fc_dtype dtype, int r) {
                              .K = K,
                              .ldy = N,
                              .ldz = 3 * MOST_R};
-        bad = measure(s, &args, "one", r);
+        bad = measure(s, roof, &args, "one", r);
         if (rows[i] < ADAPTERS) continue;
         for (int g = 0, each = rows[i] / ADAPTERS; g < ADAPTERS; g++)
             groups[g] = (fc_lora_group){.w = &w[g], .first = g * each, .n_rows = each};
         args.n_groups = ADAPTERS;
-        if (!bad) bad = measure(s, &args, "four", r);
+        if (!bad) bad = measure(s, roof, &args, "four", r);
     }
     for (int i = 0; i < ADAPTERS; i++) fc_free(packed[i]);
     fc_free(a);
@@ -93,6 +95,7 @@ static int run(fc_stream s, fc_dtype dtype, int r) {
 int main(int argc, char **argv) {
     fc_cpu_level level = FC_CPU_AUTO;
     fc_stream s;
+    fc_roof roof;
     int bad = 0;
     char *end = NULL;
     long threads = argc > 2 ? strtol(argv[2], &end, 10) : 0;
@@ -102,9 +105,10 @@ int main(int argc, char **argv) {
     }
     if (argc > 1 && fc_cpu_level_parse(argv[1], &level)) return fail();
     if (fc_cpu_stream_open(level, (int)threads, 64, 64, &s)) return fail();
+    if (fc_roof_measure(s, &roof)) return fail();
     for (size_t i = 0; i < sizeof ranks / sizeof ranks[0] && !bad; i++) {
-        bad = run(s, FC_F32, ranks[i]);
-        if (!bad) bad = run(s, FC_BF16, ranks[i]);
+        bad = run(s, &roof, FC_F32, ranks[i]);
+        if (!bad) bad = run(s, &roof, FC_BF16, ranks[i]);
     }
     fc_cpu_stream_close(s);
     return bad;
