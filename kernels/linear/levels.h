@@ -35,33 +35,31 @@
 /* Most of a call: 12 integer and 12 float sums fill AVX-512's registers. */
 enum { FC_TILE_ROWS = 6, FC_TILE_PANELS = 2 };
 
-/* A group whose largest magnitude is not above this is zero: 127 / it would leave f32, and scales times 256 or by 256
- * would not be exact. */
+/* A group whose largest magnitude is not above this is zero: 127 / it would leave f32, and scales / 16 or times those
+ * of weights would lose bits. */
 #define FC_X_TINY 0x1p-80f
 /* precise: groups whose largest magnitude is more than so many times the mean of the row's groups' are fine. */
-#define FC_X_FINE 1.5f
-#define FC_X_STEP (1.0f / 127.0f) /* scale of a group whose largest magnitude is 1 */
+#define FC_X_FINE 1.0f
+/* fine: code 127 stands for this part of the largest magnitude or more, so that codes fit 16 bits. */
+#define FC_X_REST (1.0f / 250.0f)
+#define FC_X_STEP (1.0f / 127.0f) /* scale of a group in which code 127 is 1 */
 
-/* One group of 32 of a row: x = scale * code, codes in -127..127; precise: x = scale * (256 * code + low), low in
- * -128..127, and 0 where the group is not fine. A group with a NaN or an infinity has codes 0 and scale NaN, so that
- * all outputs of its row are NaN. */
+/* One group of 32 of a row: x = scale * code, and in one quad, four k from a multiple of 4 on, x = scale * (256 * high
+ * + code). Codes are in -127..127, of a fine group's quad in -128..127 with high in -124..124; high is 0 where a group
+ * is not fine. A group with a NaN or an infinity has codes 0 and scale NaN, so that all outputs of its row are NaN. */
 typedef struct {
     int8_t code[FC_XGROUP];
     float scale;
     float scale16;    /* scale / 16: for the 4-bit codes that AVX-512 leaves in the high halves of their bytes */
-    float sum;        /* scale * sum of codes */
-    int32_t start[2]; /* where integer sums start, so that codes count from the part's zero code: -zero * sum of codes
-                         [0] and 16 times that [1]; for groups of 16 the first and the second half's */
-    int32_t fine;     /* some low is not 0, or may be */
+    float sum;        /* scale * sum of whole codes */
+    int32_t start[2]; /* where integer sums start, so that codes count from the part's zero code: -zero * sum of whole
+                         codes [0] and 16 times that [1]; for groups of 16 the first and the second half's */
+    int8_t high[4];
+    int32_t quad; /* that quad's offset from the group's codes in a panel: FC_QUAD times its number */
 } fc_linear_x;
 
-typedef struct {
-    fc_linear_x x;
-    int8_t low[FC_XGROUP];
-} fc_linear_x_precise;
-
 /* AVX2's and the portable one's: they multiply 16-bit numbers in pairs, and take (k0, k2) and (k1, k3) of each quad of
- * k. Here a precise code is one number. */
+ * k. Here a code is whole. */
 typedef struct {
     fc_linear_x x;
     int16_t pairs[FC_XGROUP / 4][2][2];
@@ -116,9 +114,9 @@ extern const fc_linear_level fc_linear_portable, fc_linear_avx2, fc_linear_avx51
 static inline float fc_linear_fine_above(float sum_of_largest, int groups) {
     return sum_of_largest * (FC_X_FINE / (float)groups);
 }
-/* One group of one row, plain C; low [32] is written when precise. */
-void fc_linear_group(const float *x, const fc_linear_prepare *p, float fine_above, fc_linear_x *out, int8_t *low);
-/* Records of fc_linear_x or fc_linear_x_precise; AVX-512 has nothing faster to offer. */
+/* One group of one row, plain C. */
+void fc_linear_group(const float *x, const fc_linear_prepare *p, float fine_above, fc_linear_x *out);
+/* Records of fc_linear_x; AVX-512 has nothing faster to offer. */
 void fc_linear_prepare_avx2(const fc_linear_prepare *p);
 
 #endif

@@ -4,9 +4,10 @@
  * dtype   x, y f32. W f32, f16 and bf16: x as it stands, sums in f32. W quantised: codes of 4 or 8 bits with f16 or f32
  *         scale and minimum for each 32 (Q6_K: 16); x is rounded to int8 for each 32 of a row with scale = largest
  *         magnitude / 127 (its 32 are zero where that is not above 2^-80), integer dot products, sums in f32;
- *         precise: groups of 32 whose largest magnitude is above 1.5 times the mean of the row's groups' are rounded to
- *         256 times finer steps, 16 bits; they cost twice the multiplications on AVX-512 (in two bytes), next to
- *         nothing elsewhere (codes of weights are widened to 16 bits in any case, those of 4 bits excepted)
+ *         precise: where the largest magnitude of 32 is above the mean of the row's groups', the quad that holds it (4
+ *         of the 32, from a multiple of 4 on) does not count for the scale, but that this is at least 1/250 of the
+ *         whole one; the quad's codes have 16 bits. It costs a ninth quad of multiplications where one of 6 rows (AVX2:
+ *         3) has such codes, nothing where codes of 8 bits meet AVX2 or the portable level, which widen all to 16
  * needs   T >= 1; K a multiple of the file's block (32, K-quants 256) for quantised W
  * order   one chain for each output: over groups (over k where W is float), first to last, then the bias; whatever T,
  *         threads, workspace or part. A row's bits depend on that row alone, at one level; AVX2 and AVX-512 agree
@@ -16,8 +17,8 @@
  * flops   2*T*N*K, precise or not
  * error   against linear_ref.c, which rounds x alike and sums in double: 1e-6 of sum(|w| |x|), the rounding of chains
  *         of at most K/16 terms (K where W is float) at 6e-8 each, which add up like their square root, or one by one
- *         where all terms are equal; the rounding of x itself is up to 0.4 % of the largest magnitude of its 32 (0.0016
- *         % where it is fine)
+ *         where all terms are equal; the rounding of x itself is up to 0.4 % of what the scale is of: the largest
+ *         magnitude of 32 or, precise, of those outside that quad
  */
 #ifndef FC_KERNELS_LINEAR_H
 #define FC_KERNELS_LINEAR_H
@@ -48,7 +49,7 @@ typedef struct {
     const fc_weight *w; /* [N,K] packed     */
     const float *bias;  /* [N] or NULL      */
     int T;
-    bool precise; /* quantised W: the largest of x in 16 bits instead of 8 */
+    bool precise; /* quantised W: what stands out of x in 16 bits instead of 8 */
 } fc_linear_args;
 
 fc_status fc_linear_cpu(fc_stream s, const fc_linear_args *a);

@@ -3,48 +3,98 @@
 #include <immintrin.h>
 
 /* Rows at once: 12 float sums, or 6 integer and 6 float sums, of 8 lanes. */
-enum { F_ROWS = 6, C_ROWS = 3, QUAD = 64 /* bytes of four k of 16 lanes */ };
+enum { F_ROWS = 6, C_ROWS = 3 };
 
 FC_INLINE __m256i load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
 
-/* Bits of the largest magnitude in each four of 32 numbers; magnitudes order as their bits do, NaN above all. */
-FC_INLINE __m128i magnitudes(const float *x) {
-    const __m256i mask = _mm256_set1_epi32(0x7fffffff);
-    __m256i m = _mm256_and_si256(load(x), mask);
-    FC_UNROLL
-    for (int i = 1; i < 4; i++) m = _mm256_max_epu32(m, _mm256_and_si256(load(x + 8 * i), mask));
+FC_INLINE __m256i magnitude(const float *x) { return _mm256_and_si256(load(x), _mm256_set1_epi32(0x7fffffff)); }
+
+FC_INLINE __m128i max_of_halves(__m256i m) {
     return _mm_max_epu32(_mm256_castsi256_si128(m), _mm256_extracti128_si256(m, 1));
 }
 
-/* 32 whole numbers as bytes, and the sum of each four. */
-FC_INLINE __m256i pack_bytes(const __m256i c[4], int8_t *out) {
-    __m256i all = _mm256_packs_epi16(_mm256_packs_epi32(c[0], c[1]), _mm256_packs_epi32(c[2], c[3]));
+/* Bits of the largest magnitude in each four of 32 numbers; magnitudes order as their bits do, NaN above all. */
+FC_INLINE __m128i magnitudes(const float *x) {
+    __m256i m = magnitude(x);
+    FC_UNROLL
+    for (int i = 1; i < 4; i++) m = _mm256_max_epu32(m, magnitude(x + 8 * i));
+    return max_of_halves(m);
+}
+
+/* The same of each quad, first to last. */
+FC_INLINE __m256i quads(const float *x) {
+    __m256i a = magnitude(x), b = magnitude(x + 8), c = magnitude(x + 16), d = magnitude(x + 24);
+    a = _mm256_max_epu32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+    c = _mm256_max_epu32(_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
+    a = _mm256_max_epu32(_mm256_unpacklo_epi64(a, c), _mm256_unpackhi_epi64(a, c)); /* 0, 2, 4, 6, 1, 3, 5, 7 */
+    return _mm256_permutevar8x32_epi32(a, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+
+/* The largest of each m, side by side. */
+FC_INLINE __m128i largest_of(const __m128i m[4]) {
+    __m128i a = _mm_max_epu32(_mm_unpacklo_epi32(m[0], m[1]), _mm_unpackhi_epi32(m[0], m[1]));
+    __m128i b = _mm_max_epu32(_mm_unpacklo_epi32(m[2], m[3]), _mm_unpackhi_epi32(m[2], m[3]));
+    return _mm_max_epu32(_mm_unpacklo_epi64(a, b), _mm_unpackhi_epi64(a, b));
+}
+
+/* Codes of 32 numbers, of those that leave 8 bits the low byte; returns the sum of each four low bytes. */
+FC_INLINE __m256i round_codes(const float *x, float inverse, bool precise, int8_t *out) {
+    const __m256 by = _mm256_set1_ps(inverse);
+    __m256i c[4], low, high, all;
+    FC_UNROLL
+    for (int i = 0; i < 4; i++) c[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), by));
+    low = _mm256_packs_epi32(c[0], c[1]);
+    high = _mm256_packs_epi32(c[2], c[3]);
+    if (precise) {
+        const __m256i byte = _mm256_set1_epi16(255);
+        all = _mm256_packus_epi16(_mm256_and_si256(low, byte), _mm256_and_si256(high, byte));
+    } else {
+        all = _mm256_packs_epi16(low, high);
+    }
     all = _mm256_permutevar8x32_epi32(all, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
     _mm256_storeu_si256((__m256i *)(void *)out, all);
     return _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), all), _mm256_set1_epi16(1));
 }
 
-/* Behind a record of any kind that has room there. */
-FC_INLINE int8_t *low_of(fc_linear_x *x) { return (int8_t *)(x + 1); }
-
-/* Codes of 32 numbers, and low when precise, 0 where fine is; returns the sum of each four. */
-FC_INLINE __m256i round_codes(const float *x, float inverse, bool precise, int32_t fine, fc_linear_x *out) {
-    const __m256 by = _mm256_set1_ps(inverse);
-    __m256i c[4], rest[4], sum;
-    FC_UNROLL
-    for (int i = 0; i < 4; i++) {
-        __m256 v = _mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), by);
-        c[i] = _mm256_cvtps_epi32(v);
-        if (!precise) continue;
-        v = _mm256_mul_ps(_mm256_sub_ps(v, _mm256_cvtepi32_ps(c[i])), _mm256_set1_ps(256.0f));
-        rest[i] = _mm256_and_si256(_mm256_cvtps_epi32(v), _mm256_set1_epi32(fine)); /* 128 is packed as 127 */
-    }
-    sum = pack_bytes(c, out->code);
-    return precise ? _mm256_add_epi32(_mm256_slli_epi32(sum, 8), pack_bytes(rest, low_of(out))) : sum;
-}
-
 FC_INLINE fc_linear_x *record(void *out, size_t bytes, int i) {
     return (fc_linear_x *)(void *)((char *)out + (size_t)i * bytes);
+}
+
+/* Of four groups, by their quads' and their own largest magnitudes: what takes code 127; quad, that of each. */
+FC_INLINE __m128i outside_quads(const __m256i q[4], __m128 most, __m128 above, int quad[4]) {
+    static const int32_t but_one[15] = {-1, -1, -1, -1, -1, -1, -1, 0, -1, -1, -1, -1, -1, -1, -1};
+    float m[4];
+    __m128i outside[4];
+    __m128 rest;
+    _mm_storeu_ps(m, most);
+    FC_UNROLL
+    for (int i = 0; i < 4; i++) {
+        __m256i at = _mm256_cmpeq_epi32(q[i], _mm256_castps_si256(_mm256_set1_ps(m[i])));
+        quad[i] = __builtin_ctz((unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(at)));
+        outside[i] = max_of_halves(_mm256_and_si256(q[i], load(but_one + 7 - quad[i])));
+    }
+    rest = _mm_max_ps(_mm_castsi128_ps(largest_of(outside)), _mm_mul_ps(most, _mm_set1_ps(FC_X_REST)));
+    return _mm_castps_si128(_mm_blendv_ps(most, rest, _mm_cmpgt_ps(most, above)));
+}
+
+/* Of four groups: the high bytes of their quads' codes; returns the sum of each group's. */
+FC_INLINE __m128i round_quads(const float *const x[4], const float inverse[4], const int quad[4], void *out,
+                              size_t bytes) {
+    __m128i high[4];
+    int32_t four[4];
+    FC_UNROLL
+    for (int i = 0; i < 4; i++) {
+        __m128i code = _mm_cvtps_epi32(_mm_mul_ps(_mm_loadu_ps(x[i] + 4 * quad[i]), _mm_set1_ps(inverse[i])));
+        high[i] = _mm_srai_epi32(_mm_add_epi32(code, _mm_set1_epi32(128)), 8);
+    }
+    high[0] = _mm_packs_epi16(_mm_packs_epi32(high[0], high[1]), _mm_packs_epi32(high[2], high[3]));
+    _mm_storeu_si128((__m128i *)(void *)four, high[0]);
+    FC_UNROLL
+    for (int i = 0; i < 4; i++) {
+        memcpy(record(out, bytes, i)->high, four + i, sizeof *four);
+        record(out, bytes, i)->quad = FC_QUAD * quad[i];
+    }
+    return _mm_madd_epi16(_mm_maddubs_epi16(_mm_set1_epi8(1), high[0]), _mm_set1_epi16(1));
 }
 
 /* Four groups to four neighbouring records, with fc_linear_group's bits. */
@@ -52,32 +102,36 @@ FC_INLINE void round_groups(const float *const x[4], const float above[4], const
                             void *out, size_t bytes) {
     const __m128i zero = _mm_set1_epi32(-p->zero);
     float inverse[4];
-    int32_t fine[4] = {0};
+    int quad[4];
     __m128i m[4], top, low, high, start0, start1;
     __m128 scale, scale16, sum, start;
-    __m256i s[4];
+    __m256i s[4], q[4];
     FC_UNROLL
-    for (int i = 0; i < 4; i++) m[i] = magnitudes(x[i]);
-    m[0] = _mm_max_epu32(_mm_unpacklo_epi32(m[0], m[1]), _mm_unpackhi_epi32(m[0], m[1]));
-    m[2] = _mm_max_epu32(_mm_unpacklo_epi32(m[2], m[3]), _mm_unpackhi_epi32(m[2], m[3]));
-    top = _mm_max_epu32(_mm_unpacklo_epi64(m[0], m[2]), _mm_unpackhi_epi64(m[0], m[2]));
+    for (int i = 0; i < 4; i++) {
+        if (precise) q[i] = quads(x[i]);
+        m[i] = precise ? max_of_halves(q[i]) : magnitudes(x[i]);
+    }
+    top = largest_of(m);
     low = _mm_cmpgt_epi32(top, _mm_castps_si128(_mm_set1_ps(FC_X_TINY)));
     high = _mm_cmplt_epi32(top, _mm_castps_si128(_mm_set1_ps(INFINITY)));
     if (_mm_movemask_ps(_mm_castsi128_ps(_mm_and_si128(low, high))) != 15) {
-        for (int i = 0; i < 4; i++)
-            fc_linear_group(x[i], p, above[i], record(out, bytes, i), low_of(record(out, bytes, i)));
+        for (int i = 0; i < 4; i++) fc_linear_group(x[i], p, above[i], record(out, bytes, i));
         return;
     }
+    if (precise) top = outside_quads(q, _mm_castsi128_ps(top), _mm_loadu_ps(above), quad);
     _mm_storeu_ps(inverse, _mm_div_ps(_mm_set1_ps(127.0f), _mm_castsi128_ps(top)));
-    if (precise)
-        _mm_storeu_si128((__m128i *)(void *)fine,
-                         _mm_castps_si128(_mm_cmpgt_ps(_mm_castsi128_ps(top), _mm_loadu_ps(above))));
     FC_UNROLL
-    for (int i = 0; i < 4; i++) s[i] = round_codes(x[i], inverse[i], precise, fine[i], record(out, bytes, i));
+    for (int i = 0; i < 4; i++) s[i] = round_codes(x[i], inverse[i], precise, record(out, bytes, i)->code);
     s[0] = _mm256_hadd_epi32(_mm256_hadd_epi32(s[0], s[1]), _mm256_hadd_epi32(s[2], s[3]));
     low = _mm256_castsi256_si128(s[0]); /* the first halves' sums of all four groups */
     high = _mm256_extracti128_si256(s[0], 1);
-    scale = _mm_mul_ps(_mm_castsi128_ps(top), _mm_set1_ps(precise ? FC_X_STEP / 256.0f : FC_X_STEP));
+    if (precise) {
+        __m128i more = _mm_slli_epi32(round_quads(x, inverse, quad, out, bytes), 8);
+        __m128i second = _mm_cmpgt_epi32(_mm_loadu_si128((const __m128i *)(const void *)quad), _mm_set1_epi32(3));
+        low = _mm_add_epi32(low, _mm_andnot_si128(second, more));
+        high = _mm_add_epi32(high, _mm_and_si128(second, more));
+    }
+    scale = _mm_mul_ps(_mm_castsi128_ps(top), _mm_set1_ps(FC_X_STEP));
     scale16 = _mm_mul_ps(scale, _mm_set1_ps(0.0625f));
     sum = _mm_mul_ps(scale, _mm_cvtepi32_ps(_mm_add_epi32(low, high)));
     start0 = _mm_mullo_epi32(p->halves ? low : _mm_add_epi32(low, high), zero);
@@ -92,8 +146,12 @@ FC_INLINE void round_groups(const float *const x[4], const float above[4], const
     record(out, bytes, 1)->start[1] = _mm_extract_epi32(start1, 1);
     record(out, bytes, 2)->start[1] = _mm_extract_epi32(start1, 2);
     record(out, bytes, 3)->start[1] = _mm_extract_epi32(start1, 3);
+    if (precise) return;
     FC_UNROLL
-    for (int i = 0; i < 4; i++) record(out, bytes, i)->fine = fine[i];
+    for (int i = 0; i < 4; i++) {
+        memset(record(out, bytes, i)->high, 0, sizeof record(out, bytes, i)->high);
+        record(out, bytes, i)->quad = 0;
+    }
 }
 _Static_assert(offsetof(fc_linear_x, start) == offsetof(fc_linear_x, scale) + 12,
                "round_groups stores four fields at once");
@@ -123,36 +181,35 @@ FC_INLINE void round_tile(const fc_linear_prepare *p, bool precise, size_t bytes
         round_groups(x, limit, p, precise, record(p->out, bytes, i - 3), bytes);
         n = 0;
     }
-    for (int i = 0; i < n; i++) {
-        fc_linear_x *last = record(p->out, bytes, all - n + i);
-        fc_linear_group(x[i], p, limit[i], last, low_of(last));
-    }
+    for (int i = 0; i < n; i++) fc_linear_group(x[i], p, limit[i], record(p->out, bytes, all - n + i));
 }
 
 void fc_linear_prepare_avx2(const fc_linear_prepare *p) {
-    if (p->precise) round_tile(p, true, sizeof(fc_linear_x_precise));
+    if (p->precise) round_tile(p, true, sizeof(fc_linear_x));
     else round_tile(p, false, sizeof(fc_linear_x));
 }
 
-/* 16 bytes of a quad each, widened, in the order of pairs. */
-FC_INLINE __m256i widen(const int8_t *code) {
+/* Four quads of bytes, widened, in the order of pairs. */
+FC_INLINE __m256i widen(__m128i code) {
     const __m128i order = _mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15);
-    return _mm256_cvtepi8_epi16(_mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)code), order));
+    return _mm256_cvtepi8_epi16(_mm_shuffle_epi8(code, order));
 }
 
 static void prepare(const fc_linear_prepare *p) {
     fc_linear_x_wide *out = p->out;
     if (p->precise) round_tile(p, true, sizeof *out);
     else round_tile(p, false, sizeof *out);
-    for (int i = 0; i < p->K / FC_XGROUP * p->rows; i++) {
-        const int8_t *code = out[i].x.code, *low = low_of(&out[i].x); /* low lies where pairs will */
-        __m256i first = widen(code), second = widen(code + 16);
+    for (int i = 0; i < p->K / FC_XGROUP * p->rows; i++, out++) {
+        __m256i code = load(out->x.code);
+        _mm256_storeu_si256((__m256i *)(void *)out->pairs[0], widen(_mm256_castsi256_si128(code)));
+        _mm256_storeu_si256((__m256i *)(void *)out->pairs[4], widen(_mm256_extracti128_si256(code, 1)));
         if (p->precise) {
-            first = _mm256_add_epi16(_mm256_slli_epi16(first, 8), widen(low));
-            second = _mm256_add_epi16(_mm256_slli_epi16(second, 8), widen(low + 16));
+            __m128i *quad = (__m128i *)(void *)out->pairs[out->x.quad / FC_QUAD], high;
+            int32_t four;
+            memcpy(&four, out->x.high, sizeof four);
+            high = _mm256_castsi256_si128(widen(_mm_cvtsi32_si128(four)));
+            _mm_storel_epi64(quad, _mm_add_epi16(_mm_loadl_epi64(quad), _mm_slli_epi16(high, 8)));
         }
-        _mm256_storeu_si256((__m256i *)(void *)out[i].pairs[0], first);
-        _mm256_storeu_si256((__m256i *)(void *)out[i].pairs[4], second);
     }
 }
 
@@ -181,7 +238,7 @@ FC_INLINE __m256i broadcast(const void *p) {
     return _mm256_set1_epi32(v);
 }
 
-/* Four-bit codes: products of a quad fit 16 bits, and so do the eight quads of a group, at most 8 * 2 * 15 * 127. */
+/* Four-bit codes: products of a quad fit 16 bits, and so do the eight quads of a group, at most 8 * 2 * 15 * 128. */
 FC_INLINE void dot_narrow(__m256i sum[C_ROWS][2], int R, bool high, const unsigned char *codes,
                           const fc_linear_x_wide *x) {
     FC_UNROLL
@@ -190,7 +247,7 @@ FC_INLINE void dot_narrow(__m256i sum[C_ROWS][2], int R, bool high, const unsign
         FC_UNROLL
         for (int r = 0; r < R; r++) s[r] = _mm256_setzero_si256();
         for (int q = 0; q < 8; q++) {
-            __m256i w = load(codes + q * QUAD + h * 32);
+            __m256i w = load(codes + q * FC_QUAD + h * 32);
             w = _mm256_and_si256(high ? _mm256_srli_epi16(w, 4) : w, _mm256_set1_epi8(15));
             FC_UNROLL
             for (int r = 0; r < R; r++)
@@ -202,18 +259,14 @@ FC_INLINE void dot_narrow(__m256i sum[C_ROWS][2], int R, bool high, const unsign
     }
 }
 
-/* Codes of any width: 16-bit products of unsigned by signed bytes would saturate, so both are widened. nibble 1 is the
- * low half of each byte, 2 the high half, 0 the whole byte. */
-FC_INLINE void dot_wide(__m256i sum[C_ROWS][2], int R, int nibble, int quads, int first, const unsigned char *codes,
+/* Codes of 8 bits: 16-bit products of unsigned by signed bytes would saturate, so both are widened. */
+FC_INLINE void dot_wide(__m256i sum[C_ROWS][2], int R, int quads, int first, const unsigned char *codes,
                         const fc_linear_x_wide *x) {
-    const __m256i mask = _mm256_set1_epi16(nibble ? 15 : 255);
     for (int q = first / 4; q < first / 4 + quads; q++) {
         FC_UNROLL
         for (int h = 0; h < 2; h++) {
-            __m256i w = load(codes + q * QUAD + h * 32);
-            __m256i even = _mm256_and_si256(nibble == 2 ? _mm256_srli_epi16(w, 4) : w, mask);
-            __m256i odd = nibble == 1 ? _mm256_and_si256(_mm256_srli_epi16(w, 8), mask)
-                                      : _mm256_srli_epi16(w, nibble == 2 ? 12 : 8);
+            __m256i w = load(codes + q * FC_QUAD + h * 32);
+            __m256i even = _mm256_and_si256(w, _mm256_set1_epi16(255)), odd = _mm256_srli_epi16(w, 8);
             FC_UNROLL
             for (int r = 0; r < R; r++) {
                 sum[r][h] = _mm256_add_epi32(sum[r][h], _mm256_madd_epi16(even, broadcast(x[r].pairs[q][0])));
@@ -223,28 +276,34 @@ FC_INLINE void dot_wide(__m256i sum[C_ROWS][2], int R, int nibble, int quads, in
     }
 }
 
-FC_INLINE bool any_fine(const fc_linear_x_wide *x, int R) {
-    int32_t fine = 0;
-    FC_UNROLL
-    for (int r = 0; r < R; r++) fine |= x[r].x.fine;
-    return fine != 0;
-}
-
-/* Four-bit codes with a precise x that has no low part here. */
-FC_INLINE void dot_coarse(__m256i sum[C_ROWS][2], int R, bool high, const unsigned char *codes,
-                          const fc_linear_x_wide *x) {
-    __m256i s[C_ROWS][2];
-    FC_UNROLL
-    for (int r = 0; r < R; r++) s[r][0] = s[r][1] = _mm256_setzero_si256();
-    dot_narrow(s, R, high, codes, x);
+FC_INLINE bool any_high(const fc_linear_x_wide *x, int R) {
+    int32_t any = 0;
     FC_UNROLL
     for (int r = 0; r < R; r++) {
-        sum[r][0] = _mm256_add_epi32(sum[r][0], _mm256_slli_epi32(s[r][0], 8));
-        sum[r][1] = _mm256_add_epi32(sum[r][1], _mm256_slli_epi32(s[r][1], 8));
+        int32_t high;
+        memcpy(&high, x[r].x.high, sizeof high);
+        any |= high;
+    }
+    return any != 0;
+}
+
+/* Four-bit codes: 256 times the high bytes of x, each row's in its quad. */
+FC_INLINE void dot_high(__m256i sum[C_ROWS][2], int R, bool high, const unsigned char *codes,
+                        const fc_linear_x_wide *x) {
+    FC_UNROLL
+    for (int r = 0; r < R; r++) {
+        __m256i v = broadcast(x[r].x.high);
+        FC_UNROLL
+        for (int h = 0; h < 2; h++) {
+            __m256i w = load(codes + x[r].x.quad + h * 32);
+            w = _mm256_and_si256(high ? _mm256_srli_epi16(w, 4) : w, _mm256_set1_epi8(15));
+            w = _mm256_madd_epi16(_mm256_maddubs_epi16(w, v), _mm256_set1_epi16(256));
+            sum[r][h] = _mm256_add_epi32(sum[r][h], w);
+        }
     }
 }
 
-FC_INLINE void codes(const fc_linear_multiply *m, int R, int first, fc_form form, bool precise) {
+FC_INLINE void codes(const fc_linear_multiply *m, int R, int first, fc_form form) {
     const bool narrow = fc_form_bits(form) == 4, has_min = fc_form_has_min(form);
     const int parts = FC_XGROUP / fc_form_group(form), groups = m->K / FC_XGROUP;
     const size_t bytes = fc_form_scale_bytes(form), mins = fc_panel_mins(form, m->K) - fc_panel_scales(form, m->K);
@@ -259,11 +318,9 @@ FC_INLINE void codes(const fc_linear_multiply *m, int R, int first, fc_form form
             FC_UNROLL
             for (int r = 0; r < R; r++)
                 sum[r][0] = sum[r][1] = has_min ? _mm256_setzero_si256() : broadcast(&x[r].x.start[p]);
-            if (!narrow) dot_wide(sum, R, 0, 8 / parts, p * 16, at, x);
-            else if (!precise) dot_narrow(sum, R, g % 2, at, x);
-            else if (!any_fine(x, R)) dot_coarse(sum, R, g % 2, at, x);
-            else if (g % 2) dot_wide(sum, R, 2, 8, 0, at, x);
-            else dot_wide(sum, R, 1, 8, 0, at, x);
+            if (!narrow) dot_wide(sum, R, 8 / parts, p * 16, at, x);
+            else dot_narrow(sum, R, g % 2, at, x);
+            if (narrow && m->precise && any_high(x, R)) dot_high(sum, R, g % 2, at, x);
             FC_UNROLL
             for (int h = 0; h < 2; h++) {
                 __m256 scale = vector(scales, h, bytes), min = has_min ? vector(scales + mins, h, bytes) : scale;
@@ -275,7 +332,7 @@ FC_INLINE void codes(const fc_linear_multiply *m, int R, int first, fc_form form
                 }
             }
         }
-        if (!narrow || g % 2) at += 8 * QUAD;
+        if (!narrow || g % 2) at += 8 * FC_QUAD;
     }
     store(m, R, first, acc);
 }
@@ -309,42 +366,35 @@ FC_INLINE void floats(const fc_linear_multiply *m, int R, int first, fc_form for
 
 #if !FC_ONE_COPY
 /* clang-format off */
-#define COPY(form, R, precise) \
-    static void form##_##R##_##precise(const fc_linear_multiply *m, int first) { \
+#define COPY(form, R) \
+    static void form##_##R(const fc_linear_multiply *m, int first) { \
         if (fc_form_is_float(FC_FORM_##form)) floats(m, R, first, FC_FORM_##form); \
-        else codes(m, R > C_ROWS ? C_ROWS : R, first, FC_FORM_##form, precise); \
+        else codes(m, R > C_ROWS ? C_ROWS : R, first, FC_FORM_##form); \
     }
-#define COPIES3(form, p) COPY(form, 1, p) COPY(form, 2, p) COPY(form, 3, p)
-#define COPIES6(form)    COPIES3(form, 0) COPY(form, 4, 0) COPY(form, 5, 0) COPY(form, 6, 0)
-#define NAMES3(form, p)  form##_1_##p, form##_2_##p, form##_3_##p
-#define NAMES6(form)     [FC_FORM_##form] = {NAMES3(form, 0), form##_4_0, form##_5_0, form##_6_0}
-#define NAMES(form, p)   [FC_FORM_##form] = {NAMES3(form, p)}
+#define COPIES3(form) COPY(form, 1) COPY(form, 2) COPY(form, 3)
+#define COPIES6(form) COPIES3(form) COPY(form, 4) COPY(form, 5) COPY(form, 6)
+#define NAMES3(form)  form##_1, form##_2, form##_3
+#define NAMES6(form)  [FC_FORM_##form] = {NAMES3(form), form##_4, form##_5, form##_6}
+#define NAMES(form)   [FC_FORM_##form] = {NAMES3(form)}
 
 COPIES6(F32) COPIES6(F16) COPIES6(BF16)
-COPIES3(Q8_ZERO, 0) COPIES3(Q8_MIN, 0) COPIES3(Q8_MIN32, 0) COPIES3(Q8_HALF, 0)
-COPIES3(Q4_ZERO, 0) COPIES3(Q4_MIN, 0) COPIES3(Q4_MIN32, 0)
-COPIES3(Q4_ZERO, 1) COPIES3(Q4_MIN, 1) COPIES3(Q4_MIN32, 1)
-    /* clang-format on */
+COPIES3(Q8_ZERO) COPIES3(Q8_MIN) COPIES3(Q8_MIN32) COPIES3(Q8_HALF)
+COPIES3(Q4_ZERO) COPIES3(Q4_MIN) COPIES3(Q4_MIN32)
 
-    typedef void (*copy)(const fc_linear_multiply *m, int first);
-
-/* Bytes are widened in any case, so that they need no copies for a precise x. */
-static const copy copies[2][FC_FORM_COUNT][F_ROWS] = {
-    {NAMES6(F32), NAMES6(F16), NAMES6(BF16), NAMES(Q8_ZERO, 0), NAMES(Q8_MIN, 0), NAMES(Q8_MIN32, 0), NAMES(Q8_HALF, 0),
-     NAMES(Q4_ZERO, 0), NAMES(Q4_MIN, 0), NAMES(Q4_MIN32, 0)},
-    {NAMES(Q8_ZERO, 0), NAMES(Q8_MIN, 0), NAMES(Q8_MIN32, 0), NAMES(Q8_HALF, 0), NAMES(Q4_ZERO, 1), NAMES(Q4_MIN, 1),
-     NAMES(Q4_MIN32, 1)},
+static void (*const copies[FC_FORM_COUNT][F_ROWS])(const fc_linear_multiply *m, int first) = {
+    NAMES6(F32), NAMES6(F16), NAMES6(BF16), NAMES(Q8_ZERO), NAMES(Q8_MIN), NAMES(Q8_MIN32), NAMES(Q8_HALF),
+    NAMES(Q4_ZERO), NAMES(Q4_MIN), NAMES(Q4_MIN32),
 };
-
+/* clang-format on */
 #endif
 
 /* R rows of one panel, from row `first` on. */
 static void multiply_rows(const fc_linear_multiply *m, int R, int first) {
 #if FC_ONE_COPY
     if (fc_form_is_float(m->form)) floats(m, R, first, m->form);
-    else codes(m, R, first, m->form, m->precise);
+    else codes(m, R, first, m->form);
 #else
-    copies[m->precise][m->form][R - 1](m, first);
+    copies[m->form][R - 1](m, first);
 #endif
 }
 

@@ -3,7 +3,7 @@
 
 #include <immintrin.h>
 
-enum { R_MAX = FC_TILE_ROWS, B_MAX = FC_TILE_PANELS, QUAD = 64 /* bytes of four k of 16 lanes */ };
+enum { R_MAX = FC_TILE_ROWS, B_MAX = FC_TILE_PANELS };
 
 FC_INLINE __m512i broadcast(const void *p) {
     int32_t v;
@@ -45,95 +45,89 @@ FC_INLINE __m512i zero(void) {
 typedef struct {
     int R, B;
     fc_form form;
-    bool precise;
 } shape;
 
 /* Where the loop over groups stands. */
 typedef struct {
-    const unsigned char *x; /* [R] records of x_bytes */
+    const fc_linear_x *x; /* [R] */
+    bool precise;         /* x may have high bytes */
     const unsigned char *codes[B_MAX], *scales[B_MAX];
     size_t mins; /* from a scale to its minimum */
 } place;
 
-FC_INLINE size_t x_bytes(shape s) { return s.precise ? sizeof(fc_linear_x_precise) : sizeof(fc_linear_x); }
-
-FC_INLINE const fc_linear_x *x_of(const place *at, shape s, int r) {
-    return (const fc_linear_x *)(const void *)(at->x + (size_t)r * x_bytes(s));
+/* A quad of codes. nibble 1 is the low half of each byte, 2 the high half, which counts 16 times, 0 the whole byte. */
+FC_INLINE __m512i quad(const unsigned char *codes, int nibble) {
+    __m512i w = _mm512_loadu_si512(codes);
+    return nibble ? _mm512_and_si512(w, _mm512_set1_epi8(nibble == 2 ? (char)0xf0 : 0x0f)) : w;
 }
 
-/* `quads` quads of codes onto sum, with the 32 codes of x at x + r * x_bytes. nibble 1 is the low half of each byte, 2
- * the high half, which counts 16 times, 0 the whole byte. */
-FC_INLINE void dot(__m512i sum[R_MAX][B_MAX], const place *at, shape s, int nibble, int quads, int first,
-                   const unsigned char *x) {
-    const __m512i mask = _mm512_set1_epi8(nibble == 2 ? (char)0xf0 : 0x0f);
-    __asm__ volatile("" ::: "memory"); /* load codes anew each time: kept for the next, they would push out the sums */
+FC_INLINE bool any_high(const place *at, shape s) {
+    int32_t any = 0;
     FC_UNROLL
-    for (int q = 0; q < quads; q++) {
-        __m512i w[B_MAX];
+    for (int r = 0; r < s.R; r++) {
+        int32_t high;
+        memcpy(&high, at->x[r].high, sizeof high);
+        any |= high;
+    }
+    return any != 0;
+}
+
+/* Where sums start; with high, 256 times the high bytes of x more, each row's in its quad. */
+FC_INLINE void start(__m512i sum[R_MAX][B_MAX], const place *at, shape s, int nibble, int quads, int first, bool high) {
+    const bool has_min = fc_form_has_min(s.form);
+    FC_UNROLL
+    for (int r = 0; r < s.R; r++) {
+        const fc_linear_x *x = at->x + r;
+        const __m512i from = _mm512_set1_epi32(x->start[nibble == 2 || first > 0]);
+        const bool here = quads == 8 || x->quad / (4 * FC_QUAD) == first / 16;
         FC_UNROLL
         for (int b = 0; b < s.B; b++) {
-            w[b] = _mm512_loadu_si512(at->codes[b] + (first / 4 + q) * QUAD);
-            if (nibble) w[b] = _mm512_and_si512(w[b], mask);
+            sum[r][b] = has_min || high ? zero() : from;
+            if (!high) continue;
+            if (here)
+                sum[r][b] = _mm512_dpbusd_epi32(sum[r][b], quad(at->codes[b] + x->quad, nibble), broadcast(x->high));
+            sum[r][b] = _mm512_slli_epi32(sum[r][b], 8);
+            if (!has_min) sum[r][b] = _mm512_add_epi32(sum[r][b], from);
         }
+    }
+}
+
+/* `quads` quads from element `first` of the group on. */
+FC_INLINE void dot(__m512i sum[R_MAX][B_MAX], const place *at, shape s, int nibble, int quads, int first) {
+    __asm__ volatile("" ::: "memory"); /* load codes anew each time: kept for the next, they would push out the sums */
+    FC_UNROLL
+    for (int q = first / 4; q < first / 4 + quads; q++) {
+        __m512i w[B_MAX];
+        FC_UNROLL
+        for (int b = 0; b < s.B; b++) w[b] = quad(at->codes[b] + q * FC_QUAD, nibble);
         FC_UNROLL
         for (int r = 0; r < s.R; r++) {
-            __m512i v = broadcast(x + (size_t)r * x_bytes(s) + first + 4 * q);
+            __m512i v = broadcast(at->x[r].code + 4 * q);
             FC_UNROLL
             for (int b = 0; b < s.B; b++) sum[r][b] = _mm512_dpbusd_epi32(sum[r][b], w[b], v);
         }
     }
 }
 
-FC_INLINE bool any_fine(const place *at, shape s) {
-    int32_t fine = 0;
-    FC_UNROLL
-    for (int r = 0; r < s.R; r++) fine |= x_of(at, s, r)->fine;
-    return fine != 0;
-}
-
-/* The codes of one scale onto acc: `quads` quads from element `first` of the group on. fine: x has low codes there.
- * With none, a precise x is one of 256 times the scale, which gives the same bits as adding products by zero. */
-FC_INLINE void group_of(__m512 acc[R_MAX][B_MAX], place *at, shape s, int nibble, int quads, int first, bool fine) {
+/* The codes of one scale onto acc: `quads` quads from element `first` of the group on. */
+FC_INLINE void group(__m512 acc[R_MAX][B_MAX], place *at, shape s, int nibble, int quads, int first) {
     const bool has_min = fc_form_has_min(s.form), half = fc_form_scale_bytes(s.form) == 2;
-    const int start = nibble == 2 || first > 0;
     __m512i sum[R_MAX][B_MAX];
-    FC_UNROLL
-    for (int r = 0; r < s.R; r++) {
-        FC_UNROLL
-        for (int b = 0; b < s.B; b++)
-            sum[r][b] =
-                has_min || fine ? zero() : _mm512_set1_epi32(x_of(at, s, r)->start[start] >> (s.precise ? 8 : 0));
-    }
-    dot(sum, at, s, nibble, quads, first, at->x + offsetof(fc_linear_x, code));
-    if (fine) {
-        FC_UNROLL
-        for (int r = 0; r < s.R; r++) {
-            FC_UNROLL
-            for (int b = 0; b < s.B; b++) {
-                sum[r][b] = _mm512_slli_epi32(sum[r][b], 8);
-                if (!has_min) sum[r][b] = _mm512_add_epi32(sum[r][b], _mm512_set1_epi32(x_of(at, s, r)->start[start]));
-            }
-        }
-        dot(sum, at, s, nibble, quads, first, at->x + offsetof(fc_linear_x_precise, low));
-    }
+    if (at->precise && any_high(at, s)) start(sum, at, s, nibble, quads, first, true);
+    else start(sum, at, s, nibble, quads, first, false);
+    dot(sum, at, s, nibble, quads, first);
     FC_UNROLL
     for (int b = 0; b < s.B; b++) {
         __m512 scale = vector(at->scales[b], half), min = has_min ? vector(at->scales[b] + at->mins, half) : scale;
         at->scales[b] += FC_LANES * fc_form_scale_bytes(s.form);
         FC_UNROLL
         for (int r = 0; r < s.R; r++) {
-            const fc_linear_x *x = x_of(at, s, r);
-            const float step_of = (nibble == 2 ? x->scale16 : x->scale) * (s.precise && !fine ? 256.0f : 1.0f);
-            __m512 step = _mm512_mul_ps(scale, _mm512_set1_ps(step_of));
+            const fc_linear_x *x = at->x + r;
+            __m512 step = _mm512_mul_ps(scale, _mm512_set1_ps(nibble == 2 ? x->scale16 : x->scale));
             acc[r][b] = _mm512_fmadd_ps(step, _mm512_cvtepi32_ps(sum[r][b]), acc[r][b]);
             if (has_min) acc[r][b] = _mm512_fmadd_ps(min, _mm512_set1_ps(x->sum), acc[r][b]);
         }
     }
-}
-
-FC_INLINE void group(__m512 acc[R_MAX][B_MAX], place *at, shape s, int nibble, int quads, int first) {
-    if (s.precise && any_fine(at, s)) group_of(acc, at, s, nibble, quads, first, true);
-    else group_of(acc, at, s, nibble, quads, first, false);
 }
 
 /* Fetches the next panels in equal steps while `steps` steps of these are multiplied. */
@@ -155,7 +149,7 @@ FC_INLINE void fetch_step(fetch *f) {
 FC_INLINE void codes(const fc_linear_multiply *m, shape s) {
     const int groups = m->K / FC_XGROUP;
     fetch next = fetch_of(m, fc_form_bits(s.form) == 4 ? (groups + 1) / 2 : groups);
-    place at = {.x = m->x, .mins = fc_panel_mins(s.form, m->K) - fc_panel_scales(s.form, m->K)};
+    place at = {.x = m->x, .precise = m->precise, .mins = fc_panel_mins(s.form, m->K) - fc_panel_scales(s.form, m->K)};
     __m512 acc[R_MAX][B_MAX];
     clear(acc, s.R, s.B);
     FC_UNROLL
@@ -168,7 +162,7 @@ FC_INLINE void codes(const fc_linear_multiply *m, shape s) {
         if (fc_form_bits(s.form) == 4) {
             group(acc, &at, s, 1, 8, 0);
             if (g + 1 < groups) { /* the odd group lies in the same bytes */
-                at.x += (size_t)s.R * x_bytes(s);
+                at.x += s.R;
                 group(acc, &at, s, 2, 8, 0);
                 g++;
             }
@@ -178,9 +172,9 @@ FC_INLINE void codes(const fc_linear_multiply *m, shape s) {
         } else {
             group(acc, &at, s, 0, 8, 0);
         }
-        at.x += (size_t)s.R * x_bytes(s);
+        at.x += s.R;
         FC_UNROLL
-        for (int b = 0; b < s.B; b++) at.codes[b] += 8 * QUAD;
+        for (int b = 0; b < s.B; b++) at.codes[b] += 8 * FC_QUAD;
     }
     store(m, s.R, s.B, acc);
 }
@@ -227,34 +221,29 @@ FC_INLINE void any(const fc_linear_multiply *m, shape s) {
 }
 
 #if FC_ONE_COPY
-static void multiply(const fc_linear_multiply *m) { any(m, (shape){m->rows, m->panels, m->form, m->precise}); }
+static void multiply(const fc_linear_multiply *m) { any(m, (shape){m->rows, m->panels, m->form}); }
 #else
 /* clang-format off */
-#define COPY(form, p, B, R) \
-    static void form##_##p##_##B##_##R(const fc_linear_multiply *m) { any(m, (shape){R, B, FC_FORM_##form, p}); }
-#define COPIES_B(form, p, B) \
-    COPY(form, p, B, 1) COPY(form, p, B, 2) COPY(form, p, B, 3) \
-    COPY(form, p, B, 4) COPY(form, p, B, 5) COPY(form, p, B, 6)
-#define COPIES(form, p) COPIES_B(form, p, 1) COPIES_B(form, p, 2)
-#define NAMES_B(form, p, B) \
-    {form##_##p##_##B##_1, form##_##p##_##B##_2, form##_##p##_##B##_3, form##_##p##_##B##_4, form##_##p##_##B##_5, \
-     form##_##p##_##B##_6}
-#define NAMES(form, p) [FC_FORM_##form] = {NAMES_B(form, p, 1), NAMES_B(form, p, 2)}
-#define CODES(EACH, p) \
-    EACH(Q8_ZERO, p) EACH(Q8_MIN, p) EACH(Q8_MIN32, p) EACH(Q8_HALF, p) \
-    EACH(Q4_ZERO, p) EACH(Q4_MIN, p) EACH(Q4_MIN32, p)
-#define NAMES_COMMA(form, p) NAMES(form, p),
+#define COPY(form, B, R) \
+    static void form##_##B##_##R(const fc_linear_multiply *m) { any(m, (shape){R, B, FC_FORM_##form}); }
+#define COPIES_B(form, B) \
+    COPY(form, B, 1) COPY(form, B, 2) COPY(form, B, 3) COPY(form, B, 4) COPY(form, B, 5) COPY(form, B, 6)
+#define COPIES(form) COPIES_B(form, 1) COPIES_B(form, 2)
+#define NAMES_B(form, B) \
+    {form##_##B##_1, form##_##B##_2, form##_##B##_3, form##_##B##_4, form##_##B##_5, form##_##B##_6}
+#define NAMES(form) [FC_FORM_##form] = {NAMES_B(form, 1), NAMES_B(form, 2)}
 
-COPIES(F32, 0) COPIES(F16, 0) COPIES(BF16, 0) CODES(COPIES, 0) CODES(COPIES, 1)
+COPIES(F32) COPIES(F16) COPIES(BF16)
+COPIES(Q8_ZERO) COPIES(Q8_MIN) COPIES(Q8_MIN32) COPIES(Q8_HALF)
+COPIES(Q4_ZERO) COPIES(Q4_MIN) COPIES(Q4_MIN32)
 
-static void (*const copies[2][FC_FORM_COUNT][B_MAX][R_MAX])(const fc_linear_multiply *) = {
-    {NAMES(F32, 0), NAMES(F16, 0), NAMES(BF16, 0), CODES(NAMES_COMMA, 0)},
-    {CODES(NAMES_COMMA, 1)},
+static void (*const copies[FC_FORM_COUNT][B_MAX][R_MAX])(const fc_linear_multiply *) = {
+    NAMES(F32), NAMES(F16), NAMES(BF16), NAMES(Q8_ZERO), NAMES(Q8_MIN), NAMES(Q8_MIN32), NAMES(Q8_HALF),
+    NAMES(Q4_ZERO), NAMES(Q4_MIN), NAMES(Q4_MIN32),
 };
 /* clang-format on */
 
-static void multiply(const fc_linear_multiply *m) { copies[m->precise][m->form][m->panels - 1][m->rows - 1](m); }
+static void multiply(const fc_linear_multiply *m) { copies[m->form][m->panels - 1][m->rows - 1](m); }
 #endif
 
-const fc_linear_level fc_linear_avx512 = {
-    {sizeof(fc_linear_x), sizeof(fc_linear_x_precise)}, fc_linear_prepare_avx2, multiply};
+const fc_linear_level fc_linear_avx512 = {{sizeof(fc_linear_x), sizeof(fc_linear_x)}, fc_linear_prepare_avx2, multiply};

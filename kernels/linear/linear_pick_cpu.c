@@ -178,6 +178,5 @@ fc_cost fc_linear_pick_cost(const fc_linear_pick_args *a) {
         rows += s->n_rows;
         y += (double)s->n_ids * s->n_rows;
     }
-    return (fc_cost){.bytes = panels * panel + 4 * (rows * K + y),
-                     .flops = 2 * K * FC_LANES * n * (a->precise ? 2 : 1)};
+    return (fc_cost){.bytes = panels * panel + 4 * (rows * K + y), .flops = 2 * K * FC_LANES * n};
 }

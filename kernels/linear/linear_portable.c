@@ -13,11 +13,11 @@ static int32_t nearest(float v) {
     return bits - 0x4b400000;
 }
 
-/* The largest magnitude of a group; magnitudes order as their bits do, NaN above all. */
-static float largest(const float *x) {
+/* The largest magnitude of n numbers; magnitudes order as their bits do, NaN above all. */
+static float largest(const float *x, int n) {
     uint32_t most = 0;
     float m;
-    for (int k = 0; k < FC_XGROUP; k++) {
+    for (int k = 0; k < n; k++) {
         uint32_t bits;
         memcpy(&bits, x + k, sizeof bits);
         bits &= 0x7fffffffu;
@@ -27,34 +27,41 @@ static float largest(const float *x) {
     return m;
 }
 
-void fc_linear_group(const float *x, const fc_linear_prepare *p, float fine_above, fc_linear_x *out, int8_t *low) {
+/* The first quad that holds m, a fine group's largest magnitude; *rest, what takes code 127. */
+static int quad_of(const float *x, float m, float *rest) {
+    int quad = 0;
+    while (largest(x + 4 * quad, 4) < m) quad++;
+    *rest = m * FC_X_REST;
+    for (int q = 0; q < FC_XGROUP / 4; q++) {
+        float l = q == quad ? 0.0f : largest(x + 4 * q, 4);
+        *rest = l > *rest ? l : *rest;
+    }
+    return quad;
+}
+
+void fc_linear_group(const float *x, const fc_linear_prepare *p, float fine_above, fc_linear_x *out) {
     int32_t sum[2] = {0, 0};
-    float m = largest(x), inverse;
-    bool fine = p->precise && m > fine_above;
+    float m = largest(x, FC_XGROUP), inverse;
+    int quad = 0;
+    memset(out, 0, sizeof *out);
     if (!(m > FC_X_TINY && m < INFINITY)) { /* NaN too */
-        memset(out, 0, sizeof *out);
-        if (p->precise) memset(low, 0, FC_XGROUP);
         if (!isfinite(m)) out->scale = out->scale16 = out->sum = NAN;
         return;
     }
+    if (p->precise && m > fine_above) quad = quad_of(x, m, &m);
     inverse = 127.0f / m;
     for (int k = 0; k < FC_XGROUP; k++) {
-        float v = x[k] * inverse;
-        int32_t code = nearest(v), rest;
-        out->code[k] = (int8_t)code;
-        if (p->precise) {
-            rest = nearest((v - (float)code) * 256.0f); /* -128..128 */
-            low[k] = (int8_t)(!fine ? 0 : rest < 127 ? rest : 127);
-            code = 256 * code + low[k];
-        }
+        int32_t code = nearest(x[k] * inverse), high = (code + 128) >> 8; /* 0 unless in a fine group's quad */
+        out->code[k] = (int8_t)(code - 256 * high);
+        if (k / 4 == quad) out->high[k % 4] = (int8_t)high;
         sum[k / 16] += code;
     }
-    out->scale = m * (p->precise ? FC_X_STEP / 256.0f : FC_X_STEP);
+    out->quad = FC_QUAD * quad;
+    out->scale = m * FC_X_STEP;
     out->scale16 = out->scale * 0.0625f;
     out->sum = out->scale * (float)(sum[0] + sum[1]);
     out->start[0] = -p->zero * (p->halves ? sum[0] : sum[0] + sum[1]);
     out->start[1] = p->halves ? -p->zero * sum[1] : 16 * out->start[0];
-    out->fine = fine;
 }
 
 static void prepare(const fc_linear_prepare *p) {
@@ -62,16 +69,17 @@ static void prepare(const fc_linear_prepare *p) {
     int groups = p->K / FC_XGROUP;
     float above[FC_TILE_ROWS] = {0};
     for (int r = 0; p->precise && r < p->rows; r++) {
-        for (int g = 0; g < groups; g++) above[r] += largest(p->x + (size_t)r * p->stride + (size_t)g * FC_XGROUP);
+        const float *x = p->x + (size_t)r * p->stride;
+        for (int g = 0; g < groups; g++) above[r] += largest(x + (size_t)g * FC_XGROUP, FC_XGROUP);
         above[r] = fc_linear_fine_above(above[r], groups);
     }
     for (int g = 0; g < groups; g++)
         for (int r = 0; r < p->rows; r++, out++) {
-            int8_t low[FC_XGROUP];
-            fc_linear_group(p->x + (size_t)r * p->stride + (size_t)g * FC_XGROUP, p, above[r], &out->x, low);
-            for (int k = 0; k < FC_XGROUP; k++)
-                out->pairs[k / 4][k % 2][k / 2 % 2] =
-                    (int16_t)(p->precise ? 256 * out->x.code[k] + low[k] : out->x.code[k]);
+            fc_linear_group(p->x + (size_t)r * p->stride + (size_t)g * FC_XGROUP, p, above[r], &out->x);
+            for (int k = 0; k < FC_XGROUP; k++) {
+                int high = k / 4 == out->x.quad / FC_QUAD ? out->x.high[k % 4] : 0;
+                out->pairs[k / 4][k % 2][k / 2 % 2] = (int16_t)(256 * high + out->x.code[k]);
+            }
         }
 }
 

@@ -3,28 +3,40 @@
 
 #include <math.h>
 
-/* The largest magnitude of 32; NaN where one is not finite. */
-static float largest(const float *x) {
+/* The largest magnitude of n numbers; NaN where one is not finite. */
+static float largest(const float *x, int n) {
     float most = 0.0f;
-    for (int k = 0; k < FC_XGROUP && !isnan(most); k++) {
+    for (int k = 0; k < n && !isnan(most); k++) {
         most = fabsf(x[k]) > most ? fabsf(x[k]) : most;
         if (!isfinite(x[k])) most = NAN;
     }
     return most;
 }
 
-/* x as a quantised matrix reads it: whole multiples of (largest magnitude of 32) / 127, or, precise and fine, of 1/256
- * of that, of which the largest positive ones that end in .5 are cut by one; a float matrix takes it as it stands. */
+/* What takes code 127 in a fine group: the largest magnitude outside the first quad that holds the largest of all, and
+ * no less than 1/250 of that. */
+static float largest_outside(const float *x) {
+    float most = largest(x, FC_XGROUP), rest = most * FC_X_REST;
+    int quad = 0;
+    while (largest(x + 4 * quad, 4) < most) quad++;
+    for (int k = 0; k < FC_XGROUP; k++)
+        if (k / 4 != quad && fabsf(x[k]) > rest) rest = fabsf(x[k]);
+    return rest;
+}
+
+/* x as a quantised matrix reads it: whole multiples of (largest magnitude of 32) / 127, or, precise and fine, of what
+ * the other quads leave as the largest; a float matrix takes it as it stands. */
 static void read_row(fc_form f, const float *x, int K, bool precise, double *out) {
     for (int k = 0; k < K; k++) out[k] = (double)x[k];
     float above = 0.0f;
-    for (int g = 0; g + FC_XGROUP <= K; g += FC_XGROUP) above += largest(x + g);
+    for (int g = 0; g + FC_XGROUP <= K; g += FC_XGROUP) above += largest(x + g, FC_XGROUP);
     above = fc_linear_fine_above(above, K / FC_XGROUP);
     for (int g = 0; !fc_form_is_float(f) && g < K; g += FC_XGROUP) {
-        float most = largest(x + g);
+        float most = largest(x + g, FC_XGROUP);
+        bool tiny = most <= FC_X_TINY;
+        if (precise && !tiny && most > above) most = largest_outside(x + g);
         for (int k = g; k < g + FC_XGROUP; k++) {
-            double steps = most > FC_X_TINY ? (double)(x[k] * (127.0f / most)) : 0.0, code = nearbyint(steps);
-            if (precise && most > above) code += fmin(nearbyint((steps - code) * 256.0), 127.0) / 256.0;
+            double code = tiny || isnan(most) ? 0.0 : nearbyint((double)(x[k] * (127.0f / most)));
             out[k] = isnan(most) ? NAN : code * (double)(most * FC_X_STEP);
         }
     }

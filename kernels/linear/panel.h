@@ -18,7 +18,7 @@
 
 #include "kernels/linear/linear.h"
 
-enum { FC_LANES = 16, FC_XGROUP = 32 };
+enum { FC_LANES = 16, FC_XGROUP = 32, FC_QUAD = 64 /* bytes of four k of 16 lanes */ };
 
 typedef enum {
     FC_FORM_F32 = 0,

@@ -67,12 +67,14 @@ static fc_weight *packed(fc_stream s, fc_dtype t, const void *data, int N, int K
     return w;
 }
 
-/* Here and there 32 of them are larger than the rest, as in models: these are rounded finely. */
+/* Here and there one is 6 or 60 times larger than the rest, in any quad, or 32 of them are, as in models: these are
+ * rounded finely. Not more: all would hang on a weight that is a small difference of scale * code and minimum. */
 static float *normals(size_t n) {
     float *x = must(n, sizeof *x), size = 1.0f;
     for (size_t i = 0; i < n; i++) {
-        if (i % 32 == 0) size = test_below(&seed, 4) ? 1.0f : 6.0f;
+        if (i % 32 == 0) size = test_below(&seed, 8) ? 1.0f : 6.0f;
         x[i] = size * test_normal(&seed);
+        if (test_below(&seed, 100) == 0) x[i] *= test_below(&seed, 10) ? 6.0f : 60.0f;
     }
     return x;
 }
@@ -161,67 +163,6 @@ static void rows_are_the_file_s_values(void **state) {
         fc_free(data);
         fc_cpu_stream_close(s);
     }
-}
-
-/* 16 bits of x leave 1/256 of the error of 8, and no element's is above what the header says: in rows where all that is
- * not zero is fine. */
-static void precise_is_nearer(void **state) {
-    enum { T = 5, N = 40, K = 256 };
-    (void)state;
-    for (fc_cpu_level l = FC_CPU_PORTABLE; l <= fc_cpu_best(); l++)
-        for (int type = 0; type < N_TYPES; type++) {
-            fc_stream s = stream_of(l, 2);
-            unsigned char *data = tensor(types[type], N, K, false);
-            fc_weight *w = packed(s, types[type], data, N, K);
-            float *x = normals((size_t)T * K), y[T * N], row[K];
-            for (int i = 0; i < T * K; i++)
-                if (i / 32 % 8) x[i] = 0.0f;
-            double error[2] = {0, 0};
-            for (int precise = 0; precise < 2 && fc_dtype_is_quant(types[type]); precise++) {
-                assert_ok(fc_linear_cpu(s, &(fc_linear_args){.y = y, .x = x, .w = w, .T = T, .precise = precise}));
-                for (int i = 0; i < T * N; i++) {
-                    double sum = 0, most = 0;
-                    fc_weight_row_cpu(w, i % N, row);
-                    for (int k = 0; k < K; k++) {
-                        double largest = 0; /* of the 32 that this element of x is rounded with */
-                        const float *group = x + i / N * K + k / 32 * 32;
-                        for (int j = 0; j < 32; j++) largest = fmax(largest, fabs((double)group[j]));
-                        sum += (double)row[k] * (double)x[i / N * K + k];
-                        most += fabs((double)row[k]) * largest * (precise ? 0.000016 + 1e-6 : 0.004);
-                    }
-                    if (!(fabs(sum - (double)y[i]) <= most))
-                        fail_msg("%s: %g off, more than %g", fc_dtype_name(types[type]), sum - (double)y[i], most);
-                    error[precise] += fabs(sum - (double)y[i]);
-                }
-            }
-            assert_true(error[1] <= error[0] / 50);
-            fc_weight_free_cpu(w);
-            fc_free(data);
-            fc_free(x);
-            fc_cpu_stream_close(s);
-        }
-}
-
-/* If this fails, what is not fine costs as much as what is, or is rounded otherwise than with 8 bits. */
-static void what_is_not_fine_has_8_bits(void **state) {
-    enum { T = 7, N = 40, K = 512 };
-    (void)state;
-    for (fc_cpu_level l = FC_CPU_PORTABLE; l <= fc_cpu_best(); l++)
-        for (int type = 0; type < N_TYPES; type++) {
-            fc_stream s = stream_of(l, 2);
-            unsigned char *data = tensor(types[type], N, K, false);
-            fc_weight *w = packed(s, types[type], data, N, K);
-            float *x = must((size_t)T * K, sizeof *x), y[2][T * N];
-            for (int i = 0; i < T * K; i++) x[i] = i % 32 ? test_normal(&seed) : 4.5f; /* no group stands out */
-            for (int precise = 0; precise < 2; precise++)
-                assert_ok(
-                    fc_linear_cpu(s, &(fc_linear_args){.y = y[precise], .x = x, .w = w, .T = T, .precise = precise}));
-            if (memcmp(y[0], y[1], sizeof y[0]) != 0) fail_msg("%s: other bits", fc_dtype_name(types[type]));
-            fc_weight_free_cpu(w);
-            fc_free(data);
-            fc_free(x);
-            fc_cpu_stream_close(s);
-        }
 }
 
 static bool precise_run; /* what run() asks for */
@@ -384,6 +325,8 @@ static void extremes_do_not_saturate(void **state) {
             x = must(T * K, sizeof *x);
             ref = must(T * N, sizeof *ref);
             for (int i = 0; i < T * K; i++) x[i] = i / K % 2 ? 1e30f : -3.0f;
+            for (int i = 4 * K; i < 6 * K; i += 64) /* every other group's quad, each in turn, at 250 times the rest */
+                for (int k = 0; k < 4; k++) x[i + i / 64 % 8 * 4 + k] *= 250.0f;
             y = run(l, 1, w, x, NULL, T);
             assert_ok(fc_linear_ref(s, &(fc_linear_args){.y = ref, .x = x, .w = w, .T = T, .precise = precise_run}));
             check_within(K / 16 * 6e-8, y, ref, w, x, T, fc_dtype_name(types[t])); /* all terms of a row are equal */
@@ -523,8 +466,6 @@ static void costs_count_the_matrix_once(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(agrees_with_the_reference),
-        cmocka_unit_test(precise_is_nearer),
-        cmocka_unit_test(what_is_not_fine_has_8_bits),
         cmocka_unit_test(rows_are_the_file_s_values),
         cmocka_unit_test(a_row_s_bits_are_its_own),
         precise_unit_test(a_row_s_bits_are_its_own),
