@@ -248,12 +248,15 @@ static void long_tails_are_refused(void **state) {
     o.kv_type = NULL;
     for (int off = 0; off < 2; off++) {
         static const int32_t words[] = {4974, 1725, 2546, 4616, 3113, 5730, 7400, 2908}; /* of seven letters and more */
+        static const int32_t letters[] = {81, 82};                                       /* of one */
         fc_request r = text_request("x", 16, 16), after = text_request("x", 1, 2);
         fc_engine *e;
         o.off = off ? FC_OFF_SCORE_TREE : 0;
         e = open_engine(&o);
         r.sampling.allowed_ids = words;
         r.sampling.n_allowed = 8;
+        after.sampling.allowed_ids = letters; /* so that its candidate fits whatever is drawn */
+        after.sampling.n_allowed = 2;
         r.score = after.score = true;
         assert_ok(fc_submit(e, &r, &id));
         assert_ok(fc_poll(e, PATIENCE_MS, &ev));
