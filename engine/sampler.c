@@ -13,11 +13,12 @@ typedef struct {
     size_t count, size;
 } buffer;
 
-enum { N_BUFFERS = 19 };
+enum { N_BUFFERS = 20 };
 
 static void list_buffers(fc_sampler *s, buffer b[N_BUFFERS]) {
     size_t rows = (size_t)s->max_rows, members = (size_t)s->max_members, entries = (size_t)s->max_entries;
     const buffer all[N_BUFFERS] = {
+        {&s->head, &s->dev.head, rows, sizeof *s->head},
         {&s->draw, &s->dev.draw, rows, sizeof *s->draw},
         {&s->members, &s->dev.members, members, sizeof *s->members},
         {&s->bias_id, &s->dev.bias_id, entries, 4},
@@ -34,7 +35,7 @@ static void list_buffers(fc_sampler *s, buffer b[N_BUFFERS]) {
         {&s->list_id, &s->dev.list_id, entries, 4},
         {&s->lists, &s->dev.lists, rows, sizeof *s->lists},
         {&s->segments, &s->dev.segments, rows, sizeof *s->segments},
-        {&s->full_out, &s->dev.full_out, rows, 4},
+        {&s->outs, &s->dev.outs, 2 * rows, 4},
         {&s->lse_list, &s->dev.lse_list, rows, sizeof *s->lse_list},
         {&s->lse_full, &s->dev.lse_full, rows, sizeof *s->lse_full},
     };
@@ -110,7 +111,7 @@ void fc_sampler_close(fc_sampler *s) {
 
 void fc_sampler_begin(fc_sampler *s) {
     s->n_rows = s->n_members = s->n_bias = s->n_seen = s->n_top = s->top_n = s->n_asked = 0;
-    s->n_logits = s->n_list = s->n_full = s->n_lists = s->n_segments = 0;
+    s->n_head = s->n_draw = s->n_logits = s->n_list = s->n_full = s->n_lists = s->n_segments = 0;
 }
 
 /* ---- adding a row ---- */
@@ -147,13 +148,13 @@ static int put_bias(fc_sampler *s, const fc_job *j, const fc_path *p) {
     return s->n_bias - begin;
 }
 
-/* The row before is of the same request, nothing is banned for what one row has drawn, and ends are banned in both or
- * in neither: it has the same list. */
+/* The row before is of the same request and has a list, nothing is banned for what one row has drawn, and ends are
+ * banned in both or in neither: it is the same list. */
 static bool same_bias(const fc_sampler *s, const fc_job *j, int drawn) {
     const fc_sampler_row *r = s->n_rows ? &s->rows[s->n_rows - 1] : NULL;
     int min = j->sampling.min_tokens;
     if (j->ban.n_words || (j->ban.n_allowed && j->constraint == FC_CONSTRAINT_MASK)) return false;
-    return r && r->job == j && (r->length < min) == (drawn < min);
+    return r && r->job == j && r->draw >= 0 && (r->length < min) == (drawn < min);
 }
 
 static bool penalised(const fc_sampling *c) {
@@ -238,15 +239,46 @@ static bool leaves_one(fc_job *j, const fc_path *p, const int32_t *ids, int n) {
     return false;
 }
 
+/* A draw from the whole vocabulary that needs a temperature and no more. Filters are nothing to a greedy one. */
+static bool plain(const fc_job *j) {
+    const fc_sampling *c = &j->sampling;
+    bool filtered = c->top_k > 0 || c->top_p < 1.0f || c->typical_p < 1.0f || c->min_p > 0.0f;
+    return j->constraint != FC_CONSTRAINT_MASK && !listed(j) && !penalised(c) && !c->top_logprobs &&
+           !c->n_logprob_ids && (c->temperature == 0.0f || !filtered);
+}
+
+/* same: a row with the same bias, or NULL. */
+static void put_draw(fc_sampler *s, const fc_job *j, const fc_path *p, const fc_sampler_row *r,
+                     const fc_draw_row *same) {
+    const fc_sampling *c = &j->sampling;
+    fc_draw_row *d = &s->draw[r->draw];
+    *d = (fc_draw_row){
+        .row = r->logits >= 0 ? r->logits : 0,
+        .member = r->member,
+        .n_members = r->n_members,
+        .bias = same ? same->bias : s->n_bias,
+        .seen = s->n_seen,
+        .top_k = c->top_k,
+        .temperature = c->temperature,
+        .top_p = c->top_p,
+        .min_p = c->min_p,
+        .typical_p = c->typical_p,
+        .repetition = c->repetition_penalty,
+        .presence = c->presence_penalty,
+        .frequency = c->frequency_penalty,
+    };
+    d->n_bias = same ? same->n_bias : put_bias(s, j, p);
+    d->n_seen = put_seen(s, j, p);
+}
+
 bool fc_sampler_add(fc_sampler *s, fc_job *j, int group, int length, bool pick) {
     const fc_sampling *c = &j->sampling;
     const bool mask = j->constraint == FC_CONSTRAINT_MASK, whole = c->top_logprobs > 0 || c->n_logprob_ids > 0;
-    const bool logits = !mask || !pick || whole;
     const fc_path *p;
     const int32_t *list = NULL;
     int members, bias, seen, ids = 0;
-    bool shared;
-    fc_draw_row *d = &s->draw[s->n_rows];
+    bool shared, head, logits;
+    fc_draw_row *d = &s->draw[s->n_draw];
     fc_sampler_row *r = &s->rows[s->n_rows];
     while (j->paths[group].n != length) group = j->group_next[group];
     p = &j->paths[group];
@@ -254,6 +286,8 @@ bool fc_sampler_add(fc_sampler *s, fc_job *j, int group, int length, bool pick) 
     seen = penalised(c) ? j->n_prompt_seen + p->n : 0;
     members = count_members(j, group, length);
     bias = shared ? 0 : count_bias(j, p);
+    head = plain(j) && bias == 0 && !shared;
+    logits = !head && (!mask || !pick || whole);
     if (mask || listed(j)) ids = list_of(j, p, &list);
     if (ids && !leaves_one(j, p, list, ids)) return false;
     if (s->n_rows == s->max_rows || s->n_members + members > s->max_members || s->n_bias + bias > s->max_entries ||
@@ -270,24 +304,12 @@ bool fc_sampler_add(fc_sampler *s, fc_job *j, int group, int length, bool pick) 
                           .list = -1,
                           .whole = listed(j),
                           .logits = logits ? s->n_logits++ : -1,
+                          .head = head ? s->n_head++ : -1,
+                          .draw = head ? -1 : s->n_draw++,
                           .full = j->full_logprob ? s->n_full++ : -1};
-    *d = (fc_draw_row){
-        .row = logits ? r->logits : 0,
-        .member = s->n_members,
-        .n_members = members,
-        .bias = shared ? d[-1].bias : s->n_bias,
-        .seen = s->n_seen,
-        .top_k = c->top_k,
-        .temperature = c->temperature,
-        .top_p = c->top_p,
-        .min_p = c->min_p,
-        .typical_p = c->typical_p,
-        .repetition = c->repetition_penalty,
-        .presence = c->presence_penalty,
-        .frequency = c->frequency_penalty,
-    };
-    d->n_bias = shared ? d[-1].n_bias : put_bias(s, j, p);
-    d->n_seen = put_seen(s, j, p);
+    if (head)
+        s->head[r->head] = (fc_head_draw_row){.member = r->member, .n_members = members, .temperature = c->temperature};
+    else put_draw(s, j, p, r, shared ? d - 1 : NULL);
     if (ids) put_list(s, list, ids, r, d);
     for (int g = group; g >= 0; g = j->group_next[g])
         for (int m = j->paths[g].n == length ? g : -1; m >= 0; m = j->members[m])

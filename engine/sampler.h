@@ -2,7 +2,9 @@
  *
  *   begin -> add* -> run -> (the backend's wait) -> read -> begin
  *
- * A failing row fails its request alone: when the operator refuses a whole call, run repeats it row by row.
+ * Of a row that needs a temperature and no more the head keeps no logits: it draws the token itself (head_draw). Which
+ * way a row goes changes no bit. A failing row fails its request alone: when the operator refuses a whole call, run
+ * repeats it row by row.
  */
 #ifndef FC_ENGINE_SAMPLER_H
 #define FC_ENGINE_SAMPLER_H
@@ -17,7 +19,9 @@ typedef struct {
     int member, n_members; /* in token[] and logprob[] */
     int top;               /* its place in top_rows, -1 = none */
     int asked;             /* its first place in asked_lp, -1 = none */
-    int out, logits; /* output of the batch that is drawn from; its row of logits, -1: only listed ones are computed */
+    int out, logits; /* output of the batch that is drawn from; its row of logits, -1: only listed ones are computed, or
+                        none are kept */
+    int head, draw;  /* its place in head[], where the head draws, or else in draw[]; the other is -1 */
     int list, full;  /* places of its sums in lse_list and lse_full, -1 = none */
     bool whole;      /* a list whose log-probs are those of the whole row all the same: allowed_token_ids */
     fc_status status;
@@ -27,9 +31,11 @@ typedef struct {
     fc_backend *be; /* borrowed */
     int V, max_rows, max_logits, max_members, max_entries;
     int n_rows, n_members, n_bias, n_seen, n_top, top_n, n_asked;
+    int n_head, n_draw;           /* rows that the head draws; the others */
     int n_logits, n_list, n_full; /* rows of logits; listed ids; rows whose full-vocabulary sum is wanted */
 
     fc_sampler_row *rows;                    /* [max_rows] */
+    fc_head_draw_row *head;                  /* [max_rows] host */
     fc_draw_row *draw;                       /* [max_rows] host */
     fc_draw_member *members;                 /* [max_members] host */
     int32_t *bias_id, *seen_id, *seen_count; /* [max_entries] host */
@@ -48,15 +54,16 @@ typedef struct {
     int32_t *list_id;          /* [max_entries] host: ids of listed rows */
     fc_list_row *lists;        /* [max_rows] host: listed rows */
     fc_pick_segment *segments; /* [max_rows] host: those whose logits are picked */
-    int32_t *full_out;         /* [max_rows] host: outputs of the batch */
+    int32_t *outs; /* [2*max_rows] host: outputs of the batch for head[], for rows of logits, for full sums */
     int n_lists, n_segments;
 
     struct {
+        fc_head_draw_row *head;
         fc_draw_row *draw;
         fc_draw_member *members;
         int32_t *bias_id, *seen_id, *seen_count, *top_rows, *token, *top_ids, *asked_id;
         float *bias_value, *logprob, *top_logprobs, *list_value, *asked_lp;
-        int32_t *list_id, *full_out;
+        int32_t *list_id, *outs;
         fc_list_row *lists;
         fc_pick_segment *segments;
         double *lse_list, *lse_full;

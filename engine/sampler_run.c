@@ -1,5 +1,5 @@
-/* sampler_run - the device's side of a call of the sampler: logits of whole rows and of listed ids, draws,
- * read-back. */
+/* sampler_run - the device's side of a call of the sampler: draws by the head, logits of whole rows and of listed ids,
+ * draws from these, read-back. */
 #include "engine/sampler.h"
 
 #include <string.h>
@@ -12,14 +12,16 @@ static fc_status down(fc_backend *be, void *host, const void *dev, int n, size_t
     return n ? be->download(be, host, dev, (size_t)n * size) : FC_OK;
 }
 
-/* Listed rows whose logits are picked, and outputs of the batch whose whole sum is wanted: known once outs are. */
+/* Outputs of the batch that are wanted, and listed rows whose logits are picked: known once outs are. */
 static void list_outs(fc_sampler *s) {
     int list = 0;
     for (int i = 0; i < s->n_rows; i++) {
         const fc_sampler_row *r = &s->rows[i];
-        const fc_draw_row *d = &s->draw[i];
-        if (r->full >= 0) s->full_out[r->full] = r->out;
-        if (d->n_ids == 0) continue;
+        const fc_draw_row *d = r->draw >= 0 ? &s->draw[r->draw] : NULL;
+        if (r->head >= 0) s->outs[r->head] = r->out;
+        if (r->logits >= 0) s->outs[s->n_head + r->logits] = r->out;
+        if (r->full >= 0) s->outs[s->n_head + s->n_logits + r->full] = r->out;
+        if (!d || d->n_ids == 0) continue;
         list++;
         if (r->logits < 0)
             s->segments[s->n_segments++] =
@@ -30,7 +32,8 @@ static void list_outs(fc_sampler *s) {
 
 static fc_status upload_lists(fc_sampler *s) {
     fc_backend *be = s->be;
-    FC_TRY(up(be, s->dev.draw, s->draw, s->n_rows, sizeof *s->draw));
+    FC_TRY(up(be, s->dev.head, s->head, s->n_head, sizeof *s->head));
+    FC_TRY(up(be, s->dev.draw, s->draw, s->n_draw, sizeof *s->draw));
     FC_TRY(up(be, s->dev.members, s->members, s->n_members, sizeof *s->members));
     FC_TRY(up(be, s->dev.bias_id, s->bias_id, s->n_bias, 4));
     FC_TRY(up(be, s->dev.bias_value, s->bias_value, s->n_bias, 4));
@@ -40,27 +43,19 @@ static fc_status upload_lists(fc_sampler *s) {
     FC_TRY(up(be, s->dev.list_id, s->list_id, s->n_list, 4));
     FC_TRY(up(be, s->dev.lists, s->lists, s->n_lists, sizeof *s->lists));
     FC_TRY(up(be, s->dev.segments, s->segments, s->n_segments, sizeof *s->segments));
-    return up(be, s->dev.full_out, s->full_out, s->n_full, 4);
+    return up(be, s->dev.outs, s->outs, s->n_head + s->n_logits + s->n_full, 4);
 }
 
-/* Rows with logits, neighbouring outputs in one call of the head. */
-static fc_status compute_logits(fc_sampler *s, const fc_model *m, fc_work *w) {
-    size_t D = (size_t)m->cfg.D;
-    int first = 0, n = 0, out = 0;
-    for (int i = 0; i <= s->n_rows; i++) {
-        const fc_sampler_row *r = i < s->n_rows ? &s->rows[i] : NULL;
-        if (r && r->logits < 0) continue;
-        if (r && n && r->out == out + n) {
-            n++;
-            continue;
-        }
-        if (n) FC_TRY(fc_forward_logits(m, w->out + (size_t)out * D, n, first, w));
-        if (!r) break;
-        first = r->logits;
-        out = r->out;
-        n = 1;
-    }
-    return FC_OK;
+/* n outputs of the batch to w->x, from outs[first] on. */
+static fc_status gather(fc_sampler *s, const fc_model *m, fc_work *w, int n_outs, int first, int n) {
+    if (n == 0) return FC_OK;
+    return s->be->rows_copy(s->be->stream, &(fc_rows_copy_args){.y = w->x,
+                                                                .x = w->out,
+                                                                .src = s->dev.outs + first,
+                                                                .n = n,
+                                                                .D = m->cfg.D,
+                                                                .x_rows = n_outs,
+                                                                .y_rows = w->max_rows});
 }
 
 static fc_status sum_lists(fc_sampler *s, int first, int n) {
@@ -84,6 +79,33 @@ static fc_status sum_whole(fc_sampler *s, const fc_model *m, const fc_work *w, i
 static void blame(fc_sampler_row *r, const fc_model *m) {
     r->status = FC_ERR_FORMAT;
     fc_job_blame(r->job, FC_NOVELTY, m, fc_status_text());
+}
+
+/* Rows first .. first+n-1 of head[], whose states are the first of w->x, in one call. */
+static fc_status draw_heads(fc_sampler *s, const fc_model *m, const fc_work *w, int first, int n) {
+    return s->be->head_draw(s->be->stream, &(fc_head_draw_args){.token = s->dev.token,
+                                                                .logprob = s->dev.logprob,
+                                                                .x = w->x + (size_t)first * (size_t)m->cfg.D,
+                                                                .w = m->head,
+                                                                .rows = s->dev.head + first,
+                                                                .members = s->dev.members,
+                                                                .R = n,
+                                                                .M = s->n_members,
+                                                                .cap = m->cfg.final_soft_cap,
+                                                                .precise = true});
+}
+
+/* Tokens of rows that the head draws, when the call is refused, row by row; logits of the others that want them. */
+static fc_status run_head(fc_sampler *s, const fc_model *m, fc_work *w, int n_outs) {
+    fc_status st = FC_OK;
+    FC_TRY(gather(s, m, w, n_outs, 0, s->n_head + s->n_logits));
+    if (s->n_head) st = draw_heads(s, m, w, 0, s->n_head);
+    for (int i = 0; i < s->n_rows && st == FC_ERR_ARG; i++) {
+        fc_sampler_row *r = &s->rows[i];
+        if (r->head >= 0 && draw_heads(s, m, w, r->head, 1)) blame(r, m);
+    }
+    if (st && st != FC_ERR_ARG) return st;
+    return s->n_logits ? fc_forward_logits(m, w->x + (size_t)s->n_head * (size_t)m->cfg.D, s->n_logits, 0, w) : FC_OK;
 }
 
 /* Sums of lists and, of rows that lie in w->x, of the whole vocabulary: when a call is refused, row by row. */
@@ -129,17 +151,11 @@ static fc_status compute_lists(fc_sampler *s, const fc_model *m, fc_work *w, int
         else n = 1;
     }
     if (s->n_full == 0) return FC_OK;
-    FC_TRY(be->rows_copy(be->stream, &(fc_rows_copy_args){.y = w->x,
-                                                          .x = w->out,
-                                                          .src = s->dev.full_out,
-                                                          .n = s->n_full,
-                                                          .D = c->D,
-                                                          .x_rows = n_outs,
-                                                          .y_rows = w->max_rows}));
+    FC_TRY(gather(s, m, w, n_outs, s->n_head + s->n_logits, s->n_full));
     return compute_sums(s, m, w);
 }
 
-/* Rows first .. first+n-1 of the list in one call. */
+/* Rows first .. first+n-1 of draw[] in one call. */
 static fc_status draw_rows(fc_sampler *s, const float *logits, int first, int n) {
     return s->be->draw(s->be->stream, &(fc_draw_args){.token = s->dev.token,
                                                       .logprob = s->dev.logprob,
@@ -158,7 +174,7 @@ static fc_status draw_rows(fc_sampler *s, const float *logits, int first, int n)
                                                       .M = s->n_members});
 }
 
-/* Whether row i is refused without the request's bias, penalties and filters too: the logits are at fault. */
+/* Whether row i of draw[] is refused without the request's bias, penalties and filters too: the logits are at fault. */
 static bool broken(fc_sampler *s, const float *logits, int i) {
     const fc_draw_row *d = &s->draw[i];
     const fc_draw_row plain = {.row = d->row,
@@ -175,13 +191,14 @@ static bool broken(fc_sampler *s, const float *logits, int i) {
 
 /* A row that cannot be drawn from fails its request alone: when the whole call is refused, row by row. */
 static fc_status draw(fc_sampler *s, const fc_model *m, const float *logits) {
-    fc_status st = draw_rows(s, logits, 0, s->n_rows);
+    fc_status st = draw_rows(s, logits, 0, s->n_draw);
     if (st != FC_ERR_ARG) return st;
     for (int i = 0; i < s->n_rows; i++) {
         fc_sampler_row *r = &s->rows[i];
-        st = draw_rows(s, logits, i, 1);
+        if (r->draw < 0) continue;
+        st = draw_rows(s, logits, r->draw, 1);
         if (st == FC_OK) continue;
-        if (st == FC_ERR_ARG && broken(s, logits, i)) {
+        if (st == FC_ERR_ARG && broken(s, logits, r->draw)) {
             blame(r, m);
         } else {
             r->status = st;
@@ -259,9 +276,9 @@ fc_status fc_sampler_run(fc_sampler *s, const fc_model *m, fc_work *w, int n_out
     if (s->n_rows == 0) return FC_OK;
     list_outs(s);
     FC_TRY(upload_lists(s));
-    FC_TRY(compute_logits(s, m, w));
+    FC_TRY(run_head(s, m, w, n_outs));
     if (s->n_lists) FC_TRY(compute_lists(s, m, w, n_outs));
-    FC_TRY(draw(s, m, w->logits));
+    if (s->n_draw) FC_TRY(draw(s, m, w->logits));
     FC_TRY(whole_logprobs(s, m, w->logits));
     FC_TRY(down(be, s->token, s->dev.token, s->n_members, 4));
     FC_TRY(down(be, s->logprob, s->dev.logprob, s->n_members, 4));

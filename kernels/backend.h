@@ -12,6 +12,7 @@
 #include "kernels/draw/draw.h"
 #include "kernels/embed/embed.h"
 #include "kernels/glu/glu.h"
+#include "kernels/head/head_draw.h"
 #include "kernels/head/head_lse.h"
 #include "kernels/kv/kv_buf.h"
 #include "kernels/linear/linear.h"
@@ -74,6 +75,7 @@ typedef struct fc_backend {
     fc_status (*list_logprob)(fc_stream s, const fc_list_logprob_args *a);
     fc_status (*list_gather)(fc_stream s, const fc_list_gather_args *a);
     fc_status (*head_lse)(fc_stream s, const fc_head_lse_args *a);
+    fc_status (*head_draw)(fc_stream s, const fc_head_draw_args *a);
     void (*close)(struct fc_backend *be);
 } fc_backend;
 

@@ -87,7 +87,7 @@ fc_status fc_backend_open_cpu(fc_cpu_level level, int threads, const fc_op_limit
     void *p;
     size_t workspace, scratch;
     FC_TRY(check_limits(limits));
-    workspace = fc_head_lse_workspace_cpu(limits->rows, limits->cols, limits->vocab); /* linear's and more */
+    workspace = fc_head_draw_workspace_cpu(limits->rows, limits->cols, limits->vocab); /* nobody wants more */
     scratch = larger(fc_draw_workspace_cpu(limits->vocab), fc_attn_scratch_cpu(limits->head_dim));
     FC_TRY(fc_alloc(1, sizeof *be, "cpu backend", &p));
     be = p;
@@ -121,6 +121,7 @@ fc_status fc_backend_open_cpu(fc_cpu_level level, int threads, const fc_op_limit
         .list_logprob = fc_list_logprob_cpu,
         .list_gather = fc_list_gather_cpu,
         .head_lse = fc_head_lse_cpu,
+        .head_draw = fc_head_draw_cpu,
         .close = cpu_close,
     };
     st = fc_cpu_stream_open(level, threads, workspace, scratch, &be->stream);

@@ -1,5 +1,6 @@
 #include "engine/base/rng.h"
 #include "kernels/draw/draw_row.h"
+#include "kernels/draw/draw_tree.h"
 
 #include <float.h>
 #include <limits.h>
@@ -105,45 +106,24 @@ static int tile_values(const fc_draw_dist *d, int k, const float **v, float buf[
     return FC_TILE;
 }
 
-/* The tile that the last draw fell into: on a sure model the next one falls there too. Node i of the tree has the
- * halves 2i and 2i+1; ids are nodes 256 .. 511. */
+/* The tile that the last draw fell into: on a sure model the next one falls there too. */
 typedef struct {
     int k; /* -1: none yet */
-    double factor;
-    float tree[2 * FC_TILE];
+    fc_draw_tree tree;
 } last_tile;
 
-static void build_tree(const fc_draw_dist *d, const fc_draw_scratch *m, last_tile *last, int k) {
-    float buf[FC_TILE];
-    const float *v;
-    int n = tile_values(d, k, &v, buf);
-    d->tiler.ops->weights(v, n, m->top[k], d->scale, last->tree + FC_TILE);
-    for (int i = FC_TILE - 1; i > 0; i--) last->tree[i] = last->tree[2 * i] + last->tree[2 * i + 1];
-    last->factor = fc_tile_factor(m->top[k], d->max, d->scale);
-    last->k = k;
-}
-
-/* Inversion of one uniform number on the weights in id order. Whatever rounding does to the target, an id with weight
- * comes out: a tile that adds nothing to the running total and a side whose sum is 0 are never taken. */
 static int32_t invert(const fc_draw_dist *d, const fc_draw_scratch *m, double u, last_tile *last) {
     double target = u * m->run[d->n_tiles - 1];
-    int lo = 0, hi = d->n_tiles - 1, node = 1;
-    while (lo < hi) { /* first tile whose running total exceeds the target */
-        int mid = lo + (hi - lo) / 2;
-        if (m->run[mid] > target) hi = mid;
-        else lo = mid + 1;
+    int k = fc_draw_find_tile(m->run, d->n_tiles, target);
+    if (last->k != k) {
+        float buf[FC_TILE];
+        const float *v;
+        int n = tile_values(d, k, &v, buf);
+        fc_draw_tree_build(&last->tree, d->tiler.ops, v, n, m->top[k], d->max, d->scale);
+        last->k = k;
     }
-    if (lo > 0) target -= m->run[lo - 1];
-    if (last->k != lo) build_tree(d, m, last, lo);
-    target /= last->factor; /* in the tile's own weights */
-    while (node < FC_TILE) {
-        double left = (double)last->tree[2 * node];
-        node *= 2;
-        if (target < left || last->tree[node + 1] == 0.0f) continue;
-        target -= left;
-        node++;
-    }
-    return (int32_t)((d->tile ? d->tile[lo] : lo) * FC_TILE + node - FC_TILE);
+    return (int32_t)((d->tile ? d->tile[k] : k) * FC_TILE +
+                     fc_draw_tree_find(&last->tree, fc_draw_left(m->run, k, target)));
 }
 
 typedef enum { ROW_OK = 0, ROW_BROKEN, ROW_EMPTY, ROW_CHANGED_BROKEN, ROW_CHANGED_EMPTY, ROW_STATES } row_state;
@@ -193,7 +173,7 @@ static row_state draw_row(const fc_draw_args *a, const fc_draw_row *r, fc_tiler 
     if (r->temperature == 0.0f) {
         id = greedy(&d, m);
     } else {
-        d.scale = 1.0f / r->temperature < FLT_MAX ? 1.0f / r->temperature : FLT_MAX;
+        d.scale = fc_draw_scale(r->temperature);
         d.summed = !changed && d.scale == 1.0f;
         if (filtered) fc_draw_filter(&d, m);
         (void)fc_draw_tiles(&d, m);

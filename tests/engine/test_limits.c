@@ -29,10 +29,10 @@ static void more_candidates_than_ids(void **state) {
 
 /* ---- cancels that come while a step is under way: the CPU backend, whose draws wait for the test ---- */
 
-static fc_status (*cpu_draw)(fc_stream s, const fc_draw_args *a);
+static fc_status (*cpu_draw)(fc_stream s, const fc_head_draw_args *a);
 static atomic_int draws, allowed; /* begun so far; how many may go on */
 
-static fc_status waiting_draw(fc_stream s, const fc_draw_args *a) {
+static fc_status waiting_draw(fc_stream s, const fc_head_draw_args *a) {
     int mine = atomic_fetch_add(&draws, 1);
     while (atomic_load(&allowed) <= mine) sched_yield();
     return cpu_draw(s, a);
@@ -40,8 +40,8 @@ static fc_status waiting_draw(fc_stream s, const fc_draw_args *a) {
 
 static fc_status open_waiting(fc_cpu_level level, int threads, const fc_op_limits *limits, fc_backend **out) {
     FC_TRY(fc_backend_open_cpu(level, threads, limits, out));
-    cpu_draw = (*out)->draw;
-    (*out)->draw = waiting_draw;
+    cpu_draw = (*out)->head_draw;
+    (*out)->head_draw = waiting_draw;
     return FC_OK;
 }
 

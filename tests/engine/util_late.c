@@ -148,6 +148,7 @@ LATE_OPERATOR(top_logprobs, fc_top_logprobs_args)
 LATE_OPERATOR(list_logprob, fc_list_logprob_args)
 LATE_OPERATOR(list_gather, fc_list_gather_args)
 LATE_OPERATOR(head_lse, fc_head_lse_args)
+LATE_OPERATOR(head_draw, fc_head_draw_args)
 
 static void late_close(fc_backend *be) {
     late *l = be->self;
@@ -194,6 +195,7 @@ fc_status late_backend_open(fc_cpu_level level, int threads, const fc_op_limits 
         .list_logprob = late_list_logprob,
         .list_gather = late_list_gather,
         .head_lse = late_head_lse,
+        .head_draw = late_head_draw,
         .close = late_close,
     };
     st = fc_backend_open_cpu(level, threads, limits, &l->inner);

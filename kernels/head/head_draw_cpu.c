@@ -1,0 +1,199 @@
+#include "kernels/head/head_draw.h"
+
+#include "engine/base/rng.h"
+#include "kernels/draw/draw_tree.h"
+#include "kernels/head/head_tiles.h"
+
+#include <float.h>
+
+/* What is known of a row when its tiles have been folded. */
+typedef struct {
+    double lse;
+    float max;
+    fc_row_state state;
+} row_sum;
+
+typedef struct {
+    const fc_head_draw_args *a;
+    fc_head_tiles h;
+    double *run;               /* [h.n][h.tiles] running totals at the row's temperature */
+    row_sum *row;              /* [h.n] */
+    float *top, *sum1, *sum_t; /* [h.n][h.tiles] sums at temperature 1, and at the row's where that is another */
+    int32_t *drawn;            /* [h.tiles] first of the members whose number fell into the tile, -1: none */
+} work;
+
+static const fc_head_draw_row *row_of(const work *w, int row) { return w->a->rows + w->h.first + row; }
+
+static int end_of(const work *w, int row) { return row_of(w, row)->member + row_of(w, row)->n_members; }
+
+static bool greedy(const fc_head_draw_row *r) { return r->temperature == 0.0f; }
+
+static bool tempered(const fc_head_draw_row *r) { return !greedy(r) && fc_draw_scale(r->temperature) != 1.0f; }
+
+/* Where the row's number of a tile stands in run, top and the sums. */
+static size_t at_tile(const work *w, int row, int tile) { return (size_t)row * (size_t)w->h.tiles + (size_t)tile; }
+
+static double uniform(const fc_draw_member *k) {
+    return fc_rng_uniform(k->seed, k->candidate, k->attempt, k->position);
+}
+
+static void reduce(void *arg, int row, int tile, const float *x, int n) {
+    const work *w = arg;
+    const fc_head_draw_row *r = row_of(w, row);
+    size_t at = at_tile(w, row, tile);
+    w->h.ops->max(x, n, 0, 1, w->top + at);
+    w->h.ops->sum(x, n, 0, 1, 1.0f, w->top + at, w->sum1 + at);
+    if (tempered(r)) w->h.ops->sum(x, n, 0, 1, fc_draw_scale(r->temperature), w->top + at, w->sum_t + at);
+}
+
+/* The row's tiles folded; each member's tile, left in token for the time being. */
+static void fold_row(void *arg, int row, int thread) {
+    const work *w = arg;
+    const fc_head_draw_row *r = row_of(w, row);
+    size_t at = at_tile(w, row, 0);
+    const float *top = w->top + at, *sum = (tempered(r) ? w->sum_t : w->sum1) + at;
+    double *run = w->run + at, total;
+    int tiles = w->h.tiles, best = 0;
+    fc_row_lse lse;
+    fc_row_state state = fc_tops_lse(top, w->sum1 + at, tiles, &lse);
+    (void)thread;
+    w->row[row] = (row_sum){.state = state};
+    if (state) return;
+    w->row[row].lse = lse.lse;
+    w->row[row].max = lse.max;
+    if (greedy(r)) {
+        while (top[best] != lse.max) best++;
+        for (int m = r->member; m < end_of(w, row); m++) w->a->token[m] = best;
+    } else {
+        total = fc_tiles_fold(top, sum, tiles, lse.max, fc_draw_scale(r->temperature), run);
+        for (int m = r->member; m < end_of(w, row); m++)
+            w->a->token[m] = fc_draw_find_tile(run, tiles, uniform(w->a->members + m) * total);
+    }
+    fc_head_tiles_alone(&w->h, row);
+}
+
+/* Members by tile: of those of a tile, rising, token leads to the next one. An error names the first row that is
+ * broken. */
+static fc_status list_members(const work *w) {
+    int32_t *token = w->a->token;
+    for (int i = 0; i < w->h.n; i++)
+        if (w->row[i].state)
+            return FC_FAIL(FC_ERR_ARG, "head_draw: row %d: %s", w->h.first + i,
+                           w->row[i].state == FC_ROW_BROKEN ? "a logit is NaN or +inf" : "every logit is -inf");
+    for (int t = 0; t < w->h.tiles; t++) w->drawn[t] = -1;
+    for (int i = w->h.n; i-- > 0;)
+        for (int m = end_of(w, i); m-- > row_of(w, i)->member;) {
+            int tile = token[m];
+            token[m] = w->drawn[tile];
+            w->drawn[tile] = m;
+        }
+    return FC_OK;
+}
+
+/* A tile of one row, computed again. */
+typedef struct {
+    float x[FC_TILE];
+    fc_draw_tree tree; /* of a greedy row: nothing */
+} again;
+
+static void compute_again(const work *w, int row, int tile, again *g) {
+    const fc_head_draw_row *r = row_of(w, row);
+    int n = fc_head_tiles_again(&w->h, row, tile, g->x);
+    if (!greedy(r))
+        fc_draw_tree_build(&g->tree, w->h.ops, g->x, n, w->top[at_tile(w, row, tile)], w->row[row].max,
+                           fc_draw_scale(r->temperature));
+}
+
+/* The member's place in the tile. */
+static int place_of(const work *w, int row, int tile, const again *g, int m) {
+    const double *run = w->run + at_tile(w, row, 0);
+    int i = 0;
+    if (!greedy(row_of(w, row)))
+        return fc_draw_tree_find(&g->tree, fc_draw_left(run, tile, uniform(w->a->members + m) * run[w->h.tiles - 1]));
+    while (g->x[i] != w->row[row].max) i++;
+    return i;
+}
+
+/* All that fell into one tile: it passes their rows while it is near. */
+static void draw_tile(void *arg, int tile, int thread) {
+    const work *w = arg;
+    again g;
+    (void)thread;
+    for (int m = w->drawn[tile], next, row = -1, end = 0; m >= 0; m = next) {
+        int i;
+        next = w->a->token[m];
+        if (m >= end) {
+            do end = end_of(w, ++row);
+            while (m >= end);
+            compute_again(w, row, tile, &g);
+        }
+        i = place_of(w, row, tile, &g, m);
+        w->a->token[m] = tile * FC_TILE + i;
+        w->a->logprob[m] = (float)((double)g.x[i] - w->row[row].lse);
+    }
+}
+
+static fc_status check(const fc_head_draw_args *a) {
+    if (a->R < 1 || a->M < 0) return FC_FAIL(FC_ERR_ARG, "head_draw: R=%d M=%d; R must be at least 1", a->R, a->M);
+    for (int i = 0, from = 0; i < a->R; i++) {
+        const fc_head_draw_row *r = a->rows + i;
+        if (r->member < from || r->n_members < 0 || r->n_members > a->M - r->member)
+            return FC_FAIL(FC_ERR_ARG, "head_draw: row %d: members %d+%d of %d; %d have gone before", i, r->member,
+                           r->n_members, a->M, from);
+        if (!(r->temperature >= 0.0f && r->temperature <= FLT_MAX))
+            return FC_FAIL(FC_ERR_ARG, "head_draw: row %d: temperature %g", i, (double)r->temperature);
+        from = r->member + r->n_members;
+    }
+    return FC_OK;
+}
+
+static size_t sums_bytes(size_t tiles) { return tiles * (sizeof(double) + 3 * sizeof(float)) + sizeof(row_sum); }
+static size_t fixed_bytes(size_t tiles) { return tiles * sizeof(int32_t) + 63; } /* 63: prepared rows begin at 64 */
+
+/* Cuts the workspace for the rows of the largest piece, and returns how many they are. */
+static int cut(work *w, unsigned char *memory, size_t bytes) {
+    size_t tiles = (size_t)w->h.tiles, row = w->h.rows.row_bytes + sums_bytes(tiles);
+    size_t rows = (bytes - fixed_bytes(tiles)) / row, used;
+    if (rows > fc_head_chunk(w->a->R)) rows = fc_head_chunk(w->a->R);
+    used = rows * sums_bytes(tiles) + tiles * sizeof(int32_t);
+    w->run = (double *)(void *)memory;
+    w->row = (row_sum *)(void *)(w->run + rows * tiles);
+    w->top = (float *)(void *)(w->row + rows);
+    w->sum1 = w->top + rows * tiles;
+    w->sum_t = w->sum1 + rows * tiles;
+    w->drawn = (int32_t *)(void *)(w->sum_t + rows * tiles);
+    w->h.rows.prepared = memory + ((used + 63) & ~(size_t)63);
+    return (int)rows;
+}
+
+fc_status fc_head_draw_cpu(fc_stream s, const fc_head_draw_args *a) {
+    work w = {.a = a};
+    void *memory;
+    int rows;
+    FC_TRY(check(a));
+    FC_TRY(fc_head_tiles_of(s, "head_draw", a->w, a->x, a->cap, a->precise, &w.h));
+    FC_TRY(fc_cpu_workspace(s, fixed_bytes((size_t)w.h.tiles) + w.h.rows.row_bytes + sums_bytes((size_t)w.h.tiles),
+                            "head_draw", &memory));
+    rows = cut(&w, memory, s->workspace_bytes);
+    for (; w.h.first < a->R; w.h.first += w.h.n) {
+        w.h.n = a->R - w.h.first < rows ? a->R - w.h.first : rows;
+        fc_head_tiles_run(s, &w.h, reduce, &w);
+        fc_pool_run(s->pool, w.h.n, fold_row, &w);
+        FC_TRY(list_members(&w));
+        fc_pool_run(s->pool, w.h.tiles, draw_tile, &w);
+    }
+    return FC_OK;
+}
+
+size_t fc_head_draw_workspace_cpu(int R, int D, int V) {
+    size_t tiles = V > 0 ? (size_t)fc_tile_count(V) : 0;
+    return fc_linear_workspace_cpu(R, D) + fc_head_chunk(R) * sums_bytes(tiles) + fixed_bytes(tiles);
+}
+
+fc_cost fc_head_draw_cost(const fc_head_draw_args *a) {
+    double R = a->R, V = fc_weight_rows(a->w), D = fc_weight_cols(a->w), sums = 0.0, more = (double)a->M * FC_TILE;
+    for (int i = 0; i < a->R; i++) sums += (a->cap > 0.0f ? 60 : 20) + (tempered(a->rows + i) ? 16 : 0);
+    return (fc_cost){.bytes = (fc_head_readings(a->R) + (more < V ? more / V : 1)) * (double)fc_weight_bytes(a->w) +
+                              4 * R * D + (double)(sizeof(fc_draw_member) + 8) * a->M,
+                     .flops = 2 * (R * V + more) * D * (a->precise ? 2 : 1) + sums * V + 20 * more};
+}

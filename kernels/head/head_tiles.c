@@ -1,0 +1,106 @@
+#include "kernels/head/head_tiles.h"
+
+enum {
+    GROUP_TILES = 4, /* tiles of rows whose logits of one tile of ids are held at once: 24 KB */
+    FETCH_ROWS = 3,  /* with fewer, fetching early only costs, as in linear */
+    TILE_PANELS = FC_TILE / FC_LANES,
+    TILE_LOGITS = FC_TILE_ROWS * FC_TILE,
+};
+_Static_assert(FC_TILE % (FC_LANES * FC_TILE_PANELS) == 0, "a tile of ids is whole pairs of panels");
+
+typedef struct {
+    const fc_head_tiles *h;
+    fc_head_tile_fn see;
+    void *arg;
+    int row_tiles;
+} work;
+
+static int least(int a, int b) { return a < b ? a : b; }
+
+static fc_linear_row_tile row_tile(const fc_head_tiles *h, int i) {
+    return fc_linear_row_tile_of(h->first, 0, h->n, i);
+}
+
+static void prepare_unit(void *arg, int unit, int thread) {
+    const work *w = arg;
+    (void)thread;
+    fc_linear_rows_prepare(&w->h->rows, row_tile(w->h, unit));
+}
+
+/* Tiles of rows times a tile of ids; y [n_tiles][FC_TILE_ROWS][FC_TILE]. A pair of panels passes all rows while it is
+ * in the first cache, and the next pair is on its way. */
+static int multiply(const fc_head_tiles *h, const fc_linear_row_tile *rows, int n_tiles, int tile, bool fetch,
+                    float *y) {
+    int all = h->rows.part->n_panels, panel = tile * TILE_PANELS, end = least(panel + TILE_PANELS, all), n = 0;
+    for (int p = panel, panels; p < end; p += panels) {
+        const unsigned char *next =
+            fetch && p + 2 * FC_TILE_PANELS <= all ? fc_linear_panel(&h->rows, p + FC_TILE_PANELS) : NULL;
+        int outputs = 0;
+        panels = least(end - p, FC_TILE_PANELS);
+        for (int i = 0; i < n_tiles; i++)
+            outputs =
+                fc_linear_rows_multiply(&h->rows, rows[i], p, panels, y + i * TILE_LOGITS + (p - panel) * FC_LANES,
+                                        FC_TILE, i == 0 ? next : NULL);
+        n += outputs;
+    }
+    return n;
+}
+
+static void soften(const fc_head_tiles *h, float *x, int n) {
+    if (h->softcap) h->softcap(x, (size_t)n, h->cap, 1.0f / h->cap);
+}
+
+/* A unit is a tile of ids for all rows of the piece, some tiles of rows at a time. */
+static void tile_unit(void *arg, int tile, int thread) {
+    const work *w = arg;
+    const fc_head_tiles *h = w->h;
+    float y[GROUP_TILES * TILE_LOGITS];
+    (void)thread;
+    for (int from = 0, k; from < w->row_tiles; from += k) {
+        fc_linear_row_tile rows[GROUP_TILES];
+        int n;
+        k = least(w->row_tiles - from, GROUP_TILES);
+        for (int i = 0; i < k; i++) rows[i] = row_tile(h, from + i);
+        n = multiply(h, rows, k, tile, h->n >= FETCH_ROWS, y);
+        for (int i = 0; i < k; i++)
+            for (int r = 0; r < rows[i].n; r++) {
+                float *x = y + i * TILE_LOGITS + r * FC_TILE;
+                soften(h, x, n);
+                w->see(w->arg, rows[i].at + r, tile, x, n);
+            }
+    }
+}
+
+fc_status fc_head_tiles_of(fc_stream s, const char *what, const fc_weight *w, const float *x, float cap, bool precise,
+                           fc_head_tiles *out) {
+    fc_head_tiles h = {.ops = fc_tile_ops_of(s->level), .cap = cap, .V = fc_weight_rows(w)};
+    if (!(cap >= 0.0f) || !isfinite(cap))
+        return FC_FAIL(FC_ERR_ARG, "%s: cap=%g; it must be positive, or 0 for none", what, (double)cap);
+    FC_TRY(fc_linear_rows_of(s, what, w, x, precise, &h.rows));
+    if (cap > 0.0f) h.softcap = fc_softcap_run_of(s->level);
+    h.tiles = fc_tile_count(h.V);
+    *out = h;
+    return FC_OK;
+}
+
+void fc_head_tiles_run(fc_stream s, const fc_head_tiles *h, fc_head_tile_fn see, void *arg) {
+    work w = {.h = h, .see = see, .arg = arg, .row_tiles = fc_linear_row_tiles(h->n)};
+    if (h->rows.row_bytes) fc_pool_run(s->pool, w.row_tiles, prepare_unit, &w);
+    fc_pool_run(s->pool, h->tiles, tile_unit, &w);
+}
+
+/* Prepared rows of a tile lie among each other: of a tile of one row, where they were, each is by itself. */
+static fc_linear_row_tile one_row(const fc_head_tiles *h, int row) {
+    return (fc_linear_row_tile){.row = h->first + row, .n = 1, .at = row};
+}
+
+void fc_head_tiles_alone(const fc_head_tiles *h, int row) {
+    if (h->rows.row_bytes) fc_linear_rows_prepare(&h->rows, one_row(h, row));
+}
+
+int fc_head_tiles_again(const fc_head_tiles *h, int row, int tile, float x[FC_TILE]) {
+    fc_linear_row_tile one = one_row(h, row);
+    int n = multiply(h, &one, 1, tile, false, x);
+    soften(h, x, n);
+    return n;
+}
