@@ -89,6 +89,7 @@ fc_status fc_backend_open_cpu(fc_cpu_level level, int threads, const fc_op_limit
     FC_TRY(check_limits(limits));
     workspace = fc_head_lse_workspace_cpu(limits->rows, limits->cols, limits->vocab); /* linear's and more */
     scratch = larger(fc_draw_workspace_cpu(limits->vocab), fc_attn_scratch_cpu(limits->head_dim));
+    scratch = larger(scratch, fc_linear_scratch_cpu(limits->cols));
     FC_TRY(fc_alloc(1, sizeof *be, "cpu backend", &p));
     be = p;
     *be = (fc_backend){
