@@ -113,7 +113,6 @@ fc_status fc_backend_open_cpu(fc_cpu_level level, int threads, const fc_op_limit
         .rope_table = fc_rope_table_cpu,
         .rope_kv = fc_rope_kv_cpu,
         .attn = fc_attn_cpu,
-        .glu = fc_glu_cpu,
         .softcap = fc_softcap_cpu,
         .kv_copy = fc_kv_copy_cpu,
         .draw = fc_draw_cpu,
