@@ -32,13 +32,15 @@ fc_status fc_work_open(const fc_model *m, int max_rows, int max_parts, fc_work *
     FC_TRY_GOTO(st, take(be, T, (H + 2 * G) * E, "queries, keys, values", &w.qkv), fail);
     FC_TRY_GOTO(st, take(be, T, H * E, "attention output", &w.att), fail);
     FC_TRY_GOTO(st, take(be, T, 2 * (size_t)c->F, "gate and up", &w.gate_up), fail);
-    FC_TRY_GOTO(st, take(be, T, (size_t)c->F, "hidden", &w.hidden), fail);
     FC_TRY_GOTO(st, take(be, T, (size_t)c->rope_dim, "rotary table", &w.cs[0]), fail);
     FC_TRY_GOTO(st, take(be, T, (size_t)c->rope_dim, "rotary table", &w.cs[1]), fail);
     FC_TRY_GOTO(st, take(be, (size_t)max_parts * H, E + 2, "partial attention states", &w.part), fail);
     for (int i = 0; i < m->n_adapters; i++)
         if (m->adapters[i]->rank > w.max_rank) w.max_rank = m->adapters[i]->rank;
-    if (w.max_rank) FC_TRY_GOTO(st, take(be, T, (size_t)w.max_rank, "adapters", &w.z), fail);
+    if (w.max_rank) {
+        FC_TRY_GOTO(st, take(be, T, (size_t)c->F, "hidden", &w.hidden), fail);
+        FC_TRY_GOTO(st, take(be, T, (size_t)w.max_rank, "adapters", &w.z), fail);
+    }
     FC_TRY_GOTO(st, take(be, T, D, "final hidden states", &w.out), fail);
     FC_TRY_GOTO(st, take(be, (size_t)w.max_logit_rows, (size_t)c->V, "logits", &w.logits), fail);
     *out = w;
@@ -97,14 +99,30 @@ static fc_status adapt(const fc_model *m, const fc_batch *b, fc_work *w, int i, 
 /* Matrix products of what a norm leaves (queries, keys and values, gate and up, the head) read it in 16 bits: there the
  * rounding to 8 costs most (bench/SPEED.md). Attention's and SwiGLU's outputs keep 8. */
 
+/* What a block begins with: x + res, normed, is the x of its first product, which makes it. Adapters read it too. */
+static fc_rmsnorm_args block_norm(const fc_model *m, const fc_batch *b, const fc_work *w, const float *weight) {
+    return (fc_rmsnorm_args){.y = b->n_lora ? w->x : NULL,
+                             .x = w->x,
+                             .res = w->h,
+                             .w = weight,
+                             .eps = m->cfg.norm_eps,
+                             .T = b->T,
+                             .D = m->cfg.D};
+}
+
 static fc_status attention(const fc_model *m, const fc_batch *b, fc_work *w, int i) {
     const fc_model_config *c = &m->cfg;
     const fc_layer *l = &m->layers[i];
     fc_backend *be = m->be;
     fc_stream s = be->stream;
     int T = b->T, ldq = (c->H + 2 * c->G) * c->E;
+    fc_rmsnorm_args norm = block_norm(m, b, w, l->attn_norm);
+    if (i == 0) {
+        norm.x = w->h;
+        norm.res = NULL;
+    }
     FC_TRY(be->linear(
-        s, &(fc_linear_args){.y = w->qkv, .x = w->x, .w = l->qkv, .bias = l->qkv_bias, .T = T, .precise = true}));
+        s, &(fc_linear_args){.y = w->qkv, .w = l->qkv, .bias = l->qkv_bias, .norm = &norm, .T = T, .precise = true}));
     FC_TRY(adapt(m, b, w, i, QKV, w->qkv, ldq, w->x));
     FC_TRY(be->rope_kv(s, &(fc_rope_kv_args){.qkv = w->qkv,
                                              .cs = w->cs[l->local],
@@ -151,22 +169,25 @@ static fc_status feed_forward(const fc_model *m, const fc_batch *b, fc_work *w, 
     const fc_layer *l = &m->layers[i];
     fc_backend *be = m->be;
     fc_stream s = be->stream;
-    FC_TRY(be->linear(s, &(fc_linear_args){.y = w->gate_up, .x = w->x, .w = l->gate_up, .T = b->T, .precise = true}));
+    const fc_rmsnorm_args norm = block_norm(m, b, w, l->ffn_norm);
+    const fc_glu_args glu = {.y = b->n_lora ? w->hidden : NULL,
+                             .x = w->gate_up,
+                             .T = b->T,
+                             .F = c->F,
+                             .act = c->gelu_tanh ? FC_ACT_GELU_TANH : FC_ACT_SILU};
+    FC_TRY(
+        be->linear(s, &(fc_linear_args){.y = w->gate_up, .w = l->gate_up, .norm = &norm, .T = b->T, .precise = true}));
     FC_TRY(adapt(m, b, w, i, GATE_UP, w->gate_up, 2 * c->F, w->x));
-    FC_TRY(be->glu(s, &(fc_glu_args){.y = w->hidden,
-                                     .x = w->gate_up,
-                                     .T = b->T,
-                                     .F = c->F,
-                                     .act = c->gelu_tanh ? FC_ACT_GELU_TANH : FC_ACT_SILU}));
-    FC_TRY(be->linear(s, &(fc_linear_args){.y = w->x, .x = w->hidden, .w = l->down, .T = b->T}));
+    FC_TRY(be->linear(s, &(fc_linear_args){.y = w->x, .w = l->down, .glu = &glu, .T = b->T}));
     return adapt(m, b, w, i, DOWN, w->x, c->D, w->hidden);
 }
 
-/* y = norm(x), or with a residual: res += x first, y = norm(res). */
-static fc_status norm(const fc_model *m, float *y, const float *x, float *res, const float *weight, int T) {
-    return m->be->rmsnorm(
-        m->be->stream,
-        &(fc_rmsnorm_args){.y = y, .x = x, .res = res, .w = weight, .eps = m->cfg.norm_eps, .T = T, .D = m->cfg.D});
+/* What a block leaves, normed before it is added to the residual stream. */
+static fc_status post_norm(const fc_model *m, const fc_work *w, const float *weight, int T) {
+    const fc_model_config *c = &m->cfg;
+    if (!c->post_norms) return FC_OK;
+    return m->be->rmsnorm(m->be->stream,
+                          &(fc_rmsnorm_args){.y = w->x, .x = w->x, .w = weight, .eps = c->norm_eps, .T = T, .D = c->D});
 }
 
 fc_status fc_forward(const fc_model *m, const fc_batch *b, fc_work *w) {
@@ -187,15 +208,11 @@ fc_status fc_forward(const fc_model *m, const fc_batch *b, fc_work *w) {
                                                        .mscale = m->mscale[local],
                                                        .T = T,
                                                        .R = c->rope_dim}));
-    FC_TRY(norm(m, w->x, w->h, NULL, m->layers[0].attn_norm, T));
     for (int i = 0; i < c->L; i++) {
-        const fc_layer *l = &m->layers[i];
         FC_TRY(attention(m, b, w, i));
-        if (c->post_norms) FC_TRY(norm(m, w->x, w->x, NULL, l->post_attn_norm, T));
-        FC_TRY(norm(m, w->x, w->x, w->h, l->ffn_norm, T));
+        FC_TRY(post_norm(m, w, m->layers[i].post_attn_norm, T));
         FC_TRY(feed_forward(m, b, w, i));
-        if (c->post_norms) FC_TRY(norm(m, w->x, w->x, NULL, l->post_ffn_norm, T));
-        if (i + 1 < c->L) FC_TRY(norm(m, w->x, w->x, w->h, m->layers[i + 1].attn_norm, T));
+        FC_TRY(post_norm(m, w, m->layers[i].post_ffn_norm, T));
     }
     if (b->n_outs == 0) return FC_OK;
     return be->rmsnorm(s, &(fc_rmsnorm_args){.y = w->out,

@@ -18,7 +18,7 @@ typedef struct {
     float *qkv;     /* [T,(H+2G)*E]               */
     float *att;     /* [T,H*E]                    */
     float *gate_up; /* [T,2F]                    */
-    float *hidden;  /* [T,F]                      */
+    float *hidden;  /* [T,F] for adapters; NULL without */
     float *cs[2];   /* [T,2,R/2] global, local    */
     float *part;    /* partial attention states   */
     float *z;       /* [T,max_rank] what adapters shrink to; NULL without */

@@ -11,7 +11,6 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/draw/draw.h"
 #include "kernels/embed/embed.h"
-#include "kernels/glu/glu.h"
 #include "kernels/head/head_draw.h"
 #include "kernels/head/head_lse.h"
 #include "kernels/kv/kv_buf.h"
@@ -66,7 +65,6 @@ typedef struct fc_backend {
     fc_status (*rope_table)(fc_stream s, const fc_rope_table_args *a);
     fc_status (*rope_kv)(fc_stream s, const fc_rope_kv_args *a);
     fc_status (*attn)(fc_stream s, const fc_attn_args *a);
-    fc_status (*glu)(fc_stream s, const fc_glu_args *a);
     fc_status (*softcap)(fc_stream s, const fc_softcap_args *a);
     fc_status (*kv_copy)(fc_stream s, const fc_kv_copy_args *a);
     fc_status (*draw)(fc_stream s, const fc_draw_args *a);

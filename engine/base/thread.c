@@ -19,14 +19,17 @@ typedef struct {
     _Alignas(64) atomic_uint v;
 } line;
 
+/* A job ends with its last unit, not when every worker has seen it: one that the system does not run holds nobody up.
+ * Late, it finds no unit, or takes one of the next job. Either way it reads job, arg and units only behind a unit that
+ * it took, and until that is done no other job begins. */
 struct fc_pool {
-    line epoch;    /* counts jobs; a worker waits for it to move */
-    line next;     /* next unit of the current job */
-    line left;     /* workers still inside the current job */
-    line sleepers; /* threads asleep on epoch or left: no wake-up call when 0 */
+    line epoch;    /* moves with each job; a worker waits for it to move */
+    line untaken;  /* units of the current job that nobody has begun; below 0 once threads have asked in vain */
+    line undone;   /* units of the current job that have not ended */
+    line sleepers; /* threads asleep on epoch or undone: no wake-up call when 0 */
     _Alignas(64) fc_unit_fn job;
     void *arg;
-    unsigned units;
+    int units;
     int threads, started;
     atomic_bool stop;
     struct worker {
@@ -42,11 +45,13 @@ static void pause_cpu(void) {
 #endif
 }
 
-/* Returns when *word != old. */
-static void wait_change(fc_pool *p, atomic_uint *word, unsigned old) {
+/* Returns *word when it is not old. */
+static unsigned wait_change(fc_pool *p, atomic_uint *word, unsigned old) {
     uint64_t until = 0;
+    unsigned v;
     for (unsigned i = 0;; i++) {
-        if (atomic_load_explicit(word, memory_order_acquire) != old) return;
+        v = atomic_load_explicit(word, memory_order_acquire);
+        if (v != old) return v;
         pause_cpu();
         if (i % 64 == 63) {
             uint64_t now = fc_clock_ns();
@@ -55,20 +60,24 @@ static void wait_change(fc_pool *p, atomic_uint *word, unsigned old) {
         }
     }
     atomic_fetch_add(&p->sleepers.v, 1);
-    while (atomic_load(word) == old) syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, old, NULL, NULL, 0);
+    while ((v = atomic_load(word)) == old) syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, old, NULL, NULL, 0);
     atomic_fetch_sub(&p->sleepers.v, 1);
+    return v;
 }
 
 static void wake(fc_pool *p, atomic_uint *word) {
     if (atomic_load(&p->sleepers.v)) syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1 << 20, NULL, NULL, 0);
 }
 
-static void take_units(fc_pool *p, int thread) {
-    for (;;) {
-        unsigned u = atomic_fetch_add_explicit(&p->next.v, 1, memory_order_relaxed);
-        if (u >= p->units) return;
-        p->job(p->arg, (int)u, thread);
+/* First to last. Returns true when it ended the last unit that had not ended. */
+static bool take_units(fc_pool *p, int thread) {
+    unsigned done = 0;
+    for (;; done++) {
+        int left = (int)atomic_fetch_sub_explicit(&p->untaken.v, 1, memory_order_acquire);
+        if (left <= 0) break;
+        p->job(p->arg, p->units - left, thread);
     }
+    return done && atomic_fetch_sub(&p->undone.v, done) == done;
 }
 
 static void *worker_main(void *arg) {
@@ -76,11 +85,9 @@ static void *worker_main(void *arg) {
     fc_pool *p = w->pool;
     unsigned epoch = 0;
     for (;;) {
-        wait_change(p, &p->epoch.v, epoch);
-        epoch++;
+        epoch = wait_change(p, &p->epoch.v, epoch);
         if (atomic_load(&p->stop)) return NULL;
-        take_units(p, w->index);
-        if (atomic_fetch_sub(&p->left.v, 1) == 1) wake(p, &p->left.v);
+        if (take_units(p, w->index)) wake(p, &p->undone.v);
     }
 }
 
@@ -132,11 +139,11 @@ void fc_pool_run(fc_pool *p, int units, fc_unit_fn job, void *arg) {
     }
     p->job = job;
     p->arg = arg;
-    p->units = (unsigned)units;
-    atomic_store_explicit(&p->next.v, 0, memory_order_relaxed);
-    atomic_store_explicit(&p->left.v, (unsigned)p->threads - 1, memory_order_relaxed);
+    p->units = units;
+    atomic_store_explicit(&p->undone.v, (unsigned)units, memory_order_relaxed);
+    atomic_store_explicit(&p->untaken.v, (unsigned)units, memory_order_release);
     atomic_fetch_add(&p->epoch.v, 1);
     wake(p, &p->epoch.v);
     take_units(p, 0);
-    while ((left = atomic_load_explicit(&p->left.v, memory_order_acquire)) != 0) wait_change(p, &p->left.v, left);
+    while ((left = atomic_load_explicit(&p->undone.v, memory_order_acquire)) != 0) wait_change(p, &p->undone.v, left);
 }

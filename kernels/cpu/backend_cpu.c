@@ -89,6 +89,7 @@ fc_status fc_backend_open_cpu(fc_cpu_level level, int threads, const fc_op_limit
     FC_TRY(check_limits(limits));
     workspace = fc_head_draw_workspace_cpu(limits->rows, limits->cols, limits->vocab); /* nobody wants more */
     scratch = larger(fc_draw_workspace_cpu(limits->vocab), fc_attn_scratch_cpu(limits->head_dim));
+    scratch = larger(scratch, fc_linear_scratch_cpu(limits->cols));
     FC_TRY(fc_alloc(1, sizeof *be, "cpu backend", &p));
     be = p;
     *be = (fc_backend){
@@ -112,7 +113,6 @@ fc_status fc_backend_open_cpu(fc_cpu_level level, int threads, const fc_op_limit
         .rope_table = fc_rope_table_cpu,
         .rope_kv = fc_rope_kv_cpu,
         .attn = fc_attn_cpu,
-        .glu = fc_glu_cpu,
         .softcap = fc_softcap_cpu,
         .kv_copy = fc_kv_copy_cpu,
         .draw = fc_draw_cpu,

@@ -4,6 +4,7 @@
  * dtype   f32
  * needs   T >= 1, F >= 1
  * error   2e-6 relative + 1e-7 absolute against glu_ref.c
+ * used    by linear, to make its x (linear.h); no backend's table has it as an operator of its own
  * source  Shazeer, "GLU Variants Improve Transformer", 2020; Hendrycks & Gimpel, "GELUs", 2016 (tanh form)
  */
 #ifndef FC_KERNELS_GLU_H

@@ -16,6 +16,14 @@ void fc_glu_gelu_portable(float *y, const float *gate, const float *up, size_t n
     }
 }
 
+fc_glu_run fc_glu_run_of(fc_act act, fc_cpu_level level) {
+    static const fc_glu_run runs[2][5] = {
+        {NULL, fc_glu_silu_portable, fc_glu_silu_avx2, fc_glu_silu_avx2, fc_glu_silu_avx512},
+        {NULL, fc_glu_gelu_portable, fc_glu_gelu_avx2, fc_glu_gelu_avx2, fc_glu_gelu_avx512},
+    };
+    return act == FC_ACT_SILU || act == FC_ACT_GELU_TANH ? runs[act][level] : NULL;
+}
+
 typedef struct {
     const fc_glu_args *a;
     fc_glu_run run;
@@ -35,15 +43,9 @@ static void run_unit(void *arg, int unit, int thread) {
 }
 
 fc_status fc_glu_cpu(fc_stream s, const fc_glu_args *a) {
-    static const fc_glu_run runs[2][5] = {
-        {NULL, fc_glu_silu_portable, fc_glu_silu_avx2, fc_glu_silu_avx2, fc_glu_silu_avx512},
-        {NULL, fc_glu_gelu_portable, fc_glu_gelu_avx2, fc_glu_gelu_avx2, fc_glu_gelu_avx512},
-    };
-    work w = {.a = a};
+    work w = {.a = a, .run = fc_glu_run_of(a->act, s->level)};
     if (a->T < 1 || a->F < 1) return FC_FAIL(FC_ERR_ARG, "glu: T=%d F=%d; both must be at least 1", a->T, a->F);
-    if (a->act != FC_ACT_SILU && a->act != FC_ACT_GELU_TANH)
-        return FC_FAIL(FC_ERR_ARG, "glu: activation %d", (int)a->act);
-    w.run = runs[a->act][s->level];
+    if (!w.run) return FC_FAIL(FC_ERR_ARG, "glu: activation %d", (int)a->act);
     fc_pool_run(s->pool, (int)(((size_t)a->T * (size_t)a->F - 1) / UNIT + 1), run_unit, &w);
     return FC_OK;
 }

@@ -12,7 +12,7 @@
  *         and logprob of others are left as they are. A row with NaN or +inf, or -inf alone: FC_ERR_ARG names it
  * memory  workspace: for each row of a piece, x rounded and 20 bytes a tile; more rows than fit are done in pieces
  * bytes   W once for each 256 rows and at most 256 rows of it for each member, x, members, token, logprob
- * flops   2*R*V*D, twice that when precise, and 20*R*V (60 with a cap; 36 and 76 at temperatures other than 0 and 1)
+ * flops   2*R*V*D and 20*R*V (60 with a cap; 36 and 76 at temperatures other than 0 and 1)
  * error   ids as draw's, logprob as kernels/logprob, over logits within linear's tolerance, against head_draw_ref.c
  */
 #ifndef FC_KERNELS_HEAD_DRAW_H

@@ -10,7 +10,7 @@
  * needs   R >= 1, 0 <= id < V, rows not decreasing; a row with NaN or +inf, or -inf alone: FC_ERR_ARG names it
  * memory  workspace: for each row of a piece, x rounded and 8 bytes a tile; more rows than fit are done in pieces
  * bytes   W once for each 256 rows, x, lp
- * flops   2*R*V*D, twice that when precise, and 20*R*V (60 with a cap)
+ * flops   2*R*V*D and 20*R*V (60 with a cap)
  * error   lse: as logprob, 2e-6 + 2e-6 * |lse|, over logits within linear's tolerance, against head_lse_ref.c
  */
 #ifndef FC_KERNELS_HEAD_LSE_H

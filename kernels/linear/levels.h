@@ -104,7 +104,7 @@ static inline fc_linear_multiply fc_linear_one_panel(const fc_linear_multiply *a
 }
 
 typedef struct {
-    size_t x_bytes[2]; /* of a prepared group; [1] precise */
+    size_t x_bytes; /* of a prepared group */
     void (*prepare)(const fc_linear_prepare *p);
     void (*multiply)(const fc_linear_multiply *m);
 } fc_linear_level;

@@ -8,12 +8,15 @@
  *         of the 32, from a multiple of 4 on) does not count for the scale, but that this is at least 1/250 of the
  *         whole one; the quad's codes have 16 bits. It costs a ninth quad of multiplications where one of 6 rows (AVX2:
  *         3) has such codes, nothing where codes of 8 bits meet AVX2 or the portable level, which widen all to 16
+ * from    x is an array, or what a norm or a gated unit would leave in its y, made a few rows at a time just before
+ *         they are rounded, with the bits of that operator (a norm's res is updated, once): one call instead of two,
+ *         and x need not be written at all
  * needs   T >= 1; K a multiple of the file's block (32, K-quants 256) for quantised W
  * order   one chain for each output: over groups (over k where W is float), first to last, then the bias; whatever T,
  *         threads, workspace or part. A row's bits depend on that row alone, at one level; AVX2 and AVX-512 agree
  * nan     a NaN or an infinity in a row of x makes that row of y NaN where W is quantised, what IEEE 754 says
  *         otherwise; no other row changes
- * bytes   W once as packed (the file's bits a weight for all types with f16 scales), x and y
+ * bytes   W once as packed (the file's bits a weight for all types with f16 scales), x, or what it is made from, and y
  * flops   2*T*N*K, precise or not
  * error   against linear_ref.c, which rounds x alike and sums in double: 1e-6 of sum(|w| |x|), the rounding of chains
  *         of at most K/16 terms (K where W is float) at 6e-8 each, which add up like their square root, or one by one
@@ -23,7 +26,9 @@
 #ifndef FC_KERNELS_LINEAR_H
 #define FC_KERNELS_LINEAR_H
 
+#include "kernels/glu/glu.h"
 #include "kernels/kernel.h"
+#include "kernels/rmsnorm/rmsnorm.h"
 
 #include <stdbool.h>
 
@@ -44,10 +49,14 @@ int fc_weight_cols(const fc_weight *w);     /* K             */
 size_t fc_weight_bytes(const fc_weight *w); /* held, packed  */
 
 typedef struct {
-    float *y;           /* [T,N] out        */
-    const float *x;     /* [T,K]            */
+    float *y;           /* [T,N] out; overlaps nothing that is read */
+    const float *x;     /* [T,K]; not looked at where norm or glu is given */
     const fc_weight *w; /* [N,K] packed     */
     const float *bias;  /* [N] or NULL      */
+    /* Host, read during the call; at most one. Their T is T, their D or F is K, a norm has no rows. Their y is x: the
+     * caller's [T,K] where somebody reads x later, else NULL, and x is written nowhere. */
+    const fc_rmsnorm_args *norm;
+    const fc_glu_args *glu;
     int T;
     bool precise; /* quantised W: what stands out of x in 16 bits instead of 8 */
 } fc_linear_args;
@@ -58,6 +67,8 @@ fc_cost fc_linear_cost(const fc_linear_args *a);
 /* Bytes of stream workspace for the best speed at T rows (it grows up to 256); a call with less, but with enough for
  * one row, computes its rows in pieces, with the same bits. */
 size_t fc_linear_workspace_cpu(int T, int K);
+/* Bytes of stream scratch that a thread needs where x is made from something and has no y to go to. */
+size_t fc_linear_scratch_cpu(int K);
 
 /* Row n of W as f32, out [K] (host or backend memory of the CPU), with the bits of fc_dequant_row: embed and tests. */
 void fc_weight_row_cpu(const fc_weight *w, int n, float *out);

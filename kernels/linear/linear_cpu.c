@@ -1,5 +1,6 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/linear/levels.h"
+#include "kernels/linear/linear_from.h"
 
 #include <stdatomic.h>
 #include <threads.h>
@@ -8,6 +9,7 @@ enum {
     CHUNK_ROWS = 256,   /* rows that are prepared at once: more would fall out of the second cache */
     UNITS_A_THREAD = 8, /* so that threads end together */
     UNIT_PANELS = 16,
+    BLOCK = 512,    /* columns that are prepared at once, where a row need not be seen whole */
     FETCH_ROWS = 3, /* with fewer, memory is busy anyhow and fetching early only costs */
     SPINS = 4096,   /* looks at a counter before the core is offered to others */
 };
@@ -22,18 +24,23 @@ typedef struct {
 } pass;
 
 typedef struct {
+    fc_stream s;
     const fc_linear_args *a;
     const fc_linear_level *level;
+    fc_linear_from from;
     const pass *p;
-    unsigned char *prepared_x;
-    int first, rows, tiles; /* this chunk of rows, cut into tiles that differ by at most one row */
+    unsigned char *prepared_x; /* [rows] codes, or rows of f32 that were made and have no y */
+    int first, rows, tiles;    /* this chunk of rows, cut into tiles that differ by at most one row */
     int unit_panels, unit_tiles, tile_units;
-    int to_prepare; /* units 0 to this prepare a tile each, the others multiply: one start of the pool serves both */
+    int blocks;     /* of columns, in which a tile is prepared */
+    int to_prepare; /* units 0 to this prepare a block of a tile each, the others multiply: one start of the pool serves
+                       both */
     atomic_int prepared;
 } work;
 
 static size_t prepared_row_bytes(const work *w) {
-    return (size_t)w->a->w->K / FC_XGROUP * w->level->x_bytes[w->a->precise];
+    size_t K = (size_t)w->a->w->K;
+    return w->p->codes ? K / FC_XGROUP * w->level->x_bytes : K * sizeof(float);
 }
 
 static bool joins(pass *p, const fc_linear_part *part) {
@@ -56,16 +63,26 @@ static int tile_start(const work *w, int i) {
     return i * base + (i < extra ? i : extra);
 }
 
-static void prepare_tile(work *w, int tile) {
-    int at = tile_start(w, tile), K = w->a->w->K;
-    w->level->prepare(&(fc_linear_prepare){.x = w->a->x + (size_t)(w->first + at) * (size_t)K,
-                                           .stride = (size_t)K,
-                                           .rows = tile_start(w, tile + 1) - at,
-                                           .K = K,
-                                           .zero = w->p->zero,
-                                           .halves = w->p->halves,
-                                           .precise = w->a->precise,
-                                           .out = w->prepared_x + (size_t)at * prepared_row_bytes(w)});
+static int block_start(const work *w, int i) {
+    int K = w->a->w->K;
+    return i == w->blocks ? K : K / FC_XGROUP * i / w->blocks * FC_XGROUP;
+}
+
+static void prepare_block(work *w, int tile, int block, int thread) {
+    int at = tile_start(w, tile), rows = tile_start(w, tile + 1) - at;
+    int k = block_start(w, block), n = block_start(w, block + 1) - k;
+    unsigned char *out = w->prepared_x + (size_t)at * prepared_row_bytes(w);
+    float *spare = w->p->codes ? fc_cpu_scratch_of(w->s, thread) : (float *)(void *)out;
+    const float *x = fc_linear_from_rows(&w->from, w->first + at, rows, k, n, spare);
+    if (w->p->codes)
+        w->level->prepare(&(fc_linear_prepare){.x = x,
+                                               .stride = (size_t)w->a->w->K,
+                                               .rows = rows,
+                                               .K = n,
+                                               .zero = w->p->zero,
+                                               .halves = w->p->halves,
+                                               .precise = w->a->precise,
+                                               .out = out + (size_t)(k / FC_XGROUP * rows) * w->level->x_bytes});
     atomic_fetch_add_explicit(&w->prepared, 1, memory_order_release);
 }
 
@@ -76,6 +93,14 @@ static void await_prepared(work *w) {
 }
 
 static int least(int a, int b) { return a < b ? a : b; }
+
+/* What the multiplication reads from prepared row `at` of the chunk on. */
+static const void *x_of(const work *w, int at) {
+    size_t K = (size_t)w->a->w->K, row = (size_t)(w->first + at) * K;
+    if (w->p->codes || (fc_linear_from_makes(&w->from) && !w->from.y))
+        return w->prepared_x + (size_t)at * prepared_row_bytes(w);
+    return w->from.y ? w->from.y + row : w->a->x + row;
+}
 
 static void multiply_panels(const work *w, const fc_linear_part *part, int panel, int panels, int tile0, int tile1) {
     const fc_linear_args *a = w->a;
@@ -94,7 +119,7 @@ static void multiply_panels(const work *w, const fc_linear_part *part, int panel
         int at = tile_start(w, i);
         size_t row = (size_t)(w->first + at);
         m.rows = tile_start(w, i + 1) - at;
-        m.x = w->p->codes ? (const void *)(w->prepared_x + (size_t)at * prepared_row_bytes(w)) : a->x + row * (size_t)K;
+        m.x = x_of(w, at);
         m.y = a->y + row * m.y_stride + column;
         m.next = i == tile0 && w->rows >= FETCH_ROWS && panel + 2 * panels <= part->n_panels
                      ? m.panel + (size_t)panels * m.panel_bytes
@@ -117,18 +142,19 @@ static void multiply_unit(const work *w, int unit) {
 
 static void run_unit(void *arg, int unit, int thread) {
     work *w = arg;
-    (void)thread;
     if (unit < w->to_prepare) {
-        prepare_tile(w, unit);
+        prepare_block(w, unit / w->blocks, unit % w->blocks, thread);
     } else {
         await_prepared(w);
         multiply_unit(w, unit - w->to_prepare);
     }
 }
 
-static void run_pass(fc_stream s, work *w) {
-    int wanted = fc_pool_threads(s->pool) * UNITS_A_THREAD, panel_units;
-    w->to_prepare = w->p->codes ? w->tiles : 0;
+static void run_pass(work *w) {
+    int wanted = fc_pool_threads(w->s->pool) * UNITS_A_THREAD, panel_units;
+    bool whole = !w->p->codes || w->a->precise || w->from.norm; /* not rounded, or only when a row is seen whole */
+    w->blocks = whole ? 1 : (w->a->w->K - 1) / BLOCK + 1;
+    w->to_prepare = w->p->codes || fc_linear_from_makes(&w->from) ? w->tiles * w->blocks : 0;
     atomic_init(&w->prepared, 0);
     w->unit_panels = least(w->p->panels / wanted, UNIT_PANELS) / FC_TILE_PANELS * FC_TILE_PANELS;
     if (w->unit_panels < FC_TILE_PANELS) w->unit_panels = FC_TILE_PANELS;
@@ -137,25 +163,28 @@ static void run_pass(fc_stream s, work *w) {
     if (w->tile_units > w->tiles) w->tile_units = w->tiles;
     w->unit_tiles = (w->tiles - 1) / w->tile_units + 1;
     w->tile_units = (w->tiles - 1) / w->unit_tiles + 1;
-    fc_pool_run(s->pool, w->to_prepare + panel_units * w->tile_units, run_unit, w);
+    fc_pool_run(w->s->pool, w->to_prepare + panel_units * w->tile_units, run_unit, w);
 }
 
 /* Rows that can be prepared at once in what the stream has reserved. */
 static fc_status chunk_rows(fc_stream s, const work *w, int *out) {
     size_t row = prepared_row_bytes(w), rows = CHUNK_ROWS;
     void *unused;
-    if (w->p->codes) {
+    bool makes = fc_linear_from_makes(&w->from) && !w->from.y;
+    if (w->p->codes || makes) {
         FC_TRY(fc_cpu_workspace(s, row, "linear", &unused));
         if (s->workspace_bytes / row < rows) rows = s->workspace_bytes / row;
     }
+    if (w->p->codes && makes) FC_TRY(fc_cpu_scratch(s, fc_linear_scratch_cpu(w->a->w->K), "linear"));
     *out = (int)rows;
     return FC_OK;
 }
 
 fc_status fc_linear_cpu(fc_stream s, const fc_linear_args *a) {
     const fc_linear_part *part = a->w->parts, *end = part + a->w->n_parts;
-    work w = {.a = a, .level = fc_linear_level_of(s->level), .prepared_x = s->workspace};
+    work w = {.s = s, .a = a, .level = fc_linear_level_of(s->level), .prepared_x = s->workspace};
     if (a->T < 1) return FC_FAIL(FC_ERR_ARG, "linear: T=%d; it must be at least 1", a->T);
+    FC_TRY(fc_linear_from_of(s->level, a, &w.from));
     while (part < end) {
         pass p = {.parts = part};
         int rows;
@@ -165,18 +194,32 @@ fc_status fc_linear_cpu(fc_stream s, const fc_linear_args *a) {
         for (w.first = 0; w.first < a->T; w.first += w.rows) {
             w.rows = a->T - w.first < rows ? a->T - w.first : rows;
             w.tiles = (w.rows - 1) / FC_TILE_ROWS + 1;
-            run_pass(s, &w);
+            run_pass(&w);
         }
+        w.from.again = true;
     }
     return FC_OK;
 }
 
 size_t fc_linear_workspace_cpu(int T, int K) {
     size_t rows = T < CHUNK_ROWS ? (size_t)(T > 0 ? T : 0) : CHUNK_ROWS, k = (size_t)(K > 0 ? K : 0);
-    return rows * ((k + FC_XGROUP - 1) / FC_XGROUP) * sizeof(fc_linear_x_wide); /* the widest of all levels */
+    size_t wide = sizeof(fc_linear_x_wide), f32 = FC_XGROUP * sizeof(float); /* the widest of all levels, or x itself */
+    return rows * ((k + FC_XGROUP - 1) / FC_XGROUP) * (wide > f32 ? wide : f32);
 }
 
+size_t fc_linear_scratch_cpu(int K) { return FC_TILE_ROWS * (size_t)(K > 0 ? K : 0) * sizeof(float); }
+
 fc_cost fc_linear_cost(const fc_linear_args *a) {
-    double T = a->T, N = a->w->N, K = a->w->K;
-    return (fc_cost){.bytes = (double)a->w->bytes + 4 * T * (K + N) + (a->bias ? 4 * N : 0), .flops = 2 * T * N * K};
+    double T = a->T, N = a->w->N, K = a->w->K, written = 0;
+    fc_cost from = {.bytes = 4 * T * K};
+    if (a->norm) {
+        from = fc_rmsnorm_cost(a->norm);
+        written = a->norm->y ? 0 : 4 * T * K;
+    }
+    if (a->glu) {
+        from = fc_glu_cost(a->glu);
+        written = a->glu->y ? 0 : 4 * T * K;
+    }
+    return (fc_cost){.bytes = (double)a->w->bytes + 4 * T * N + (a->bias ? 4 * N : 0) + from.bytes - written,
+                     .flops = 2 * T * N * K + from.flops};
 }

@@ -239,4 +239,4 @@ static void multiply(const fc_linear_multiply *all) {
     }
 }
 
-const fc_linear_level fc_linear_portable = {{sizeof(fc_linear_x_wide), sizeof(fc_linear_x_wide)}, prepare, multiply};
+const fc_linear_level fc_linear_portable = {sizeof(fc_linear_x_wide), prepare, multiply};

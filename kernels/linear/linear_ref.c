@@ -48,24 +48,45 @@ static const fc_linear_part *part_of(const fc_weight *w, int n) {
     return p;
 }
 
+/* x as the operator that makes it would leave it, in its y or in spare [T,K]. */
+static fc_status make_x(fc_stream s, const fc_linear_args *a, float *spare, const float **out) {
+    *out = a->x;
+    if (a->norm) {
+        fc_rmsnorm_args norm = *a->norm;
+        norm.y = norm.y ? norm.y : spare;
+        *out = norm.y;
+        return fc_rmsnorm_ref(s, &norm);
+    }
+    if (a->glu) {
+        fc_glu_args glu = *a->glu;
+        glu.y = glu.y ? glu.y : spare;
+        *out = glu.y;
+        return fc_glu_ref(s, &glu);
+    }
+    return FC_OK;
+}
+
 fc_status fc_linear_ref(fc_stream s, const fc_linear_args *a) {
     size_t K = (size_t)a->w->K, N = (size_t)a->w->N;
+    fc_status st = FC_OK;
     void *p;
     double *x;  /* [K] */
     float *row; /* [K] of W */
-    (void)s;    /* the CPU has one queue: program order */
-    FC_TRY(fc_alloc(K, sizeof *x + sizeof *row, "linear reference", &p));
+    const float *all;
+    FC_TRY(fc_alloc(K, sizeof *x + ((size_t)a->T + 1) * sizeof *row, "linear reference", &p));
     x = p;
     row = (float *)(x + K);
+    FC_TRY_GOTO(st, make_x(s, a, row + K, &all), done);
     for (int n = 0; n < a->w->N; n++) {
         fc_weight_row_cpu(a->w, n, row);
         for (int t = 0; t < a->T; t++) {
             double sum = 0.0;
-            read_row(part_of(a->w, n)->form, a->x + (size_t)t * K, a->w->K, a->precise, x);
+            read_row(part_of(a->w, n)->form, all + (size_t)t * K, a->w->K, a->precise, x);
             for (size_t k = 0; k < K; k++) sum += (double)row[k] * x[k];
             a->y[(size_t)t * N + (size_t)n] = (float)(sum + (a->bias ? (double)a->bias[n] : 0.0));
         }
     }
+done:
     fc_free(p);
-    return FC_OK;
+    return st;
 }

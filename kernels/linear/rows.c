@@ -8,7 +8,7 @@ fc_status fc_linear_rows_of(fc_stream s, const char *what, const fc_weight *w, c
         return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: a matrix of %d tensors; it must be one", what, w->n_parts);
     *out = (fc_linear_rows){
         .level = fc_linear_level_of(s->level), .part = part, .x = x, .K = w->K, .precise = precise && codes};
-    if (codes) out->row_bytes = (size_t)w->K / FC_XGROUP * out->level->x_bytes[precise];
+    if (codes) out->row_bytes = (size_t)w->K / FC_XGROUP * out->level->x_bytes;
     return FC_OK;
 }
 

@@ -17,9 +17,15 @@ void fc_rmsnorm_row_portable(const fc_rmsnorm_row *r) {
     for (d = 0; d < r->D; d++) r->y[d] = h[d] * scale * r->w[d];
 }
 
+fc_rmsnorm_run fc_rmsnorm_run_of(fc_cpu_level level) {
+    static const fc_rmsnorm_run runs[] = {NULL, fc_rmsnorm_row_portable, fc_rmsnorm_row_avx2, fc_rmsnorm_row_avx2,
+                                          fc_rmsnorm_row_avx512};
+    return runs[level];
+}
+
 typedef struct {
     const fc_rmsnorm_args *a;
-    void (*row)(const fc_rmsnorm_row *r);
+    fc_rmsnorm_run row;
     int rows; /* a unit */
 } work;
 
@@ -39,10 +45,8 @@ static void run_rows(void *arg, int unit, int thread) {
 }
 
 fc_status fc_rmsnorm_cpu(fc_stream s, const fc_rmsnorm_args *a) {
-    work w = {.a = a, .row = fc_rmsnorm_row_portable, .rows = 1};
+    work w = {.a = a, .row = fc_rmsnorm_run_of(s->level), .rows = 1};
     if (a->T < 1 || a->D < 1) return FC_FAIL(FC_ERR_ARG, "rmsnorm: T=%d D=%d; both must be at least 1", a->T, a->D);
-    if (s->level == FC_CPU_AVX2 || s->level == FC_CPU_AVXVNNI) w.row = fc_rmsnorm_row_avx2;
-    if (s->level == FC_CPU_AVX512) w.row = fc_rmsnorm_row_avx512;
     if (a->D < UNIT) w.rows = UNIT / a->D;
     fc_pool_run(s->pool, (a->T - 1) / w.rows + 1, run_rows, &w);
     return FC_OK;

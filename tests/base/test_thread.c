@@ -1,8 +1,11 @@
+#define _GNU_SOURCE
 #include "tests/util.h"
 
 #include "engine/base/os.h"
 #include "engine/base/thread.h"
 
+#include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <time.h>
 
@@ -73,6 +76,74 @@ static void threads_share_the_work_and_keep_apart(void **state) {
     fc_pool_close(p);
 }
 
+typedef struct {
+    atomic_int ended;
+    atomic_bool met; /* both threads have a unit, and the worker's id is there */
+    pthread_t worker;
+} pair;
+
+/* One unit a thread: the caller's ends when the worker's has begun, which takes longer than the caller spins. */
+static void meet(void *arg, int unit, int thread) {
+    pair *p = arg;
+    (void)unit;
+    if (thread) {
+        p->worker = pthread_self();
+        atomic_store(&p->met, true);
+        nanosleep(&(struct timespec){.tv_nsec = 3000000}, NULL);
+    }
+    while (!atomic_load(&p->met)) nanosleep(&(struct timespec){.tv_nsec = 1000}, NULL);
+    atomic_fetch_add(&p->ended, 1);
+}
+
+/* If this fails, a step never ends: its caller sleeps, and the last unit wakes nobody. */
+static void the_last_unit_wakes_the_caller(void **state) {
+    fc_pool *p;
+    (void)state;
+    assert_ok(fc_pool_open(2, &p));
+    for (int i = 0; i < 10; i++) {
+        pair j = {0};
+        fc_pool_run(p, 2, meet, &j);
+        assert_int_equal(atomic_load(&j.ended), 2);
+    }
+    fc_pool_close(p);
+}
+
+static atomic_bool held, hold;
+
+static void stand_still(int signal) {
+    (void)signal;
+    atomic_store(&held, true);
+    while (atomic_load(&hold)) {
+    }
+}
+
+static void count_up(void *arg, int unit, int thread) {
+    (void)unit;
+    if (thread == 0) ++*(int *)arg;
+}
+
+/* If this fails, each operator waits for the slowest of all threads, whether it has work or not: where another program
+ * takes a core, ten times the time of a step. */
+static void a_thread_that_does_not_run_holds_nobody_up(void **state) {
+    fc_pool *p;
+    pair j = {0};
+    int ran = 0;
+    (void)state;
+    signal(SIGUSR1, stand_still);
+    assert_ok(fc_pool_open(2, &p));
+    fc_pool_run(p, 2, meet, &j);
+    atomic_store(&hold, true);
+    pthread_kill(j.worker, SIGUSR1);
+    while (!atomic_load(&held)) nanosleep(&(struct timespec){.tv_nsec = 1000}, NULL);
+    for (int i = 0; i < 1000; i++) fc_pool_run(p, 3, count_up, &ran);
+    assert_int_equal(ran, 3000);
+    atomic_store(&hold, false);
+    atomic_store(&j.met, false);
+    fc_pool_run(p, 2, meet, &j); /* it goes on where it was, and takes part again */
+    assert_int_equal(atomic_load(&j.ended), 4);
+    fc_pool_close(p);
+}
+
 static void odd_pools(void **state) {
     fc_pool *p = NULL;
     job_state j = {.threads = 3};
@@ -96,6 +167,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_unit_runs_exactly_once),
         cmocka_unit_test(threads_share_the_work_and_keep_apart),
+        cmocka_unit_test(the_last_unit_wakes_the_caller),
+        cmocka_unit_test(a_thread_that_does_not_run_holds_nobody_up),
         cmocka_unit_test(odd_pools),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -91,8 +91,7 @@ static void every_operator_is_there(void **state) {
     (void)state;
     assert_string_equal(be->name, "late");
     assert_true(be->weight_pack && be->weight_free && be->embed && be->rmsnorm && be->linear && be->rope_table &&
-                be->rope_kv && be->attn && be->glu && be->softcap && be->kv_copy && be->draw && be->logprob &&
-                be->top_logprobs);
+                be->rope_kv && be->attn && be->softcap && be->kv_copy && be->draw && be->logprob && be->top_logprobs);
     fc_backend_close(be);
 }
 

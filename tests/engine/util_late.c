@@ -139,7 +139,6 @@ LATE_OPERATOR(lora, fc_lora_args)
 LATE_OPERATOR(rope_table, fc_rope_table_args)
 LATE_OPERATOR(rope_kv, fc_rope_kv_args)
 LATE_OPERATOR(attn, fc_attn_args)
-LATE_OPERATOR(glu, fc_glu_args)
 LATE_OPERATOR(softcap, fc_softcap_args)
 LATE_OPERATOR(kv_copy, fc_kv_copy_args)
 LATE_OPERATOR(draw, fc_draw_args)
@@ -186,7 +185,6 @@ fc_status late_backend_open(fc_cpu_level level, int threads, const fc_op_limits 
         .rope_table = late_rope_table,
         .rope_kv = late_rope_kv,
         .attn = late_attn,
-        .glu = late_glu,
         .softcap = late_softcap,
         .kv_copy = late_kv_copy,
         .draw = late_draw,

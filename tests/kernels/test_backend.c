@@ -19,7 +19,7 @@ static void every_operator_is_there(void **state) {
     assert_non_null(be->stream);
     assert_true(be->alloc && be->free && be->upload && be->download && be->sync && be->weight_pack && be->weight_free);
     assert_true(be->embed && be->rmsnorm && be->linear && be->lora && be->rope_table && be->rope_kv && be->attn);
-    assert_true(be->glu && be->softcap && be->kv_copy && be->draw && be->logprob && be->top_logprobs && be->close);
+    assert_true(be->softcap && be->kv_copy && be->draw && be->logprob && be->top_logprobs && be->close);
     assert_true(be->linear_pick && be->list_logprob && be->list_gather && be->rows_copy);
     assert_true(be->head_lse && be->head_draw);
     fc_backend_close(be);

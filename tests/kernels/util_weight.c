@@ -27,9 +27,8 @@ static void put_block(fc_dtype t, unsigned char *b, uint64_t *seed) {
     }
 }
 
-fc_weight *weight_made_up(fc_stream s, fc_dtype t, int N, int K, uint64_t *seed) {
+static void *tensor(fc_dtype t, int N, int K, uint64_t *seed) {
     size_t row, block = fc_dtype_block_bytes(t);
-    fc_weight *w = NULL;
     void *data = NULL;
     unsigned char *p;
     assert_ok(fc_dtype_row_bytes(t, (size_t)K, &row));
@@ -37,7 +36,23 @@ fc_weight *weight_made_up(fc_stream s, fc_dtype t, int N, int K, uint64_t *seed)
     p = data;
     for (size_t i = 0; i < (size_t)N * row; i++) p[i] = (unsigned char)fc_rng_next(seed);
     for (unsigned char *b = p; b < p + (size_t)N * row; b += block) put_block(t, b, seed);
-    assert_ok(fc_weight_pack_cpu(s, &(fc_weight_part){.name = "w", .data = data, .dtype = t, .N = N, .K = K}, 1, &w));
-    fc_free(data);
+    return data;
+}
+
+fc_weight *weight_stack(fc_stream s, const fc_dtype *types, const int *outputs, int n, int K, uint64_t *seed) {
+    void *data[4];
+    fc_weight_part parts[4];
+    fc_weight *w = NULL;
+    assert_in_range(n, 1, 4);
+    for (int i = 0; i < n; i++) {
+        data[i] = tensor(types[i], outputs[i], K, seed);
+        parts[i] = (fc_weight_part){.name = "w", .data = data[i], .dtype = types[i], .N = outputs[i], .K = K};
+    }
+    assert_ok(fc_weight_pack_cpu(s, parts, n, &w));
+    for (int i = 0; i < n; i++) fc_free(data[i]);
     return w;
+}
+
+fc_weight *weight_made_up(fc_stream s, fc_dtype t, int N, int K, uint64_t *seed) {
+    return weight_stack(s, &t, &N, 1, K, seed);
 }
