@@ -17,7 +17,7 @@
  * nan     a NaN or an infinity in a row of x makes that row of y NaN where W is quantised, what IEEE 754 says
  *         otherwise; no other row changes
  * bytes   W once as packed (the file's bits a weight for all types with f16 scales), x, or what it is made from, and y
- * flops   2*T*N*K, precise or not
+ * flops   2*T*N*K, precise or not, and those of what makes x
  * error   against linear_ref.c, which rounds x alike and sums in double: 1e-6 of sum(|w| |x|), the rounding of chains
  *         of at most K/16 terms (K where W is float) at 6e-8 each, which add up like their square root, or one by one
  *         where all terms are equal; the rounding of x itself is up to 0.4 % of what the scale is of: the largest
