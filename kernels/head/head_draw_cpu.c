@@ -195,5 +195,5 @@ fc_cost fc_head_draw_cost(const fc_head_draw_args *a) {
     for (int i = 0; i < a->R; i++) sums += (a->cap > 0.0f ? 60 : 20) + (tempered(a->rows + i) ? 16 : 0);
     return (fc_cost){.bytes = (fc_head_readings(a->R) + (more < V ? more / V : 1)) * (double)fc_weight_bytes(a->w) +
                               4 * R * D + (double)(sizeof(fc_draw_member) + 8) * a->M,
-                     .flops = 2 * (R * V + more) * D * (a->precise ? 2 : 1) + sums * V + 20 * more};
+                     .flops = 2 * (R * V + more) * D + sums * V + 20 * more};
 }

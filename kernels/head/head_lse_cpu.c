@@ -90,5 +90,5 @@ size_t fc_head_lse_workspace_cpu(int R, int D, int V) {
 fc_cost fc_head_lse_cost(const fc_head_lse_args *a) {
     double R = a->R, V = fc_weight_rows(a->w), D = fc_weight_cols(a->w);
     return (fc_cost){.bytes = fc_head_readings(a->R) * (double)fc_weight_bytes(a->w) + 4 * R * D + 8 * R + 12.0 * a->M,
-                     .flops = 2 * R * V * D * (a->precise ? 2 : 1) + (a->cap > 0.0f ? 60 : 20) * R * V};
+                     .flops = 2 * R * V * D + (a->cap > 0.0f ? 60 : 20) * R * V};
 }
