@@ -157,7 +157,7 @@ static void run_vocab(int V) {
     static double p[V_MAX];
     static problem q;
     int levels = (int)fc_cpu_best();
-    fc_stream s[4] = {NULL};
+    fc_stream s[FC_CPU_AVX512 + 1] = {NULL};
     for (int l = FC_CPU_PORTABLE; l <= levels; l++)
         assert_ok(fc_cpu_stream_open((fc_cpu_level)l, 1, 0, fc_draw_workspace_cpu(V), s + l));
     make(&q, V);
