@@ -8,8 +8,9 @@
 
 enum {
     CHUNK_ROWS = 256, /* rows that share one reading of W, as in linear */
-    GROUP_TILES = 4,  /* tiles of rows whose logits of one tile of ids are held at once: 24 KB */
-    FETCH_ROWS = 3,   /* with fewer, fetching early only costs, as in linear */
+    GROUP_TILES = 4,  /* tiles of rows whose logits of one tile of ids are held at once, 24 KB; of 16 rows, 2 */
+    GROUP_ROWS = 32,
+    FETCH_ROWS = 3, /* with fewer, fetching early only costs, as in linear */
     TILE_PANELS = FC_TILE / FC_LANES,
 };
 _Static_assert(FC_TILE % (FC_LANES * FC_TILE_PANELS) == 0, "a tile of ids is whole pairs of panels");
@@ -24,7 +25,9 @@ typedef struct {
     float *top, *sum;        /* [n][tiles] */
 } work;
 
-static fc_linear_row_tile row_tile(const work *w, int i) { return fc_linear_row_tile_of(w->first, 0, w->n, i); }
+static fc_linear_row_tile row_tile(const work *w, int i) {
+    return fc_linear_row_tile_of(&w->rows, w->first, 0, w->n, i);
+}
 
 static void prepare_unit(void *arg, int unit, int thread) {
     const work *w = arg;
@@ -61,25 +64,27 @@ static void reduce(const work *w, int row, int tile, float *x, int n) {
 static void tile_unit(void *arg, int tile, int thread) {
     const work *w = arg;
     int panel = tile * TILE_PANELS, end = panel + TILE_PANELS, all = w->rows.part->n_panels;
-    float x[GROUP_TILES][FC_TILE_ROWS * FC_TILE];
+    int tile_rows = w->rows.level->tile_rows, group = GROUP_ROWS / tile_rows, logits = tile_rows * FC_TILE;
+    float x[GROUP_ROWS * FC_TILE];
     (void)thread;
+    if (group > GROUP_TILES) group = GROUP_TILES;
     if (end > all) end = all;
-    for (int from = 0; from < w->row_tiles; from += GROUP_TILES) {
-        int to = from + GROUP_TILES < w->row_tiles ? from + GROUP_TILES : w->row_tiles, n = 0;
+    for (int from = 0; from < w->row_tiles; from += group) {
+        int to = from + group < w->row_tiles ? from + group : w->row_tiles, n = 0;
         for (int p = panel, panels; p < end; p += panels) {
             bool fetch = w->n >= FETCH_ROWS && p + 2 * FC_TILE_PANELS <= all;
             const unsigned char *next = fetch ? fc_linear_panel(&w->rows, p + FC_TILE_PANELS) : NULL;
             int outputs = 0;
             panels = end - p < FC_TILE_PANELS ? end - p : FC_TILE_PANELS;
             for (int i = from; i < to; i++)
-                outputs =
-                    fc_linear_rows_multiply(&w->rows, row_tile(w, i), p, panels, x[i - from] + (p - panel) * FC_LANES,
-                                            FC_TILE, i == from ? next : NULL);
+                outputs = fc_linear_rows_multiply(&w->rows, row_tile(w, i), p, panels,
+                                                  x + (i - from) * logits + (p - panel) * FC_LANES, FC_TILE,
+                                                  i == from ? next : NULL);
             n += outputs;
         }
         for (int i = from; i < to; i++) {
             fc_linear_row_tile t = row_tile(w, i);
-            for (int r = 0; r < t.n; r++) reduce(w, t.row + r, tile, x[i - from] + r * FC_TILE, n);
+            for (int r = 0; r < t.n; r++) reduce(w, t.row + r, tile, x + (i - from) * logits + r * FC_TILE, n);
         }
     }
 }
@@ -133,7 +138,7 @@ fc_status fc_head_lse_cpu(fc_stream s, const fc_head_lse_args *a) {
     w.sum = w.top + rows * (size_t)w.tiles;
     for (; w.first < a->R; w.first += w.n) {
         w.n = a->R - w.first < (int)rows ? a->R - w.first : (int)rows;
-        w.row_tiles = fc_linear_row_tiles(w.n);
+        w.row_tiles = fc_linear_row_tiles(&w.rows, w.n);
         if (w.rows.row_bytes) fc_pool_run(s->pool, w.row_tiles, prepare_unit, &w);
         fc_pool_run(s->pool, w.tiles, tile_unit, &w);
         FC_TRY(fold_rows(&w));

@@ -2,4 +2,4 @@
 #include "kernels/linear/linear_vnni.h"
 
 const fc_linear_level fc_linear_vnni256 = {
-    {sizeof(fc_linear_x), sizeof(fc_linear_x)}, fc_linear_prepare_avx2, multiply};
+    {sizeof(fc_linear_x), sizeof(fc_linear_x)}, FC_VECTOR_ROWS, fc_linear_prepare_avx2, multiply};
