@@ -35,9 +35,9 @@ static void run_unit(void *arg, int unit, int thread) {
 }
 
 fc_status fc_glu_cpu(fc_stream s, const fc_glu_args *a) {
-    static const fc_glu_run runs[2][5] = {
-        {NULL, fc_glu_silu_portable, fc_glu_silu_avx2, fc_glu_silu_avx2, fc_glu_silu_avx512},
-        {NULL, fc_glu_gelu_portable, fc_glu_gelu_avx2, fc_glu_gelu_avx2, fc_glu_gelu_avx512},
+    static const fc_glu_run runs[2][6] = {
+        {NULL, fc_glu_silu_portable, fc_glu_silu_avx2, fc_glu_silu_avx2, fc_glu_silu_avx512, fc_glu_silu_avx512},
+        {NULL, fc_glu_gelu_portable, fc_glu_gelu_avx2, fc_glu_gelu_avx2, fc_glu_gelu_avx512, fc_glu_gelu_avx512},
     };
     work w = {.a = a};
     if (a->T < 1 || a->F < 1) return FC_FAIL(FC_ERR_ARG, "glu: T=%d F=%d; both must be at least 1", a->T, a->F);

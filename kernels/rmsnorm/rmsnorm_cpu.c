@@ -42,7 +42,7 @@ fc_status fc_rmsnorm_cpu(fc_stream s, const fc_rmsnorm_args *a) {
     work w = {.a = a, .row = fc_rmsnorm_row_portable, .rows = 1};
     if (a->T < 1 || a->D < 1) return FC_FAIL(FC_ERR_ARG, "rmsnorm: T=%d D=%d; both must be at least 1", a->T, a->D);
     if (s->level == FC_CPU_AVX2 || s->level == FC_CPU_AVXVNNI) w.row = fc_rmsnorm_row_avx2;
-    if (s->level == FC_CPU_AVX512) w.row = fc_rmsnorm_row_avx512;
+    if (s->level >= FC_CPU_AVX512) w.row = fc_rmsnorm_row_avx512;
     if (a->D < UNIT) w.rows = UNIT / a->D;
     fc_pool_run(s->pool, (a->T - 1) / w.rows + 1, run_rows, &w);
     return FC_OK;
