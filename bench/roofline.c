@@ -1,6 +1,6 @@
 /* roofline - the machine's limits at one level of vector unit, as text or JSON: what speeds are held against.
  *
- *   roofline [--json] [--threads T] [--cpu auto|avx512|avxvnni|avx2|portable]
+ *   roofline [--json] [--threads T] [--cpu auto|amx|avx512|avxvnni|avx2|portable]
  *
  * ridge: operations a byte from memory below which a kernel waits for memory, not for arithmetic.
  */
@@ -15,7 +15,7 @@
 #include <string.h>
 
 static int usage(void) {
-    fprintf(stderr, "usage: roofline [--json] [--threads T] [--cpu auto|avx512|avxvnni|avx2|portable]\n");
+    fprintf(stderr, "usage: roofline [--json] [--threads T] [--cpu auto|amx|avx512|avxvnni|avx2|portable]\n");
     return 2;
 }
 

@@ -67,7 +67,7 @@ typedef struct {
     const char *novelty;               /* model: a GGUF file, a safetensors file or a folder. Required */
     const char *alignment;             /* NULL: no scoring; the same path as novelty: loaded once */
     const char *kv_type;               /* "f32", "bf16", "int8"; NULL: f32 for f32 models, else bf16 */
-    const char *cpu;                   /* "auto", "avx512", "avx2", "portable" */
+    const char *cpu;                   /* "auto", "amx", "avx512", "avxvnni", "avx2", "portable" */
     const char *backend;               /* "auto", "cpu" */
     int threads;                       /* 0: all cores */
     int ctx;                           /* positions a request may use; 0: the model's own, at most 8192 */

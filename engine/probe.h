@@ -11,7 +11,7 @@
 typedef struct fc_probe fc_probe;
 
 typedef struct {
-    const char *cpu;     /* "auto", "avx512", "avx2", "portable"; NULL: auto */
+    const char *cpu;     /* "auto", "amx", "avx512", "avxvnni", "avx2", "portable"; NULL: auto */
     const char *kv_type; /* "f32", "bf16", "int8"; NULL: f32 */
     int threads;         /* 0: all cores */
     int page_slots;      /* 0: 16 */

@@ -129,6 +129,7 @@ static fc_status check_args(const fc_attn_args *a) {
 
 static const fc_attn_code *code_of(fc_cpu_level level) {
     switch (level) {
+    case FC_CPU_AMX:
     case FC_CPU_AVX512: return &fc_attn_code_avx512;
     case FC_CPU_AVXVNNI:
     case FC_CPU_AVX2: return &fc_attn_code_avx2;

@@ -11,12 +11,13 @@
 
 #include <stdbool.h>
 
-typedef enum { FC_CPU_AUTO = 0, FC_CPU_PORTABLE, FC_CPU_AVX2, FC_CPU_AVXVNNI, FC_CPU_AVX512 } fc_cpu_level;
+typedef enum { FC_CPU_AUTO = 0, FC_CPU_PORTABLE, FC_CPU_AVX2, FC_CPU_AVXVNNI, FC_CPU_AVX512, FC_CPU_AMX } fc_cpu_level;
 
 /* AVX2 means AVX2 + FMA + F16C; AVXVNNI that and VPDPBUSD of 256 bits, as AVX-VNNI or as AVX-512 VNNI with VL encodes
- * it: linear alone has a form for it, all else runs as AVX2. AVX512 means F, BW, VL, DQ, VNNI and BF16. */
-fc_cpu_level fc_cpu_best(void);
-const char *fc_cpu_level_name(fc_cpu_level l); /* "avx512", "avxvnni", "avx2", "portable", "auto" */
+ * it: linear alone has a form for it, all else runs as AVX2. AVX512 means F, BW, VL, DQ, VNNI and BF16; AMX that and
+ * tiles of bytes (AMX-TILE, AMX-INT8), which again linear alone has a form for. */
+fc_cpu_level fc_cpu_best(void);                /* what AUTO takes: never AMX, whose speed nobody has measured */
+const char *fc_cpu_level_name(fc_cpu_level l); /* "amx", "avx512", "avxvnni", "avx2", "portable", "auto" */
 bool fc_cpu_has_vex_vnni(void);                /* AVX-VNNI itself */
 fc_status fc_cpu_level_parse(const char *name, fc_cpu_level *out);
 
@@ -29,7 +30,11 @@ struct fc_stream_s {
     size_t scratch_bytes;
 };
 
-/* A level above fc_cpu_best() is FC_ERR_UNSUPPORTED and names both. scratch is per thread. */
+/* FC_ERR_UNSUPPORTED where this machine has less than the level needs, and says what. For AMX the kernel is asked to
+ * let this process use tiles, which holds from then on. */
+fc_status fc_cpu_level_check(fc_cpu_level level);
+
+/* The level must pass fc_cpu_level_check. scratch is per thread. */
 fc_status fc_cpu_stream_open(fc_cpu_level level, int threads, size_t workspace, size_t scratch, fc_stream *out);
 void fc_cpu_stream_close(fc_stream s); /* NULL is fine */
 

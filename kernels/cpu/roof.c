@@ -131,6 +131,7 @@ static double dot_rate(fc_pool *p, double (*dot)(int), double ops) {
 
 static const fc_roof_ops *ops_of(fc_cpu_level level) {
     switch (level) {
+    case FC_CPU_AMX: return &fc_roof_amx;
     case FC_CPU_AVX512: return &fc_roof_avx512;
     case FC_CPU_AVXVNNI: return fc_cpu_has_vex_vnni() ? &fc_roof_avxvnni : &fc_roof_vnni256;
     case FC_CPU_AVX2: return &fc_roof_avx2;

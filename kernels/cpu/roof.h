@@ -1,9 +1,9 @@
 /* roof - what this machine can do at most: bytes read, and multiply-adds of each kind that kernels use, a second.
  *
  * Every rate is the best of several short runs on all threads of the stream. A multiply and an add count as two
- * operations. The dots are those that the level's kernels are made of: int8 by VNNI where the level has it, by maddubs
- * on AVX2, plain C else; bf16 by its own instruction on AVX-512, else widened to f32; f32 by fused multiply-add if
- * there is one.
+ * operations. The dots are those that the level's kernels are made of: int8 by tiles or VNNI where the level has them,
+ * by maddubs on AVX2, plain C else; bf16 by its own instruction on AVX-512, else widened to f32; f32 by fused
+ * multiply-add if there is one.
  */
 #ifndef FC_KERNELS_ROOF_H
 #define FC_KERNELS_ROOF_H
@@ -29,12 +29,18 @@ typedef struct {
     double int8_ops, bf16_ops, f32_ops; /* a round */
 } fc_roof_ops;
 
-/* Sums at once on AVX2: more than latency times units of a fused multiply-add on any of these machines. */
+/* Sums at once: more than latency times units of a fused multiply-add on any of these machines. */
 enum { FC_ROOF_SUMS = 12 };
 uint64_t fc_roof_read_avx2(const void *p, size_t bytes);
 double fc_roof_bf16_avx2(int rounds);
 double fc_roof_f32_avx2(int rounds);
 
-extern const fc_roof_ops fc_roof_portable, fc_roof_avx2, fc_roof_avxvnni, fc_roof_vnni256, fc_roof_avx512;
+/* AVX-512's, which AMX has too. */
+enum { FC_ROOF_BF16_OPS_AVX512 = 64 * FC_ROOF_SUMS, FC_ROOF_F32_OPS_AVX512 = 32 * FC_ROOF_SUMS };
+uint64_t fc_roof_read_avx512(const void *p, size_t bytes);
+double fc_roof_bf16_avx512(int rounds);
+double fc_roof_f32_avx512(int rounds);
+
+extern const fc_roof_ops fc_roof_portable, fc_roof_avx2, fc_roof_avxvnni, fc_roof_vnni256, fc_roof_avx512, fc_roof_amx;
 
 #endif

@@ -2,10 +2,9 @@
 
 #include <immintrin.h>
 
-/* Twelve sums at once: more than latency times units of a fused multiply-add on any of these machines. */
-enum { SUMS = 12 };
+enum { SUMS = FC_ROOF_SUMS };
 
-static uint64_t read_avx512(const void *p, size_t bytes) {
+uint64_t fc_roof_read_avx512(const void *p, size_t bytes) {
     const unsigned char *v = p;
     __m512i s[8];
     uint64_t out[8];
@@ -36,7 +35,7 @@ static double int8_avx512(int rounds) {
     return (double)_mm_cvtsi128_si32(_mm512_castsi512_si128(s[0]));
 }
 
-static double bf16_avx512(int rounds) {
+double fc_roof_bf16_avx512(int rounds) {
     __m512 s[SUMS];
     __m512i a = _mm512_set1_epi32(0x3a003a00);
     for (int i = 0; i < SUMS; i++) s[i] = _mm512_setzero_ps();
@@ -48,7 +47,7 @@ static double bf16_avx512(int rounds) {
     return total(s);
 }
 
-static double f32_avx512(int rounds) {
+double fc_roof_f32_avx512(int rounds) {
     __m512 s[SUMS], a = _mm512_set1_ps(1e-3f), b = a;
     for (int i = 0; i < SUMS; i++) s[i] = _mm512_setzero_ps();
     for (int r = 0; r < rounds; r++)
@@ -59,5 +58,6 @@ static double f32_avx512(int rounds) {
     return total(s);
 }
 
-const fc_roof_ops fc_roof_avx512 = {read_avx512, int8_avx512, bf16_avx512, f32_avx512,
-                                    128 * SUMS,  64 * SUMS,   32 * SUMS};
+const fc_roof_ops fc_roof_avx512 = {fc_roof_read_avx512,   int8_avx512, fc_roof_bf16_avx512,
+                                    fc_roof_f32_avx512,    128 * SUMS,  FC_ROOF_BF16_OPS_AVX512,
+                                    FC_ROOF_F32_OPS_AVX512};

@@ -17,9 +17,9 @@ void fc_glu_gelu_portable(float *y, const float *gate, const float *up, size_t n
 }
 
 fc_glu_run fc_glu_run_of(fc_act act, fc_cpu_level level) {
-    static const fc_glu_run runs[2][5] = {
-        {NULL, fc_glu_silu_portable, fc_glu_silu_avx2, fc_glu_silu_avx2, fc_glu_silu_avx512},
-        {NULL, fc_glu_gelu_portable, fc_glu_gelu_avx2, fc_glu_gelu_avx2, fc_glu_gelu_avx512},
+    static const fc_glu_run runs[2][6] = {
+        {NULL, fc_glu_silu_portable, fc_glu_silu_avx2, fc_glu_silu_avx2, fc_glu_silu_avx512, fc_glu_silu_avx512},
+        {NULL, fc_glu_gelu_portable, fc_glu_gelu_avx2, fc_glu_gelu_avx2, fc_glu_gelu_avx512, fc_glu_gelu_avx512},
     };
     return act == FC_ACT_SILU || act == FC_ACT_GELU_TANH ? runs[act][level] : NULL;
 }

@@ -1,10 +1,10 @@
 #include "kernels/head/head_tiles.h"
 
 enum {
-    GROUP_TILES = 4, /* tiles of rows whose logits of one tile of ids are held at once: 24 KB */
-    FETCH_ROWS = 3,  /* with fewer, fetching early only costs, as in linear */
+    GROUP_TILES = 4, /* tiles of rows whose logits of one tile of ids are held at once, 24 KB; of 16 rows, 2 */
+    GROUP_ROWS = 32,
+    FETCH_ROWS = 3, /* with fewer, fetching early only costs, as in linear */
     TILE_PANELS = FC_TILE / FC_LANES,
-    TILE_LOGITS = FC_TILE_ROWS * FC_TILE,
 };
 _Static_assert(FC_TILE % (FC_LANES * FC_TILE_PANELS) == 0, "a tile of ids is whole pairs of panels");
 
@@ -18,7 +18,7 @@ typedef struct {
 static int least(int a, int b) { return a < b ? a : b; }
 
 static fc_linear_row_tile row_tile(const fc_head_tiles *h, int i) {
-    return fc_linear_row_tile_of(h->first, 0, h->n, i);
+    return fc_linear_row_tile_of(&h->rows, h->first, 0, h->n, i);
 }
 
 static void prepare_unit(void *arg, int unit, int thread) {
@@ -27,7 +27,9 @@ static void prepare_unit(void *arg, int unit, int thread) {
     fc_linear_rows_prepare(&w->h->rows, row_tile(w->h, unit));
 }
 
-/* Tiles of rows times a tile of ids; y [n_tiles][FC_TILE_ROWS][FC_TILE]. A pair of panels passes all rows while it is
+static int tile_logits(const fc_head_tiles *h) { return h->rows.level->tile_rows * FC_TILE; }
+
+/* Tiles of rows times a tile of ids; y [n_tiles][tile_logits]. A pair of panels passes all rows while it is
  * in the first cache, and the next pair is on its way. */
 static int multiply(const fc_head_tiles *h, const fc_linear_row_tile *rows, int n_tiles, int tile, bool fetch,
                     float *y) {
@@ -39,7 +41,7 @@ static int multiply(const fc_head_tiles *h, const fc_linear_row_tile *rows, int 
         panels = least(end - p, FC_TILE_PANELS);
         for (int i = 0; i < n_tiles; i++)
             outputs =
-                fc_linear_rows_multiply(&h->rows, rows[i], p, panels, y + i * TILE_LOGITS + (p - panel) * FC_LANES,
+                fc_linear_rows_multiply(&h->rows, rows[i], p, panels, y + i * tile_logits(h) + (p - panel) * FC_LANES,
                                         FC_TILE, i == 0 ? next : NULL);
         n += outputs;
     }
@@ -54,17 +56,18 @@ static void soften(const fc_head_tiles *h, float *x, int n) {
 static void tile_unit(void *arg, int tile, int thread) {
     const work *w = arg;
     const fc_head_tiles *h = w->h;
-    float y[GROUP_TILES * TILE_LOGITS];
+    float y[GROUP_ROWS * FC_TILE];
+    int group = least(GROUP_TILES, GROUP_ROWS / h->rows.level->tile_rows);
     (void)thread;
     for (int from = 0, k; from < w->row_tiles; from += k) {
         fc_linear_row_tile rows[GROUP_TILES];
         int n;
-        k = least(w->row_tiles - from, GROUP_TILES);
+        k = least(w->row_tiles - from, group);
         for (int i = 0; i < k; i++) rows[i] = row_tile(h, from + i);
         n = multiply(h, rows, k, tile, h->n >= FETCH_ROWS, y);
         for (int i = 0; i < k; i++)
             for (int r = 0; r < rows[i].n; r++) {
-                float *x = y + i * TILE_LOGITS + r * FC_TILE;
+                float *x = y + i * tile_logits(h) + r * FC_TILE;
                 soften(h, x, n);
                 w->see(w->arg, rows[i].at + r, tile, x, n);
             }
@@ -84,7 +87,7 @@ fc_status fc_head_tiles_of(fc_stream s, const char *what, const fc_weight *w, co
 }
 
 void fc_head_tiles_run(fc_stream s, const fc_head_tiles *h, fc_head_tile_fn see, void *arg) {
-    work w = {.h = h, .see = see, .arg = arg, .row_tiles = fc_linear_row_tiles(h->n)};
+    work w = {.h = h, .see = see, .arg = arg, .row_tiles = fc_linear_row_tiles(&h->rows, h->n)};
     if (h->rows.row_bytes) fc_pool_run(s->pool, w.row_tiles, prepare_unit, &w);
     fc_pool_run(s->pool, h->tiles, tile_unit, &w);
 }

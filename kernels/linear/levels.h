@@ -33,8 +33,8 @@
 #define FC_UNROLL _Pragma("GCC unroll 16")
 #endif
 
-/* Most of a call: 12 integer and 12 float sums fill AVX-512's registers. */
-enum { FC_TILE_ROWS = 6, FC_TILE_PANELS = 2 };
+/* Most of a call: of a vector unit, 12 integer and 12 float sums fill AVX-512's registers; of any level. */
+enum { FC_VECTOR_ROWS = 6, FC_TILE_ROWS = 16, FC_TILE_PANELS = 2 };
 
 /* A group whose largest magnitude is not above this is zero: 127 / it would leave f32, and scales / 16 or times those
  * of weights would lose bits. */
@@ -80,7 +80,7 @@ typedef struct {
     const unsigned char *panel; /* [panels][panel_bytes] */
     size_t panel_bytes;
     fc_form form;
-    int panels, rows, K; /* 1..FC_TILE_PANELS, 1..FC_TILE_ROWS, inputs */
+    int panels, rows, K; /* 1..FC_TILE_PANELS, 1..the level's tile_rows, inputs */
     int lanes;           /* outputs that exist: 1..16 * panels, the last panel may be short */
     bool precise;        /* how x was prepared */
     const void *x;       /* prepared tile; f32 [rows, stride] for F32, F16 and BF16 */
@@ -105,11 +105,13 @@ static inline fc_linear_multiply fc_linear_one_panel(const fc_linear_multiply *a
 
 typedef struct {
     size_t x_bytes; /* of a prepared group */
+    int tile_rows;  /* most rows of a tile: FC_VECTOR_ROWS or FC_TILE_ROWS */
     void (*prepare)(const fc_linear_prepare *p);
     void (*multiply)(const fc_linear_multiply *m);
 } fc_linear_level;
 
-extern const fc_linear_level fc_linear_portable, fc_linear_avx2, fc_linear_avxvnni, fc_linear_vnni256, fc_linear_avx512;
+extern const fc_linear_level fc_linear_portable, fc_linear_avx2, fc_linear_avxvnni, fc_linear_vnni256, fc_linear_avx512,
+    fc_linear_amx;
 const fc_linear_level *fc_linear_level_of(fc_cpu_level level); /* of an open stream */
 
 /* Of a row: the magnitude above which a group is fine, by the largest magnitudes of its groups, first to last. */

@@ -13,7 +13,7 @@
  *         and x need not be written at all
  * needs   T >= 1; K a multiple of the file's block (32, K-quants 256) for quantised W
  * order   one chain for each output: over groups (over k where W is float), first to last, then the bias; whatever T,
- *         threads, workspace or part. A row's bits depend on that row alone, at one level; AVX2 and AVX-512 agree
+ *         threads, workspace or part. A row's bits depend on that row alone, at one level; all but portable agree
  * nan     a NaN or an infinity in a row of x makes that row of y NaN where W is quantised, what IEEE 754 says
  *         otherwise; no other row changes
  * bytes   W once as packed (the file's bits a weight for all types with f16 scales), x, or what it is made from, and y

@@ -407,4 +407,4 @@ static void multiply(const fc_linear_multiply *all) {
     }
 }
 
-const fc_linear_level fc_linear_avx2 = {sizeof(fc_linear_x_wide), prepare, multiply};
+const fc_linear_level fc_linear_avx2 = {sizeof(fc_linear_x_wide), FC_VECTOR_ROWS, prepare, multiply};

@@ -3,7 +3,7 @@
 
 #include <immintrin.h>
 
-enum { R_MAX = FC_TILE_ROWS, B_MAX = FC_TILE_PANELS };
+enum { R_MAX = FC_VECTOR_ROWS, B_MAX = FC_TILE_PANELS };
 
 FC_INLINE __m512i broadcast(const void *p) {
     int32_t v;
@@ -246,4 +246,4 @@ static void (*const copies[FC_FORM_COUNT][B_MAX][R_MAX])(const fc_linear_multipl
 static void multiply(const fc_linear_multiply *m) { copies[m->form][m->panels - 1][m->rows - 1](m); }
 #endif
 
-const fc_linear_level fc_linear_avx512 = {sizeof(fc_linear_x), fc_linear_prepare_avx2, multiply};
+const fc_linear_level fc_linear_avx512 = {sizeof(fc_linear_x), R_MAX, fc_linear_prepare_avx2, multiply};

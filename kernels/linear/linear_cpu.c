@@ -193,7 +193,7 @@ fc_status fc_linear_cpu(fc_stream s, const fc_linear_args *a) {
         FC_TRY(chunk_rows(s, &w, &rows));
         for (w.first = 0; w.first < a->T; w.first += w.rows) {
             w.rows = a->T - w.first < rows ? a->T - w.first : rows;
-            w.tiles = (w.rows - 1) / FC_TILE_ROWS + 1;
+            w.tiles = (w.rows - 1) / w.level->tile_rows + 1;
             run_pass(&w);
         }
         w.from.again = true;

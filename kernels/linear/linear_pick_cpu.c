@@ -50,26 +50,26 @@ static piece next_piece(const work *w, piece p) {
 
 /* Items are dealt out to units in equal runs; a job sees each piece with the part of [0, items of the piece) that is
  * the unit's. Units find their place by walking the pieces: there is no table to keep. */
-static void run_items(const work *w, int unit, int64_t (*items_of)(const piece *p),
+static void run_items(const work *w, int unit, int64_t (*items_of)(const work *w, const piece *p),
                       void (*job)(const work *w, const piece *p, int from, int to)) {
     int64_t from = w->items * unit / w->units, to = w->items * (unit + 1) / w->units, before = 0;
     for (piece p = w->start; p.n > 0 && before < to; p = next_piece(w, p)) {
-        int64_t n = items_of(&p), lo = from - before, hi = to - before;
+        int64_t n = items_of(w, &p), lo = from - before, hi = to - before;
         if (hi > 0 && lo < n) job(w, &p, (int)(lo > 0 ? lo : 0), (int)(hi < n ? hi : n));
         before += n;
     }
 }
 
-static fc_linear_row_tile tile_of(const piece *p, int i) {
-    return fc_linear_row_tile_of(p->segment->row + p->first, p->at, p->n, i);
+static fc_linear_row_tile tile_of(const work *w, const piece *p, int i) {
+    return fc_linear_row_tile_of(&w->rows, p->segment->row + p->first, p->at, p->n, i);
 }
 
 /* ---- x: an item is a tile of rows */
 
-static int64_t row_tiles(const piece *p) { return fc_linear_row_tiles(p->n); }
+static int64_t row_tiles(const work *w, const piece *p) { return fc_linear_row_tiles(&w->rows, p->n); }
 
 static void prepare_items(const work *w, const piece *p, int from, int to) {
-    for (int i = from; i < to; i++) fc_linear_rows_prepare(&w->rows, tile_of(p, i));
+    for (int i = from; i < to; i++) fc_linear_rows_prepare(&w->rows, tile_of(w, p, i));
 }
 
 static void prepare_unit(void *arg, int unit, int thread) {
@@ -79,12 +79,14 @@ static void prepare_unit(void *arg, int unit, int thread) {
 
 /* ---- y: an item is an id and a tile of rows. The first id in a panel stands for all that the panel holds. */
 
-static int64_t id_tiles(const piece *p) { return (int64_t)p->segment->n_ids * fc_linear_row_tiles(p->n); }
+static int64_t id_tiles(const work *w, const piece *p) {
+    return (int64_t)p->segment->n_ids * fc_linear_row_tiles(&w->rows, p->n);
+}
 
 static void pick(const work *w, const piece *p, int tile, int i, int end, const unsigned char *next) {
     const fc_pick_segment *s = p->segment;
     const int32_t *ids = w->a->ids + s->ids;
-    fc_linear_row_tile t = tile_of(p, tile);
+    fc_linear_row_tile t = tile_of(w, p, tile);
     float out[FC_TILE_ROWS * FC_LANES];
     int panel = ids[i] / FC_LANES;
     fc_linear_rows_multiply(&w->rows, t, panel, 1, out, FC_LANES, next);
@@ -96,7 +98,7 @@ static void pick(const work *w, const piece *p, int tile, int i, int end, const 
 
 static void pick_items(const work *w, const piece *p, int from, int to) {
     const int32_t *ids = w->a->ids + p->segment->ids;
-    int tiles = fc_linear_row_tiles(p->n), n_ids = p->segment->n_ids;
+    int tiles = fc_linear_row_tiles(&w->rows, p->n), n_ids = p->segment->n_ids;
     for (int i = from / tiles, end; i * tiles < to; i = end) {
         int panel = ids[i] / FC_LANES, first = from - i * tiles, last = to - i * tiles;
         const unsigned char *next;
@@ -116,10 +118,10 @@ static void pick_unit(void *arg, int unit, int thread) {
 
 /* ---- all segments */
 
-static void run(fc_stream s, work *w, int64_t (*items_of)(const piece *p), fc_unit_fn job) {
+static void run(fc_stream s, work *w, int64_t (*items_of)(const work *w, const piece *p), fc_unit_fn job) {
     int64_t most = (int64_t)fc_pool_threads(s->pool) * UNITS_A_THREAD;
     w->items = 0;
-    for (piece p = w->start; p.n > 0; p = next_piece(w, p)) w->items += items_of(&p);
+    for (piece p = w->start; p.n > 0; p = next_piece(w, p)) w->items += items_of(w, &p);
     w->units = (int)(w->items < most ? w->items : most);
     fc_pool_run(s->pool, w->units, job, w);
 }

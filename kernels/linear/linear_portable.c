@@ -129,7 +129,7 @@ static inline void load_vector(const unsigned char *p, bool half, f32x4 out[N_V]
     }
 }
 
-static void store(const fc_linear_multiply *m, f32x4 acc[FC_TILE_ROWS][N_V]) {
+static void store(const fc_linear_multiply *m, f32x4 acc[FC_VECTOR_ROWS][N_V]) {
     for (int r = 0; r < m->rows; r++) {
         float v[FC_LANES], *y = m->y + (size_t)r * m->y_stride;
         memcpy(v, acc[r], sizeof v);
@@ -148,7 +148,7 @@ static inline void load_weights(const fc_linear_multiply *m, size_t k, f32x4 out
 }
 
 static void multiply_floats(const fc_linear_multiply *m) {
-    f32x4 acc[FC_TILE_ROWS][N_V] = {{{0}}}, w[K_BLOCK][N_V];
+    f32x4 acc[FC_VECTOR_ROWS][N_V] = {{{0}}}, w[K_BLOCK][N_V];
     size_t K = (size_t)m->K;
     for (size_t k = 0; k < K; k += K_BLOCK) {
         size_t n = K - k < K_BLOCK ? K - k : K_BLOCK;
@@ -210,7 +210,7 @@ static void multiply_codes(const fc_linear_multiply *m) {
          half = fc_form_scale_bytes(m->form) == 2;
     int parts = FC_XGROUP / fc_form_group(m->form), quads = 8 / parts;
     size_t step = FC_LANES * fc_form_scale_bytes(m->form);
-    f32x4 acc[FC_TILE_ROWS][N_V] = {{{0}}}, scale[N_V], min[N_V] = {{0}};
+    f32x4 acc[FC_VECTOR_ROWS][N_V] = {{{0}}}, scale[N_V], min[N_V] = {{0}};
     for (int g = 0; g < m->K / FC_XGROUP; g++, x += m->rows) {
         wide_codes w;
         widen(m->panel + (size_t)(narrow ? g / 2 : g) * 512, narrow && g % 2 ? 4 : 0, narrow ? 15 : 255, &w);
@@ -239,4 +239,4 @@ static void multiply(const fc_linear_multiply *all) {
     }
 }
 
-const fc_linear_level fc_linear_portable = {sizeof(fc_linear_x_wide), prepare, multiply};
+const fc_linear_level fc_linear_portable = {sizeof(fc_linear_x_wide), FC_VECTOR_ROWS, prepare, multiply};

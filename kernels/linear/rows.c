@@ -12,8 +12,8 @@ fc_status fc_linear_rows_of(fc_stream s, const char *what, const fc_weight *w, c
     return FC_OK;
 }
 
-fc_linear_row_tile fc_linear_row_tile_of(int row, int at, int n_rows, int i) {
-    int tiles = fc_linear_row_tiles(n_rows), base = n_rows / tiles, extra = n_rows % tiles;
+fc_linear_row_tile fc_linear_row_tile_of(const fc_linear_rows *r, int row, int at, int n_rows, int i) {
+    int tiles = fc_linear_row_tiles(r, n_rows), base = n_rows / tiles, extra = n_rows % tiles;
     int start = i * base + (i < extra ? i : extra);
     return (fc_linear_row_tile){row + start, base + (i < extra), at + start};
 }

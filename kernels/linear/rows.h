@@ -22,14 +22,17 @@ typedef struct {
 fc_status fc_linear_rows_of(fc_stream s, const char *what, const fc_weight *w, const float *x, bool precise,
                             fc_linear_rows *out);
 
-/* A tile of n <= FC_TILE_ROWS rows from x's row `row` on, whose prepared form starts at prepared row `at`. */
+/* A tile of n rows, at most the level's tile_rows, from x's row `row` on, whose prepared form starts at prepared row
+ * `at`. */
 typedef struct {
     int row, n, at;
 } fc_linear_row_tile;
 
 /* Tile i of n_rows rows cut into tiles that differ by at most one row. */
-static inline int fc_linear_row_tiles(int n_rows) { return (n_rows - 1) / FC_TILE_ROWS + 1; }
-fc_linear_row_tile fc_linear_row_tile_of(int row, int at, int n_rows, int i);
+static inline int fc_linear_row_tiles(const fc_linear_rows *r, int n_rows) {
+    return (n_rows - 1) / r->level->tile_rows + 1;
+}
+fc_linear_row_tile fc_linear_row_tile_of(const fc_linear_rows *r, int row, int at, int n_rows, int i);
 
 void fc_linear_rows_prepare(const fc_linear_rows *r, fc_linear_row_tile t);
 

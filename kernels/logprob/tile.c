@@ -49,7 +49,7 @@ static void sum_portable(const float *x, int V, int from, int to, float scale, c
 const fc_tile_ops fc_tile_portable = {max_portable, sum_portable, weights_portable};
 
 const fc_tile_ops *fc_tile_ops_of(fc_cpu_level level) {
-    if (level == FC_CPU_AVX512) return &fc_tile_avx512;
+    if (level >= FC_CPU_AVX512) return &fc_tile_avx512;
     return level >= FC_CPU_AVX2 ? &fc_tile_avx2 : &fc_tile_portable;
 }
 

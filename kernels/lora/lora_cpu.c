@@ -76,7 +76,11 @@ static fc_status check_group(const fc_lora_args *a, int i) {
 }
 
 fc_status fc_lora_cpu(fc_stream s, const fc_lora_args *a) {
-    static const fc_lora_code *const codes[] = {NULL, &fc_lora_code_portable, &fc_lora_code_avx2, &fc_lora_code_avx2,
+    static const fc_lora_code *const codes[] = {NULL,
+                                                &fc_lora_code_portable,
+                                                &fc_lora_code_avx2,
+                                                &fc_lora_code_avx2,
+                                                &fc_lora_code_avx512,
                                                 &fc_lora_code_avx512};
     work w = {.a = a, .code = codes[s->level]};
     int shrinks = 0, expands = 0;

@@ -18,7 +18,11 @@ void fc_rmsnorm_row_portable(const fc_rmsnorm_row *r) {
 }
 
 fc_rmsnorm_run fc_rmsnorm_run_of(fc_cpu_level level) {
-    static const fc_rmsnorm_run runs[] = {NULL, fc_rmsnorm_row_portable, fc_rmsnorm_row_avx2, fc_rmsnorm_row_avx2,
+    static const fc_rmsnorm_run runs[] = {NULL,
+                                          fc_rmsnorm_row_portable,
+                                          fc_rmsnorm_row_avx2,
+                                          fc_rmsnorm_row_avx2,
+                                          fc_rmsnorm_row_avx512,
                                           fc_rmsnorm_row_avx512};
     return runs[level];
 }

@@ -13,7 +13,7 @@ void fc_softcap_run_portable(float *x, size_t n, float cap, float inv) {
 }
 
 fc_softcap_run fc_softcap_run_of(fc_cpu_level level) {
-    if (level == FC_CPU_AVX512) return fc_softcap_run_avx512;
+    if (level >= FC_CPU_AVX512) return fc_softcap_run_avx512;
     return level >= FC_CPU_AVX2 ? fc_softcap_run_avx2 : fc_softcap_run_portable;
 }
 

@@ -223,7 +223,7 @@ static void options_are_keys(void **state) {
     refused("{\"kv_type\":\"f16\"}", "kv_type: \"f16\"; it is f32, bf16 or int8");
     refused("{\"page_slots\":9}", "page_slots: \"9\"; it is 0, 8, 16, 32 or 64");
     refused("{\"off\":\"all,none\"}", "off: \"all,none\"; it is fork, groups");
-    refused("{\"cpu\":\"sse\"}", "cpu: \"sse\"; it is auto, avx512, avxvnni, avx2 or portable");
+    refused("{\"cpu\":\"sse\"}", "cpu: \"sse\"; it is auto, amx, avx512, avxvnni, avx2 or portable");
     refused("{\"backend\":\"abacus\"}", "backend: \"abacus\"; it is auto or cpu");
     refused("{\"batch_invariant\":false}", "r.json: batch_invariant: false: on the CPU it is always true");
     refused("{\"novelty\":{\"adapter\":{}}}", "novelty.adapter is of type object");

@@ -5,7 +5,7 @@
 static void levels_have_names_and_an_order(void **state) {
     fc_cpu_level l = FC_CPU_AUTO;
     (void)state;
-    for (int i = FC_CPU_AUTO; i <= FC_CPU_AVX512; i++) {
+    for (int i = FC_CPU_AUTO; i <= FC_CPU_AMX; i++) {
         assert_ok(fc_cpu_level_parse(fc_cpu_level_name((fc_cpu_level)i), &l));
         assert_int_equal(l, i);
     }
@@ -19,9 +19,9 @@ static void levels_have_names_and_an_order(void **state) {
 
 static void a_stream_never_says_auto(void **state) {
     (void)state;
-    for (int i = FC_CPU_AUTO; i <= FC_CPU_AVX512; i++) {
+    for (int i = FC_CPU_AUTO; i <= FC_CPU_AMX; i++) {
         fc_stream s = NULL;
-        if (i > (int)fc_cpu_best()) {
+        if (fc_cpu_level_check((fc_cpu_level)i)) {
             assert_fails(fc_cpu_stream_open((fc_cpu_level)i, 1, 64, 64, &s), FC_ERR_UNSUPPORTED,
                          fc_cpu_level_name((fc_cpu_level)i));
             continue;
@@ -31,6 +31,34 @@ static void a_stream_never_says_auto(void **state) {
         fc_cpu_stream_close(s);
     }
     fc_cpu_stream_close(NULL);
+}
+
+/* What a machine lacks is said in words; what it has, it is asked for by name alone. */
+static void amx_is_refused_with_its_reason(void **state) {
+    char line[4096];
+    bool tile = false, int8 = false;
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    fc_stream s = NULL;
+    (void)state;
+    if (!f || fc_cpu_best() < FC_CPU_AVX512) skip();
+    while (fgets(line, sizeof line, f)) {
+        tile = tile || strstr(line, " amx_tile");
+        int8 = int8 || strstr(line, " amx_int8");
+    }
+    fclose(f);
+    if (!tile || !int8) {
+        assert_fails(fc_cpu_stream_open(FC_CPU_AMX, 1, 64, 64, &s), FC_ERR_UNSUPPORTED,
+                     tile ? "cpu level amx asked for; this machine has no AMX-INT8" : "cpu level amx asked for; ");
+        assert_null(s);
+        if (!tile && !strstr(fc_status_text(), "no AMX-TILE")) assert_non_null(strstr(fc_status_text(), "XCR0"));
+    } else {
+        assert_ok(fc_cpu_stream_open(FC_CPU_AMX, 1, 64, 64, &s));
+        assert_int_equal(s->level, FC_CPU_AMX);
+        fc_cpu_stream_close(s);
+    }
+    assert_ok(fc_cpu_stream_open(FC_CPU_AUTO, 1, 64, 64, &s));
+    assert_int_equal(s->level, FC_CPU_AVX512);
+    fc_cpu_stream_close(s);
 }
 
 static void note_thread(void *arg, int unit, int thread) {
@@ -86,6 +114,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(levels_have_names_and_an_order),
         cmocka_unit_test(a_stream_never_says_auto),
+        cmocka_unit_test(amx_is_refused_with_its_reason),
         cmocka_unit_test(each_thread_has_its_own_scratch),
         cmocka_unit_test(asking_for_more_than_was_reserved_names_the_numbers),
         cmocka_unit_test(bad_arguments_open_nothing),
