@@ -3,7 +3,6 @@
 enum {
     GROUP_TILES = 4, /* tiles of rows whose logits of one tile of ids are held at once, 24 KB; of 16 rows, 2 */
     GROUP_ROWS = 32,
-    FETCH_ROWS = 3, /* with fewer, fetching early only costs, as in linear */
     TILE_PANELS = FC_TILE / FC_LANES,
 };
 _Static_assert(FC_TILE % (FC_LANES * FC_TILE_PANELS) == 0, "a tile of ids is whole pairs of panels");
@@ -31,12 +30,11 @@ static int tile_logits(const fc_head_tiles *h) { return h->rows.level->tile_rows
 
 /* Tiles of rows times a tile of ids; y [n_tiles][tile_logits]. A pair of panels passes all rows while it is
  * in the first cache, and the next pair is on its way. */
-static int multiply(const fc_head_tiles *h, const fc_linear_row_tile *rows, int n_tiles, int tile, bool fetch,
-                    float *y) {
+static int multiply(const fc_head_tiles *h, const fc_linear_row_tile *rows, int n_tiles, int tile, float *y) {
     int all = h->rows.part->n_panels, panel = tile * TILE_PANELS, end = least(panel + TILE_PANELS, all), n = 0;
     for (int p = panel, panels; p < end; p += panels) {
         const unsigned char *next =
-            fetch && p + 2 * FC_TILE_PANELS <= all ? fc_linear_panel(&h->rows, p + FC_TILE_PANELS) : NULL;
+            p + 2 * FC_TILE_PANELS <= all ? fc_linear_panel(&h->rows, p + FC_TILE_PANELS) : NULL;
         int outputs = 0;
         panels = least(end - p, FC_TILE_PANELS);
         for (int i = 0; i < n_tiles; i++)
@@ -64,7 +62,7 @@ static void tile_unit(void *arg, int tile, int thread) {
         int n;
         k = least(w->row_tiles - from, group);
         for (int i = 0; i < k; i++) rows[i] = row_tile(h, from + i);
-        n = multiply(h, rows, k, tile, h->n >= FETCH_ROWS, y);
+        n = multiply(h, rows, k, tile, y);
         for (int i = 0; i < k; i++)
             for (int r = 0; r < rows[i].n; r++) {
                 float *x = y + i * tile_logits(h) + r * FC_TILE;
@@ -103,7 +101,7 @@ void fc_head_tiles_alone(const fc_head_tiles *h, int row) {
 
 int fc_head_tiles_again(const fc_head_tiles *h, int row, int tile, float x[FC_TILE]) {
     fc_linear_row_tile one = one_row(h, row);
-    int n = multiply(h, &one, 1, tile, false, x);
+    int n = multiply(h, &one, 1, tile, x);
     soften(h, x, n);
     return n;
 }

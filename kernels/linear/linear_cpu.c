@@ -7,11 +7,10 @@
 
 enum {
     CHUNK_ROWS = 256,   /* rows that are prepared at once: more would fall out of the second cache */
-    UNITS_A_THREAD = 8, /* so that threads end together */
+    UNITS_A_THREAD = 3, /* so that threads end together; with more, each reads too short a stretch of the matrix */
     UNIT_PANELS = 16,
-    BLOCK = 512,    /* columns that are prepared at once, where a row need not be seen whole */
-    FETCH_ROWS = 3, /* with fewer, memory is busy anyhow and fetching early only costs */
-    SPINS = 4096,   /* looks at a counter before the core is offered to others */
+    BLOCK = 512,  /* columns that are prepared at once, where a row need not be seen whole */
+    SPINS = 4096, /* looks at a counter before the core is offered to others */
 };
 
 /* Consecutive parts that read x in one and the same form. */
@@ -121,9 +120,7 @@ static void multiply_panels(const work *w, const fc_linear_part *part, int panel
         m.rows = tile_start(w, i + 1) - at;
         m.x = x_of(w, at);
         m.y = a->y + row * m.y_stride + column;
-        m.next = i == tile0 && w->rows >= FETCH_ROWS && panel + 2 * panels <= part->n_panels
-                     ? m.panel + (size_t)panels * m.panel_bytes
-                     : NULL;
+        m.next = i == tile0 && panel + 2 * panels <= part->n_panels ? m.panel + (size_t)panels * m.panel_bytes : NULL;
         w->level->multiply(&m);
     }
 }
