@@ -400,7 +400,7 @@ static fc_status start(fc_engine *e, const fc_engine_options *o) {
     err = pthread_create(&e->thread, NULL, engine_main, e);
     if (err) return FC_FAIL(FC_ERR_MEM, "engine thread: %s", strerror(err));
     e->thread_runs = true;
-    return FC_OK;
+    return o->pin_threads ? fc_pool_pin(e->be->stream->pool, e->thread) : FC_OK;
 }
 
 fc_status fc_engine_open(const fc_engine_options *o, fc_engine **out) {

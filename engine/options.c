@@ -150,6 +150,8 @@ static const fc_option_row rows[] = {
 
     {ENGINE(threads, INT), .o.max = 1024, .o.fallback = "0", .o.value = "T", 
      .o.help = "threads; 0: all cores; more than cores only wait for one another"},
+    {ENGINE(pin_threads, BOOL), .o.fallback = "false",
+     .o.help = "each thread stays on a core of its own; for machines that run nothing else"},
     {ENGINE(backend, WORD), .o.choices = "auto|cpu", .o.fallback = "auto", .o.help = "what computes"},
     {ENGINE(cpu, WORD), .o.choices = "auto|amx|avx512|avxvnni|avx2|portable", .o.fallback = "auto",
      .o.help = "vector level; levels round differently; auto takes all but amx"},

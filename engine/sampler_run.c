@@ -102,7 +102,9 @@ static fc_status run_head(fc_sampler *s, const fc_model *m, fc_work *w, int n_ou
     if (s->n_head) st = draw_heads(s, m, w, 0, s->n_head);
     for (int i = 0; i < s->n_rows && st == FC_ERR_ARG; i++) {
         fc_sampler_row *r = &s->rows[i];
-        if (r->head >= 0 && draw_heads(s, m, w, r->head, 1)) blame(r, m);
+        fc_status one = r->head >= 0 ? draw_heads(s, m, w, r->head, 1) : FC_OK;
+        if (one == FC_ERR_ARG) blame(r, m);
+        else FC_TRY(one);
     }
     if (st && st != FC_ERR_ARG) return st;
     return s->n_logits ? fc_forward_logits(m, w->x + (size_t)s->n_head * (size_t)m->cfg.D, s->n_logits, 0, w) : FC_OK;
@@ -113,8 +115,11 @@ static fc_status compute_sums(fc_sampler *s, const fc_model *m, const fc_work *w
     fc_status lists = sum_lists(s, 0, s->n_lists), whole = sum_whole(s, m, w, 0, s->n_full);
     for (int i = 0; i < s->n_rows; i++) {
         fc_sampler_row *r = &s->rows[i];
-        if (lists == FC_ERR_ARG && r->list >= 0 && sum_lists(s, r->list, 1)) blame(r, m);
-        if (whole == FC_ERR_ARG && r->full >= 0 && sum_whole(s, m, w, r->full, 1)) blame(r, m);
+        fc_status list = lists == FC_ERR_ARG && r->list >= 0 ? sum_lists(s, r->list, 1) : FC_OK;
+        fc_status full = whole == FC_ERR_ARG && r->full >= 0 ? sum_whole(s, m, w, r->full, 1) : FC_OK;
+        if (list == FC_ERR_ARG || full == FC_ERR_ARG) blame(r, m);
+        if (list != FC_ERR_ARG) FC_TRY(list);
+        if (full != FC_ERR_ARG) FC_TRY(full);
     }
     if (lists && lists != FC_ERR_ARG) return lists;
     return whole == FC_ERR_ARG ? FC_OK : whole;

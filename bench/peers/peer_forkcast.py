@@ -1,7 +1,7 @@
 """forkcast by its own program; see peer.py, whose FOLDER is here the build with build/forkcast.
 
-It loads the model in each call, which timings_ms.total leaves out: that is from submit to answer. A peer lives on between cases,
-so its prefix cache may know the few-shot part of a taxonomy prompt; forkcast's never does.
+It loads the model in each call, which timings_ms.total leaves out: that is from submit to answer. In `taxonomy`, where peers live on and
+their prefix caches may know the few-shot part of a prompt, bench/bench_taxonomy does too.
 """
 import json
 import os
@@ -31,15 +31,25 @@ def main():
         f.flush()
         return f
 
+    services = {}  # by n
+
+    def service(n):
+        if n not in services:
+            args = [os.path.join(folder, "bench", "bench_taxonomy"), RECIPE, model, str(threads), str(n)]
+            services[n] = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            services[n].stdout.readline()  # ready
+        return services[n]
+
     def answer(case):
         if case["job"] == "taxonomy":
             whole = {"seconds": {"total": 0}, "counts": {"prompts": len(case["pairs"]), **dict.fromkeys(ROWS, 0)}}
             for pair in case["pairs"]:
-                _, one = call("bestof", "--recipe", RECIPE, "--novelty", model, "--alignment", model, "-n", str(case["n"]),
-                              *(x for h in pair["history"] for x in ("--history", h)), "--seed", str(case["seed"]))
-                whole["seconds"]["total"] += one["seconds"]["total"]
+                p = service(case["n"])
+                print(case["seed"], *pair["history"], sep="\t", file=p.stdin, flush=True)
+                one = json.loads(p.stdout.readline())
+                whole["seconds"]["total"] += one["seconds"]
                 for k in ROWS:
-                    whole["counts"][k] += one["counts"][k]
+                    whole["counts"][k] += one[k]
             return whole
         with written(".ids", " ".join(map(str, case["prompt"]))) as ids:
             if case["job"] == "score":

@@ -15,12 +15,26 @@ import peer
 BATCH, UBATCH = 2048, 512
 
 
+def results(text):
+    """t_pp and t_tg, seconds, of each case: lines of JSON, or ik_llama.cpp's table."""
+    names = None
+    for line in text.splitlines():
+        cells = [c.strip() for c in line.strip("|").split("|")]
+        if line.startswith("{"):
+            yield json.loads(line)
+        elif "T_PP s" in cells:
+            names = cells
+        elif names and len(cells) == len(names) and cells[0].isdigit():
+            row = dict(zip(names, cells))
+            yield {"t_pp": float(row["T_PP s"]), "t_tg": float(row["T_TG s"])}
+
+
 def bench(folder, model, threads, prompt, n, tokens, more):
     program = os.path.join(folder, "build", "bin", "llama-batched-bench")
     command = [program, *more, "-m", model, "-c", str(prompt + n * tokens + 256), "-b", str(BATCH), "-ub", str(UBATCH), "-npp", str(prompt), "-ntg", str(max(tokens - 1, 1)),
                "-npl", str(n), "-pps", "-t", str(threads), "-tb", str(threads), "--output-format", "jsonl"]
     out = subprocess.run(command, capture_output=True, text=True)
-    lines = [json.loads(line) for line in out.stdout.splitlines() if line.startswith("{")]
+    lines = list(results(out.stdout))
     if out.returncode or not lines:
         raise RuntimeError(f"llama-batched-bench: exit {out.returncode}: {out.stderr.strip()[-300:]}")
     return lines[-1]["t_pp"] + (lines[-1]["t_tg"] if tokens > 1 else 0)

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -129,6 +130,25 @@ void fc_pool_close(fc_pool *p) {
 }
 
 int fc_pool_threads(const fc_pool *p) { return p->threads; }
+
+fc_status fc_pool_pin(fc_pool *p, pthread_t caller) {
+    cpu_set_t all, one;
+    int e = pthread_getaffinity_np(pthread_self(), sizeof all, &all);
+    size_t cpu = 0;
+    if (e) return FC_FAIL(FC_ERR_UNSUPPORTED, "thread pool: the cores of this process: %s", strerror(e));
+    if (CPU_COUNT(&all) < p->threads)
+        return FC_FAIL(FC_ERR_UNSUPPORTED, "thread pool: %d threads to pin; this process may use %d cores", p->threads,
+                       CPU_COUNT(&all));
+    for (int i = 0; i < p->threads; i++) {
+        while (!CPU_ISSET(cpu, &all)) cpu++;
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        cpu++;
+        e = pthread_setaffinity_np(i ? p->workers[i].id : caller, sizeof one, &one);
+        if (e) return FC_FAIL(FC_ERR_UNSUPPORTED, "thread pool: thread %d to core %zu: %s", i, cpu - 1, strerror(e));
+    }
+    return FC_OK;
+}
 
 void fc_pool_run(fc_pool *p, int units, fc_unit_fn job, void *arg) {
     unsigned left;

@@ -9,12 +9,19 @@
 
 #include "engine/base/status.h"
 
+#include <pthread.h>
+
 typedef struct fc_pool fc_pool; /* opaque */
 typedef void (*fc_unit_fn)(void *arg, int unit, int thread);
 
 fc_status fc_pool_open(int threads, fc_pool **out); /* 1..1024 */
 void fc_pool_close(fc_pool *p);                     /* NULL is fine */
 int fc_pool_threads(const fc_pool *p);
+
+/* Thread i stays on the i-th of the cores that this process may use, counted from 0; caller is the thread that will
+ * call run, thread 0. Two pools take the same cores. FC_ERR_UNSUPPORTED where cores are fewer than threads, with both
+ * numbers and before anything is pinned; or where the system refuses one, and those before it stay pinned. */
+fc_status fc_pool_pin(fc_pool *p, pthread_t caller);
 
 /* Runs job(arg, u, thread) for u in 0..units-1, begun in that order, and returns when all are done. One caller at a
  * time. */

@@ -24,8 +24,8 @@
  *         weights are of what they were before
  * needs   H % G == 0, E <= 256 and a multiple of 16, P divides 64
  * error   2e-5 absolute on outputs of unit scale, against attn_ref.c (which folds nothing: one softmax in double). Over
- *         bf16 KV that in the mean: a weight within 1e-6 of the middle between two bf16 may become the other one, 2^-7
- *         of it, which alone can be 1e-2 of an output
+ *         bf16 KV that in the mean of many: a weight within 1e-6 of the middle between two bf16 may become the other
+ *         one, 2^-7 of it, which alone can be 1e-2 of an output
  * source  Dao et al., "FlashAttention", 2022 (tiles); Juravsky et al., "Hydragen", 2024 (shared prefix)
  */
 #ifndef FC_KERNELS_ATTN_H

@@ -110,7 +110,10 @@ static int place_of(const work *w, int row, int tile, const again *g, int m) {
     int i = 0;
     if (!greedy(row_of(w, row)))
         return fc_draw_tree_find(&g->tree, fc_draw_left(run, tile, uniform(w->a->members + m) * run[w->h.tiles - 1]));
-    while (g->x[i] != w->row[row].max) i++;
+    while (g->x[i] != w->row[row].max) {
+        i++;
+        FC_ASSERT(i < FC_TILE); /* the tile has the bits that it had */
+    }
     return i;
 }
 

@@ -6,8 +6,9 @@
  *         magnitude / 127 (its 32 are zero where that is not above 2^-80), integer dot products, sums in f32;
  *         precise: where the largest magnitude of 32 is above the mean of the row's groups', the quad that holds it (4
  *         of the 32, from a multiple of 4 on) does not count for the scale, but that this is at least 1/250 of the
- *         whole one; the quad's codes have 16 bits. It costs a ninth quad of multiplications where one of 6 rows (AVX2:
- *         3) has such codes, nothing where codes of 8 bits meet AVX2 or the portable level, which widen all to 16
+ *         whole one; the quad's codes have 16 bits. It costs a ninth quad of multiplications where one of the rows
+ *         that share registers has such codes (AVX-512: 6, AVX-VNNI and AVX2: 3, AMX: 16), nothing where codes of 8
+ *         bits meet AVX2 or the portable level, which widen all to 16
  * from    x is an array, or what a norm or a gated unit would leave in its y, made a few rows at a time just before
  *         they are rounded, with the bits of that operator (a norm's res is updated, once): one call instead of two,
  *         and x need not be written at all

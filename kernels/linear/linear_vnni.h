@@ -120,11 +120,11 @@ static void rows(const fc_linear_multiply *m, int R, int first) { codes(m, R, fi
 #define COPIES(form) COPY(form, 1) COPY(form, 2) COPY(form, 3)
 #define NAMES(form)  [FC_FORM_##form] = {form##_1, form##_2, form##_3}
 COPIES(Q8_ZERO) COPIES(Q8_MIN) COPIES(Q8_MIN32) COPIES(Q8_HALF) COPIES(Q4_ZERO) COPIES(Q4_MIN) COPIES(Q4_MIN32)
-    /* clang-format on */
 
     static void (*const copies[FC_FORM_COUNT][ROWS])(const fc_linear_multiply *m, int first) = {
         NAMES(Q8_ZERO), NAMES(Q8_MIN), NAMES(Q8_MIN32), NAMES(Q8_HALF), NAMES(Q4_ZERO), NAMES(Q4_MIN), NAMES(Q4_MIN32),
 };
+/* clang-format on */
 
 static void rows(const fc_linear_multiply *m, int R, int first) { copies[m->form][R - 1](m, first); }
 #endif

@@ -5,6 +5,7 @@
 #include "engine/base/thread.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <time.h>
@@ -163,6 +164,44 @@ static void odd_pools(void **state) {
     fc_pool_close(NULL);
 }
 
+typedef struct {
+    cpu_set_t cores[3]; /* of each thread, as it finds them */
+    atomic_int met;
+} core_state;
+
+static void note_cores(void *arg, int unit, int thread) {
+    core_state *s = arg;
+    (void)unit;
+    if (pthread_getaffinity_np(pthread_self(), sizeof s->cores[thread], &s->cores[thread])) CPU_ZERO(&s->cores[thread]);
+    atomic_fetch_add(&s->met, 1);
+    for (int i = 0; i < 1000 && atomic_load(&s->met) < 2; i++) nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+}
+
+/* If this fails, pinned threads share a core. */
+static void pinned_threads_have_a_core_each(void **state) {
+    core_state s = {.met = 0};
+    cpu_set_t all;
+    fc_pool *p;
+    size_t core[2] = {0, 0};
+    (void)state;
+    assert_int_equal(pthread_getaffinity_np(pthread_self(), sizeof all, &all), 0);
+    assert_ok(fc_pool_open(CPU_COUNT(&all) + 1, &p));
+    assert_fails(fc_pool_pin(p, pthread_self()), FC_ERR_UNSUPPORTED, "threads to pin; this process may use");
+    fc_pool_close(p);
+    if (CPU_COUNT(&all) < 2) {
+        print_message("one core: nothing to pin\n");
+        return;
+    }
+    for (size_t cpu = 0, n = 0; n < 2; cpu++)
+        if (CPU_ISSET(cpu, &all)) core[n++] = cpu;
+    assert_ok(fc_pool_open(2, &p));
+    assert_ok(fc_pool_pin(p, pthread_self()));
+    fc_pool_run(p, 2, note_cores, &s);
+    for (int t = 0; t < 2; t++) assert_true(CPU_COUNT(&s.cores[t]) == 1 && CPU_ISSET(core[t], &s.cores[t]));
+    assert_int_equal(pthread_setaffinity_np(pthread_self(), sizeof all, &all), 0);
+    fc_pool_close(p);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_unit_runs_exactly_once),
@@ -170,6 +209,7 @@ int main(void) {
         cmocka_unit_test(the_last_unit_wakes_the_caller),
         cmocka_unit_test(a_thread_that_does_not_run_holds_nobody_up),
         cmocka_unit_test(odd_pools),
+        cmocka_unit_test(pinned_threads_have_a_core_each),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -89,20 +89,24 @@ static void print_case(const attn_case *c, attn_cut cut, const char *level) {
                   (unsigned long long)c->seed);
 }
 
-/* Outputs are means of unit normals, so 2e-5 is absolute: attn.h. */
+static double bf16_off, bf16_outputs; /* of all cases over bf16 KV: the sum of differences, and of how many */
+
+/* Outputs are means of unit normals, so 2e-5 is absolute. Over bf16 KV it is in the mean of all cases, as a weight that
+ * is rounded the other way moves its outputs by up to 1e-2: attn.h. */
 static void assert_near(const attn_case *c, attn_cut cut, const char *level, const float *y, const float *ref) {
     const float most = c->type == FC_BF16 ? 1e-2f : 2e-5f;
     size_t n = y_bytes(c) / sizeof(float);
-    double sum = 0.0;
     for (size_t i = 0; i < n; i++) {
-        sum += fabs((double)y[i] - (double)ref[i]);
+        if (c->type == FC_BF16) bf16_off += fabs((double)y[i] - (double)ref[i]), bf16_outputs++;
         if (fabsf(y[i] - ref[i]) <= most) continue;
         print_case(c, cut, level);
         fail_msg("element %zu: %.9g, reference %.9g", i, (double)y[i], (double)ref[i]);
     }
-    if (sum / (double)n <= 2e-5) return;
-    print_case(c, cut, level);
-    fail_msg("%.3g off in the mean of %zu elements", sum / (double)n, n);
+}
+
+static void assert_near_in_the_mean(void) {
+    print_message("bf16: %.3g off in the mean of %.0f outputs\n", bf16_off / bf16_outputs, bf16_outputs);
+    assert_true(bf16_outputs > 10000 && bf16_off / bf16_outputs <= 2e-5);
 }
 
 static float *run_ref(const attn_case *c) {
@@ -117,6 +121,7 @@ static float *run_ref(const attn_case *c) {
 static void matches_the_reference(void **state) {
     uint64_t seed = 20240611;
     (void)state;
+    bf16_off = bf16_outputs = 0.0;
     for (int i = 0; i < 60; i++) {
         attn_case c = some_case(&seed, i % 10 == 9 ? 3000 : i % 2 ? 300 : 90);
         float *ref = run_ref(&c);
@@ -128,6 +133,7 @@ static void matches_the_reference(void **state) {
         }
         fc_free(ref);
     }
+    assert_near_in_the_mean();
 }
 
 static void assert_same_bits(const attn_case *c, attn_cut cut, const char *what, const float *y, const float *base) {
@@ -205,6 +211,7 @@ static void where_kv_lies_changes_no_bit(void **state) {
 static void gathered_matches_the_reference(void **state) {
     uint64_t seed = 90210;
     (void)state;
+    bf16_off = bf16_outputs = 0.0;
     for (int i = 0; i < 24; i++) {
         attn_case c = some_case(&seed, i % 8 == 7 ? 1500 : 300), other = gathered(&c, &seed);
         float *paged = run_ref(&c), *ref = run_ref(&other);
@@ -217,6 +224,7 @@ static void gathered_matches_the_reference(void **state) {
         }
         fc_free(ref), fc_free(paged);
     }
+    assert_near_in_the_mean();
 }
 
 /* A row by itself against the same row among fifteen others: decode of n candidates, and a chunk of prefill. */

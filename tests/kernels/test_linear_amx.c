@@ -70,14 +70,15 @@ static void multiply(const fc_linear_level *level, const product *p, int first, 
     fc_free(prepared);
 }
 
-static void same_as_avx512(const fc_linear_level *amx, const product *p, fc_dtype t) {
+static void same_as_avx512(const fc_linear_level *level, const product *p, fc_dtype t) {
+    const bool emulated = level == &emu_linear_amx || (level == &fc_linear_amx && !own_tiles);
     float got[FC_TILE_ROWS * N_MAX], want[FC_TILE_ROWS * N_MAX];
     unsigned long before = emu_tile_dots();
     for (int i = 0; i < FC_TILE_ROWS * N_MAX; i++) got[i] = want[i] = 123.0f; /* what is not asked for stays */
     for (int r = 0; r < p->rows; r += FC_VECTOR_ROWS)
         multiply(&fc_linear_avx512, p, r, p->rows - r < FC_VECTOR_ROWS ? p->rows - r : FC_VECTOR_ROWS, want);
-    multiply(amx, p, 0, p->rows, got);
-    if (p->rows > FC_VECTOR_ROWS && !(own_tiles && amx == &fc_linear_amx)) assert_true(emu_tile_dots() > before);
+    multiply(level, p, 0, p->rows, got);
+    if (p->rows > FC_VECTOR_ROWS && emulated) assert_true(emu_tile_dots() > before);
     if (emu_tile_in_use()) fail_msg("tiles outlive a call");
     for (int i = 0; i < FC_TILE_ROWS * N_MAX; i++)
         if (memcmp(got + i, want + i, sizeof *got))
@@ -86,7 +87,7 @@ static void same_as_avx512(const fc_linear_level *amx, const product *p, fc_dtyp
 }
 
 /* All codes that a type has, one panel or two, whole or short, and odd numbers of groups. */
-static void all_forms(const fc_linear_level *amx) {
+static void all_forms(const fc_linear_level *level) {
     static const int outputs[] = {1, 16, 27, 32};
     fc_stream s;
     print_message("seed %llu\n", (unsigned long long)seed);
@@ -104,7 +105,7 @@ static void all_forms(const fc_linear_level *amx) {
             bias = normals(1, N_MAX);
             p.bias = i % 2 ? bias : NULL;
             p.precise = i >= 4;
-            for (p.rows = 1; p.rows <= FC_TILE_ROWS; p.rows++) same_as_avx512(amx, &p, type);
+            for (p.rows = 1; p.rows <= FC_TILE_ROWS; p.rows++) same_as_avx512(level, &p, type);
             fc_free(x);
             fc_free(bias);
             fc_weight_free_cpu(w);
@@ -116,6 +117,15 @@ static void imitated_tiles_give_avx512_s_bits(void **state) {
     (void)state;
     if (fc_cpu_best() < FC_CPU_AVX512) skip();
     all_forms(&emu_linear_amx);
+}
+
+/* Both encodings of VPDPBUSD of 256 bits, where the machine has them: the level takes one of them alone. */
+static void both_encodings_of_vnni_give_avx512_s_bits(void **state) {
+    (void)state;
+    if (fc_cpu_best() < FC_CPU_AVX512) skip();
+    all_forms(&fc_linear_vnni256);
+    if (fc_cpu_has_vex_vnni()) all_forms(&fc_linear_avxvnni);
+    else print_message("no AVX-VNNI on this machine: its encoding is not run\n");
 }
 
 /* For the rest of a test. */
@@ -210,6 +220,7 @@ static void the_roof_counts_its_products(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(imitated_tiles_give_avx512_s_bits),
+        cmocka_unit_test(both_encodings_of_vnni_give_avx512_s_bits),
         cmocka_unit_test(what_ships_gives_avx512_s_bits),
         cmocka_unit_test(operators_give_avx512_s_bits),
         cmocka_unit_test(the_roof_counts_its_products),

@@ -63,7 +63,7 @@ static void precise_is_nearer(void **state) {
                     error[precise] += fabs(sum - (double)y[i]);
                 }
             }
-            assert_true(error[1] <= error[0] / 20);
+            assert_true(error[1] <= error[0] / 20); /* 120 over about 2.5, the rest's largest, is near 50 */
             fc_weight_free_cpu(w);
             fc_free(x);
             fc_cpu_stream_close(s);
