@@ -30,10 +30,10 @@ def results(text):
 
 
 def bench(folder, model, threads, prompt, n, tokens, more):
-    program = os.path.join(folder, "build", "bin", "llama-batched-bench")
-    command = [program, *more, "-m", model, "-c", str(prompt + n * tokens + 256), "-b", str(BATCH), "-ub", str(UBATCH), "-npp", str(prompt), "-ntg", str(max(tokens - 1, 1)),
+    program = os.path.abspath(os.path.join(folder, "build", "bin", "llama-batched-bench"))
+    command = [program, *more, "-m", os.path.abspath(model), "-c", str(prompt + n * tokens + 256), "-b", str(BATCH), "-ub", str(UBATCH), "-npp", str(prompt), "-ntg", str(max(tokens - 1, 1)),
                "-npl", str(n), "-pps", "-t", str(threads), "-tb", str(threads), "--output-format", "jsonl"]
-    out = subprocess.run(command, capture_output=True, text=True)
+    out = subprocess.run(command, capture_output=True, text=True, cwd=folder)  # ik_llama.cpp leaves a log where it is
     lines = list(results(out.stdout))
     if out.returncode or not lines:
         raise RuntimeError(f"llama-batched-bench: exit {out.returncode}: {out.stderr.strip()[-300:]}")
