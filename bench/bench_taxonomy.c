@@ -2,7 +2,8 @@
  *
  *   bench_taxonomy RECIPE MODEL THREADS N
  *
- * MODEL takes both roles. Each line of standard input is a prompt: a seed and the names of its history, apart by tabs.
+ * MODEL takes both roles. Log-probs under the whole vocabulary (full_logprob) are left out: other engines do not say
+ * them. Each line of standard input is a prompt: a seed and the names of its history, apart by tabs.
  * Each answer is a line of JSON: seconds from submit to answer, and the rows that were computed. The first line says
  * {"ready":true} once the model is loaded.
  */
@@ -42,6 +43,7 @@ static int answer(fc_engine *e, fc_recipe *recipe, int n, char *line) {
     holes.n_history = cut(line, &seed, names);
     fc_recipe_edit(recipe)->request.n = n;
     fc_recipe_edit(recipe)->request.seed = seed;
+    fc_recipe_edit(recipe)->request.full_logprob = false;
     if (fc_recipe_request(recipe, &holes, &r)) return fail("recipe");
     if (fc_submit(e, &r, &id)) return fail("submit");
     if (fc_poll(e, -1, &done)) return fail("poll");

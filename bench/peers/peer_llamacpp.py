@@ -16,7 +16,7 @@ BATCH, UBATCH = 2048, 512
 
 
 def results(text):
-    """t_pp and t_tg, seconds, of each case: lines of JSON, or ik_llama.cpp's table."""
+    """t_pp and t_tg, seconds, of each case: lines of JSON; ik_llama.cpp writes them, or its table, among its messages."""
     names = None
     for line in text.splitlines():
         cells = [c.strip() for c in line.strip("|").split("|")]
@@ -34,7 +34,7 @@ def bench(folder, model, threads, prompt, n, tokens, more):
     command = [program, *more, "-m", os.path.abspath(model), "-c", str(prompt + n * tokens + 256), "-b", str(BATCH), "-ub", str(UBATCH), "-npp", str(prompt), "-ntg", str(max(tokens - 1, 1)),
                "-npl", str(n), "-pps", "-t", str(threads), "-tb", str(threads), "--output-format", "jsonl"]
     out = subprocess.run(command, capture_output=True, text=True, cwd=folder)  # ik_llama.cpp leaves a log where it is
-    lines = list(results(out.stdout))
+    lines = list(results(out.stdout + out.stderr))
     if out.returncode or not lines:
         raise RuntimeError(f"llama-batched-bench: exit {out.returncode}: {out.stderr.strip()[-300:]}")
     return lines[-1]["t_pp"] + (lines[-1]["t_tg"] if tokens > 1 else 0)
