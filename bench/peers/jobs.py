@@ -81,7 +81,7 @@ def case(model, what, run):
         while len(drawn) < what["n"]:
             c = rng.choices(words, k=what["L"])
             drawn["".join(w for w, _ in c)] = [i for _, i in c]
-        full["texts"], full["candidates"] = list(drawn), list(drawn.values())
+        full["candidates"] = list(drawn.values())
     return full
 
 

@@ -5,7 +5,7 @@ Each is started as PROGRAM NAME FOLDER MODEL.gguf THREADS, where FOLDER is build
 
   {"job": "generate", "prompt": [..], "n": 16, "tokens": 32, "seed": 1}     tokens of each of n candidates, end tokens as any other
   {"job": "prefill", "prompt": [..], "seed": 1}                             one token
-  {"job": "score", "prompt": [..], "candidates": [[..], ..], "texts": [..]}  log-likelihood of each
+  {"job": "score", "prompt": [..], "candidates": [[..], ..]}  log-likelihood of each
   {"job": "taxonomy", "pairs": [{"history": [..], "novelty": [..], "alignment": [..]}, ..], "n": 64, "tokens": 8, "end": 198, "seed": 1}
 
 Answers: {"seconds": {"total": ..}, "counts": {"tokens": ..}}, with "loglik", one sum a candidate, for score; {"cannot": why};

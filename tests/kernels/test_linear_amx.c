@@ -4,6 +4,7 @@
 #include "engine/base/quant.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/roof.h"
+#include "kernels/head/head_draw.h"
 #include "kernels/head/head_lse.h"
 #include "kernels/linear/levels.h"
 #include "kernels/linear/linear_pick.h"
@@ -146,7 +147,8 @@ static void what_ships_gives_avx512_s_bits(void **state) {
 /* A stream of AMX, also where this machine has it only imitated. */
 static fc_stream stream_of(fc_cpu_level level, int threads, int rows, int K, int V) {
     fc_stream s = NULL;
-    assert_ok(fc_cpu_stream_open(FC_CPU_AVX512, threads, fc_head_lse_workspace_cpu(rows, K, V), 64, &s));
+    assert_ok(fc_cpu_stream_open(FC_CPU_AVX512, threads, fc_head_draw_workspace_cpu(rows, K, V),
+                                 fc_linear_scratch_cpu(K), &s)); /* which needs the most */
     s->level = level;
     return s;
 }
@@ -154,18 +156,37 @@ static fc_stream stream_of(fc_cpu_level level, int threads, int rows, int K, int
 enum { ROWS = 75, OUTPUTS = 300, THREADS = 3 };
 
 typedef struct {
-    float y[ROWS * OUTPUTS], picked[ROWS * 3], lp[ROWS];
+    float y[ROWS * OUTPUTS], normed[ROWS * OUTPUTS], picked[ROWS * 3], lp[ROWS], drawn_lp[ROWS];
+    int32_t drawn[ROWS];
     double lse[ROWS];
 } answers;
 
 static void ask(fc_cpu_level level, const fc_weight *w, const float *x, int rows, bool precise, answers *out) {
     static const int32_t ids[] = {0, 130, OUTPUTS - 1};
     const fc_pick_segment all = {.n_rows = rows, .n_ids = 3};
+    const fc_rmsnorm_args norm = {.x = x, .w = x, .eps = 1e-5f, .T = rows, .D = fc_weight_cols(w)};
     int32_t row[ROWS], id[ROWS];
+    fc_head_draw_row draws[ROWS];
+    fc_draw_member members[ROWS];
     fc_stream s = stream_of(level, THREADS, rows, fc_weight_cols(w), OUTPUTS);
     memset(out, 0, sizeof *out);
-    for (int r = 0; r < rows; r++) row[r] = r, id[r] = r * 7 % OUTPUTS;
+    for (int r = 0; r < rows; r++) {
+        row[r] = r, id[r] = r * 7 % OUTPUTS;
+        draws[r] = (fc_head_draw_row){.member = r, .n_members = 1, .temperature = (float)(r % 3)};
+        members[r] = (fc_draw_member){.seed = 5, .candidate = (uint32_t)r};
+    }
     assert_ok(fc_linear_cpu(s, &(fc_linear_args){.y = out->y, .x = x, .w = w, .T = rows, .precise = precise}));
+    assert_ok(
+        fc_linear_cpu(s, &(fc_linear_args){.y = out->normed, .norm = &norm, .w = w, .T = rows, .precise = precise}));
+    assert_ok(fc_head_draw_cpu(s, &(fc_head_draw_args){.token = out->drawn,
+                                                       .logprob = out->drawn_lp,
+                                                       .x = x,
+                                                       .w = w,
+                                                       .rows = draws,
+                                                       .members = members,
+                                                       .R = rows,
+                                                       .M = rows,
+                                                       .precise = precise}));
     assert_ok(fc_linear_pick_cpu(
         s, &(fc_linear_pick_args){
                .y = out->picked, .x = x, .w = w, .segments = &all, .ids = ids, .R = rows, .S = 1, .precise = precise}));
