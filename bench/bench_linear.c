@@ -65,8 +65,8 @@ static int measure(fc_stream s, const fc_linear_args *a, fc_weight *const *w, in
 /* One shape at one row count. */
 static int report(fc_stream s, const fc_roof *roof, fc_dtype t, int T, fc_weight *const *w, int copies, const float *x,
                   float *y) {
-    int K = fc_weight_cols(w[0]), N = fc_weight_rows(w[0]);
-    double flops = 2.0 * T * N * K, bytes = (double)fc_weight_bytes(w[0]), took, precise;
+    int K = w[0]->K, N = w[0]->N;
+    double flops = 2.0 * T * N * K, bytes = (double)w[0]->bytes, took, precise;
     fc_linear_args a = {.y = y, .x = x, .w = w[0], .T = T};
     double peak = t == FC_F32 || t == FC_F16 || t == FC_BF16 ? roof->gflops_f32 : roof->gops_int8;
     if (measure(s, &a, w, copies, &took)) return 1;

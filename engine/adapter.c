@@ -136,7 +136,7 @@ static fc_status pack_reward(const packer *p) {
     if (!t) return FC_OK;
     part = (fc_weight_part){.name = t->name, .data = t->data, .dtype = t->dtype, .N = 1, .K = p->cfg->D};
     FC_TRY(p->a->be->weight_pack(p->a->be->stream, &part, 1, &p->a->reward));
-    p->a->bytes += fc_weight_bytes(p->a->reward);
+    p->a->bytes += p->a->reward->bytes;
     return FC_OK;
 }
 

@@ -345,7 +345,7 @@ static fc_status load_models(fc_engine *e, const fc_engine_options *o, fc_backen
     }
     e->info.threads = threads;
     snprintf(e->info.backend, sizeof e->info.backend, "%s", e->be->name);
-    snprintf(e->info.cpu, sizeof e->info.cpu, "%s", fc_cpu_level_name(e->be->stream->level));
+    snprintf(e->info.cpu, sizeof e->info.cpu, "%s", e->be->level);
     return FC_OK;
 }
 
@@ -400,7 +400,7 @@ static fc_status start(fc_engine *e, const fc_engine_options *o) {
     err = pthread_create(&e->thread, NULL, engine_main, e);
     if (err) return FC_FAIL(FC_ERR_MEM, "engine thread: %s", strerror(err));
     e->thread_runs = true;
-    return o->pin_threads ? fc_pool_pin(e->be->stream->pool, e->thread) : FC_OK;
+    return o->pin_threads ? e->be->pin(e->be, e->thread) : FC_OK;
 }
 
 fc_status fc_engine_open(const fc_engine_options *o, fc_engine **out) {

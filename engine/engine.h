@@ -5,6 +5,7 @@
 
 #include "engine/forkcast.h"
 #include "engine/sched.h"
+#include "kernels/cpu/backend_cpu.h"
 
 typedef fc_status (*fc_backend_opener)(fc_cpu_level level, int threads, const fc_op_limits *limits, fc_backend **out);
 

@@ -50,7 +50,7 @@ static fc_status load_matrix(fc_model *m, const fc_weights *w, int layer, const 
         p[i] = (fc_weight_part){.name = names[i], .data = t->data, .dtype = t->dtype, .N = parts[i].N, .K = K};
     }
     FC_TRY(m->be->weight_pack(m->be->stream, p, n, out));
-    m->bytes += fc_weight_bytes(*out);
+    m->bytes += (*out)->bytes;
     return FC_OK;
 }
 

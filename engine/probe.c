@@ -4,6 +4,7 @@
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "engine/lane.h"
+#include "kernels/cpu/backend_cpu.h"
 
 struct fc_probe {
     fc_weights *weights;

@@ -8,7 +8,6 @@
 #define FC_KERNELS_BACKEND_H
 
 #include "kernels/attn/attn.h"
-#include "kernels/cpu/cpu.h"
 #include "kernels/draw/draw.h"
 #include "kernels/embed/embed.h"
 #include "kernels/head/head_draw.h"
@@ -23,6 +22,8 @@
 #include "kernels/rope_kv/rope_kv.h"
 #include "kernels/rows/rows_copy.h"
 #include "kernels/softcap/softcap.h"
+
+#include <pthread.h>
 
 enum { FC_BACKEND_MARKS = 4 };
 
@@ -40,7 +41,8 @@ typedef struct {
 } fc_op_limits;
 
 typedef struct fc_backend {
-    const char *name; /* "cpu" */
+    const char *name;  /* "cpu" */
+    const char *level; /* what its bits depend on beside the name: the CPU's vector unit, "avx512" */
     void *self;
     fc_stream stream;
 
@@ -74,11 +76,10 @@ typedef struct fc_backend {
     fc_status (*list_gather)(fc_stream s, const fc_list_gather_args *a);
     fc_status (*head_lse)(fc_stream s, const fc_head_lse_args *a);
     fc_status (*head_draw)(fc_stream s, const fc_head_draw_args *a);
+    fc_status (*pin)(struct fc_backend *be, pthread_t caller); /* its threads and the caller to a core each */
     void (*close)(struct fc_backend *be);
 } fc_backend;
 
-/* threads 0: all cores. Caller closes with fc_backend_close. */
-fc_status fc_backend_open_cpu(fc_cpu_level level, int threads, const fc_op_limits *limits, fc_backend **out);
 void fc_backend_close(fc_backend *be); /* NULL is fine */
 
 #endif

@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-#include "kernels/backend.h"
+#include "kernels/cpu/backend_cpu.h"
 
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
@@ -62,6 +62,8 @@ static fc_status cpu_mark(fc_backend *be, int mark) {
 
 static fc_status cpu_wait(fc_backend *be, int mark) { return cpu_mark(be, mark); }
 
+static fc_status cpu_pin(fc_backend *be, pthread_t caller) { return fc_pool_pin(be->stream->pool, caller); }
+
 static void cpu_close(fc_backend *be) {
     fc_cpu_stream_close(be->stream);
     fc_free(be);
@@ -122,6 +124,7 @@ fc_status fc_backend_open_cpu(fc_cpu_level level, int threads, const fc_op_limit
         .list_gather = fc_list_gather_cpu,
         .head_lse = fc_head_lse_cpu,
         .head_draw = fc_head_draw_cpu,
+        .pin = cpu_pin,
         .close = cpu_close,
     };
     st = fc_cpu_stream_open(level, threads, workspace, scratch, &be->stream);
@@ -129,6 +132,7 @@ fc_status fc_backend_open_cpu(fc_cpu_level level, int threads, const fc_op_limit
         fc_free(be);
         return st;
     }
+    be->level = fc_cpu_level_name(be->stream->level);
     *out = be;
     return FC_OK;
 }

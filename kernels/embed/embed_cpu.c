@@ -3,7 +3,7 @@
 
 static void run_row(void *arg, int t, int thread) {
     const fc_embed_args *a = arg;
-    size_t D = (size_t)fc_weight_cols(a->w);
+    size_t D = (size_t)a->w->K;
     float *y = a->y + (size_t)t * D;
     (void)thread;
     fc_weight_row_cpu(a->w, a->tokens[t], y);
@@ -12,7 +12,7 @@ static void run_row(void *arg, int t, int thread) {
 }
 
 static fc_status check(const fc_embed_args *a) {
-    int V = fc_weight_rows(a->w);
+    int V = a->w->N;
     if (a->T < 1) return FC_FAIL(FC_ERR_ARG, "embed: T=%d; it must be at least 1", a->T);
     for (int t = 0; t < a->T; t++)
         if (a->tokens[t] < 0 || a->tokens[t] >= V)
@@ -28,6 +28,6 @@ fc_status fc_embed_cpu(fc_stream s, const fc_embed_args *a) {
 
 /* A row's share of the packed matrix is read once; its values are written once. */
 fc_cost fc_embed_cost(const fc_embed_args *a) {
-    double values = (double)a->T * fc_weight_cols(a->w), row = (double)fc_weight_bytes(a->w) / fc_weight_rows(a->w);
+    double values = (double)a->T * a->w->K, row = (double)a->w->bytes / a->w->N;
     return (fc_cost){.bytes = 4.0 * a->T + a->T * row + 4 * values, .flops = 2 * values};
 }

@@ -2,12 +2,12 @@
 #include "kernels/embed/embed.h"
 
 fc_status fc_embed_ref(fc_stream s, const fc_embed_args *a) {
-    size_t D = (size_t)fc_weight_cols(a->w);
+    size_t D = (size_t)a->w->K;
     void *p;
     (void)s; /* the CPU has one queue: program order */
     FC_TRY(fc_alloc(D, sizeof(float), "embed reference", &p));
     for (int t = 0; t < a->T; t++) {
-        if (a->tokens[t] < 0 || a->tokens[t] >= fc_weight_rows(a->w)) {
+        if (a->tokens[t] < 0 || a->tokens[t] >= a->w->N) {
             fc_free(p);
             return FC_FAIL(FC_ERR_ARG, "embed: token %d at row %d", (int)a->tokens[t], t);
         }

@@ -194,9 +194,9 @@ size_t fc_head_draw_workspace_cpu(int R, int D, int V) {
 }
 
 fc_cost fc_head_draw_cost(const fc_head_draw_args *a) {
-    double R = a->R, V = fc_weight_rows(a->w), D = fc_weight_cols(a->w), sums = 0.0, more = (double)a->M * FC_TILE;
+    double R = a->R, V = a->w->N, D = a->w->K, sums = 0.0, more = (double)a->M * FC_TILE;
     for (int i = 0; i < a->R; i++) sums += (a->cap > 0.0f ? 60 : 20) + (tempered(a->rows + i) ? 16 : 0);
-    return (fc_cost){.bytes = (fc_head_readings(a->R) + (more < V ? more / V : 1)) * (double)fc_weight_bytes(a->w) +
+    return (fc_cost){.bytes = (fc_head_readings(a->R) + (more < V ? more / V : 1)) * (double)a->w->bytes +
                               4 * R * D + (double)(sizeof(fc_draw_member) + 8) * a->M,
                      .flops = 2 * (R * V + more) * D + sums * V + 20 * more};
 }

@@ -5,7 +5,7 @@
 
 /* The three references one after another. */
 fc_status fc_head_draw_ref(fc_stream s, const fc_head_draw_args *a) {
-    size_t R = (size_t)a->R, V = (size_t)fc_weight_rows(a->w);
+    size_t R = (size_t)a->R, V = (size_t)a->w->N;
     fc_status st = FC_OK;
     void *logits = NULL, *rows = NULL;
     fc_draw_row *row;

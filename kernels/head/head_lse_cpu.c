@@ -50,7 +50,7 @@ static fc_status fold_rows(const work *w) {
 }
 
 static fc_status check(const fc_head_lse_args *a) {
-    int V = fc_weight_rows(a->w);
+    int V = a->w->N;
     if (a->R < 1 || a->M < 0) return FC_FAIL(FC_ERR_ARG, "head_lse: R=%d M=%d; R must be at least 1", a->R, a->M);
     for (int i = 0; i < a->M; i++) {
         if (a->row[i] < (i ? a->row[i - 1] : 0) || a->row[i] >= a->R)
@@ -88,7 +88,7 @@ size_t fc_head_lse_workspace_cpu(int R, int D, int V) {
 }
 
 fc_cost fc_head_lse_cost(const fc_head_lse_args *a) {
-    double R = a->R, V = fc_weight_rows(a->w), D = fc_weight_cols(a->w);
-    return (fc_cost){.bytes = fc_head_readings(a->R) * (double)fc_weight_bytes(a->w) + 4 * R * D + 8 * R + 12.0 * a->M,
+    double R = a->R, V = a->w->N, D = a->w->K;
+    return (fc_cost){.bytes = fc_head_readings(a->R) * (double)a->w->bytes + 4 * R * D + 8 * R + 12.0 * a->M,
                      .flops = 2 * R * V * D + (a->cap > 0.0f ? 60 : 20) * R * V};
 }

@@ -6,7 +6,7 @@
 
 /* A row of logits at a time by the reference of linear, capped and summed in double. */
 fc_status fc_head_lse_ref(fc_stream s, const fc_head_lse_args *a) {
-    size_t V = (size_t)fc_weight_rows(a->w), D = (size_t)fc_weight_cols(a->w);
+    size_t V = (size_t)a->w->N, D = (size_t)a->w->K;
     double cap = (double)a->cap;
     fc_status st = FC_OK;
     void *p;

@@ -74,7 +74,7 @@ static void tile_unit(void *arg, int tile, int thread) {
 
 fc_status fc_head_tiles_of(fc_stream s, const char *what, const fc_weight *w, const float *x, float cap, bool precise,
                            fc_head_tiles *out) {
-    fc_head_tiles h = {.ops = fc_tile_ops_of(s->level), .cap = cap, .V = fc_weight_rows(w)};
+    fc_head_tiles h = {.ops = fc_tile_ops_of(s->level), .cap = cap, .V = w->N};
     if (!(cap >= 0.0f) || !isfinite(cap))
         return FC_FAIL(FC_ERR_ARG, "%s: cap=%g; it must be positive, or 0 for none", what, (double)cap);
     FC_TRY(fc_linear_rows_of(s, what, w, x, precise, &h.rows));

@@ -33,7 +33,11 @@
 
 #include <stdbool.h>
 
-typedef struct fc_weight fc_weight; /* packed matrix; opaque, a backend's own layout */
+/* Packed matrix: what each backend's own form begins with; the rest is that backend's. */
+typedef struct fc_weight {
+    int N, K;     /* N of all parts */
+    size_t bytes; /* held, packed   */
+} fc_weight;
 
 /* One tensor of the stack; all parts have the same K. */
 typedef struct {
@@ -44,10 +48,7 @@ typedef struct {
 } fc_weight_part;
 
 fc_status fc_weight_pack_cpu(fc_stream s, const fc_weight_part *parts, int n_parts, fc_weight **out);
-void fc_weight_free_cpu(fc_weight *w);      /* NULL is fine */
-int fc_weight_rows(const fc_weight *w);     /* N, all parts  */
-int fc_weight_cols(const fc_weight *w);     /* K             */
-size_t fc_weight_bytes(const fc_weight *w); /* held, packed  */
+void fc_weight_free_cpu(fc_weight *w); /* NULL is fine */
 
 typedef struct {
     float *y;           /* [T,N] out; overlaps nothing that is read */

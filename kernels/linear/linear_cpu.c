@@ -178,7 +178,7 @@ static fc_status chunk_rows(fc_stream s, const work *w, int *out) {
 }
 
 fc_status fc_linear_cpu(fc_stream s, const fc_linear_args *a) {
-    const fc_linear_part *part = a->w->parts, *end = part + a->w->n_parts;
+    const fc_linear_part *part = fc_weight_cpu_of(a->w)->parts, *end = part + fc_weight_cpu_of(a->w)->n_parts;
     work w = {.s = s, .a = a, .level = fc_linear_level_of(s->level), .prepared_x = s->workspace};
     if (a->T < 1) return FC_FAIL(FC_ERR_ARG, "linear: T=%d; it must be at least 1", a->T);
     FC_TRY(fc_linear_from_of(s->level, a, &w.from));

@@ -3,7 +3,7 @@
 fc_status fc_linear_from_of(fc_cpu_level level, const fc_linear_args *a, fc_linear_from *out) {
     const fc_rmsnorm_args *norm = a->norm;
     const fc_glu_args *glu = a->glu;
-    int K = fc_weight_cols(a->w);
+    int K = a->w->K;
     *out = (fc_linear_from){.a = a};
     if (norm && glu) return FC_FAIL(FC_ERR_ARG, "linear: x from a norm and from a gated unit");
     if (norm) {
@@ -37,7 +37,7 @@ static void norm_row(const fc_linear_from *f, int row, float *y) {
 }
 
 const float *fc_linear_from_rows(const fc_linear_from *f, int row, int rows, int k, int n, float *spare) {
-    size_t K = (size_t)fc_weight_cols(f->a->w), at = (size_t)row * K + (size_t)k;
+    size_t K = (size_t)f->a->w->K, at = (size_t)row * K + (size_t)k;
     float *out = f->y ? f->y + at : spare;
     if (!f->norm && !f->glu) return f->a->x + at;
     if (!fc_linear_from_makes(f)) return out;

@@ -127,7 +127,7 @@ static void run(fc_stream s, work *w, int64_t (*items_of)(const work *w, const p
 }
 
 static fc_status check(const fc_linear_pick_args *a) {
-    int N = fc_weight_rows(a->w);
+    int N = a->w->N;
     if (a->S < 0 || a->R < 0) return FC_FAIL(FC_ERR_ARG, "linear_pick: R=%d S=%d", a->R, a->S);
     for (int i = 0; i < a->S; i++) {
         const fc_pick_segment *s = a->segments + i;
@@ -168,7 +168,7 @@ fc_status fc_linear_pick_cpu(fc_stream s, const fc_linear_pick_args *a) {
 }
 
 fc_cost fc_linear_pick_cost(const fc_linear_pick_args *a) {
-    double K = fc_weight_cols(a->w), panel = (double)a->w->bytes / a->w->parts->n_panels, panels = 0, rows = 0, y = 0,
+    double K = a->w->K, panel = (double)a->w->bytes / ((a->w->N - 1) / FC_LANES + 1), panels = 0, rows = 0, y = 0,
            n = 0;
     for (int i = 0; i < a->S; i++) {
         const fc_pick_segment *s = a->segments + i;

@@ -4,7 +4,7 @@
 
 /* All outputs of a segment's rows by the reference of linear; those that are asked for are kept. */
 fc_status fc_linear_pick_ref(fc_stream s, const fc_linear_pick_args *a) {
-    size_t N = (size_t)fc_weight_rows(a->w), K = (size_t)fc_weight_cols(a->w);
+    size_t N = (size_t)a->w->N, K = (size_t)a->w->K;
     fc_status st = FC_OK;
     void *p;
     float *all; /* [N] */

@@ -43,7 +43,7 @@ static void read_row(fc_form f, const float *x, int K, bool precise, double *out
 }
 
 static const fc_linear_part *part_of(const fc_weight *w, int n) {
-    const fc_linear_part *p = w->parts;
+    const fc_linear_part *p = fc_weight_cpu_of(w)->parts;
     while (n >= p->first + p->N) p++;
     return p;
 }

@@ -106,7 +106,7 @@ static void pack_codes(fc_form f, unsigned char *panel, int lane, size_t k0, con
 }
 
 typedef struct {
-    const fc_weight *w;
+    const fc_weight_cpu *w;
     const fc_weight_part *parts;
 } pack_work;
 
@@ -131,7 +131,7 @@ static void pack_panel(void *arg, int unit, int thread) {
     const pack_work *work = arg;
     const fc_linear_part *p = work->w->parts;
     const fc_weight_part *from = work->parts;
-    int K = work->w->K, lanes;
+    int K = work->w->w.K, lanes;
     unsigned char *panel;
     (void)thread;
     for (; unit >= p->n_panels; p++, from++) unit -= p->n_panels;
@@ -153,21 +153,21 @@ static void pack_panel(void *arg, int unit, int thread) {
 
 fc_status fc_weight_pack_cpu(fc_stream s, const fc_weight_part *parts, int n_parts, fc_weight **out) {
     fc_status st = FC_OK;
-    fc_weight *w;
+    fc_weight_cpu *w;
     void *p;
     size_t total = 0, at = 0;
     int units = 0;
     if (n_parts < 1 || n_parts > 1024) return FC_FAIL(FC_ERR_ARG, "weight: %d parts", n_parts);
     FC_TRY(fc_alloc(1, sizeof *w + (size_t)n_parts * sizeof w->parts[0], "weight", &p));
     w = p;
-    w->K = parts[0].K;
+    w->w.K = parts[0].K;
     w->n_parts = n_parts;
     for (int i = 0; i < n_parts; i++) {
-        FC_TRY_GOTO(st, place(&parts[i], w->K, &w->parts[i], &w->N, &total), fail);
+        FC_TRY_GOTO(st, place(&parts[i], w->w.K, &w->parts[i], &w->w.N, &total), fail);
         units += w->parts[i].n_panels;
     }
     FC_TRY_GOTO(st, fc_pages_alloc(total, parts[0].name, &w->memory), fail);
-    w->bytes = total;
+    w->w.bytes = total;
     if (total >= LARGE)
         (void)madvise(w->memory, total, MADV_HUGEPAGE); /* a wish: rows stream through fewer translations */
     for (int i = 0; i < n_parts; i++) {
@@ -175,24 +175,19 @@ fc_status fc_weight_pack_cpu(fc_stream s, const fc_weight_part *parts, int n_par
         at += (size_t)w->parts[i].n_panels * w->parts[i].panel_bytes;
     }
     fc_pool_run(s->pool, units, pack_panel, &(pack_work){.w = w, .parts = parts});
-    *out = w;
+    *out = &w->w;
     return FC_OK;
 fail:
-    fc_weight_free_cpu(w);
+    fc_weight_free_cpu(&w->w);
     return st;
 }
 
 void fc_weight_free_cpu(fc_weight *w) {
-    if (!w) return;
-    if (w->memory) fc_pages_free(w->memory, w->bytes);
-    fc_free(w);
+    fc_weight_cpu *c = (fc_weight_cpu *)w;
+    if (!c) return;
+    if (c->memory) fc_pages_free(c->memory, w->bytes);
+    fc_free(c);
 }
-
-int fc_weight_rows(const fc_weight *w) { return w->N; }
-
-int fc_weight_cols(const fc_weight *w) { return w->K; }
-
-size_t fc_weight_bytes(const fc_weight *w) { return w->bytes; }
 
 static float scale_at(const unsigned char *p, size_t i, size_t bytes) {
     float f;
@@ -223,7 +218,7 @@ static void row_quant(const fc_linear_part *p, int K, const unsigned char *panel
 }
 
 void fc_weight_row_cpu(const fc_weight *w, int n, float *out) {
-    const fc_linear_part *p = w->parts;
+    const fc_linear_part *p = fc_weight_cpu_of(w)->parts;
     const unsigned char *panel;
     size_t lane, K = (size_t)w->K;
     for (; n >= p->N; p++) n -= p->N;

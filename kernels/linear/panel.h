@@ -62,11 +62,13 @@ typedef struct {
     int first; /* column of y of this part's output 0 */
 } fc_linear_part;
 
-struct fc_weight {
-    int N, K, n_parts;
-    void *memory; /* [bytes] pages: all panels */
-    size_t bytes;
+typedef struct {
+    fc_weight w; /* first: an fc_weight of the CPU is one of these */
+    int n_parts;
+    void *memory; /* [w.bytes] pages: all panels */
     fc_linear_part parts[];
-};
+} fc_weight_cpu;
+
+static inline const fc_weight_cpu *fc_weight_cpu_of(const fc_weight *w) { return (const fc_weight_cpu *)w; }
 
 #endif

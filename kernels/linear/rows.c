@@ -2,10 +2,11 @@
 
 fc_status fc_linear_rows_of(fc_stream s, const char *what, const fc_weight *w, const float *x, bool precise,
                             fc_linear_rows *out) {
-    const fc_linear_part *part = w->parts;
+    const fc_linear_part *part = fc_weight_cpu_of(w)->parts;
     bool codes = !fc_form_is_float(part->form);
-    if (w->n_parts != 1)
-        return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: a matrix of %d tensors; it must be one", what, w->n_parts);
+    if (fc_weight_cpu_of(w)->n_parts != 1)
+        return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: a matrix of %d tensors; it must be one", what,
+                       fc_weight_cpu_of(w)->n_parts);
     *out = (fc_linear_rows){
         .level = fc_linear_level_of(s->level), .part = part, .x = x, .K = w->K, .precise = precise && codes};
     if (codes) out->row_bytes = (size_t)w->K / FC_XGROUP * out->level->x_bytes;

@@ -2,6 +2,7 @@
  * in order; what sequences and chains share is read once. */
 #include "engine/base/mem.h"
 #include "engine/batch.h"
+#include "kernels/cpu/backend_cpu.h"
 #include "tests/engine/util_tree.h"
 
 enum { TREES = 4, MAX_ROWS = 400 };

@@ -1,6 +1,7 @@
 /* Trees of tokens computed in one pass as chains: the final hidden state of every node is, bit for bit, that of the
  * same tokens fed as one ordinary sequence, alone. */
 #include "engine/lane.h"
+#include "kernels/cpu/backend_cpu.h"
 #include "tests/engine/util_engine.h"
 #include "tests/engine/util_tree.h"
 

@@ -1,5 +1,6 @@
 /* The KV pool: what sharing costs, what copies, and the invariants after every one of many random calls. */
 #include "engine/kv.h"
+#include "kernels/cpu/backend_cpu.h"
 #include "kernels/kv/kv_cpu.h"
 #include "tests/util.h"
 

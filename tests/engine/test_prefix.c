@@ -1,5 +1,6 @@
 /* The prefix index: what is found again, what it costs, and what goes first when pages are wanted. Pages of 4 slots. */
 #include "engine/prefix.h"
+#include "kernels/cpu/backend_cpu.h"
 #include "kernels/kv/kv_cpu.h"
 #include "tests/util.h"
 

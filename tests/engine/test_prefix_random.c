@@ -2,6 +2,7 @@
  * the ids before it, so that a wrong page, a wrong copy or a write to a shared page is seen by what is read. */
 #include "engine/base/mem.h"
 #include "engine/prefix.h"
+#include "kernels/cpu/backend_cpu.h"
 #include "kernels/kv/kv_cpu.h"
 #include "tests/util.h"
 

@@ -4,6 +4,7 @@
 #include "engine/model_tok.h"
 #include "engine/sched.h"
 #include "engine/stop_job.h"
+#include "kernels/cpu/backend_cpu.h"
 #include "tests/engine/util_engine.h"
 
 static const char prompt[] = "The cat sat on the mat.";

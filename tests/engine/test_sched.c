@@ -4,6 +4,7 @@
 #include "engine/base/os.h"
 #include "engine/model_tok.h"
 #include "engine/sched.h"
+#include "kernels/cpu/backend_cpu.h"
 #include "tests/engine/util_engine.h"
 
 typedef struct {

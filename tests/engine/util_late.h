@@ -3,7 +3,7 @@
 #ifndef FC_TESTS_UTIL_LATE_H
 #define FC_TESTS_UTIL_LATE_H
 
-#include "kernels/backend.h"
+#include "kernels/cpu/backend_cpu.h"
 
 /* Until sync, the destination of a download holds this byte throughout. */
 enum { LATE_BYTE = 0xa5 };

@@ -1,5 +1,5 @@
 /* The CPU's operator table: buffers, copies, and one small layer that goes through it from end to end. */
-#include "kernels/backend.h"
+#include "kernels/cpu/backend_cpu.h"
 
 #include "engine/base/mem.h"
 #include "tests/util.h"

@@ -49,11 +49,11 @@ static void make(batch *b, int R, int D) {
 
 /* Tokens and log-probs by a whole array of logits. */
 static void apart(const batch *b, const fc_weight *w, int level, float cap, bool precise, int32_t *token, float *lp) {
-    int V = fc_weight_rows(w);
+    int V = w->N;
     size_t n = (size_t)b->R * (size_t)V;
     float *logits = must(n, sizeof *logits);
     fc_draw_row rows[MAX_ROWS];
-    fc_stream s = stream_of(level, 2, fc_linear_workspace_cpu(b->R, fc_weight_cols(w)), V);
+    fc_stream s = stream_of(level, 2, fc_linear_workspace_cpu(b->R, w->K), V);
     for (int r = 0; r < b->R; r++)
         rows[r] = (fc_draw_row){.row = r,
                                 .member = b->rows[r].member,
@@ -99,7 +99,7 @@ static void against_reference(const batch *b, fc_head_draw_args a, const char *w
 }
 
 static void compare(const batch *b, const fc_weight *w, int level, float cap, bool precise, const char *what) {
-    int V = fc_weight_rows(w), D = fc_weight_cols(w);
+    int V = w->N, D = w->K;
     int32_t token[M_MAX], want[M_MAX];
     float lp[M_MAX], want_lp[M_MAX];
     fc_head_draw_args a = {.token = token,

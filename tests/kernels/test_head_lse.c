@@ -51,7 +51,7 @@ static void drop(batch *b) {
 }
 
 static void compare(const batch *b, const fc_weight *w, int level, float cap, bool precise, const char *what) {
-    int V = fc_weight_rows(w), D = fc_weight_cols(w);
+    int V = w->N, D = w->K;
     float lp[M], want[M];
     double lse[R], want_lse[R];
     fc_stream s = stream_of(level, 2, fc_linear_workspace_cpu(R, D), V);

@@ -82,7 +82,7 @@ static float *normals(size_t n) {
 /* |y - ref| against the header's bound, of random terms or of equal ones. */
 static void check_within(double bound, const float *y, const float *ref, const fc_weight *w, const float *x, int T,
                          const char *what) {
-    int N = fc_weight_rows(w), K = fc_weight_cols(w);
+    int N = w->N, K = w->K;
     float *row = must((size_t)K, sizeof *row);
     for (int n = 0; n < N; n++) {
         fc_weight_row_cpu(w, n, row);
@@ -182,7 +182,7 @@ static int x_in_8_bits(void **state) {
 /* y of T rows at one level, with a stream of its own. */
 static float *run(fc_cpu_level level, int threads, const fc_weight *w, const float *x, const float *bias, int T) {
     fc_stream s = stream_of(level, threads);
-    float *y = must((size_t)T * (size_t)fc_weight_rows(w), sizeof *y);
+    float *y = must((size_t)T * (size_t)w->N, sizeof *y);
     assert_ok(
         fc_linear_cpu(s, &(fc_linear_args){.y = y, .x = x, .w = w, .bias = bias, .T = T, .precise = precise_run}));
     fc_cpu_stream_close(s);
@@ -247,8 +247,8 @@ static void parts_are_matrices_of_their_own(void **state) {
                     (fc_weight_part){.name = "p", .data = data[p], .dtype = mixes[m][p], .N = outputs[p], .K = K};
             }
             assert_ok(fc_weight_pack_cpu(s, parts, MAX_PARTS, &stack));
-            assert_int_equal(fc_weight_rows(stack), N);
-            assert_int_equal(fc_weight_cols(stack), K);
+            assert_int_equal(stack->N, N);
+            assert_int_equal(stack->K, K);
             y = run(l, 2, stack, x, bias, T);
             for (int p = 0, first = 0; p < MAX_PARTS; first += outputs[p++]) {
                 fc_weight *w = packed(s, mixes[m][p], data[p], outputs[p], K);
@@ -437,8 +437,8 @@ static void what_is_held_can_be_told_before(void **state) {
     for (int i = 0; i < N_TYPES; i++) {
         unsigned char *data = tensor(types[i], 32, 512, false);
         fc_weight *w = packed(s, types[i], data, 32, 512);
-        if (fc_weight_bytes(w) != fc_quant_held_bytes(types[i], 32 * 512))
-            fail_msg("%s: %zu bytes held, %llu told", fc_dtype_name(types[i]), fc_weight_bytes(w),
+        if (w->bytes != fc_quant_held_bytes(types[i], 32 * 512))
+            fail_msg("%s: %zu bytes held, %llu told", fc_dtype_name(types[i]), w->bytes,
                      (unsigned long long)fc_quant_held_bytes(types[i], 32 * 512));
         fc_free(data);
         fc_weight_free_cpu(w);
@@ -452,11 +452,11 @@ static void costs_count_the_matrix_once(void **state) {
     fc_weight *w = packed(s, FC_Q4_1, data, 32, 64);
     fc_cost cost = fc_linear_cost(&(fc_linear_args){.w = w, .T = 10});
     (void)state;
-    assert_int_equal(fc_weight_bytes(w), 2 * (64 * 16 / 2 + 2 * 2 * 16 * 2)); /* what the file holds: 5 bits a weight */
+    assert_int_equal(w->bytes, 2 * (64 * 16 / 2 + 2 * 2 * 16 * 2)); /* what the file holds: 5 bits a weight */
     assert_true(cost.flops == 2.0 * 10 * 32 * 64);
     assert_true(fc_linear_cost(&(fc_linear_args){.w = w, .T = 10, .precise = true}).flops ==
                 cost.flops); /* the same sum */
-    assert_true(cost.bytes == (double)fc_weight_bytes(w) + 4.0 * 10 * (32 + 64));
+    assert_true(cost.bytes == (double)w->bytes + 4.0 * 10 * (32 + 64));
     fc_free(data);
     fc_weight_free_cpu(w);
     fc_cpu_stream_close(s);

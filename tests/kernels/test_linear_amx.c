@@ -44,7 +44,7 @@ typedef struct {
 
 /* y [rows, N_MAX] of one tile of at most the level's rows, x prepared for itself, from row `first` on. */
 static void multiply(const fc_linear_level *level, const product *p, int first, int rows, float *y) {
-    const fc_linear_part *part = p->w->parts;
+    const fc_linear_part *part = fc_weight_cpu_of(p->w)->parts;
     int K = p->w->K, groups = K / FC_XGROUP;
     unsigned char *prepared = must((size_t)(groups * rows), level->x_bytes);
     level->prepare(&(fc_linear_prepare){.x = p->x + (size_t)first * (size_t)K,
@@ -164,11 +164,11 @@ typedef struct {
 static void ask(fc_cpu_level level, const fc_weight *w, const float *x, int rows, bool precise, answers *out) {
     static const int32_t ids[] = {0, 130, OUTPUTS - 1};
     const fc_pick_segment all = {.n_rows = rows, .n_ids = 3};
-    const fc_rmsnorm_args norm = {.x = x, .w = x, .eps = 1e-5f, .T = rows, .D = fc_weight_cols(w)};
+    const fc_rmsnorm_args norm = {.x = x, .w = x, .eps = 1e-5f, .T = rows, .D = w->K};
     int32_t row[ROWS], id[ROWS];
     fc_head_draw_row draws[ROWS];
     fc_draw_member members[ROWS];
-    fc_stream s = stream_of(level, THREADS, rows, fc_weight_cols(w), OUTPUTS);
+    fc_stream s = stream_of(level, THREADS, rows, w->K, OUTPUTS);
     memset(out, 0, sizeof *out);
     for (int r = 0; r < rows; r++) {
         row[r] = r, id[r] = r * 7 % OUTPUTS;

@@ -48,7 +48,7 @@ static float *copy(const float *from, size_t n) {
 }
 
 static outcome begin(const story *c) {
-    size_t T = (size_t)c->T, K = (size_t)c->K, N = (size_t)fc_weight_rows(c->w);
+    size_t T = (size_t)c->T, K = (size_t)c->K, N = (size_t)c->w->N;
     return (outcome){.y = room(T * N), .x = room(T * K), .res = copy(c->res, T * K), .in = copy(c->in, T * 2 * K)};
 }
 
@@ -109,13 +109,13 @@ static void same_bits(const float *a, const float *b, size_t n, const story *c, 
     for (size_t i = 0; i < n; i++)
         if (memcmp(a + i, b + i, sizeof *a) != 0)
             fail_msg("%s: from %d left %d precise %d T=%d K=%d N=%d: element %zu is %.9g, apart %.9g", what,
-                     (int)c->from, (int)c->left, c->precise, c->T, c->K, fc_weight_rows(c->w), i, (double)a[i],
+                     (int)c->from, (int)c->left, c->precise, c->T, c->K, c->w->N, i, (double)a[i],
                      (double)b[i]);
 }
 
 static void same(const outcome *one, const outcome *two, const story *c) {
     size_t T = (size_t)c->T, K = (size_t)c->K;
-    same_bits(one->y, two->y, T * (size_t)fc_weight_rows(c->w), c, "y");
+    same_bits(one->y, two->y, T * (size_t)c->w->N, c, "y");
     same_bits(one->res, two->res, T * K, c, "res");
     if (c->left != NOWHERE) same_bits(c->left == APART ? one->x : one->in, two->x, T * K, c, "x");
     if (c->left != IN_PLACE) same_bits(one->in, c->in, T * 2 * K, c, "what x is made from");
@@ -130,10 +130,10 @@ static fc_stream stream_of(int level, int threads, int rows, int K) {
 
 /* Every maker and place, precise or not, of T rows, with workspace for `rows` rows. */
 static void check(int level, int threads, const fc_weight *w, int T, int rows) {
-    int K = fc_weight_cols(w);
+    int K = w->K;
     size_t n = (size_t)T * (size_t)K;
     float *in = floats(2 * n, 1.0f), *res = floats(n, 3.0f), *norm = floats((size_t)K, 1.0f);
-    float *bias = floats((size_t)fc_weight_rows(w), 1.0f);
+    float *bias = floats((size_t)w->N, 1.0f);
     fc_stream s = stream_of(level, threads, rows, K), wide = stream_of(level, 1, 256, K);
     for (int i = 0; i < 2 * MAKERS * PLACES; i++) {
         story c = {.from = (maker)(i / 2 / PLACES),
