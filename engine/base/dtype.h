@@ -6,6 +6,7 @@
 #ifndef FC_BASE_DTYPE_H
 #define FC_BASE_DTYPE_H
 
+#include "engine/base/device.h"
 #include "engine/base/status.h"
 
 #include <stdbool.h>
@@ -37,7 +38,7 @@ size_t fc_dtype_block_bytes(fc_dtype t);              /* bytes per block */
 /* Bytes of one row of n elements; FC_ERR_FORMAT when n is no multiple of the block or the size wraps. */
 fc_status fc_dtype_row_bytes(fc_dtype t, size_t n, size_t *out);
 
-static inline float fc_bf16_to_f32(uint16_t v) {
+FC_DEVICE static inline float fc_bf16_to_f32(uint16_t v) {
     uint32_t u = (uint32_t)v << 16;
     float f;
     memcpy(&f, &u, sizeof f);
@@ -45,7 +46,7 @@ static inline float fc_bf16_to_f32(uint16_t v) {
 }
 
 /* Round to nearest even; NaN stays NaN. */
-static inline uint16_t fc_f32_to_bf16(float f) {
+FC_DEVICE static inline uint16_t fc_f32_to_bf16(float f) {
     uint32_t u;
     memcpy(&u, &f, sizeof u);
     if ((u & 0x7fffffffu) > 0x7f800000u) return (uint16_t)((u >> 16) | 0x40u);

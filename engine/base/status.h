@@ -48,7 +48,7 @@ void fc_status_record(const char *fmt, ...) __attribute__((format(printf, 1, 2))
     } while (0)
 
 /* Our own bugs only, always on: prints file, line and condition, then aborts. */
-_Noreturn void fc_assert_failed(const char *file, int line, const char *cond);
+void fc_assert_failed(const char *file, int line, const char *cond) __attribute__((noreturn));
 #define FC_ASSERT(cond)                                                                                                \
     do {                                                                                                               \
         if (!(cond)) fc_assert_failed(__FILE__, __LINE__, #cond);                                                      \

@@ -7,6 +7,8 @@
  *         y may be x when rows is NULL
  * dtype   f32; the sum of squares in f32, lanes of 16 with one fixed fold, whatever the vector unit
  * needs   T >= 1, D >= 1
+ * order   CPU: 16 lanes with one fixed fold; CUDA: a thread takes every 256th d, first to last, threads fold in halves;
+ *         a row's bits depend on that row alone
  * error   1e-5 relative against rmsnorm_ref.c
  * source  Zhang & Sennrich, "Root Mean Square Layer Normalization", 2019
  */
@@ -26,6 +28,7 @@ typedef struct {
 } fc_rmsnorm_args;
 
 fc_status fc_rmsnorm_cpu(fc_stream s, const fc_rmsnorm_args *a);
+fc_status fc_rmsnorm_cuda(fc_stream s, const fc_rmsnorm_args *a); /* order of the sum: rmsnorm.cu */
 fc_status fc_rmsnorm_ref(fc_stream s, const fc_rmsnorm_args *a);
 fc_cost fc_rmsnorm_cost(const fc_rmsnorm_args *a);
 

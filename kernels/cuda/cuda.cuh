@@ -1,0 +1,59 @@
+/* cuda - what every .cu file includes first: the runtime, C headers, how a kernel is launched and how calls fail.
+ *
+ * Four habits, so that the same files run under tests/cuda_emu:
+ *   (1) kernels are `static __global__ void name(const P p)`, templates at most, P one plain struct;
+ *   (2) shared memory is the block's one dynamic piece, described by a struct: fc_shared<S>(). No __shared__ anywhere;
+ *   (3) a launch is fc_launch, never <<<>>>;
+ *   (4) PTX lives in kernels/cuda/ *.cuh alone, each wrapper beside its twin for FC_CUDA_EMU.
+ * Headers of C are included inside extern "C".
+ */
+#ifndef FC_KERNELS_CUDA_CUH
+#define FC_KERNELS_CUDA_CUH
+
+#include <cuda_runtime.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+extern "C" {
+#include "kernels/kernel.h"
+}
+#include "kernels/cuda/stream.cuh"
+
+/* The call's name and CUDA's own words become the sentence; memory that is not to be had is FC_ERR_MEM. */
+#define FC_CUDA_TRY(call)                                                                                              \
+    do {                                                                                                               \
+        cudaError_t fc_cuda_e_ = (call);                                                                               \
+        if (fc_cuda_e_ != cudaSuccess) return fc_cuda_failed(fc_cuda_e_, #call);                                       \
+    } while (0)
+
+/* The block's dynamic shared memory as an S; the launch said how much there is. */
+template <typename S> static __device__ __forceinline__ S *fc_shared() {
+#ifdef FC_CUDA_EMU
+    return (S *)emu_at->shared;
+#else
+    extern __shared__ __align__(128) unsigned char fc_shared_bytes[];
+    return (S *)fc_shared_bytes;
+#endif
+}
+
+/* One launch: grid of blocks, `block` threads each, `shared` bytes of dynamic shared memory. A grid of no blocks is no
+ * launch. name is for errors. The order of calls is the order of execution. */
+template <typename P>
+static fc_status fc_launch(fc_stream s, const char *name, void (*kernel)(const P), dim3 grid, int block, size_t shared,
+                           const P &p) {
+    static_assert(sizeof(P) <= FC_CUDA_PARAMS, "a kernel's parameters are at most FC_CUDA_PARAMS bytes");
+#ifdef FC_CUDA_EMU
+    emu_know((const void *)kernel,
+             [](const void *k, const void *params) { ((void (*)(const P))k)(*(const P *)params); }, sizeof(P));
+#endif
+    return fc_cuda_launch(s, name, (const void *)kernel, grid, block, shared, &p, sizeof p);
+}
+
+static inline int fc_div_up(int a, int b) { return (a + b - 1) / b; }
+
+#endif

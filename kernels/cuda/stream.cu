@@ -1,0 +1,93 @@
+#include "kernels/cuda/cuda.cuh"
+
+extern "C" {
+#include "engine/base/mem.h"
+}
+
+static const char *const troubles[FC_TROUBLE_COUNT] = {"", "embed: row %d: its token is outside the vocabulary"};
+
+fc_status fc_cuda_failed(cudaError_t e, const char *call) {
+    int n = (int)strcspn(call, "(");
+    cudaGetLastError(); /* the error stays with the thread otherwise */
+    return FC_FAIL(e == cudaErrorMemoryAllocation ? FC_ERR_MEM : FC_ERR_INTERNAL, "%.*s: %s", n, call,
+                   cudaGetErrorString(e));
+}
+
+fc_status fc_cuda_launch(fc_stream s, const char *name, const void *kernel, dim3 grid, int block, size_t shared,
+                         const void *params, size_t param_bytes) {
+    void *args[1] = {(void *)params};
+    cudaError_t e;
+    (void)param_bytes;
+    if (grid.x == 0 || grid.y == 0 || grid.z == 0) return FC_OK;
+    if (shared > s->shared_max)
+        return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: %zu bytes of shared memory a block; the device has %zu", name, shared,
+                       s->shared_max);
+    if (shared > 48 * 1024)
+        FC_CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared));
+    e = cudaLaunchKernel(kernel, grid, dim3((unsigned)block), args, shared, s->queue);
+    if (e == cudaSuccess) return FC_OK;
+    cudaGetLastError();
+    return FC_FAIL(FC_ERR_INTERNAL, "%s: cudaLaunchKernel: %s", name, cudaGetErrorString(e));
+}
+
+fc_status fc_cuda_workspace(fc_stream s, size_t bytes, const char *what, void **out) {
+    if (bytes > s->workspace_bytes)
+        return FC_FAIL(FC_ERR_MEM, "%s: %zu bytes of workspace; %zu are reserved", what, bytes, s->workspace_bytes);
+    *out = s->workspace;
+    return FC_OK;
+}
+
+static fc_status open_device(fc_stream s, size_t workspace) {
+    void *p;
+    cudaDeviceProp prop;
+    FC_CUDA_TRY(cudaSetDevice(s->device));
+    FC_CUDA_TRY(cudaGetDeviceProperties(&prop, s->device));
+    s->sms = prop.multiProcessorCount;
+    s->sm = prop.major * 10 + prop.minor;
+    s->shared_max = prop.sharedMemPerBlockOptin;
+    FC_CUDA_TRY(cudaStreamCreateWithFlags(&s->queue, cudaStreamNonBlocking));
+    FC_CUDA_TRY(cudaMalloc(&p, sizeof *s->trouble));
+    s->trouble = (unsigned long long *)p;
+    FC_CUDA_TRY(cudaMemsetAsync(s->trouble, 0xff, sizeof *s->trouble, s->queue));
+    if (workspace) {
+        FC_CUDA_TRY(cudaMalloc(&p, workspace));
+        s->workspace = (unsigned char *)p;
+        s->workspace_bytes = workspace;
+    }
+    return FC_OK;
+}
+
+fc_status fc_cuda_stream_open(int device, size_t workspace, bool invariant, fc_stream *out) {
+    void *p;
+    fc_stream s;
+    fc_status st;
+    FC_TRY(fc_alloc(1, sizeof *s, "cuda stream", &p));
+    s = (fc_stream)p;
+    s->device = device;
+    s->invariant = invariant;
+    st = open_device(s, workspace);
+    if (st) {
+        fc_cuda_stream_close(s);
+        return st;
+    }
+    *out = s;
+    return FC_OK;
+}
+
+void fc_cuda_stream_close(fc_stream s) {
+    if (!s) return;
+    cudaFree(s->workspace);
+    cudaFree(s->trouble);
+    if (s->queue) cudaStreamDestroy(s->queue);
+    fc_free(s);
+}
+
+fc_status fc_cuda_stream_sync(fc_stream s) {
+    unsigned long long t;
+    FC_CUDA_TRY(cudaMemcpyAsync(&t, s->trouble, sizeof t, cudaMemcpyDeviceToHost, s->queue));
+    FC_CUDA_TRY(cudaStreamSynchronize(s->queue));
+    if (t == ~0ull) return FC_OK;
+    FC_CUDA_TRY(cudaMemsetAsync(s->trouble, 0xff, sizeof *s->trouble, s->queue));
+    FC_ASSERT((t & 255) < FC_TROUBLE_COUNT);
+    return FC_FAIL(FC_ERR_ARG, troubles[t & 255], (int)(t >> 8));
+}

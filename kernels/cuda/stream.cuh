@@ -1,0 +1,44 @@
+/* stream - CUDA's side of fc_stream: the device, its queue, the memory that operators borrow, complaints of kernels. */
+#ifndef FC_KERNELS_CUDA_STREAM_CUH
+#define FC_KERNELS_CUDA_STREAM_CUH
+
+enum { FC_CUDA_PARAMS = 1024 };
+
+/* What a kernel can find wrong about its data. The row is the sentence's number. */
+typedef enum {
+    FC_TROUBLE_NONE = 0,
+    FC_TROUBLE_TOKEN, /* embed: a token outside the vocabulary */
+    FC_TROUBLE_COUNT
+} fc_trouble;
+
+struct fc_stream_s {
+    int device, sms;   /* multiprocessors */
+    int sm;            /* compute capability: 80, 90 */
+    size_t shared_max; /* bytes of shared memory that one block may have */
+    cudaStream_t queue;
+    unsigned char *workspace; /* device, 256-byte aligned; of one operator at a time */
+    size_t workspace_bytes;
+    unsigned long long
+        *trouble;   /* device: the smallest (row << 8 | fc_trouble) since it was last asked for; ~0: none */
+    bool invariant; /* products whose bits depend on no other row: never cuBLASLt */
+};
+
+/* Takes the device's memory for workspace now. Caller closes. */
+fc_status fc_cuda_stream_open(int device, size_t workspace, bool invariant, fc_stream *out);
+void fc_cuda_stream_close(fc_stream s); /* NULL and half-built are fine */
+
+fc_status fc_cuda_failed(cudaError_t e, const char *call);
+fc_status fc_cuda_launch(fc_stream s, const char *name, const void *kernel, dim3 grid, int block, size_t shared,
+                         const void *params, size_t param_bytes);
+/* The operator's borrowed memory; FC_ERR_MEM with both numbers when less was reserved. */
+fc_status fc_cuda_workspace(fc_stream s, size_t bytes, const char *what, void **out);
+
+/* Waits for the queue; a complaint of a kernel since the last time becomes FC_ERR_ARG with its row. */
+fc_status fc_cuda_stream_sync(fc_stream s);
+
+/* In a kernel: what is wrong with row `row`. The rest of the kernel must stay inside its memory. */
+static __device__ __forceinline__ void fc_complain(unsigned long long *trouble, fc_trouble what, int row) {
+    atomicMin(trouble, (unsigned long long)(unsigned)row << 8 | (unsigned)what);
+}
+
+#endif

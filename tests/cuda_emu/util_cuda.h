@@ -1,0 +1,27 @@
+/* util_cuda - arrays on the emulated device, and a test's body run in every order of fibres. */
+#ifndef FC_TESTS_UTIL_CUDA_H
+#define FC_TESTS_UTIL_CUDA_H
+
+#include "kernels/kernel.h"
+#include "tests/cuda_emu/emu_control.h"
+#include "tests/util.h"
+
+/* Device memory with a copy of n bytes of host memory (NULL: 0xff throughout); device_free frees it. */
+void *device_copy(fc_stream s, const void *host, size_t bytes);
+void device_read(fc_stream s, void *host, const void *device, size_t bytes); /* after all that was launched */
+void device_free(void *device);
+
+fc_stream device_stream(size_t workspace); /* not batch-invariant; device_close closes */
+fc_stream device_stream_invariant(size_t workspace);
+void device_close(fc_stream s);
+fc_status device_sync(fc_stream s);
+
+/* Calls body for each order of fibres, some seeds of the random one; prints which when it fails. */
+#define each_order(body)                                                                                               \
+    for (int order_ = 0; order_ < EMU_ORDERS + 1; order_++) {                                                          \
+        emu_opts.order = order_ < EMU_ORDERS ? (emu_order)order_ : EMU_RANDOM;                                         \
+        emu_opts.seed = (uint64_t)order_;                                                                              \
+        body;                                                                                                          \
+    }
+
+#endif

@@ -1,0 +1,48 @@
+#include "kernels/cuda/cuda.cuh"
+
+#include <stdlib.h>
+
+extern "C" {
+void *device_copy(fc_stream s, const void *host, size_t bytes);
+void device_read(fc_stream s, void *host, const void *device, size_t bytes);
+void device_free(void *device);
+fc_stream device_stream(size_t workspace);
+fc_stream device_stream_invariant(size_t workspace);
+void device_close(fc_stream s);
+fc_status device_sync(fc_stream s);
+}
+
+static void must(cudaError_t e, const char *what) {
+    if (e == cudaSuccess) return;
+    fprintf(stderr, "%s: %s\n", what, cudaGetErrorString(e));
+    abort();
+}
+
+void *device_copy(fc_stream s, const void *host, size_t bytes) {
+    void *p;
+    must(cudaMalloc(&p, bytes), "cudaMalloc");
+    if (host) must(cudaMemcpyAsync(p, host, bytes, cudaMemcpyHostToDevice, s->queue), "cudaMemcpyAsync");
+    else must(cudaMemsetAsync(p, 0xff, bytes, s->queue), "cudaMemsetAsync");
+    must(cudaStreamSynchronize(s->queue), "cudaStreamSynchronize");
+    return p;
+}
+
+void device_read(fc_stream s, void *host, const void *device, size_t bytes) {
+    must(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, s->queue), "cudaMemcpyAsync");
+    must(cudaStreamSynchronize(s->queue), "cudaStreamSynchronize");
+}
+
+void device_free(void *device) { must(cudaFree(device), "cudaFree"); }
+
+static fc_stream open_stream(size_t workspace, bool invariant) {
+    fc_stream s;
+    if (fc_cuda_stream_open(0, workspace, invariant, &s)) {
+        fprintf(stderr, "%s\n", fc_status_text());
+        abort();
+    }
+    return s;
+}
+fc_stream device_stream(size_t workspace) { return open_stream(workspace, false); }
+fc_stream device_stream_invariant(size_t workspace) { return open_stream(workspace, true); }
+void device_close(fc_stream s) { fc_cuda_stream_close(s); }
+fc_status device_sync(fc_stream s) { return fc_cuda_stream_sync(s); }
