@@ -26,6 +26,7 @@ typedef enum {
     FC_Q4_K,
     FC_Q5_K,
     FC_Q6_K,
+    FC_F8, /* F8_E4M3: 4 bits of exponent, 3 of mantissa, no infinity, NaN 0x7f; 448 is the largest */
     FC_I8,
     FC_I32,
     FC_DTYPE_COUNT
@@ -51,6 +52,37 @@ FC_DEVICE static inline uint16_t fc_f32_to_bf16(float f) {
     memcpy(&u, &f, sizeof u);
     if ((u & 0x7fffffffu) > 0x7f800000u) return (uint16_t)((u >> 16) | 0x40u);
     return (uint16_t)((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
+}
+
+/* Exact. */
+FC_DEVICE static inline float fc_f8_to_f32(uint8_t v) {
+    uint32_t u = (uint32_t)(v & 0x7fu) << 20, sign = (uint32_t)(v & 0x80u) << 24;
+    float f;
+    if ((v & 0x7fu) == 0x7fu) u = 0x7fc00000u;
+    memcpy(&f, &u, sizeof f);
+    f *= 0x1p120f; /* from f32's exponent to this one's, denormals included */
+    memcpy(&u, &f, sizeof u);
+    u |= sign;
+    memcpy(&f, &u, sizeof f);
+    return f;
+}
+
+/* Round to nearest even; what is larger than 448 becomes 448 (as cvt.rn.satfinite does), NaN stays NaN. */
+FC_DEVICE static inline uint8_t fc_f32_to_f8(float f) {
+    uint32_t u, sign;
+    memcpy(&u, &f, sizeof u);
+    sign = u >> 24 & 0x80u;
+    u &= 0x7fffffffu;
+    if (u > 0x7f800000u) return (uint8_t)(sign | 0x7fu);
+    if (u < 0x3c800000u) { /* below 2^-6: multiples of 2^-9 */
+        memcpy(&f, &u, sizeof f);
+        f = f * 512.0f + 8388608.0f; /* the sum rounds to an integer */
+        memcpy(&u, &f, sizeof u);
+        return (uint8_t)(sign | (u & 0xfu));
+    }
+    u += 0x7ffffu + (u >> 20 & 1u);
+    u = (u >> 20) - (120u << 3);
+    return (uint8_t)(sign | (u > 0x7eu ? 0x7eu : u));
 }
 
 float fc_f16_to_f32(uint16_t v);

@@ -1,6 +1,6 @@
 /* kv_cpu - where the CPU keeps K and V: pages one after another, in each page one block per (layer, KV head).
  *
- * block   K [E][P], V [P][E], then for I8 the scales: K [P] f32, V [P] f32
+ * block   K [E][P], V [P][E], then for I8 and F8 the scales: K [P] f32, V [P] f32
  *         K has its slots in the lanes, so a product of one query with 16 keys is a load and a multiply-add per e;
  *         V has its elements in the lanes, so the weighted sum is the same
  * align   a block is a multiple of 8 bytes; at P >= 8 a multiple of 64
@@ -12,16 +12,8 @@
 
 typedef struct {
     unsigned char *k, *v;     /* [E][P], [P][E] in shape.type */
-    float *k_scale, *v_scale; /* [P] each; NULL unless I8     */
+    float *k_scale, *v_scale; /* [P] each; NULL unless I8 or F8 */
 } fc_kv_block;
-
-static inline size_t fc_kv_elem_bytes(fc_dtype t) { return t == FC_F32 ? 4 : t == FC_BF16 ? 2 : 1; }
-
-/* The shape was checked when its store was sized: nothing here can wrap. */
-static inline size_t fc_kv_block_bytes(const fc_kv_shape *s) {
-    size_t slots = (size_t)s->P;
-    return 2 * slots * (size_t)s->E * fc_kv_elem_bytes(s->type) + (s->type == FC_I8 ? 2 * slots * sizeof(float) : 0);
-}
 
 static inline fc_kv_block fc_kv_block_at(const fc_kv_buf *kv, int page, int layer, int g) {
     const fc_kv_shape *s = &kv->shape;
@@ -29,7 +21,7 @@ static inline fc_kv_block fc_kv_block_at(const fc_kv_buf *kv, int page, int laye
     size_t index = ((size_t)page * (size_t)s->L + (size_t)layer) * (size_t)s->G + (size_t)g;
     unsigned char *p = (unsigned char *)kv->base + index * fc_kv_block_bytes(s);
     fc_kv_block b = {p, p + half, NULL, NULL};
-    if (s->type == FC_I8) {
+    if (fc_kv_scaled(s->type)) {
         b.k_scale = (float *)(void *)(p + 2 * half);
         b.v_scale = b.k_scale + s->P;
     }
