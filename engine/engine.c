@@ -4,6 +4,7 @@
 #include "engine/answer.h"
 #include "engine/base/os.h"
 #include "engine/events.h"
+#include "engine/fit.h"
 #include "engine/model_tok.h"
 #include "engine/sched.h"
 
@@ -28,7 +29,7 @@ typedef struct {
 struct fc_engine {
     loaded models[2]; /* by role; the second empty without an alignment model, or when it is the first */
     bool has_alignment, one_file, shared; /* one file is both models; and is loaded once */
-    fc_backend *be;
+    fc_backend *be[2]; /* of each model; one for both where operators run in their call */
     fc_sched sched;
     fc_job_rules rules;
     fc_engine_info info;
@@ -166,64 +167,8 @@ static void describe_model(const loaded *m, fc_model_info *out) {
     snprintf(out->kv_type, sizeof out->kv_type, "%s", fc_kv_type_name(s->type));
 }
 
-enum { MAX_PAGES = 1 << 24 };
-
-/* Pages of the pool: what kv_pool says, or room for two full contexts within sane bounds. */
-static fc_status pool_pages(const fc_engine_options *o, const fc_model_config *c, const fc_lane_options *l, int *out) {
-    fc_kv_shape shape = {.type = l->kv_type, .n_pages = 1, .P = l->page_slots, .L = c->L, .G = c->G, .E = c->E};
-    uint64_t want = o->kv_pool, least;
-    size_t page;
-    FC_TRY(fc_kv_page_bytes(&shape, &page));
-    least = (uint64_t)fc_kv_pages_for(l->ctx, l->page_slots) * page;
-    if (!want) {
-        const uint64_t floor_bytes = (uint64_t)256 << 20, most = fc_ram_bytes() / 4;
-        want = 2 * least > floor_bytes ? 2 * least : floor_bytes;
-        if (most && want > most) want = most;
-        if (want < least)
-            return FC_FAIL(FC_ERR_MEM,
-                           "kv_pool: a context of %d positions takes %llu bytes of KV; a quarter of this machine's "
-                           "memory is %llu. Lower ctx, or set kv_pool",
-                           l->ctx, (unsigned long long)least, (unsigned long long)most);
-    }
-    if (want < page)
-        return FC_FAIL(FC_ERR_ARG, "kv_pool: %llu bytes; one page takes %zu", (unsigned long long)want, page);
-    if (want / page > MAX_PAGES) {
-        if (o->kv_pool)
-            return FC_FAIL(FC_ERR_ARG,
-                           "kv_pool = %llu bytes is too large: %llu pages of %zu bytes; at most %d are possible",
-                           (unsigned long long)want, (unsigned long long)(want / page), page, MAX_PAGES);
-        want = MAX_PAGES * (uint64_t)page;
-    }
-    *out = (int)(want / page);
-    return FC_OK;
-}
-
 static bool caches_scores(const fc_engine *e, const fc_engine_options *o) {
     return e->has_alignment && !(o->off & FC_OFF_SCORE_CACHE);
-}
-
-/* Pools and score cache are touched page by page, long after open: what the machine does not have must be refused
- * here. */
-static fc_status check_memory(const fc_engine *e, const fc_engine_options *o, const fc_lane_options *lane, int n) {
-    uint64_t weights = 0, pools = 0, states = 0, scores = 0, have = fc_ram_bytes();
-    for (int i = 0; i < n; i++) {
-        const fc_model_config *c = &e->models[i].model->cfg;
-        fc_kv_shape shape = {
-            .type = lane[i].kv_type, .n_pages = 1, .P = lane[i].page_slots, .L = c->L, .G = c->G, .E = c->E};
-        size_t page;
-        FC_TRY(fc_kv_page_bytes(&shape, &page));
-        pools += (uint64_t)lane[i].kv_pages * page;
-        if (lane[i].scores) states += fc_lane_state_bytes(c, &lane[i]);
-        weights += e->models[i].model->bytes;
-    }
-    if (caches_scores(e, o)) scores = fc_score_cache_bytes(o->score_cache);
-    if (have && pools + weights + states + scores > have)
-        return FC_FAIL(FC_ERR_MEM,
-                       "kv_pool: %d pool%s of %llu bytes in all, kept hidden states of %llu, a score cache of %llu and "
-                       "weights of %llu; this machine has %llu",
-                       n, n == 1 ? "" : "s", (unsigned long long)pools, (unsigned long long)states,
-                       (unsigned long long)scores, (unsigned long long)weights, (unsigned long long)have);
-    return FC_OK;
 }
 
 static fc_status lane_options(const fc_engine_options *o, const fc_model_config *c, fc_dtype embed, bool scores,
@@ -243,7 +188,7 @@ static fc_status lane_options(const fc_engine_options *o, const fc_model_config 
         return FC_FAIL(FC_ERR_ARG, "ctx = %d; model %s was made for %d positions", out->ctx, c->name, c->ctx);
     if (out->page_slots != 8 && out->page_slots != 16 && out->page_slots != 32 && out->page_slots != 64)
         return FC_FAIL(FC_ERR_ARG, "page_slots = %d; 8, 16, 32 and 64 are possible", out->page_slots);
-    return pool_pages(o, c, out, &out->kv_pages);
+    return FC_OK;
 }
 
 static fc_status check_options(const fc_engine_options *o) {
@@ -263,9 +208,6 @@ static fc_status check_options(const fc_engine_options *o) {
         if (fields[i].v < 0 || fields[i].v > fields[i].max)
             return FC_FAIL(FC_ERR_ARG, "%s = %lld; 0 (default) to %lld are possible", fields[i].name,
                            (long long)fields[i].v, (long long)fields[i].max);
-    if (o->backend && strcmp(o->backend, "auto") != 0 && strcmp(o->backend, "cpu") != 0)
-        return FC_FAIL(strcmp(o->backend, "cuda") == 0 ? FC_ERR_UNSUPPORTED : FC_ERR_ARG,
-                       "backend \"%s\"; this version has auto and cpu", o->backend);
     return FC_OK;
 }
 
@@ -314,12 +256,16 @@ static fc_status load_adapters(fc_engine *e, const fc_engine_options *o, int i) 
     return FC_OK;
 }
 
+/* Models whose operators run behind the host have a queue each: one draws while the other scores. What goes from one to
+ * the other, drawn ids, goes by way of the host. */
+static fc_backend *backend_of(const fc_engine *e, int model) { return e->be[model] ? e->be[model] : e->be[0]; }
+
 static fc_status load_models(fc_engine *e, const fc_engine_options *o, fc_backend_opener open_backend) {
     int n = e->has_alignment && !e->shared ? 2 : 1;
     int threads = o->threads ? o->threads : fc_cpu_count();
     fc_op_limits limits = {0};
     fc_lane_options lane[2];
-    fc_cpu_level level;
+    fc_fit fit = {0};
     void *p;
     e->max_requests = o->max_requests ? o->max_requests : 256;
     FC_TRY(fc_alloc((size_t)e->max_requests, sizeof *e->live, "request ids", &p));
@@ -332,11 +278,15 @@ static fc_status load_models(fc_engine *e, const fc_engine_options *o, fc_backen
         FC_TRY(lane_options(o, fc_weights_config(e->models[i].weights), t ? t->dtype : FC_F32, scores, &lane[i]));
         fc_model_limits(fc_weights_config(e->models[i].weights), lane[i].max_rows, &limits);
     }
-    FC_TRY(fc_cpu_level_parse(o->cpu ? o->cpu : "auto", &level));
-    FC_TRY(open_backend(level, threads, &limits, &e->be));
-    for (int i = 0; i < n; i++) FC_TRY(fc_model_open(e->models[i].weights, e->be, NULL, NULL, &e->models[i].model));
+    FC_TRY(fc_backend_choose(o, threads, &limits, open_backend, &e->be[0]));
+    if (n == 2 && e->be[0]->depth > 1) FC_TRY(fc_backend_choose(o, threads, &limits, open_backend, &e->be[1]));
+    for (int i = 0; i < n; i++)
+        FC_TRY(fc_fit_pool(e->be[0], o->kv_pool, fc_weights_config(e->models[i].weights), &lane[i]));
+    for (int i = 0; i < n; i++) FC_TRY(fc_model_open(e->models[i].weights, backend_of(e, i), NULL, NULL, &e->models[i].model));
     for (int i = 0; i < n; i++) FC_TRY(load_adapters(e, o, i));
-    FC_TRY(check_memory(e, o, lane, n));
+    for (int i = 0; i < n; i++) fc_fit_lane(&fit, &e->models[i].model->cfg, e->models[i].model->bytes, &lane[i]);
+    if (caches_scores(e, o)) fit.scores = fc_score_cache_bytes(o->score_cache);
+    FC_TRY(fc_fit_check(&fit, e->be[0]));
     for (int i = 0; i < n; i++) FC_TRY(fc_lane_open(e->models[i].model, &lane[i], &e->models[i].lane));
     for (int i = 0; i < n; i++) { /* a file's scores outlive the model's: all its bytes count */
         bool whole = caches_scores(e, o) && o->score_cache_file && lane[i].scores;
@@ -344,8 +294,8 @@ static fc_status load_models(fc_engine *e, const fc_engine_options *o, fc_backen
         e->models[i].fingerprint = whole ? fc_weights_fingerprint_whole(w) : fc_weights_fingerprint(w);
     }
     e->info.threads = threads;
-    snprintf(e->info.backend, sizeof e->info.backend, "%s", e->be->name);
-    snprintf(e->info.cpu, sizeof e->info.cpu, "%s", e->be->level);
+    snprintf(e->info.backend, sizeof e->info.backend, "%s", e->be[0]->name);
+    snprintf(e->info.cpu, sizeof e->info.cpu, "%s", e->be[0]->level);
     return FC_OK;
 }
 
@@ -400,12 +350,10 @@ static fc_status start(fc_engine *e, const fc_engine_options *o) {
     err = pthread_create(&e->thread, NULL, engine_main, e);
     if (err) return FC_FAIL(FC_ERR_MEM, "engine thread: %s", strerror(err));
     e->thread_runs = true;
-    return o->pin_threads ? e->be->pin(e->be, e->thread) : FC_OK;
+    return o->pin_threads ? e->be[0]->pin(e->be[0], e->thread) : FC_OK;
 }
 
-fc_status fc_engine_open(const fc_engine_options *o, fc_engine **out) {
-    return fc_engine_open_on(o, fc_backend_open_cpu, out);
-}
+fc_status fc_engine_open(const fc_engine_options *o, fc_engine **out) { return fc_engine_open_on(o, NULL, out); }
 
 fc_status fc_engine_open_on(const fc_engine_options *o, fc_backend_opener open_backend, fc_engine **out) {
     uint64_t begin = fc_clock_ns();
@@ -454,7 +402,8 @@ void fc_engine_close(fc_engine *e) {
         fc_tok_close(e->models[i].tok);
         fc_weights_close(e->models[i].weights);
     }
-    fc_backend_close(e->be);
+    fc_backend_close(e->be[1]);
+    fc_backend_close(e->be[0]);
     fc_events_close(&e->events);
     for (size_t i = 0; i < e->n_names; i++) fc_names_unref(e->names[i]);
     fc_free(e->names);

@@ -68,7 +68,7 @@ typedef struct {
     const char *alignment;             /* NULL: no scoring; the same path as novelty: loaded once */
     const char *kv_type;               /* "f32", "bf16", "int8"; NULL: f32 for f32 models, else bf16 */
     const char *cpu;                   /* "auto", "amx", "avx512", "avxvnni", "avx2", "portable" */
-    const char *backend;               /* "auto", "cpu" */
+    const char *backend;               /* "auto", "cpu", "cuda" */
     int threads;                       /* 0: all cores */
     int ctx;                           /* positions a request may use; 0: the model's own, at most 8192 */
     int page_slots;                    /* token slots a KV page: 8, 16, 32, 64; 0: 16 */
@@ -83,7 +83,8 @@ typedef struct {
     const char
         *score_cache_file; /* SQLite: scores also on disk, shared by engines; made if missing. NULL: memory alone */
     uint64_t kv_pool; /* bytes of KV memory a model; 0: room for 2 x ctx, at least 256 MiB, at most a quarter of RAM */
-    bool batch_invariant; /* a candidate's bits do not depend on the batch; on the CPU they never do */
+    bool batch_invariant; /* a candidate's bits do not depend on the batch; on the CPU they never do, CUDA takes its own
+                             products alone, never cuBLASLt */
     bool pin_threads;     /* thread i stays on the i-th core that the process may use, as in every engine that pins;
                              more threads than cores: an error */
 } fc_engine_options;

@@ -3,7 +3,7 @@
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "engine/base/status.h"
-#include "engine/forkcast.h"
+#include "engine/choose.h"
 #include "kernels/cpu/roof.h"
 #include "kernels/gpu_probe.h"
 
@@ -82,8 +82,7 @@ fc_status fc_machine_inspect(bool measured, int threads, fc_machine *out) {
         memcpy(m.gpu_names[i], g.name[i], sizeof m.gpu_names[i]);
         m.gpu_bytes[i] = g.bytes[i];
     }
-    snprintf(m.backend, sizeof m.backend, "cpu");
-    snprintf(m.backend_why, sizeof m.backend_why, "this version computes on the CPU alone; found %s", g.found);
+    snprintf(m.backend, sizeof m.backend, "%s", fc_backend_auto(m.backend_why, sizeof m.backend_why));
     *out = m;
     return FC_OK;
 }

@@ -48,6 +48,7 @@ typedef struct fc_backend {
 
     fc_status (*alloc)(struct fc_backend *be, size_t bytes, const char *what, void **out); /* zeroed */
     void (*free)(struct fc_backend *be, void *buffer);                                     /* NULL is fine */
+    fc_status (*memory)(struct fc_backend *be, uint64_t *bytes); /* what all buffers and weights can have; 0: unknown */
     fc_status (*upload)(struct fc_backend *be, void *dst, const void *host,
                         size_t bytes); /* host may be reused at return */
     fc_status (*download)(struct fc_backend *be, void *host, const void *src, size_t bytes);

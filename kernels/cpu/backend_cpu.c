@@ -35,6 +35,12 @@ static void cpu_free(fc_backend *be, void *buffer) {
     fc_pages_free(p, all);
 }
 
+static fc_status cpu_memory(fc_backend *be, uint64_t *bytes) {
+    (void)be;
+    *bytes = fc_ram_bytes();
+    return FC_OK;
+}
+
 /* Operators have finished when their call returns, so a copy in program order is a copy in stream order. */
 static fc_status cpu_upload(fc_backend *be, void *dst, const void *host, size_t bytes) {
     (void)be;
@@ -98,6 +104,7 @@ fc_status fc_backend_open_cpu(fc_cpu_level level, int threads, const fc_op_limit
         .name = "cpu",
         .alloc = cpu_alloc,
         .free = cpu_free,
+        .memory = cpu_memory,
         .upload = cpu_upload,
         .download = cpu_download,
         .sync = cpu_sync,

@@ -32,8 +32,8 @@ static void inspection_without_measuring_is_quick_and_plain(void **state) {
     assert_true(m.cores >= 1 && m.ram_bytes > 1u << 28 && m.cpu_name[0]);
     assert_string_equal(m.cpu_level, fc_cpu_level_name(fc_cpu_best()));
     assert_true(m.read_gbs_dram == 0.0 && m.gops_int8 == 0.0 && m.gflops_f32 == 0.0);
-    assert_string_equal(m.backend, "cpu");
-    assert_non_null(strstr(m.backend_why, "CPU"));
+    assert_string_equal(m.backend, m.gpus ? "cuda" : "cpu");
+    assert_non_null(strstr(m.backend_why, m.gpus ? "CUDA device" : "no CUDA device: "));
     assert_fails(fc_machine_inspect(false, -1, &m), FC_ERR_ARG, "-1");
     assert_fails(fc_machine_inspect(true, 5000, &m), FC_ERR_ARG, "5000");
 }

@@ -47,6 +47,11 @@ static fc_status late_alloc(fc_backend *be, size_t bytes, const char *what, void
     return FC_OK;
 }
 
+static fc_status late_memory(fc_backend *be, uint64_t *bytes) {
+    late *l = be->self;
+    return l->inner->memory(l->inner, bytes);
+}
+
 static void late_free(fc_backend *be, void *buffer) {
     (void)be;
     (void)buffer;
@@ -169,6 +174,7 @@ fc_status late_backend_open(fc_cpu_level level, int threads, const fc_op_limits 
         .stream = &l->stream,
         .alloc = late_alloc,
         .free = late_free,
+        .memory = late_memory,
         .upload = late_upload,
         .download = late_download,
         .sync = late_sync,
@@ -203,6 +209,7 @@ fc_status late_backend_open(fc_cpu_level level, int threads, const fc_op_limits 
     }
     l->stream = *l->inner->stream;
     l->face.weight_free = l->inner->weight_free;
+    l->face.level = l->inner->level;
     p = mmap(NULL, ARENA, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) {
         late_close(&l->face);

@@ -1,0 +1,29 @@
+#include "engine/choose.h"
+
+#include "kernels/cuda/backend_cuda.h"
+#include "kernels/gpu_probe.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const char *fc_backend_auto(char *why, size_t size) {
+    fc_gpus g;
+    fc_gpu_probe(&g);
+    snprintf(why, size, "%s", g.found);
+    return g.n > 0 ? "cuda" : "cpu";
+}
+
+fc_status fc_backend_choose(const fc_engine_options *o, int threads, const fc_op_limits *limits,
+                            fc_backend_opener opener, fc_backend **out) {
+    const fc_cuda_options cuda = {.invariant = o->batch_invariant};
+    const char *name = o->backend ? o->backend : "auto";
+    fc_cpu_level level;
+    char why[256];
+    FC_TRY(fc_cpu_level_parse(o->cpu ? o->cpu : "auto", &level));
+    if (strcmp(name, "auto") != 0 && strcmp(name, "cpu") != 0 && strcmp(name, "cuda") != 0)
+        return FC_FAIL(FC_ERR_ARG, "backend \"%s\"; it is auto, cpu or cuda", name);
+    if (opener) return opener(level, threads, limits, out);
+    if (strcmp(name, "auto") == 0) name = fc_backend_auto(why, sizeof why);
+    if (strcmp(name, "cpu") == 0) return fc_backend_open_cpu(level, threads, limits, out);
+    return fc_gpu_backend_open(&cuda, limits, out);
+}
