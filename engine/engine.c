@@ -29,7 +29,7 @@ typedef struct {
 struct fc_engine {
     loaded models[2]; /* by role; the second empty without an alignment model, or when it is the first */
     bool has_alignment, one_file, shared; /* one file is both models; and is loaded once */
-    fc_backend *be[2]; /* of each model; one for both where operators run in their call */
+    fc_backend *be[2];                    /* of each model; one for both where operators run in their call */
     fc_sched sched;
     fc_job_rules rules;
     fc_engine_info info;
@@ -214,7 +214,7 @@ static fc_status check_options(const fc_engine_options *o) {
 static fc_status load_files(fc_engine *e, const fc_engine_options *o) {
     const char *paths[2] = {o->novelty, o->alignment};
     e->has_alignment = o->alignment != NULL;
-    e->one_file = o->alignment && fc_path_same(o->novelty, o->alignment);
+    e->one_file = o->alignment && (strcmp(o->novelty, o->alignment) == 0 || fc_path_same(o->novelty, o->alignment));
     e->shared = e->one_file && !(o->off & FC_OFF_SHARED_TRUNK);
     for (int i = 0; i < (e->has_alignment && !e->shared ? 2 : 1); i++) {
         FC_TRY(fc_weights_open(paths[i], &e->models[i].weights));
@@ -282,7 +282,8 @@ static fc_status load_models(fc_engine *e, const fc_engine_options *o, fc_backen
     if (n == 2 && e->be[0]->depth > 1) FC_TRY(fc_backend_choose(o, threads, &limits, open_backend, &e->be[1]));
     for (int i = 0; i < n; i++)
         FC_TRY(fc_fit_pool(e->be[0], o->kv_pool, fc_weights_config(e->models[i].weights), &lane[i]));
-    for (int i = 0; i < n; i++) FC_TRY(fc_model_open(e->models[i].weights, backend_of(e, i), NULL, NULL, &e->models[i].model));
+    for (int i = 0; i < n; i++)
+        FC_TRY(fc_model_open(e->models[i].weights, backend_of(e, i), NULL, NULL, &e->models[i].model));
     for (int i = 0; i < n; i++) FC_TRY(load_adapters(e, o, i));
     for (int i = 0; i < n; i++) fc_fit_lane(&fit, &e->models[i].model->cfg, e->models[i].model->bytes, &lane[i]);
     if (caches_scores(e, o)) fit.scores = fc_score_cache_bytes(o->score_cache);

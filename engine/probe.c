@@ -4,7 +4,6 @@
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "engine/lane.h"
-#include "kernels/cpu/backend_cpu.h"
 
 struct fc_probe {
     fc_weights *weights;
@@ -22,6 +21,7 @@ fc_status fc_probe_open(const char *path, const fc_probe_options *o, fc_probe **
     void *mem;
     fc_op_limits limits = {0};
     fc_cpu_level level;
+    fc_backend_opener open = o->open ? o->open : fc_backend_open_cpu;
     fc_lane_options lane = {
         .ctx = o->ctx ? o->ctx : 2048,
         .page_slots = o->page_slots ? o->page_slots : 16,
@@ -35,7 +35,7 @@ fc_status fc_probe_open(const char *path, const fc_probe_options *o, fc_probe **
     lane.kv_pages = fc_kv_pages_for(lane.ctx, lane.page_slots);
     FC_TRY_GOTO(st, fc_weights_open(path, &p->weights), fail);
     fc_model_limits(fc_weights_config(p->weights), lane.max_rows, &limits);
-    FC_TRY_GOTO(st, fc_backend_open_cpu(level, o->threads ? o->threads : fc_cpu_count(), &limits, &p->be), fail);
+    FC_TRY_GOTO(st, open(level, o->threads ? o->threads : fc_cpu_count(), &limits, &p->be), fail);
     FC_TRY_GOTO(st, fc_model_open(p->weights, p->be, o->edit, o->arg, &p->model), fail);
     if (o->adapter) {
         FC_TRY_GOTO(st, fc_adapter_open(p->model, o->adapter, &p->adapter), fail);

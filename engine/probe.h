@@ -2,9 +2,8 @@
 #ifndef FC_ENGINE_PROBE_H
 #define FC_ENGINE_PROBE_H
 
+#include "engine/choose.h"
 #include "weights_tools/config.h"
-
-#include "engine/base/status.h"
 
 #include <stdint.h>
 
@@ -18,6 +17,7 @@ typedef struct {
     int max_rows;        /* rows of one pass: longer sequences go in chunks; 0: 128 */
     int ctx;             /* positions; 0: 2048 */
     const char *adapter; /* folder of a PEFT adapter that every sequence goes through, or NULL */
+    fc_backend_opener open; /* of the backend; NULL: the CPU's */
     void (*edit)(fc_model_config *c, void *arg); /* changes the configuration before the model is built; or NULL */
     void *arg;
 } fc_probe_options;

@@ -1,29 +1,16 @@
-/* Random models: shapes of a preset, weights that keep every intermediate value near 1 and the logits near the spread
- * that was asked for.
- *
- * The final norm makes hidden states of variance 1, so rows of the head with elements of logit_std / sqrt(D) give
- * logits of that spread. Where the head is the embedding matrix, the input token's own embedding is still a part of the
- * hidden state, and its logit would stand out by sqrt(D) * logit_std * cos; so the layers' outputs are made large
- * enough that this is about one logit_std.
- */
 #include "weights_tools/tools.h"
 
 #include "engine/base/mem.h"
 #include "engine/base/quant.h"
-#include "engine/base/rng.h"
 #include "weights_tools/config_read.h"
 #include "weights_tools/config_write.h"
 #include "weights_tools/layout.h"
 #include "weights_tools/tiny_presets.h"
 #include "weights_tools/tiny_tok.h"
+#include "weights_tools/tiny_values.h"
 
 #include <math.h>
 #include <string.h>
-
-/* attention scores of this spread choose between positions, and neither evenly nor one alone */
-static const double query_gain = 1.3;
-/* averaging over positions and silu(g)*u make an output smaller than what enters; measured, not exact */
-static const double attention_gain = 2.0, ffn_gain = 1.7;
 
 static void set(int *field, int v) {
     if (v) *field = v;
@@ -49,7 +36,7 @@ static fc_status check_options(const fc_tiny_options *o) {
     return FC_OK;
 }
 
-static fc_status configure(const fc_tiny_options *o, fc_model_config *out) {
+fc_status fc_tiny_configure(const fc_tiny_options *o, fc_model_config *out) {
     fc_model_config c = {0};
     bool gemma3;
     FC_TRY(check_options(o));
@@ -87,56 +74,6 @@ static fc_status configure(const fc_tiny_options *o, fc_model_config *out) {
     return FC_OK;
 }
 
-/* A tensor's elements are uniform: mean +- spread * sqrt(3), so that spread is their standard deviation. */
-typedef struct {
-    double mean, spread;
-} values;
-
-static values values_of(const fc_model_config *c, const char *name, double logit_std) {
-    double D = c->D, HE = (double)c->H * c->E, unit = 1.0 / sqrt(D), head = logit_std / sqrt(D);
-    /* size of one layer output; 2L of them add up to the hidden state */
-    double output = c->tied ? (c->embed_scale ? sqrt(D) : 1.0) * logit_std / sqrt(2.0 * c->L) : 1.0;
-    if (output < 1.0) output = 1.0;
-    if (strcmp(name, "token_embd.weight") == 0) return (values){0, c->tied ? head : c->embed_scale ? unit : 1.0};
-    if (strcmp(name, "output.weight") == 0) return (values){0, head};
-    if (strcmp(name, "score.weight") == 0) return (values){0, unit};
-    if (fc_ends_with(name, "post_attention_norm.weight") || fc_ends_with(name, "post_ffw_norm.weight"))
-        return (values){output, 0.1 * output};
-    if (fc_ends_with(name, "q_norm.weight") || fc_ends_with(name, "k_norm.weight"))
-        return (values){query_gain, 0.1 * query_gain};
-    if (fc_ends_with(name, "norm.weight")) return (values){1.0, 0.1};
-    if (fc_ends_with(name, ".bias")) return (values){0, 0.3};
-    if (fc_ends_with(name, "attn_q.weight") || fc_ends_with(name, "attn_k.weight"))
-        return (values){0, query_gain * unit};
-    if (fc_ends_with(name, "attn_output.weight")) return (values){0, output * attention_gain / sqrt(HE)};
-    if (fc_ends_with(name, "ffn_down.weight")) return (values){0, output * ffn_gain / sqrt((double)c->F)};
-    return (values){0, unit};
-}
-
-/* Every tensor has a stream of its own, so that its values do not depend on the other tensors or on the type. */
-static uint64_t stream_of(uint64_t seed, const char *name) {
-    uint64_t state = seed;
-    for (const char *p = name; *p; p++) {
-        state = fc_rng_next(&state) ^ (unsigned char)*p;
-    }
-    return fc_rng_next(&state);
-}
-
-static float uniform(uint32_t bits, float mean, float half_width) {
-    return mean + half_width * ((float)(int32_t)bits * 0x1p-31f);
-}
-
-static void draw(uint64_t *state, values v, float *x, size_t n) {
-    float mean = (float)v.mean, half_width = (float)(v.spread * 1.7320508075688772);
-    size_t i = 0;
-    for (; i + 2 <= n; i += 2) {
-        uint64_t r = fc_rng_next(state);
-        x[i] = uniform((uint32_t)r, mean, half_width);
-        x[i + 1] = uniform((uint32_t)(r >> 32), mean, half_width);
-    }
-    if (i < n) x[i] = uniform((uint32_t)fc_rng_next(state), mean, half_width);
-}
-
 typedef struct {
     const fc_tiny_options *o;
     fc_model_config file, source; /* as the file states it; with Llama 3's scaling by its numbers */
@@ -147,14 +84,13 @@ typedef struct {
 
 static fc_status write_tensor(job *j, const fc_layout_entry *e, float *row, void *packed) {
     fc_dtype type = fc_config_tensor_type(j->o->type, e->name, e->vector, e->K);
-    double logit_std = j->o->logit_std > 0.0f ? (double)j->o->logit_std : 2.0;
-    values v = values_of(&j->source, e->name, logit_std);
-    uint64_t state = stream_of(j->o->seed, e->name);
+    fc_tiny_spread v = fc_tiny_values(&j->source, e->name, j->o->logit_std);
+    uint64_t state = fc_tiny_stream(j->o->seed, e->name);
     size_t bytes = 0;
     FC_TRY(fc_dtype_row_bytes(type, (size_t)e->K, &bytes));
     for (int64_t r = 0; r < e->N; r++) {
         if (strcmp(e->name, "rope_freqs.weight") == 0) fc_config_rope_divisors(&j->source, row);
-        else draw(&state, v, row, (size_t)e->K);
+        else fc_tiny_draw(&state, v, row, (size_t)e->K);
         FC_TRY(fc_quant_row(type, row, packed, (size_t)e->K));
         FC_TRY(fc_gguf_write_data(j->w, packed, bytes));
     }
@@ -191,7 +127,7 @@ out:
 fc_status fc_tools_tiny(const fc_tiny_options *o, const char *out, fc_progress progress, void *arg) {
     job j = {.o = o, .progress = progress, .arg = arg};
     fc_status st;
-    FC_TRY(configure(o, &j.source));
+    FC_TRY(fc_tiny_configure(o, &j.source));
     fc_config_to_gguf(&j.source, &j.file);
     FC_TRY(fc_gguf_write_open(out, NULL, &j.w));
     st = write_model(&j);

@@ -8,6 +8,7 @@
 #include "weights_tools/fingerprint.h"
 #include "weights_tools/gguf.h"
 #include "weights_tools/layout.h"
+#include "weights_tools/like.h"
 #include "weights_tools/safetensors.h"
 #include "weights_tools/tensors.h"
 
@@ -23,7 +24,8 @@ struct fc_weights {
     fc_map map; /* GGUF */
     fc_gguf gguf;
     fc_safetensors st;
-    const fc_tensor *tensors; /* [n] of gguf or st */
+    fc_like like;
+    const fc_tensor *tensors; /* [n] of gguf, st or like */
     size_t n;
     const fc_tensor **by_name; /* [n] */
     char *tokenizer_json;      /* path, or NULL */
@@ -172,8 +174,7 @@ out:
     return st;
 }
 
-static fc_status open_into(fc_weights *w, const char *path) {
-    void *p;
+static fc_status open_file(fc_weights *w, const char *path) {
     fc_str file = {0};
     fc_status st;
     st = resolve(path, &file);
@@ -191,6 +192,26 @@ static fc_status open_into(fc_weights *w, const char *path) {
         return FC_FAIL(FC_ERR_FORMAT, "%s: neither GGUF (begins with \"GGUF\") nor .safetensors nor an index .json",
                        w->path);
     }
+    return FC_OK;
+}
+
+static fc_status open_like(fc_weights *w, const char *path) {
+    fc_gguf whole; /* metadata of the one, tensors of the other; owns nothing */
+    FC_TRY(fc_copy_str(path, "name of a model", &w->path));
+    FC_TRY(fc_like_open(path, &w->map, &w->like));
+    w->is_gguf = true;
+    FC_TRY(fc_gguf_parse(w->path, w->map.data, w->map.size, &w->gguf));
+    whole = w->gguf;
+    whole.tensors = w->like.tensors;
+    whole.n_tensors = w->like.n;
+    w->tensors = w->like.tensors;
+    w->n = w->like.n;
+    return fc_config_gguf(&whole, &w->config);
+}
+
+static fc_status open_into(fc_weights *w, const char *path) {
+    void *p;
+    FC_TRY(fc_like_named(path) ? open_like(w, path) : open_file(w, path));
     FC_TRY(fc_alloc(w->n, sizeof *w->by_name, "tensor names", &p));
     w->by_name = p;
     FC_TRY(fc_tensors_sort(w->path, w->tensors, w->n, w->by_name));
@@ -219,6 +240,7 @@ void fc_weights_close(fc_weights *w) {
     fc_free(w->by_name);
     fc_safetensors_fini(&w->st);
     fc_gguf_fini(&w->gguf);
+    fc_like_close(&w->like);
     fc_map_close(&w->map);
     fc_free(w->path);
     fc_free(w);

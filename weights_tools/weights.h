@@ -26,7 +26,7 @@ typedef struct {
 } fc_tensor;
 
 /* path: a .gguf file, a .safetensors file with config.json beside it, model.safetensors.index.json, or a folder that
- * holds one of these. */
+ * holds one of these; or like:NAME[:TYPE], random weights in a preset's shapes (like.h). */
 fc_status fc_weights_open(const char *path, fc_weights **out);
 void fc_weights_close(fc_weights *w); /* NULL is fine */
 

@@ -436,7 +436,7 @@ static void one_scenario(int number, int *candidates, int *cancelled) {
         *candidates += c->asks[i].n_less;
     }
     fc_engine_close(e);
-    if (c->late) assert_ok(fc_engine_open_on(&c->other, late_backend_open, &e));
+    if (c->late && !engine_opener) assert_ok(fc_engine_open_on(&c->other, late_backend_open, &e));
     else e = open_engine(&c->other);
     *cancelled += fly(c, e);
     add_stats(fc_engine_stats(e));

@@ -74,9 +74,11 @@ void change_row(const char *from, const char *tensor, int row, float v, char pat
     fc_weights_close(w);
 }
 
+fc_backend_opener engine_opener;
+
 fc_engine *open_engine(const fc_engine_options *o) {
     fc_engine *e = NULL;
-    assert_ok(fc_engine_open(o, &e));
+    assert_ok(fc_engine_open_on(o, engine_opener, &e));
     return e;
 }
 

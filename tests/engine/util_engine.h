@@ -3,7 +3,7 @@
 #define FC_TESTS_ENGINE_UTIL_ENGINE_H
 
 #include "engine/base/dtype.h"
-#include "engine/forkcast.h"
+#include "engine/engine.h"
 #include "tests/util.h"
 
 /* Path of a tiny model of a family, made in a temporary folder that is removed at exit. reward: with a reward head. */
@@ -18,6 +18,9 @@ const char *tiny_model_typed(const char *arch, uint64_t seed, fc_dtype type);
  * it. */
 void change_row(const char *from, const char *tensor, int row, float v, char path[160]);
 
+/* What open_engine computes on instead of what options name; NULL, unless another file of the program sets it before
+ * main: tests of engines run on other backends so. */
+extern fc_backend_opener engine_opener;
 /* Opens, or fails the test. */
 fc_engine *open_engine(const fc_engine_options *o);
 
