@@ -23,10 +23,13 @@ struct emu_position {
 };
 extern thread_local emu_position *emu_at;
 
+/* Calls, so that the runtime's structs can have members of the names of the last two. */
+static inline dim3 &emu_block_dim() { return emu_at->block_dim; }
+static inline dim3 &emu_grid_dim() { return emu_at->grid_dim; }
 #define threadIdx (emu_at->thread)
 #define blockIdx  (emu_at->block)
-#define blockDim  (emu_at->block_dim)
-#define gridDim   (emu_at->grid_dim)
+#define blockDim  emu_block_dim()
+#define gridDim   emu_grid_dim()
 enum { warpSize = 32 };
 
 /* Runs one grid to its end; false: emu_error() says what was wrong. call(kernel, params) is the kernel's call. */
