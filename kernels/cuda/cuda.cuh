@@ -49,7 +49,7 @@ static fc_status fc_launch(fc_stream s, const char *name, void (*kernel)(const P
     static_assert(sizeof(P) <= FC_CUDA_PARAMS, "a kernel's parameters are at most FC_CUDA_PARAMS bytes");
 #ifdef FC_CUDA_EMU
     emu_know((const void *)kernel,
-             [](const void *k, const void *params) { ((void (*)(const P))k)(*(const P *)params); }, sizeof(P));
+             [](const void *k, const void *params) { ((void (*)(const P))k)(*(const P *)params); }, sizeof(P), name);
 #endif
     return fc_cuda_launch(s, name, (const void *)kernel, grid, block, shared, &p, sizeof p);
 }
