@@ -1,59 +1,251 @@
-#include "cuda_runtime.h"
+/* runtime.cpp - how calls begin and end, errors, the pretended device, counts. */
+#include "tests/cuda_emu/runtime_state.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
-#include <map>
+emu_queue_options emu_queue_opts;
+emu_device_options emu_device_opts;
+emu_state &emu_rt = *new emu_state;
 
-namespace {
-struct known {
-    emu_call call;
-    size_t bytes;
-};
-std::map<const void *, known> kernels;
-} // namespace
+static thread_local cudaError_t last_error, told_error;
+static thread_local std::string told; /* what was wrong when told_error was returned */
+static int depth;                     /* calls on the stack: host functions may try some */
 
-void emu_know(const void *kernel, emu_call call, size_t param_bytes) { kernels[kernel] = {call, param_bytes}; }
+/* ---- calls ---- */
 
-const char *cudaGetErrorString(cudaError_t e) { return e == cudaErrorLaunchFailure ? emu_error() : "an error"; }
-cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaErrorNoDevice; }
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int) {
-    *p = {};
-    strcpy(p->name, "emulated");
-    p->totalGlobalMem = (size_t)8 << 30;
-    p->sharedMemPerBlockOptin = 227 << 10;
-    p->major = 9;
-    p->multiProcessorCount = 4;
+static void report_leaks(void) { emu_leaks(true); }
+
+emu_enter::emu_enter(const char *call, int kind) : hold(emu_rt.lock), name(call) {
+    static bool once = !atexit(report_leaks);
+    (void)once;
+    depth++;
+    emu_rt.calls++;
+    emu_rt.counts.calls++;
+    if (kind & EMU_SYNC) emu_rt.counts.syncs++;
+    if (emu_rt.streams.empty()) emu_queue_reset();
+    if (emu_device_opts.none) {
+        error = fail(cudaErrorNoDevice, "the emulator was told to have none");
+        return;
+    }
+    if (emu_rt.in_host_function) {
+        error = fail(cudaErrorNotPermitted, "a host function of a stream may not call CUDA");
+        return;
+    }
+    if (emu_rt.calls == emu_rt.fail_at) injected = kind & EMU_MEMORY ? cudaErrorMemoryAllocation : cudaErrorUnknown;
+    if (!(kind & EMU_RELEASE) && (emu_rt.broken || injected)) {
+        error = end();
+        return;
+    }
+    if (kind & EMU_UNSAFE && emu_capture_unsafe())
+        error = fail(cudaErrorStreamCaptureUnsupported, "not during a capture, which is now invalid");
+}
+
+emu_enter::~emu_enter() {
+    if (--depth == 0) emu_memory_close();
+}
+
+cudaError_t emu_enter::fail(cudaError_t e, const char *fmt, ...) {
+    char text[1024];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    last_error = told_error = e;
+    told = std::string(name) + ": " + text;
+    return e;
+}
+
+cudaError_t emu_enter::end(cudaError_t e) {
+    if (e) return e;
+    if (emu_rt.broken) return fail(emu_rt.broken, "%s", emu_rt.broken_why.c_str());
+    if (injected) return fail(injected, "told to fail");
     return cudaSuccess;
 }
-cudaError_t cudaGetLastError(void) { return cudaSuccess; }
-cudaError_t cudaMalloc(void **p, size_t bytes) {
-    *p = aligned_alloc(256, (bytes + 255) / 256 * 256);
-    return *p ? cudaSuccess : cudaErrorMemoryAllocation;
+
+void emu_break(cudaError_t e, const std::string &why) {
+    if (emu_rt.broken) return;
+    emu_rt.broken = e;
+    emu_rt.broken_why = why;
+    emu_forget_work();
 }
-cudaError_t cudaFree(void *p) {
-    free(p);
+
+/* ---- errors ---- */
+
+static cudaError_t sticking(void) {
+    std::lock_guard<std::recursive_mutex> hold(emu_rt.lock);
+    return emu_rt.broken;
+}
+
+cudaError_t cudaPeekAtLastError(void) {
+    cudaError_t e = sticking();
+    return e ? e : last_error;
+}
+
+cudaError_t cudaGetLastError(void) {
+    cudaError_t e = cudaPeekAtLastError();
+    last_error = cudaSuccess;
+    return e;
+}
+
+const char *cudaGetErrorName(cudaError_t e) {
+#define EMU_ERROR(name, number, words)                                                                                 \
+    case name: return #name;
+    switch (e) { EMU_ERRORS(EMU_ERROR) }
+#undef EMU_ERROR
+    return "unrecognized error code";
+}
+
+static const char *words_of(cudaError_t e) {
+#define EMU_ERROR(name, number, words)                                                                                 \
+    case name: return words;
+    switch (e) { EMU_ERRORS(EMU_ERROR) }
+#undef EMU_ERROR
+    return "unrecognized error code";
+}
+
+const char *cudaGetErrorString(cudaError_t e) {
+    static thread_local std::string text;
+    if (e == cudaSuccess || e != told_error) return words_of(e);
+    text = std::string(words_of(e)) + ": " + told;
+    return text.c_str();
+}
+
+/* ---- the device ---- */
+
+enum { SM_DEFAULT = 90, SMS_DEFAULT = 4, CUDA_VERSION_13 = 13000 };
+
+cudaDeviceProp emu_device_prop(void) {
+    cudaDeviceProp p = {};
+    int sm = emu_device_opts.sm ? emu_device_opts.sm : SM_DEFAULT;
+    size_t kib = sm == 90 || sm >= 100 ? 228 : sm == 80 ? 164 : 100; /* shared memory of a multiprocessor */
+    snprintf(p.name, sizeof p.name, "emulated sm_%d", sm);
+    p.totalGlobalMem = emu_device_opts.memory ? emu_device_opts.memory : (size_t)8 << 30;
+    p.sharedMemPerBlock = 48 << 10;
+    p.sharedMemPerMultiprocessor = kib << 10;
+    p.reservedSharedMemPerBlock = 1 << 10;
+    p.sharedMemPerBlockOptin = (kib - 1) << 10;
+    p.major = sm / 10;
+    p.minor = sm % 10;
+    p.multiProcessorCount = emu_device_opts.sms ? emu_device_opts.sms : SMS_DEFAULT;
+    p.warpSize = 32;
+    p.maxThreadsPerBlock = 1024;
+    p.maxThreadsPerMultiProcessor = kib == 100 ? 1536 : 2048;
+    p.maxBlocksPerMultiProcessor = kib == 100 ? 16 : 32;
+    p.regsPerBlock = p.regsPerMultiprocessor = 65536;
+    p.l2CacheSize = 50 << 20;
+    p.cooperativeLaunch = p.concurrentKernels = p.unifiedAddressing = 1;
+    p.asyncEngineCount = 2;
+    p.maxThreadsDim[0] = p.maxThreadsDim[1] = 1024;
+    p.maxThreadsDim[2] = 64;
+    p.maxGridSize[0] = 0x7fffffff;
+    p.maxGridSize[1] = p.maxGridSize[2] = 65535;
+    return p;
+}
+
+cudaError_t cudaGetDeviceCount(int *count) {
+    EMU_ENTER(EMU_PLAIN);
+    if (!count) return call.fail(cudaErrorInvalidValue, "count is NULL");
+    *count = 1;
+    return call.end();
+}
+
+cudaError_t cudaSetDevice(int device) {
+    EMU_ENTER(EMU_PLAIN);
+    if (device != 0) return call.fail(cudaErrorInvalidDevice, "device %d; there is one, 0", device);
+    return call.end();
+}
+
+cudaError_t cudaGetDevice(int *device) {
+    EMU_ENTER(EMU_PLAIN);
+    if (!device) return call.fail(cudaErrorInvalidValue, "device is NULL");
+    *device = 0;
+    return call.end();
+}
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device) {
+    EMU_ENTER(EMU_PLAIN);
+    if (!p) return call.fail(cudaErrorInvalidValue, "the properties are NULL");
+    if (device != 0) return call.fail(cudaErrorInvalidDevice, "device %d; there is one, 0", device);
+    *p = emu_device_prop();
+    return call.end();
+}
+
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attr, int device) {
+    EMU_ENTER(EMU_PLAIN);
+    cudaDeviceProp p = emu_device_prop();
+    int v;
+    if (!value) return call.fail(cudaErrorInvalidValue, "value is NULL");
+    if (device != 0) return call.fail(cudaErrorInvalidDevice, "device %d; there is one, 0", device);
+    switch (attr) {
+    case cudaDevAttrMaxThreadsPerBlock: v = p.maxThreadsPerBlock; break;
+    case cudaDevAttrMaxSharedMemoryPerBlock: v = (int)p.sharedMemPerBlock; break;
+    case cudaDevAttrWarpSize: v = p.warpSize; break;
+    case cudaDevAttrMultiProcessorCount: v = p.multiProcessorCount; break;
+    case cudaDevAttrL2CacheSize: v = p.l2CacheSize; break;
+    case cudaDevAttrMaxThreadsPerMultiProcessor: v = p.maxThreadsPerMultiProcessor; break;
+    case cudaDevAttrComputeCapabilityMajor: v = p.major; break;
+    case cudaDevAttrComputeCapabilityMinor: v = p.minor; break;
+    case cudaDevAttrMaxSharedMemoryPerMultiprocessor: v = (int)p.sharedMemPerMultiprocessor; break;
+    case cudaDevAttrCooperativeLaunch: v = p.cooperativeLaunch; break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin: v = (int)p.sharedMemPerBlockOptin; break;
+    default: return call.fail(cudaErrorInvalidValue, "attribute %d is not emulated", (int)attr);
+    }
+    *value = v;
+    return call.end();
+}
+
+static cudaError_t version(int *v, int number) {
+    if (!v) return last_error = cudaErrorInvalidValue;
+    *v = number; /* without a device too, as a program asks for versions to say why it finds none */
     return cudaSuccess;
 }
-cudaError_t cudaMallocHost(void **p, size_t bytes) { return cudaMalloc(p, bytes); }
-cudaError_t cudaFreeHost(void *p) { return cudaFree(p); }
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
-    memcpy(to, from, bytes);
-    return cudaSuccess;
+cudaError_t cudaDriverGetVersion(int *v) { return version(v, emu_device_opts.none ? 0 : CUDA_VERSION_13); }
+cudaError_t cudaRuntimeGetVersion(int *v) { return version(v, CUDA_VERSION_13); }
+
+/* ---- for tests ---- */
+
+emu_counters emu_counts(void) {
+    std::lock_guard<std::recursive_mutex> hold(emu_rt.lock);
+    return emu_rt.counts;
 }
-cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t) {
-    memset(p, value, bytes);
-    return cudaSuccess;
+
+void emu_counts_reset(void) {
+    std::lock_guard<std::recursive_mutex> hold(emu_rt.lock);
+    emu_rt.counts = {};
 }
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned) {
-    *s = nullptr;
-    return cudaSuccess;
+
+void emu_fail_at(uint64_t k) {
+    std::lock_guard<std::recursive_mutex> hold(emu_rt.lock);
+    emu_rt.fail_at = k ? emu_rt.calls + k : 0;
 }
-cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaFuncSetAttribute(const void *, cudaFuncAttribute, int) { return cudaSuccess; }
-cudaError_t cudaLaunchKernel(const void *kernel, dim3 grid, dim3 block, void **args, size_t shared, cudaStream_t) {
-    auto k = kernels.find(kernel);
-    if (k == kernels.end()) return cudaErrorInvalidValue;
-    return emu_run(k->second.call, kernel, args[0], grid, block, (unsigned)shared) ? cudaSuccess
-                                                                                   : cudaErrorLaunchFailure;
+
+uint64_t emu_calls(void) {
+    std::lock_guard<std::recursive_mutex> hold(emu_rt.lock);
+    return emu_rt.calls;
+}
+
+int emu_leaks(bool list) {
+    std::lock_guard<std::recursive_mutex> hold(emu_rt.lock);
+    int n = emu_memory_leaks(list) + emu_queue_leaks(list) + emu_graph_leaks(list);
+    for (const auto &thing : emu_rt.things) {
+        if (list) fprintf(stderr, "cuda_emu: not destroyed: %s %p\n", thing.second, thing.first);
+        n++;
+    }
+    return n;
+}
+
+void emu_reset(void) {
+    std::lock_guard<std::recursive_mutex> hold(emu_rt.lock);
+    emu_rt.things.clear();
+    emu_graph_reset();
+    emu_queue_reset();
+    emu_memory_reset();
+    for (auto &k : emu_rt.kernels) k.second->shared_max = 48 << 10;
+    emu_rt.counts = {};
+    emu_rt.calls = emu_rt.fail_at = 0;
+    emu_rt.broken = cudaSuccess;
+    emu_rt.clock = 0;
+    last_error = told_error = cudaSuccess;
 }
