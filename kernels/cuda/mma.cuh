@@ -6,8 +6,8 @@
  *   m16n8k32 s8    a[0] row g, k 4t..4t+3;      a[1] row g+8;  a[2] row g, k 4t+16..;    a[3] row g+8, the same k
  *                  b[0] k 4t..4t+3, column g;   b[1] k 4t+16..
  *   both           d[0] d[1] row g, columns 2t 2t+1;  d[2] d[3] row g+8
- * All 32 lanes take part. Sums: products are exact; how they are added to d is the hardware's (bf16: at least f32), here
- * one rounding of the exact sum; s8: exact, wraps.
+ * All 32 lanes take part. Sums: products are exact; how they are added to d is the hardware's (bf16: at least f32),
+ * here one rounding of the exact sum; s8: exact, wraps.
  * source  PTX ISA, "Warp-level matrix instructions"
  */
 #ifndef FC_KERNELS_CUDA_MMA_CUH
@@ -119,7 +119,8 @@ static __device__ __forceinline__ void fc_mma_s8(int32_t d[4], const uint32_t a[
 }
 
 /* N (2 or 4) 8 x 8 matrices of 16-bit elements from shared memory: lane 8m + i has the address of row i of matrix m, 16
- * bytes aligned to 16; r[m] gets elements 2t, 2t+1 of row g, TRANS: of column g. Addresses of other lanes are not used. */
+ * bytes aligned to 16; r[m] gets elements 2t, 2t+1 of row g, TRANS: of column g. Addresses of other lanes are not
+ * used. */
 template <int N, bool TRANS> static __device__ __forceinline__ void fc_ldmatrix(uint32_t r[N], const void *row) {
     static_assert(N == 2 || N == 4, "ldmatrix loads 2 or 4 matrices here");
 #ifdef FC_CUDA_EMU

@@ -1,4 +1,4 @@
-#include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/replay.cuh"
 
 extern "C" {
 #include "engine/base/mem.h"
@@ -15,20 +15,14 @@ fc_status fc_cuda_failed(cudaError_t e, const char *call) {
 
 fc_status fc_cuda_launch(fc_stream s, const char *name, const void *kernel, dim3 grid, int block, size_t shared,
                          const void *params, size_t param_bytes) {
-    void *args[1] = {(void *)params};
-    cudaError_t e;
-    (void)param_bytes;
     if (grid.x == 0 || grid.y == 0 || grid.z == 0) return FC_OK;
     if (shared > s->shared_max)
         return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: %zu bytes of shared memory a block; the device has %zu", name, shared,
                        s->shared_max);
-    if (shared > 48 * 1024)
-        FC_CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared));
-    e = cudaLaunchKernel(kernel, grid, dim3((unsigned)block), args, shared, s->queue);
-    if (e == cudaSuccess) return FC_OK;
-    cudaGetLastError();
-    return FC_FAIL(FC_ERR_INTERNAL, "%s: cudaLaunchKernel: %s", name, cudaGetErrorString(e));
+    return fc_replay_add(s->replay, s->queue, name, kernel, grid, block, shared, params, param_bytes);
 }
+
+fc_status fc_cuda_flush(fc_stream s) { return fc_replay_flush(s->replay, s->queue); }
 
 fc_status fc_cuda_workspace(fc_stream s, size_t bytes, const char *what, void **out) {
     if (bytes > s->workspace_bytes)
@@ -45,6 +39,7 @@ static fc_status open_device(fc_stream s, size_t workspace) {
     s->sms = prop.multiProcessorCount;
     s->sm = prop.major * 10 + prop.minor;
     s->shared_max = prop.sharedMemPerBlockOptin;
+    FC_TRY(fc_replay_open(&s->replay));
     FC_CUDA_TRY(cudaStreamCreateWithFlags(&s->queue, cudaStreamNonBlocking));
     FC_CUDA_TRY(cudaMalloc(&p, sizeof *s->trouble));
     s->trouble = (unsigned long long *)p;
@@ -76,18 +71,25 @@ fc_status fc_cuda_stream_open(int device, size_t workspace, bool invariant, fc_s
 
 void fc_cuda_stream_close(fc_stream s) {
     if (!s) return;
+    if (s->queue) cudaStreamSynchronize(s->queue);
+    fc_replay_close(s->replay);
     cudaFree(s->workspace);
     cudaFree(s->trouble);
     if (s->queue) cudaStreamDestroy(s->queue);
     fc_free(s);
 }
 
+fc_status fc_cuda_complaint(unsigned long long trouble) {
+    if (trouble == ~0ull) return FC_OK;
+    FC_ASSERT((trouble & 255) < FC_TROUBLE_COUNT);
+    return FC_FAIL(FC_ERR_ARG, troubles[trouble & 255], (int)(trouble >> 8));
+}
+
 fc_status fc_cuda_stream_sync(fc_stream s) {
     unsigned long long t;
+    FC_TRY(fc_cuda_flush(s));
     FC_CUDA_TRY(cudaMemcpyAsync(&t, s->trouble, sizeof t, cudaMemcpyDeviceToHost, s->queue));
-    FC_CUDA_TRY(cudaStreamSynchronize(s->queue));
-    if (t == ~0ull) return FC_OK;
     FC_CUDA_TRY(cudaMemsetAsync(s->trouble, 0xff, sizeof *s->trouble, s->queue));
-    FC_ASSERT((t & 255) < FC_TROUBLE_COUNT);
-    return FC_FAIL(FC_ERR_ARG, troubles[t & 255], (int)(t >> 8));
+    FC_CUDA_TRY(cudaStreamSynchronize(s->queue));
+    return fc_cuda_complaint(t);
 }

@@ -4,6 +4,8 @@
 
 enum { FC_CUDA_PARAMS = 1024 };
 
+struct fc_replay;
+
 /* What a kernel can find wrong about its data. The row is the sentence's number. */
 typedef enum {
     FC_TROUBLE_NONE = 0,
@@ -16,6 +18,7 @@ struct fc_stream_s {
     int sm;            /* compute capability: 80, 90 */
     size_t shared_max; /* bytes of shared memory that one block may have */
     cudaStream_t queue;
+    struct fc_replay *replay; /* launches that wait to be sent: replay.cuh */
     unsigned char *workspace; /* device, 256-byte aligned; of one operator at a time */
     size_t workspace_bytes;
     unsigned long long
@@ -32,6 +35,12 @@ fc_status fc_cuda_launch(fc_stream s, const char *name, const void *kernel, dim3
                          const void *params, size_t param_bytes);
 /* The operator's borrowed memory; FC_ERR_MEM with both numbers when less was reserved. */
 fc_status fc_cuda_workspace(fc_stream s, size_t bytes, const char *what, void **out);
+
+/* Sends launches that wait. Whoever puts anything else into the queue calls it first. */
+fc_status fc_cuda_flush(fc_stream s);
+
+/* What a kernel complained of, as left in *trouble; FC_OK for none. */
+fc_status fc_cuda_complaint(unsigned long long trouble);
 
 /* Waits for the queue; a complaint of a kernel since the last time becomes FC_ERR_ARG with its row. */
 fc_status fc_cuda_stream_sync(fc_stream s);

@@ -28,6 +28,7 @@ void *device_copy(fc_stream s, const void *host, size_t bytes) {
 }
 
 void device_read(fc_stream s, void *host, const void *device, size_t bytes) {
+    if (fc_cuda_flush(s)) must(cudaErrorLaunchFailure, fc_status_text());
     must(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, s->queue), "cudaMemcpyAsync");
     must(cudaStreamSynchronize(s->queue), "cudaStreamSynchronize");
 }
