@@ -1,7 +1,8 @@
-/* vmath - exp and tanh in f32, one sequence of operations on every vector unit.
+/* vmath - exp and tanh in f32, one sequence of operations on every vector unit and on CUDA devices.
  *
  * No fused multiply-add: each product and each sum is rounded by itself, so the portable, the AVX2 and the AVX-512 form
- * give the same bits for the same argument. The twins: vmath_avx2.h, vmath_avx512.h; test_vmath compares them.
+ * give the same bits for the same argument. The twins: vmath_avx2.h, vmath_avx512.h; test_vmath compares them. CUDA
+ * compiles the functions below (cuda/vmath.cuh).
  *
  * fc_expf    1 ulp on [-87.3, 88.3]; exp(0) is 1 exactly; below -87.3, -inf included, exactly 0 (never a subnormal);
  *            above 88.3 it stays at exp(88.3) = 2.2e38, finite; NaN stays NaN
@@ -9,6 +10,8 @@
  */
 #ifndef FC_KERNELS_VMATH_H
 #define FC_KERNELS_VMATH_H
+
+#include "engine/base/device.h"
 
 #include <stdint.h>
 #include <string.h>
@@ -36,7 +39,7 @@
 #define FC_TANH_C4    (-0.005666973f)
 
 /* yes ? a : b by masks: gcc makes a branch of the plain form, which keeps loops from being vectorised. */
-static inline float fc_pick(int yes, float a, float b) {
+FC_DEVICE static inline float fc_pick(int yes, float a, float b) {
     uint32_t x, y, mask = 0u - (uint32_t)yes;
     memcpy(&x, &a, sizeof x);
     memcpy(&y, &b, sizeof y);
@@ -45,7 +48,7 @@ static inline float fc_pick(int yes, float a, float b) {
     return a;
 }
 
-static inline float fc_expf(float x) {
+FC_DEVICE static inline float fc_expf(float x) {
     float c = fc_pick(FC_EXP_LOW > x, FC_EXP_LOW, x); /* NaN stays, as with max_ps and min_ps */
     float t, n, r, q, scale, y;
     uint32_t bits;
@@ -62,7 +65,7 @@ static inline float fc_expf(float x) {
     return fc_pick(x < FC_EXP_LOW, 0.0f, y);
 }
 
-static inline float fc_tanhf(float x) {
+FC_DEVICE static inline float fc_tanhf(float x) {
     uint32_t bits, sign;
     float a, s, q, small, large, y;
     memcpy(&bits, &x, sizeof bits);
