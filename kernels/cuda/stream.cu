@@ -4,7 +4,14 @@ extern "C" {
 #include "engine/base/mem.h"
 }
 
-static const char *const troubles[FC_TROUBLE_COUNT] = {"", "embed: row %d: its token is outside the vocabulary"};
+static const char *const troubles[FC_TROUBLE_COUNT] = {
+    "",
+    "embed: row %d: its token is outside the vocabulary",
+    "rows_copy: src[%d] is no row of x",
+    "rows_copy: dst[%d] is no row of y",
+    "kv_copy: pair %d: the store has no such page, or pages have fewer slots",
+    "rope_kv: row %d writes a slot of a page that the store does not have",
+};
 
 fc_status fc_cuda_failed(cudaError_t e, const char *call) {
     int n = (int)strcspn(call, "(");

@@ -9,7 +9,11 @@ struct fc_replay;
 /* What a kernel can find wrong about its data. The row is the sentence's number. */
 typedef enum {
     FC_TROUBLE_NONE = 0,
-    FC_TROUBLE_TOKEN, /* embed: a token outside the vocabulary */
+    FC_TROUBLE_TOKEN,    /* embed: a token outside the vocabulary */
+    FC_TROUBLE_ROWS_SRC, /* rows_copy: a row that x does not have */
+    FC_TROUBLE_ROWS_DST, /* ... that y does not have */
+    FC_TROUBLE_KV_COPY,  /* kv_copy: a pair of pages with a page or slots that the store does not have */
+    FC_TROUBLE_KV_SLOT,  /* rope_kv: a row for a page or slot that the store does not have */
     FC_TROUBLE_COUNT
 } fc_trouble;
 
