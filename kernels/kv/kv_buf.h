@@ -44,6 +44,7 @@ typedef struct {
 } fc_kv_copy_args;
 
 fc_status fc_kv_copy_cpu(fc_stream s, const fc_kv_copy_args *a);
+fc_status fc_kv_copy_cuda(fc_stream s, const fc_kv_copy_args *a);
 fc_status fc_kv_copy_ref(fc_stream s, const fc_kv_copy_args *a);
 fc_cost fc_kv_copy_cost(const fc_kv_copy_args *a);
 

@@ -33,4 +33,16 @@ static __device__ __forceinline__ fc_kv_block_cuda fc_kv_block_cuda_at(const fc_
     return b;
 }
 
+/* A store that CUDA's operators can use; the sizes were checked when it was made. */
+static inline fc_status fc_kv_check_cuda(const fc_kv_shape *s) {
+    if (s->type != FC_F32 && s->type != FC_BF16 && !fc_kv_scaled(s->type))
+        return FC_FAIL(FC_ERR_ARG, "kv: type %s; it is F32, BF16, I8 or F8_E4M3", fc_dtype_name(s->type));
+    if (s->P < 1 || s->P > 64 || (s->P & (s->P - 1)))
+        return FC_FAIL(FC_ERR_ARG, "kv: %d slots a page; a power of two, 1 to 64", s->P);
+    if (s->n_pages < 1 || s->L < 1 || s->G < 1 || s->E < 1)
+        return FC_FAIL(FC_ERR_ARG, "kv: pages=%d L=%d G=%d E=%d; all must be at least 1", s->n_pages, s->L, s->G, s->E);
+    if (s->E % 16) return FC_FAIL(FC_ERR_UNSUPPORTED, "kv: E=%d; on CUDA a multiple of 16", s->E);
+    return FC_OK;
+}
+
 #endif

@@ -20,6 +20,7 @@ typedef struct {
 } fc_rows_copy_args;
 
 fc_status fc_rows_copy_cpu(fc_stream s, const fc_rows_copy_args *a);
+fc_status fc_rows_copy_cuda(fc_stream s, const fc_rows_copy_args *a);
 fc_status fc_rows_copy_ref(fc_stream s, const fc_rows_copy_args *a);
 fc_cost fc_rows_copy_cost(const fc_rows_copy_args *a);
 
