@@ -56,6 +56,7 @@ typedef struct {
 } fc_lora_args;
 
 fc_status fc_lora_cpu(fc_stream s, const fc_lora_args *a);
+fc_status fc_lora_cuda(fc_stream s, const fc_lora_args *a);
 fc_status fc_lora_ref(fc_stream s, const fc_lora_args *a);
 fc_cost fc_lora_cost(const fc_lora_args *a);
 
