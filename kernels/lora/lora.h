@@ -9,6 +9,8 @@
  * needs   T >= 1, K >= 1, r >= 1, R = sum of r <= ldz, col + N <= ldy
  * order   z[j] is 16 chains over k mod 16, first to last, folded in halves; an output is one chain over j, then
  *         y + scale * sum. A row's bits depend on that row and its adapter alone, at one level; AVX2 and AVX-512 agree.
+ *         CUDA: z[j] is 256 chains, since 16 leave a device idle: k belongs to chain k / 4 mod 256, first to last, all
+ *         products fused; chains are folded by 32 in halves, the eight sums added first to last. An output as above
  *         Rows that no group names are not touched
  * bytes   A and B once a group, x once, y twice
  * flops   2*M*(R*K + sum of r*N)
