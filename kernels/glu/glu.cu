@@ -26,12 +26,13 @@ template <bool VEC> static __global__ void glu_kernel(const glu_params p) {
 }
 
 extern "C" fc_status fc_glu_cuda(fc_stream s, const fc_glu_args *a) {
-    glu_params p = {a->y, a->x, a->F, a->act};
     dim3 grid((unsigned)a->T, (unsigned)fc_div_up(a->F, THREADS * FOUR));
     bool vec = a->F % FOUR == 0 && ((uintptr_t)a->x | (uintptr_t)a->y) % sizeof(float4) == 0;
+    int act;
     if (a->T < 1 || a->F < 1) return FC_FAIL(FC_ERR_ARG, "glu: T=%d F=%d; both must be at least 1", a->T, a->F);
-    if (a->act != FC_ACT_SILU && a->act != FC_ACT_GELU_TANH)
-        return FC_FAIL(FC_ERR_ARG, "glu: activation %d", (int)a->act);
+    memcpy(&act, &a->act, sizeof act); /* C's enum may hold any number, which C++ may not load as one */
+    if (act != FC_ACT_SILU && act != FC_ACT_GELU_TANH) return FC_FAIL(FC_ERR_ARG, "glu: activation %d", act);
+    glu_params p = {a->y, a->x, a->F, a->act};
     if (vec) return fc_launch(s, "glu", glu_kernel<true>, grid, THREADS, 0, p);
     return fc_launch(s, "glu", glu_kernel<false>, grid, THREADS, 0, p);
 }
