@@ -4,6 +4,7 @@
 
 #include "tests/cuda_emu/runtime_state.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
