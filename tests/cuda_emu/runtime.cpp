@@ -52,7 +52,7 @@ cudaError_t emu_enter::fail(cudaError_t e, const char *fmt, ...) {
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    last_error = told_error = e;
+    failed = last_error = told_error = e;
     told = std::string(name) + ": " + text;
     return e;
 }

@@ -84,7 +84,7 @@ cudaError_t emu_capture_unsafe(void) {
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
     EMU_ENTER(EMU_PLAIN);
     emu_stream *s = emu_stream_of(call, stream);
-    if (!s) return cudaErrorInvalidResourceHandle;
+    if (!s) return call.failed;
     if (!stream) return call.fail(cudaErrorStreamCaptureUnsupported, "the legacy stream cannot be captured");
     if ((unsigned)mode > cudaStreamCaptureModeRelaxed) return call.fail(cudaErrorInvalidValue, "mode %d", (int)mode);
     if (s->capture) return call.fail(cudaErrorIllegalState, "the stream is capturing already");
@@ -125,7 +125,7 @@ static void finish(const std::shared_ptr<emu_capture> &c) {
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
     EMU_ENTER(EMU_RELEASE);
     emu_stream *s = emu_stream_of(call, stream);
-    if (!s) return cudaErrorInvalidResourceHandle;
+    if (!s) return call.failed;
     std::shared_ptr<emu_capture> c = s->capture;
     if (!c) return call.fail(cudaErrorIllegalState, "the stream is not capturing");
     if (!graph) return call.fail(cudaErrorInvalidValue, "the graph is NULL");
@@ -149,7 +149,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus *status) {
     EMU_ENTER(EMU_PLAIN);
     emu_stream *s = emu_stream_of(call, stream);
-    if (!s) return cudaErrorInvalidResourceHandle;
+    if (!s) return call.failed;
     if (!status) return call.fail(cudaErrorInvalidValue, "the status is NULL");
     *status = !s->capture           ? cudaStreamCaptureStatusNone
               : s->capture->invalid ? cudaStreamCaptureStatusInvalidated

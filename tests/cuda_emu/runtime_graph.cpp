@@ -48,7 +48,7 @@ static cudaError_t add(emu_enter &call, cudaGraphNode_t *node, emu_graph *g, con
     if (n_deps && !deps) return call.fail(cudaErrorInvalidValue, "the dependencies are NULL");
     for (size_t i = 0; i < n_deps; i++) {
         emu_graph_node *n = node_of(call, deps[i]);
-        if (!n) return cudaErrorInvalidResourceHandle;
+        if (!n) return call.failed;
         if (n->graph != g) return call.fail(cudaErrorInvalidValue, "dependency %zu is of another graph", i);
         for (emu_graph_node *b : before)
             if (b == n) return call.fail(cudaErrorInvalidValue, "dependency %zu is there twice", i);
@@ -69,7 +69,7 @@ cudaError_t cudaGraphAddKernelNode(cudaGraphNode_t *node, cudaGraph_t graph, con
     EMU_ENTER(EMU_PLAIN);
     auto w = std::make_shared<emu_work>();
     emu_graph *g = graph_of(call, graph);
-    if (!g) return cudaErrorInvalidResourceHandle;
+    if (!g) return call.failed;
     if (cudaError_t e = kernel_work(call, p, w.get())) return e;
     return add(call, node, g, deps, n_deps, w);
 }
@@ -79,7 +79,7 @@ cudaError_t cudaGraphAddMemcpyNode1D(cudaGraphNode_t *node, cudaGraph_t graph, c
     EMU_ENTER(EMU_PLAIN);
     auto w = std::make_shared<emu_work>();
     emu_graph *g = graph_of(call, graph);
-    if (!g) return cudaErrorInvalidResourceHandle;
+    if (!g) return call.failed;
     if (cudaError_t e = emu_copy_work(call, to, from, bytes, kind, w.get())) return e;
     if ((!emu_is_device(to) && !emu_is_pinned(to)) || (!emu_is_device(from) && !emu_is_pinned(from)))
         return call.fail(cudaErrorNotSupported, "a copy of pageable memory in a graph");
@@ -91,7 +91,7 @@ cudaError_t cudaGraphAddMemsetNode(cudaGraphNode_t *node, cudaGraph_t graph, con
     EMU_ENTER(EMU_PLAIN);
     auto w = std::make_shared<emu_work>();
     emu_graph *g = graph_of(call, graph);
-    if (!g) return cudaErrorInvalidResourceHandle;
+    if (!g) return call.failed;
     if (!p || p->height != 1) return call.fail(cudaErrorInvalidValue, "the parameters are NULL, or not of one row");
     if (p->elementSize != 1) return call.fail(cudaErrorNotSupported, "elements of %u bytes", p->elementSize);
     if (cudaError_t e = emu_fill_work(call, p->dst, (int)p->value, p->width, w.get())) return e;
@@ -102,7 +102,7 @@ cudaError_t cudaGraphAddEmptyNode(cudaGraphNode_t *node, cudaGraph_t graph, cons
                                   size_t n_deps) {
     EMU_ENTER(EMU_PLAIN);
     emu_graph *g = graph_of(call, graph);
-    if (!g) return cudaErrorInvalidResourceHandle;
+    if (!g) return call.failed;
     return add(call, node, g, deps, n_deps, std::make_shared<emu_work>());
 }
 
@@ -119,7 +119,7 @@ static cudaError_t give_list(emu_enter &call, cudaGraphNode_t *list, size_t *n, 
 cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t *nodes, size_t *n) {
     EMU_ENTER(EMU_PLAIN);
     emu_graph *g = graph_of(call, graph);
-    if (!g) return cudaErrorInvalidResourceHandle;
+    if (!g) return call.failed;
     return give_list(call, nodes, n, g->nodes.size(), [g](size_t i) { return g->nodes[i].get(); });
 }
 
@@ -127,7 +127,7 @@ cudaError_t cudaGraphNodeGetDependencies(cudaGraphNode_t node, cudaGraphNode_t *
                                          size_t *n) {
     EMU_ENTER(EMU_PLAIN);
     emu_graph_node *m = node_of(call, node);
-    if (!m) return cudaErrorInvalidResourceHandle;
+    if (!m) return call.failed;
     if (edges && n) memset((void *)edges, 0, *n * sizeof *edges);
     return give_list(call, deps, n, m->before.size(), [m](size_t i) { return m->before[i]; });
 }
@@ -135,7 +135,7 @@ cudaError_t cudaGraphNodeGetDependencies(cudaGraphNode_t node, cudaGraphNode_t *
 cudaError_t cudaGraphNodeGetType(cudaGraphNode_t node, cudaGraphNodeType *type) {
     EMU_ENTER(EMU_PLAIN);
     emu_graph_node *n = node_of(call, node);
-    if (!n) return cudaErrorInvalidResourceHandle;
+    if (!n) return call.failed;
     if (!type) return call.fail(cudaErrorInvalidValue, "the type is NULL");
     *type = n->work->type;
     return call.end();
@@ -145,7 +145,7 @@ cudaError_t cudaGraphNodeGetType(cudaGraphNode_t node, cudaGraphNodeType *type) 
 cudaError_t cudaGraphKernelNodeGetParams(cudaGraphNode_t node, cudaKernelNodeParams *p) {
     EMU_ENTER(EMU_PLAIN);
     emu_graph_node *n = kernel_node_of(call, node);
-    if (!n) return cudaErrorInvalidValue;
+    if (!n) return call.failed;
     if (!p) return call.fail(cudaErrorInvalidValue, "the parameters are NULL");
     n->param = (void *)(uintptr_t)n->work->params.data();
     p->func = (void *)(uintptr_t)n->work->kernel->function;
@@ -161,7 +161,7 @@ cudaError_t cudaGraphKernelNodeSetParams(cudaGraphNode_t node, const cudaKernelN
     EMU_ENTER(EMU_PLAIN);
     auto w = std::make_shared<emu_work>();
     emu_graph_node *n = kernel_node_of(call, node);
-    if (!n) return cudaErrorInvalidValue;
+    if (!n) return call.failed;
     if (cudaError_t e = kernel_work(call, p, w.get())) return e;
     n->work = w;
     return call.end();
@@ -185,7 +185,7 @@ static void bury(emu_graph *g) { /* nodes stay as dead handles */
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
     EMU_ENTER(EMU_RELEASE);
     emu_graph *g = graph_of(call, graph);
-    if (!g) return cudaErrorInvalidResourceHandle;
+    if (!g) return call.failed;
     bury(g);
     return call.end();
 }
@@ -214,7 +214,7 @@ static emu_steps steps_of(const emu_graph *g) {
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long flags) {
     EMU_ENTER(EMU_MEMORY);
     emu_graph *g = graph_of(call, graph);
-    if (!g) return cudaErrorInvalidResourceHandle;
+    if (!g) return call.failed;
     if (!exec) return call.fail(cudaErrorInvalidValue, "the instance is NULL");
     if (flags) return call.fail(cudaErrorInvalidValue, "flags %#llx are not emulated", flags);
     emu_rt.execs.emplace_back(new emu_graph_exec);
@@ -235,7 +235,7 @@ cudaError_t cudaGraphExecKernelNodeSetParams(cudaGraphExec_t exec, cudaGraphNode
     auto w = std::make_shared<emu_work>();
     emu_graph_exec *x = exec_of(call, exec);
     emu_graph_node *n = x ? kernel_node_of(call, node) : nullptr;
-    if (!n) return cudaErrorInvalidResourceHandle;
+    if (!n) return call.failed;
     if (cudaError_t e = kernel_work(call, p, w.get())) return e;
     std::vector<emu_step> *steps = own_steps(x);
     for (emu_step &s : *steps)
@@ -258,7 +258,7 @@ cudaError_t cudaGraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph, cudaGra
     emu_graph_exec *x = exec_of(call, exec);
     emu_graph *g = x ? graph_of(call, graph) : nullptr;
     cudaGraphExecUpdateResultInfo unasked;
-    if (!g) return cudaErrorInvalidResourceHandle;
+    if (!g) return call.failed;
     if (!info) info = &unasked;
     *info = {cudaGraphExecUpdateSuccess, nullptr, nullptr};
     emu_steps now = steps_of(g);
@@ -282,7 +282,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
     EMU_ENTER(EMU_PLAIN);
     emu_graph_exec *x = exec_of(call, exec);
     emu_stream *s = x ? emu_stream_of(call, stream) : nullptr;
-    if (!s) return cudaErrorInvalidResourceHandle;
+    if (!s) return call.failed;
     if (s->capture) {
         s->capture->invalid = true;
         return call.fail(cudaErrorNotSupported, "graphs in graphs are not emulated");
@@ -307,7 +307,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
     EMU_ENTER(EMU_RELEASE);
     emu_graph_exec *x = exec_of(call, exec);
-    if (!x) return cudaErrorInvalidResourceHandle;
+    if (!x) return call.failed;
     *x = {};
     x->alive = false;
     return call.end();

@@ -54,7 +54,7 @@ static cudaError_t check_shape(emu_enter &call, const emu_kernel *k, dim3 grid, 
 cudaError_t emu_kernel_work(emu_enter &call, const void *kernel, dim3 grid, dim3 block, void **args, size_t shared,
                             bool cooperative, emu_work *w) {
     emu_kernel *k = kernel_of(call, kernel);
-    if (!k) return cudaErrorInvalidDeviceFunction;
+    if (!k) return call.failed;
     if (!args || !args[0]) return call.fail(cudaErrorInvalidValue, "%s: its parameter is NULL", k->name.c_str());
     if (cudaError_t e = check_shape(call, k, grid, block, shared)) return e;
     w->type = cudaGraphNodeTypeKernel;
@@ -72,7 +72,7 @@ static cudaError_t launch(emu_enter &call, const void *kernel, dim3 grid, dim3 b
                           cudaStream_t stream, bool cooperative) {
     auto w = std::make_shared<emu_work>();
     emu_stream *s = emu_stream_of(call, stream);
-    if (!s) return cudaErrorInvalidResourceHandle;
+    if (!s) return call.failed;
     if (cudaError_t e = emu_kernel_work(call, kernel, grid, block, args, shared, cooperative, w.get())) return e;
     if (cooperative) {
         cudaDeviceProp p = emu_device_prop();
@@ -101,7 +101,7 @@ cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute a, int va
     EMU_ENTER(EMU_PLAIN);
     emu_kernel *k = kernel_of(call, kernel);
     size_t most = emu_device_prop().sharedMemPerBlockOptin;
-    if (!k) return cudaErrorInvalidDeviceFunction;
+    if (!k) return call.failed;
     if (a == cudaFuncAttributePreferredSharedMemoryCarveout && value >= -1 && value <= 100) return call.end();
     if (a != cudaFuncAttributeMaxDynamicSharedMemorySize)
         return call.fail(cudaErrorInvalidValue, "attribute %d, value %d", (int)a, value);
@@ -115,7 +115,7 @@ cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute a, int va
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *a, const void *kernel) {
     EMU_ENTER(EMU_PLAIN);
     emu_kernel *k = kernel_of(call, kernel);
-    if (!k) return cudaErrorInvalidDeviceFunction;
+    if (!k) return call.failed;
     if (!a) return call.fail(cudaErrorInvalidValue, "the attributes are NULL");
     *a = {};
     a->maxThreadsPerBlock = emu_device_prop().maxThreadsPerBlock;
@@ -127,7 +127,7 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *a, const void *kernel) {
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, const void *kernel, int block, size_t shared) {
     EMU_ENTER(EMU_PLAIN);
     emu_kernel *k = kernel_of(call, kernel);
-    if (!k) return cudaErrorInvalidDeviceFunction;
+    if (!k) return call.failed;
     if (!blocks || block < 1 || block > emu_device_prop().maxThreadsPerBlock)
         return call.fail(cudaErrorInvalidValue, "%s: blocks of %d threads", k->name.c_str(), block);
     *blocks = shared > (size_t)k->shared_max ? 0 : blocks_of_multiprocessor((size_t)block, shared);

@@ -193,7 +193,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags) {
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
     EMU_ENTER(EMU_RELEASE);
     emu_stream *s = emu_stream_of(call, stream);
-    if (!s) return cudaErrorInvalidResourceHandle;
+    if (!s) return call.failed;
     if (!stream) return call.fail(cudaErrorInvalidResourceHandle, "the legacy stream cannot be destroyed");
     if (s->capture) s->capture->invalid = true;
     s->capture = nullptr;
@@ -209,7 +209,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     EMU_ENTER(EMU_UNSAFE | EMU_SYNC);
     emu_stream *s = emu_stream_of(call, stream);
-    if (!s) return cudaErrorInvalidResourceHandle;
+    if (!s) return call.failed;
     if (cudaError_t e = emu_capture_refuse(call, s)) return e;
     emu_wait(emu_all_of(s));
     emu_check_around(nullptr, 0, "one of the kernels that ran, or the host,");
@@ -225,7 +225,7 @@ static bool reached(const std::vector<emu_mark> &marks) {
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
     EMU_ENTER(EMU_UNSAFE);
     emu_stream *s = emu_stream_of(call, stream);
-    if (!s) return cudaErrorInvalidResourceHandle;
+    if (!s) return call.failed;
     if (cudaError_t e = emu_capture_refuse(call, s)) return e;
     std::vector<emu_mark> all = emu_all_of(s);
     if (!reached(all)) emu_run_some();
@@ -247,7 +247,7 @@ cudaError_t cudaDeviceSynchronize(void) {
 cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t fn, void *data) {
     EMU_ENTER(EMU_PLAIN);
     emu_stream *s = emu_stream_of(call, stream);
-    if (!s) return cudaErrorInvalidResourceHandle;
+    if (!s) return call.failed;
     if (!fn) return call.fail(cudaErrorInvalidValue, "the function is NULL");
     auto w = std::make_shared<emu_work>();
     w->type = cudaGraphNodeTypeHost;
@@ -281,7 +281,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags) {
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
     EMU_ENTER(EMU_RELEASE);
     emu_event *e = emu_event_of(call, event);
-    if (!e) return cudaErrorInvalidResourceHandle;
+    if (!e) return call.failed;
     *e = {};
     e->alive = false;
     return call.end();
@@ -291,7 +291,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     EMU_ENTER(EMU_PLAIN);
     emu_event *e = emu_event_of(call, event);
     emu_stream *s = e ? emu_stream_of(call, stream) : nullptr;
-    if (!s) return cudaErrorInvalidResourceHandle;
+    if (!s) return call.failed;
     if (s->capture) return emu_capture_record(call, e, s);
     if (cudaError_t refused = emu_capture_refuse(call, s)) return refused;
     auto w = std::make_shared<emu_work>();
@@ -308,7 +308,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     EMU_ENTER(EMU_PLAIN);
     emu_event *e = emu_event_of(call, event);
     emu_stream *s = e ? emu_stream_of(call, stream) : nullptr;
-    if (!s) return cudaErrorInvalidResourceHandle;
+    if (!s) return call.failed;
     if (flags) return call.fail(cudaErrorInvalidValue, "flags %#x are not emulated", flags);
     if (s->capture || e->capture) return emu_capture_wait(call, s, e);
     if (!e->recorded) return call.end(); /* nothing to wait for, as on the device */
@@ -320,7 +320,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
     EMU_ENTER(EMU_UNSAFE | EMU_SYNC);
     emu_event *e = emu_event_of(call, event);
-    if (!e) return cudaErrorInvalidResourceHandle;
+    if (!e) return call.failed;
     if (e->capture) return call.fail(cudaErrorCapturedEvent, "its last record was captured");
     emu_wait({e->last});
     emu_check_around(nullptr, 0, "one of the kernels that ran, or the host,");
@@ -330,7 +330,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
 cudaError_t cudaEventQuery(cudaEvent_t event) {
     EMU_ENTER(EMU_UNSAFE);
     emu_event *e = emu_event_of(call, event);
-    if (!e) return cudaErrorInvalidResourceHandle;
+    if (!e) return call.failed;
     if (e->capture) return call.fail(cudaErrorCapturedEvent, "its last record was captured");
     if (!e->last.reached()) emu_run_some();
     if (!emu_rt.broken && !e->last.reached()) return call.fail(cudaErrorNotReady, "work before it is left");
@@ -340,7 +340,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t start, cudaEvent_t end) {
     EMU_ENTER(EMU_PLAIN);
     emu_event *a = emu_event_of(call, start), *b = a ? emu_event_of(call, end) : nullptr;
-    if (!b) return cudaErrorInvalidResourceHandle;
+    if (!b) return call.failed;
     if (!ms) return call.fail(cudaErrorInvalidValue, "ms is NULL");
     if (!a->timed || !b->timed) return call.fail(cudaErrorInvalidResourceHandle, "an event takes no time");
     if (!a->recorded || !b->recorded || a->capture || b->capture)

@@ -184,6 +184,7 @@ struct emu_enter {
     std::lock_guard<std::recursive_mutex> hold;
     const char *name;
     cudaError_t injected = cudaSuccess, error = cudaSuccess; /* error: return it at once */
+    cudaError_t failed = cudaSuccess;                        /* what fail was last told */
     emu_enter(const char *call, int kind);
     ~emu_enter();
     cudaError_t fail(cudaError_t e, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

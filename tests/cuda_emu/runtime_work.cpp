@@ -161,7 +161,7 @@ static cudaError_t copy(emu_enter &call, emu_stream *s, void *to, const void *fr
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
     EMU_ENTER(EMU_PLAIN);
     emu_stream *s = emu_stream_of(call, stream);
-    if (!s) return cudaErrorInvalidResourceHandle;
+    if (!s) return call.failed;
     return copy(call, s, to, from, bytes, kind, false);
 }
 
@@ -181,7 +181,7 @@ static cudaError_t fill(emu_enter &call, emu_stream *s, void *p, int value, size
 cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t stream) {
     EMU_ENTER(EMU_PLAIN);
     emu_stream *s = emu_stream_of(call, stream);
-    if (!s) return cudaErrorInvalidResourceHandle;
+    if (!s) return call.failed;
     return fill(call, s, p, value, bytes);
 }
 
