@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <ucontext.h>
 
 #ifdef EMU_ASAN
 #include <sanitizer/asan_interface.h>
@@ -104,37 +105,44 @@ const char *emu_check_pinned(const void *p, size_t bytes) { return check(&pinned
 
 /* ---- protection ---- */
 
-#ifndef EMU_ASAN
+#if defined EMU_ASAN && defined __x86_64__
+/* Other handlers, cmocka's among them, would keep AddressSanitizer from telling the line. */
+static void report(const siginfo_t *info, const void *context) {
+    const greg_t *r = ((const ucontext_t *)context)->uc_mcontext.gregs;
+    fprintf(stderr, "cuda_emu: kernel %s touches %s\n", emu_kernel_runs, emu_where(info->si_addr));
+    __asan_report_error((void *)r[REG_RIP], (void *)r[REG_RBP], (void *)r[REG_RSP], info->si_addr,
+                        (int)(r[REG_ERR] >> 1 & 1), 1);
+}
+#else
+static void report(const siginfo_t *, const void *) {}
+#endif
+
 /* In a kernel, the launch fails; elsewhere, as without a handler: it faults again. */
-static void on_fault(int, siginfo_t *info, void *) {
+static void on_fault(int, siginfo_t *info, void *context) {
     if (emu_kernel_runs && emu_at) {
+        report(info, context);
         emu_rt.illegal_address = true;
         emu_fail("touches %s", emu_where(info->si_addr));
     }
     sigaction(SIGSEGV, &before_fault, nullptr);
 }
-#endif
 
 void emu_memory_open(void) {
     ran_since_check = true;
     if (is_open) return;
     is_open = true;
     for (auto &i : device_memory.live) protect(i.second.region, i.second.region_bytes, PROT_READ | PROT_WRITE);
-#ifndef EMU_ASAN
     struct sigaction act = {};
     act.sa_sigaction = on_fault;
     act.sa_flags = SA_SIGINFO | SA_NODEFER;
     sigaction(SIGSEGV, &act, &before_fault);
-#endif
 }
 
 void emu_memory_close(void) {
     if (!is_open || emu_queue_opts.open_memory) return;
     is_open = false;
     for (auto &i : device_memory.live) protect(i.second.region, i.second.region_bytes, PROT_NONE);
-#ifndef EMU_ASAN
     sigaction(SIGSEGV, &before_fault, nullptr);
-#endif
 }
 
 /* ---- the bytes around ---- */
