@@ -1,13 +1,13 @@
 /* mma - matrix products of a warp on tensor cores (sm_80), and loads of their fragments.
  *
- * With g = lane / 4 and t = lane % 4, as PTX lays fragments out:
- *   m16n8k16 bf16  a[0] rows g,   k 2t 2t+1;    a[1] row g+8;  a[2] row g, k 2t+8 2t+9;  a[3] row g+8, the same k
+ * With g = lane / 4 and t = lane % 4, as PTX lays fragments out (f16 as bf16):
+ *   m16n8k16 bf16  a[0] row g,    k 2t 2t+1;    a[1] row g+8;  a[2] row g, k 2t+8 2t+9;  a[3] row g+8, the same k
  *                  b[0] k 2t 2t+1, column g;    b[1] k 2t+8 2t+9
  *   m16n8k32 s8    a[0] row g, k 4t..4t+3;      a[1] row g+8;  a[2] row g, k 4t+16..;    a[3] row g+8, the same k
  *                  b[0] k 4t..4t+3, column g;   b[1] k 4t+16..
  *   both           d[0] d[1] row g, columns 2t 2t+1;  d[2] d[3] row g+8
- * All 32 lanes take part. Sums: products are exact; how they are added to d is the hardware's (bf16: at least f32),
- * here one rounding of the exact sum; s8: exact, wraps.
+ * All 32 lanes take part. Sums: products are exact; how they are added to d is the hardware's (bf16, f16: at least
+ * f32), here in double, d first, then k upwards, rounded once; s8: exact, wraps.
  * source  PTX ISA, "Warp-level matrix instructions"
  */
 #ifndef FC_KERNELS_CUDA_MMA_CUH
@@ -22,74 +22,74 @@ struct emu_mma {
     const uint32_t *a, *b;
 };
 
-static inline void emu_mma_bf16(void *const brought[32], unsigned) {
-    float a[16][16], b[16][8];
+/* Whole matrices from the lanes' registers. 16 bits an element: k 16; 8 bits: k 32; word(register) is its elements. */
+template <typename T, int K, typename F>
+EMU_QUIET static inline void emu_gather(void *const brought[32], T a[16][K], T b[K][8], F element) {
+    enum { PER = K / 8, BITS = 32 / PER };
     for (int lane = 0; lane < 32; lane++) {
         const emu_mma *m = (const emu_mma *)brought[lane];
         int g = lane / 4, t = lane % 4;
-        for (int r = 0; r < 4; r++)
-            for (int i = 0; i < 2; i++)
-                a[g + r % 2 * 8][2 * t + r / 2 * 8 + i] = fc_bf16_to_f32((uint16_t)(m->a[r] >> 16 * i));
-        for (int r = 0; r < 2; r++)
-            for (int i = 0; i < 2; i++) b[2 * t + r * 8 + i][g] = fc_bf16_to_f32((uint16_t)(m->b[r] >> 16 * i));
-    }
-    for (int lane = 0; lane < 32; lane++) {
-        float *d = (float *)((const emu_mma *)brought[lane])->d;
-        int g = lane / 4, t = lane % 4;
-        for (int i = 0; i < 4; i++) {
-            double sum = (double)d[i];
-            for (int k = 0; k < 16; k++) sum += (double)a[g + i / 2 * 8][k] * (double)b[k][2 * t + i % 2];
-            d[i] = (float)sum;
+        for (int i = 0; i < PER; i++) {
+            for (int r = 0; r < 4; r++) a[g + r % 2 * 8][PER * t + r / 2 * (K / 2) + i] = element(m->a[r] >> BITS * i);
+            for (int r = 0; r < 2; r++) b[PER * t + r * (K / 2) + i][g] = element(m->b[r] >> BITS * i);
         }
     }
 }
 
-static inline void emu_mma_s8(void *const brought[32], unsigned) {
-    int8_t a[16][32], b[32][8];
-    for (int lane = 0; lane < 32; lane++) {
-        const emu_mma *m = (const emu_mma *)brought[lane];
-        int g = lane / 4, t = lane % 4;
-        for (int r = 0; r < 4; r++)
-            for (int i = 0; i < 4; i++) a[g + r % 2 * 8][4 * t + r / 2 * 16 + i] = (int8_t)(m->a[r] >> 8 * i);
-        for (int r = 0; r < 2; r++)
-            for (int i = 0; i < 4; i++) b[4 * t + r * 16 + i][g] = (int8_t)(m->b[r] >> 8 * i);
+/* c += a b over whole rows: what the compiler turns into vectors. */
+template <typename T, int K> EMU_QUIET static inline void emu_product(T c[16][8], const T a[16][K], const T b[K][8]) {
+    for (int i = 0; i < 16; i++) {
+        T row[8];
+        for (int j = 0; j < 8; j++) row[j] = c[i][j];
+        for (int k = 0; k < K; k++)
+            for (int j = 0; j < 8; j++) row[j] += a[i][k] * b[k][j];
+        for (int j = 0; j < 8; j++) c[i][j] = row[j];
     }
-    for (int lane = 0; lane < 32; lane++) {
-        int32_t *d = (int32_t *)((const emu_mma *)brought[lane])->d;
-        int g = lane / 4, t = lane % 4;
-        for (int i = 0; i < 4; i++) {
-            uint32_t sum = (uint32_t)d[i];
-            for (int k = 0; k < 32; k++) sum += (uint32_t)(a[g + i / 2 * 8][k] * b[k][2 * t + i % 2]);
-            d[i] = (int32_t)sum;
-        }
-    }
+}
+
+/* D: what d is made of, T: what sums are in. */
+template <typename T, typename D, int K, typename F>
+EMU_QUIET static inline void emu_mma_of(void *const brought[32], F element) {
+    T a[16][K], b[K][8], c[16][8];
+    emu_gather<T, K>(brought, a, b, element);
+    for (int lane = 0; lane < 32; lane++)
+        for (int i = 0; i < 4; i++)
+            c[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2] = (T)((const D *)((const emu_mma *)brought[lane])->d)[i];
+    emu_product<T, K>(c, a, b);
+    for (int lane = 0; lane < 32; lane++)
+        for (int i = 0; i < 4; i++)
+            ((D *)((const emu_mma *)brought[lane])->d)[i] = (D)c[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2];
+}
+EMU_QUIET static inline void emu_mma_bf16(void *const brought[32], unsigned) {
+    emu_mma_of<double, float, 16>(brought, [](uint32_t u) EMU_QUIET { return (double)__uint_as_float(u << 16); });
+}
+EMU_QUIET static inline void emu_mma_f16(void *const brought[32], unsigned) {
+    emu_mma_of<double, float, 16>(brought, [](uint32_t u) EMU_QUIET { return (double)fc_f16_to_f32((uint16_t)u); });
+}
+/* Unsigned sums wrap; the product of two bytes with sign is the same modulo 2^32. */
+EMU_QUIET static inline void emu_mma_s8(void *const brought[32], unsigned) {
+    emu_mma_of<uint32_t, uint32_t, 32>(brought, [](uint32_t u) EMU_QUIET { return (uint32_t)(int32_t)(int8_t)u; });
 }
 
 struct emu_ldmatrix {
     uint32_t *r;
-    const void *row;
     int n;
     bool trans;
+    uint16_t row[8]; /* read by the lane that has its address: another lane's write that nothing orders is a race */
 };
 
-static inline void emu_load_matrices(void *const brought[32], unsigned) {
-    const emu_ldmatrix *first = (const emu_ldmatrix *)brought[0];
-    uint32_t out[32][4];
-    for (int m = 0; m < first->n; m++) {
-        uint16_t tile[8][8];
-        for (int i = 0; i < 8; i++) {
-            const void *row = ((const emu_ldmatrix *)brought[m * 8 + i])->row;
-            if ((uintptr_t)row % 16) emu_fail("ldmatrix: row %d of matrix %d is not aligned to 16 bytes", i, m);
-            memcpy(tile[i], row, 16);
-        }
+EMU_QUIET static inline void emu_load_matrices(void *const brought[32], unsigned) {
+    int n = ((const emu_ldmatrix *)brought[0])->n;
+    bool trans = ((const emu_ldmatrix *)brought[0])->trans;
+    for (int m = 0; m < n; m++) {
+        const emu_ldmatrix *const *tile = (const emu_ldmatrix *const *)brought + m * 8;
         for (int lane = 0; lane < 32; lane++) {
             int i = lane / 4, j = lane % 4 * 2;
-            uint16_t lo = first->trans ? tile[j][i] : tile[i][j], hi = first->trans ? tile[j + 1][i] : tile[i][j + 1];
-            out[lane][m] = (uint32_t)hi << 16 | lo;
+            uint16_t lo = trans ? tile[j]->row[i] : tile[i]->row[j];
+            uint16_t hi = trans ? tile[j + 1]->row[i] : tile[i]->row[j + 1];
+            ((const emu_ldmatrix *)brought[lane])->r[m] = (uint32_t)hi << 16 | lo;
         }
     }
-    for (int lane = 0; lane < 32; lane++)
-        memcpy(((const emu_ldmatrix *)brought[lane])->r, out[lane], (size_t)first->n * 4);
 }
 
 #endif
@@ -98,9 +98,21 @@ static inline void emu_load_matrices(void *const brought[32], unsigned) {
 static __device__ __forceinline__ void fc_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2]) {
 #ifdef FC_CUDA_EMU
     emu_mma m = {d, a, b};
-    emu_meet(0xffffffffu, "mma.m16n8k16.bf16", emu_mma_bf16, &m);
+    emu_meet_whole(0xffffffffu, "mma.m16n8k16.bf16", emu_mma_bf16, &m);
 #else
     asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#endif
+}
+
+/* The same of f16. */
+static __device__ __forceinline__ void fc_mma_f16(float d[4], const uint32_t a[4], const uint32_t b[2]) {
+#ifdef FC_CUDA_EMU
+    emu_mma m = {d, a, b};
+    emu_meet_whole(0xffffffffu, "mma.m16n8k16.f16", emu_mma_f16, &m);
+#else
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #endif
@@ -110,7 +122,7 @@ static __device__ __forceinline__ void fc_mma_bf16(float d[4], const uint32_t a[
 static __device__ __forceinline__ void fc_mma_s8(int32_t d[4], const uint32_t a[4], const uint32_t b[2]) {
 #ifdef FC_CUDA_EMU
     emu_mma m = {d, a, b};
-    emu_meet(0xffffffffu, "mma.m16n8k32.s8", emu_mma_s8, &m);
+    emu_meet_whole(0xffffffffu, "mma.m16n8k32.s8", emu_mma_s8, &m);
 #else
     asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
         : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
@@ -124,8 +136,12 @@ static __device__ __forceinline__ void fc_mma_s8(int32_t d[4], const uint32_t a[
 template <int N, bool TRANS> static __device__ __forceinline__ void fc_ldmatrix(uint32_t r[N], const void *row) {
     static_assert(N == 2 || N == 4, "ldmatrix loads 2 or 4 matrices here");
 #ifdef FC_CUDA_EMU
-    emu_ldmatrix m = {r, row, N, TRANS};
-    emu_meet(0xffffffffu, "ldmatrix", emu_load_matrices, &m);
+    emu_ldmatrix m = {r, N, TRANS, {}};
+    if (emu_at->lane < 8 * N) {
+        emu_must_be_shared(row, 16, 16, "ldmatrix");
+        memcpy(m.row, row, 16);
+    }
+    emu_meet_whole(0xffffffffu, "ldmatrix", emu_load_matrices, &m);
 #else
     unsigned at = (unsigned)__cvta_generic_to_shared(row);
     if (N == 4 && TRANS)

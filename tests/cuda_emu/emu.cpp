@@ -1,4 +1,4 @@
-#include "cuda_runtime.h"
+#include "tests/cuda_emu/emu_sched.h"
 
 #include <boost/context/detail/fcontext.hpp>
 #include <stdarg.h>
@@ -6,249 +6,554 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include <deque>
-#include <vector>
+#include <condition_variable>
+#include <thread>
 
 namespace ctx = boost::context::detail;
+using namespace emu;
 
 emu_options emu_opts;
-thread_local emu_position *emu_at;
+__thread emu_position *emu_at;
 
 namespace {
 
-enum { STACK = 128 << 10, PAGE = 4096, BARRIERS = 16 };
-const unsigned char POISON = 0xff; /* NaN in every float format */
+/* GUARD bytes of poison before and behind shared memory. Stacks are of one size, so hot ends would share lines of L1:
+ * COLOURS of them begin SHIFT bytes apart. SPARE: under TSan, so that a block's thread is not the last block's. */
+enum { STACK = 256 << 10, PAGE = 4096, GUARD = 1024, COLOURS = 8, SHIFT = 512, SPARE = 17, SPINS = 10000000 };
 
-struct copy {
-    void *to;
-    const void *from;
-    int bytes, read, group;
+thread_local char error_text[TEXT];
+
+struct worker {
+    void *scheduler, *nobody, *fake, *tsan, *janitor; /* nobody: contexts that are never come back to */
+    const void *bottom;                               /* its own stack, as ASan tells it */
+    size_t size;
+    stack *first, *last; /* free stacks */
+    int n_free, n_stacks;
+    std::vector<block *> blocks;
+
+    ~worker();
 };
+__thread worker *me; /* this OS thread's, from its first launch on */
 
-struct fibre {
-    emu_position at;
-    ctx::fcontext_t context;
-    unsigned char *stack; /* its lowest page is a guard */
-    int warp;
-    bool ready, done;
-    const char *waits; /* what for, when neither */
-    std::deque<copy> copies;
-    int group;
-};
+/* ---- stacks and switches ---- */
 
-struct meeting {
-    unsigned mask, come;
-    const char *what;
-    void *brought[32];
-};
-
-struct barrier {
-    int come, want;
-    const char *file;
-    int line;
-};
-
-struct block {
-    std::vector<fibre *> threads;
-    std::vector<std::vector<meeting>> warps;
-    barrier barriers[BARRIERS];
-    int live;
-    emu_call call;
-    const void *kernel, *params;
-};
-
-thread_local block *now;
-thread_local fibre *self;
-thread_local ctx::fcontext_t scheduler;
-thread_local char error_text[512];
-thread_local bool failed;
-thread_local std::vector<fibre *> pool;
-
-void switch_out() { scheduler = ctx::jump_fcontext(scheduler, nullptr).fctx; }
-
-void wait_for(const char *what) {
-    self->ready = false;
-    self->waits = what;
-    switch_out();
-    emu_at = &self->at;
-}
-
-void main_of_fibre(ctx::transfer_t from) {
-    scheduler = from.fctx;
-    emu_at = &self->at;
-    now->call(now->kernel, now->params);
-    self->done = true;
-    self->ready = false;
-    now->live--;
-    switch_out();
-    abort();
-}
-
-fibre *take_fibre(size_t i) {
-    while (pool.size() <= i) {
-        fibre *f = new fibre();
-        void *p = mmap(nullptr, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (p == MAP_FAILED || mprotect(p, PAGE, PROT_NONE)) abort();
-        f->stack = (unsigned char *)p;
-        pool.push_back(f);
+stack *new_stack(worker *w) {
+    stack *s = new stack();
+    void *p = mmap(nullptr, STACK + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED || mprotect(p, PAGE, PROT_NONE)) {
+        fprintf(stderr, "emu: no memory for stack %d\n", w->n_stacks);
+        abort();
     }
-    return pool[i];
+    s->low = (unsigned char *)p + PAGE;
+    s->top = s->low + STACK - (w->n_stacks++ % COLOURS) * SHIFT;
+    s->tsan = tsan_new();
+    return s;
 }
 
-/* All that are alive have come to the barrier, or as many as it wants. */
-void open_barriers(block *b) {
-    for (int id = 0; id < BARRIERS; id++) {
-        barrier *r = &b->barriers[id];
-        if (r->come == 0 || r->come < (r->want ? r->want : b->live)) continue;
-        r->come = 0;
-        for (fibre *f : b->threads)
-            if (!f->done && !f->ready && f->waits == r->file) f->ready = true;
-    }
+stack *take_stack(worker *w) {
+    stack *s = w->first;
+    if (!s || (TSAN_FIBRES && w->n_free <= SPARE)) return new_stack(w);
+    w->first = s->next;
+    w->n_free--;
+    return s;
 }
 
-void run_block(block *b, uint64_t *random) {
-    size_t n = b->threads.size();
-    while (b->live > 0 && !failed) {
-        bool any = false;
-        size_t start =
-            emu_opts.order == EMU_RANDOM ? (size_t)((*random = *random * 6364136223846793005u + 1) >> 33) : 0;
-        for (size_t k = 0; k < n && !failed; k++) {
-            size_t i = emu_opts.order == EMU_BACKWARD ? n - 1 - k : (start + k) % n;
-            fibre *f = b->threads[i];
-            if (!f->ready) continue;
-            any = true;
-            self = f;
-            f->context = ctx::jump_fcontext(f->context, nullptr).fctx;
+/* The last to be given back is the first to be taken, still in the cache; under TSan the last. */
+void give_stack(worker *w, stack *s) {
+    bool front = !TSAN_FIBRES || !w->first;
+    s->next = front ? w->first : nullptr;
+    if (!w->first) w->last = s;
+    if (front) w->first = s;
+    else w->last->next = s, w->last = s;
+    w->n_free++;
+}
+
+void delete_stack(stack *s) {
+    if (s->tsan) tsan_delete(s->tsan);
+    if (s->fence) tsan_delete(s->fence);
+    munmap(s->low - PAGE, STACK + PAGE);
+    delete s;
+}
+
+void main_of_fibre(ctx::transfer_t from);
+
+/* Goes on with t, or with the scheduler (nullptr). *keep: where this context is left; its fake stack is *fake's, or
+ * nobody's if it is never come back to. */
+inline void go(thread *t, void **keep, void **fake) {
+    void *to = me->scheduler;
+    if (t) {
+        if (!t->on) {
+            t->on = take_stack(me);
+            t->context = ctx::make_fcontext(t->on->top, (size_t)(t->on->top - t->on->low), main_of_fibre);
         }
-        if (failed) return;
-        open_barriers(b);
-        if (any) continue;
-        for (fibre *f : b->threads)
-            if (f->ready) any = true;
-        if (any) continue;
-        const fibre *stuck = nullptr;
-        for (const fibre *f : b->threads)
-            if (!f->done) stuck = stuck ? stuck : f;
-        snprintf(error_text, sizeof error_text, "deadlock: block %u,%u,%u: %d of %zu threads wait, thread %u at %s",
-                 stuck->at.block.x, stuck->at.block.y, stuck->at.block.z, b->live, n, stuck->at.thread.x, stuck->waits);
-        failed = true;
+        to = t->context;
+        emu_at = &t->at;
+        asan_leave(fake, t->on->low, STACK);
+        tsan_become(t->on->tsan);
+    } else {
+        asan_leave(fake, me->bottom, me->size);
+        tsan_become(me->tsan);
     }
+    ctx::transfer_t back = ctx::jump_fcontext(to, keep);
+    asan_arrive(fake ? *fake : nullptr, nullptr, nullptr);
+    *(void **)back.data = back.fctx;
+}
+
+uint64_t mix(uint64_t x) {
+    x += 0x9e3779b97f4a7c15u;
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    return x ^ x >> 31;
+}
+
+uint32_t below(uint64_t *random, uint32_t n) {
+    *random = *random * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)((*random >> 32) * n >> 32);
+}
+
+/* ---- who is next ---- */
+
+inline thread *taken(block *b, int w, int lane) {
+    warp *p = &b->warp_of[w];
+    p->ready &= ~(1u << lane);
+    if (!p->ready) b->ready_warps &= ~(1u << w);
+    return &b->threads[(size_t)w * 32 + (size_t)lane];
+}
+
+thread *pick_random(block *b) {
+    if (b->list.empty()) {
+        for (unsigned ws = b->ready_warps; ws; ws &= ws - 1) {
+            int w = __builtin_ctz(ws);
+            for (unsigned m = b->warp_of[w].ready; m; m &= m - 1)
+                b->list.push_back((uint32_t)(w * 32 + __builtin_ctz(m)));
+        }
+        uint32_t n = (uint32_t)b->list.size();
+        uint32_t keep = 1 + below(&b->random, n);
+        for (uint32_t i = 0; i < keep; i++) { /* the first `keep` become a random choice in random order */
+            uint32_t j = i + below(&b->random, n - i), t = b->list[i];
+            b->list[i] = b->list[j];
+            b->list[j] = t;
+        }
+        b->list.resize(keep);
+    }
+    uint32_t i = b->list.back();
+    b->list.pop_back();
+    return taken(b, (int)i / 32, (int)i % 32);
+}
+
+/* The next warp that has ready lanes, after w and round to w itself. */
+inline int warp_after(unsigned ready, int w, bool down) {
+    if (down) {
+        unsigned below_w = ready & ((1u << w) - 1u);
+        return 31 - __builtin_clz(below_w ? below_w : ready);
+    }
+    unsigned above = w == 31 ? 0 : ready & ~0u << (w + 1);
+    return __builtin_ctz(above ? above : ready);
+}
+
+/* nullptr: none can run. */
+inline thread *pick(block *b) {
+    if (!b->ready_warps) return nullptr;
+    emu_order order = b->of->opts.order;
+    if (order == EMU_RANDOM) return pick_random(b);
+    bool down = order == EMU_BACKWARD, far = order == EMU_WARPS;
+    unsigned m = b->turn & b->warp_of[b->at_warp].ready;
+    if (!m) {
+        bool stay = far && !b->spun && b->warp_of[b->at_warp].ready;
+        if (!stay) b->at_warp = warp_after(b->ready_warps, b->at_warp, down || (far && b->of->opts.seed & 1));
+        b->spun = false;
+        m = b->turn = b->warp_of[b->at_warp].ready;
+    }
+    int lane = down ? 31 - __builtin_clz(m) : __builtin_ctz(m);
+    b->turn = m & ~(1u << lane);
+    return taken(b, b->at_warp, lane);
+}
+
+/* Runs threads one after the other: a thread that never waited leaves its stack to the next one that begins. */
+void main_of_fibre(ctx::transfer_t from) {
+    const void *bottom = nullptr;
+    size_t size = 0;
+    asan_arrive(nullptr, &bottom, &size);
+    *(void **)from.data = from.fctx;
+    if (from.data == &me->scheduler) {
+        me->bottom = bottom;
+        me->size = size;
+    }
+    for (;;) {
+        thread *t = self();
+        block *b = t->of;
+        launch *l = b->of;
+        tsan_acquire(&b->begin);
+        l->call(l->kernel, l->params);
+        b->live--;
+        b->spins = 0;
+        b->warp_of[t->warp].live &= ~(1u << t->at.lane);
+        t->head = t->tail; /* copies that nobody waited for never land */
+        leave_meetings(t);
+        leave_barriers(t);
+        tsan_release(&l->ended);
+        stack *mine = t->on;
+        t->on = nullptr;
+        thread *next = pick(b);
+        if (next && !next->on && !TSAN_FIBRES) {
+            next->on = mine;
+            emu_at = &next->at;
+            continue;
+        }
+        if (TSAN_FIBRES && next && !next->on) { /* not this one: it is still stood upon */
+            next->on = take_stack(me);
+            next->context = ctx::make_fcontext(next->on->top, (size_t)(next->on->top - next->on->low), main_of_fibre);
+        }
+        give_stack(me, mine);
+        go(next, &me->nobody, nullptr);
+        abort();
+    }
+}
+
+/* ---- blocks ---- */
+
+void fail_block(block *b, const char *text) {
+    launch *l = b->of;
+    std::lock_guard<std::mutex> hold(l->lock);
+    b->failed = true;
+    if (b->turn_of_launch >= l->failed_at) return;
+    l->failed_at = b->turn_of_launch;
+    l->failed = true;
+    snprintf(l->error, sizeof l->error, "%s", text);
+}
+
+void begin_shared(block *b, unsigned bytes) {
+    size_t need = bytes + 2 * GUARD + 512;
+    if (need > b->memory_bytes || TSAN_FIBRES) { /* new memory has no history for TSan; end_shared freed the old */
+        free(b->memory);
+        b->memory = (unsigned char *)malloc(need);
+        b->memory_bytes = need;
+        if (!b->memory) abort();
+        /* 128-byte aligned, and no more than that */
+        b->shared = (unsigned char *)(((uintptr_t)b->memory + GUARD + 255) / 256 * 256 + 128);
+    }
+    asan_open(b->shared - GUARD, bytes + 2 * GUARD);
+    memset(b->shared - GUARD, POISON, bytes + 2 * GUARD);
+    asan_close(b->shared - GUARD, GUARD);
+    asan_close(b->shared + bytes, GUARD);
+}
+
+void end_shared(block *b, unsigned bytes) {
+#ifndef FC_EMU_ASAN
+    for (int i = 0; i < 2 * GUARD && !b->failed; i++) {
+        long at = i < GUARD ? -1 - (long)i : (long)bytes + i - GUARD;
+        if (b->shared[at] == POISON) continue;
+        char text[TEXT];
+        const emu_position *p = &b->threads[0].at;
+        snprintf(text, sizeof text, "block %u,%u,%u wrote outside its shared memory: at byte %ld of %u", p->block.x,
+                 p->block.y, p->block.z, at, bytes);
+        fail_block(b, text);
+    }
+#endif
+    if (TSAN_FIBRES) {
+        if (!me->janitor) me->janitor = tsan_new();
+        tsan_become(me->janitor); /* knows that all is over, which the next block must not learn from its scheduler */
+        tsan_acquire(&b->of->ended);
+        free(b->memory);
+        tsan_become(me->tsan);
+        b->memory = nullptr;
+    }
+    asan_open(b->shared - GUARD, bytes + 2 * GUARD);
+}
+
+void begin_block(block *b, launch *l, size_t turn) {
+    size_t k = turn;
+    if (l->opts.order == EMU_BACKWARD) k = l->blocks - 1 - turn;
+    if (l->shuffled) k = l->shuffled[turn];
+    uint3 at = {(unsigned)(k % l->grid.x), (unsigned)(k / l->grid.x % l->grid.y),
+                (unsigned)(k / l->grid.x / l->grid.y)};
+    int n = l->threads;
+    bool down = l->opts.order == EMU_BACKWARD || (l->opts.order == EMU_WARPS && l->opts.seed & 1);
+    b->of = l;
+    b->turn_of_launch = turn;
+    b->n = b->live = n;
+    b->spins = 0;
+    b->warps = (n + 31) / 32;
+    b->at_warp = down ? 0 : b->warps - 1; /* the next one is the first */
+    b->turn = 0;
+    b->spun = b->failed = false;
+    b->random = mix(l->opts.seed ^ mix(k));
+    b->list.clear();
+    if ((int)b->threads.size() < n) b->threads.resize((size_t)n);
+    begin_shared(b, l->shared_bytes);
+    memset(b->barriers, 0, sizeof b->barriers);
+    memset(b->grid_waits, 0, sizeof b->grid_waits);
+    b->ready_warps = b->warps == 32 ? ~0u : (1u << b->warps) - 1u;
+    for (int w = 0; w < b->warps; w++) {
+        int lanes = n - w * 32 < 32 ? n - w * 32 : 32;
+        b->warp_of[w].ready = b->warp_of[w].live = ~0u >> (32 - lanes);
+        b->warp_of[w].open = 0;
+    }
+    uint3 thread_at = {0, 0, 0};
+    for (int i = 0; i < n; i++) {
+        thread *t = &b->threads[(size_t)i];
+        t->at.thread = thread_at;
+        t->at.block = at;
+        t->at.block_dim = l->dim;
+        t->at.grid_dim = l->grid;
+        t->at.shared = b->shared;
+        t->at.shared_bytes = l->shared_bytes;
+        t->at.lane = i % 32;
+        t->of = b;
+        t->warp = i / 32;
+        t->on = nullptr;
+        t->head = t->tail = 0;
+        t->group = 0;
+        t->fenced = false;
+        t->n_seen = 0;
+        if (++thread_at.x == l->dim.x) thread_at.x = 0, thread_at.y++;
+        if (thread_at.y == l->dim.y) thread_at.y = 0, thread_at.z++;
+    }
+    tsan_release(&b->begin);
+}
+
+/* The stacks of threads that will never go on; TSan's threads on them stay inside their calls, so they go. */
+void end_block(block *b) {
+    for (int i = 0; i < b->n; i++) {
+        thread *t = &b->threads[(size_t)i];
+        if (!t->on) continue;
+        asan_open(t->on->low, STACK);
+        if (TSAN_FIBRES) {
+            tsan_become(t->on->tsan);
+            tsan_release(&b->of->ended);
+            tsan_become(me->tsan);
+            tsan_delete(t->on->tsan);
+            t->on->tsan = tsan_new();
+        }
+        give_stack(me, t->on);
+        t->on = nullptr;
+    }
+    end_shared(b, b->of->shared_bytes);
+}
+
+/* Until none of the block's threads can go on, or one failed. */
+void run_ready(block *b) {
+    thread *t = pick(b);
+    if (t) go(t, &me->scheduler, &me->fake);
+}
+
+void deadlock(block *b) {
+    char text[TEXT];
+    const emu_position *p = &b->threads[0].at;
+    int n = snprintf(text, sizeof text, "deadlock: block %u,%u,%u: %d of %d threads wait:", p->block.x, p->block.y,
+                     p->block.z, b->live, b->n);
+    describe_waits(b, text + n, sizeof text - (size_t)n);
+    fail_block(b, text);
+}
+
+block *block_of(worker *w, size_t i) {
+    while (w->blocks.size() <= i) w->blocks.push_back(new block());
+    return w->blocks[i];
+}
+
+void enter(void) {
+    static thread_local worker mine;
+    me = &mine;
+    me->tsan = tsan_here();
+}
+
+void run_blocks(launch *l) {
+    enter();
+    block *b = block_of(me, 0);
+    for (;;) {
+        size_t turn = l->next++;
+        if (turn >= l->blocks || l->failed) break;
+        begin_block(b, l, turn);
+        while (b->live && !b->failed && b->ready_warps) run_ready(b);
+        if (b->live && !b->failed) deadlock(b);
+        end_block(b);
+    }
+}
+
+void run_cooperative(launch *l) {
+    enter();
+    for (size_t i = 0; i < l->blocks; i++) {
+        l->resident.push_back(block_of(me, i));
+        begin_block(l->resident[i], l, i);
+    }
+    l->grid_live = l->blocks * (size_t)l->threads;
+    bool any = true;
+    while (any && !l->failed) {
+        any = false;
+        for (size_t i = 0; i < l->blocks && !l->failed; i++) {
+            if (!l->resident[i]->ready_warps) continue;
+            run_ready(l->resident[i]);
+            any = true;
+        }
+    }
+    for (size_t i = 0; i < l->blocks && !l->failed; i++)
+        if (l->resident[i]->live) deadlock(l->resident[i]);
+    for (size_t i = 0; i < l->blocks; i++) end_block(l->resident[i]);
+}
+
+worker::~worker() {
+    for (stack *s = first, *next; s; s = next) {
+        next = s->next;
+        delete_stack(s);
+    }
+    for (block *b : blocks) {
+        for (thread &t : b->threads) free(t.ring);
+        free(b->memory);
+        delete b;
+    }
+    if (janitor) tsan_delete(janitor);
+}
+
+/* ---- other OS threads ---- */
+
+struct pool {
+    std::mutex lock;
+    std::condition_variable wake, rest;
+    std::vector<std::thread> threads;
+    struct job {
+        launch *l;
+        int wanted, running;
+    };
+    std::vector<job *> jobs;
+    bool stop = false;
+
+    void help() {
+        std::unique_lock<std::mutex> hold(lock);
+        for (;;) {
+            job *mine = nullptr;
+            for (job *j : jobs)
+                if (!mine && j->wanted > 0) mine = j;
+            if (mine) {
+                mine->wanted--;
+                mine->running++;
+                hold.unlock();
+                run_blocks(mine->l);
+                hold.lock();
+                if (--mine->running == 0) rest.notify_all();
+            } else if (stop) return;
+            else wake.wait(hold);
+        }
+    }
+
+    void run(launch *l, int helpers) {
+        job j = {l, helpers, 0};
+        {
+            std::lock_guard<std::mutex> hold(lock);
+            while ((int)threads.size() < helpers) threads.emplace_back([this] { help(); });
+            jobs.push_back(&j);
+        }
+        wake.notify_all();
+        run_blocks(l);
+        std::unique_lock<std::mutex> hold(lock);
+        j.wanted = 0;
+        while (j.running) rest.wait(hold);
+        for (size_t i = 0; i < jobs.size(); i++)
+            if (jobs[i] == &j) jobs[i] = jobs.back();
+        jobs.pop_back();
+    }
+
+    ~pool() {
+        {
+            std::lock_guard<std::mutex> hold(lock);
+            stop = true;
+        }
+        wake.notify_all();
+        for (std::thread &t : threads) t.join();
+    }
+};
+pool helpers;
+
+bool refuse(const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(error_text, sizeof error_text, fmt, ap);
+    va_end(ap);
+    return false;
+}
+
+bool run(emu_call call, const void *kernel, const void *params, dim3 grid, dim3 dim, unsigned shared_bytes,
+         bool cooperative) {
+    size_t n = (size_t)dim.x * dim.y * dim.z, blocks = (size_t)grid.x * grid.y * grid.z;
+    if (n < 1 || n > 1024 || dim.z > 64)
+        return refuse("a block of %u,%u,%u threads; it has 1 to 1024, at most 64 in z", dim.x, dim.y, dim.z);
+    if (blocks < 1 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
+        return refuse("a grid of %u,%u,%u blocks; y and z are at most 65535", grid.x, grid.y, grid.z);
+    if (cooperative && blocks * n > EMU_RESIDENT)
+        return refuse("a cooperative launch of %zu threads; at most %d are resident", blocks * n, (int)EMU_RESIDENT);
+    if (emu_at) return refuse("a launch from inside a kernel");
+    launch l = {};
+    std::vector<uint32_t> shuffled;
+    l.call = call;
+    l.kernel = kernel;
+    l.params = params;
+    l.grid = grid;
+    l.dim = dim;
+    l.shared_bytes = shared_bytes;
+    l.threads = (int)n;
+    l.blocks = blocks;
+    l.cooperative = cooperative;
+    l.opts = emu_opts;
+    l.failed_at = (size_t)-1;
+    if (l.opts.order == EMU_RANDOM) {
+        uint64_t random = mix(l.opts.seed);
+        for (size_t i = 0; i < blocks; i++) shuffled.push_back((uint32_t)i);
+        for (size_t i = 0; i < blocks; i++) {
+            size_t j = i + below(&random, (uint32_t)(blocks - i));
+            uint32_t t = shuffled[i];
+            shuffled[i] = shuffled[j];
+            shuffled[j] = t;
+        }
+        l.shuffled = shuffled.data();
+    }
+    int share = l.opts.threads < 16 ? l.opts.threads : 16;
+    if ((size_t)share > blocks) share = (int)blocks;
+    if (cooperative) run_cooperative(&l);
+    else if (share > 1) helpers.run(&l, share - 1);
+    else run_blocks(&l);
+    emu_at = nullptr;
+    tsan_acquire(&l.ended);
+    if (l.failed) return refuse("%s", l.error);
+    return true;
 }
 
 } // namespace
 
 const char *emu_error(void) { return error_text; }
 
+bool emu_run(emu_call call, const void *kernel, const void *params, dim3 grid, dim3 block, unsigned shared_bytes) {
+    return run(call, kernel, params, grid, block, shared_bytes, false);
+}
+bool emu_run_cooperative(emu_call call, const void *kernel, const void *params, dim3 grid, dim3 block,
+                         unsigned shared_bytes) {
+    return run(call, kernel, params, grid, block, shared_bytes, true);
+}
+
 void emu_fail(const char *fmt, ...) {
+    char text[TEXT];
     va_list ap;
+    int n = snprintf(text, sizeof text, "block %u,%u,%u thread %u,%u,%u: ", blockIdx.x, blockIdx.y, blockIdx.z,
+                     threadIdx.x, threadIdx.y, threadIdx.z);
     va_start(ap, fmt);
-    int n = snprintf(error_text, sizeof error_text, "block %u,%u,%u thread %u: ", emu_at->block.x, emu_at->block.y,
-                     emu_at->block.z, emu_at->thread.x);
-    vsnprintf(error_text + n, sizeof error_text - (size_t)n, fmt, ap);
+    vsnprintf(text + n, sizeof text - (size_t)n, fmt, ap);
     va_end(ap);
-    failed = true;
-    switch_out();
+    fail_block(self()->of, text);
+    go(nullptr, &me->nobody, nullptr);
     abort();
 }
 
-void emu_barrier(int id, int threads, const char *file, int line) {
-    barrier *r = &now->barriers[id];
-    if (r->come && (r->line != line || r->file != file || r->want != threads))
-        emu_fail("threads at different barriers: %s:%d and %s:%d", r->file, r->line, file, line);
-    r->file = file;
-    r->line = line;
-    r->want = threads;
-    r->come++;
-    wait_for(file);
+void emu::wait_for(thread *t, const char *what, const char *file, int line) {
+    t->what = what;
+    t->file = file;
+    t->line = line;
+    thread *next = pick(t->of);
+    if (next != t) go(next, &t->context, &t->fake);
 }
 
-void emu_meet(unsigned mask, const char *what, emu_meeting fn, void *brought) {
-    std::vector<meeting> &warp = now->warps[(size_t)self->warp];
-    int lane = self->at.lane;
-    if (!(mask >> lane & 1)) emu_fail("%s: lane %d is not in its mask %08x", what, lane, mask);
-    for (size_t i = 0; i < warp.size(); i++) {
-        meeting *m = &warp[i];
-        if (!(m->mask & mask)) continue;
-        if (m->mask != mask || m->what != what)
-            emu_fail("%s of mask %08x meets %s of mask %08x", what, mask, m->what, m->mask);
-        m->brought[lane] = brought;
-        m->come |= 1u << lane;
-        if (m->come == m->mask) {
-            meeting all = *m;
-            warp.erase(warp.begin() + (long)i);
-            fn(all.brought, mask);
-            for (fibre *f : now->threads)
-                if (f->warp == self->warp && f != self && all.mask >> f->at.lane & 1) f->ready = true;
-            return;
-        }
-        wait_for(what);
-        return;
-    }
-    if (mask == 1u << lane) {
-        void *alone[32] = {nullptr};
-        alone[lane] = brought;
-        fn(alone, mask);
-        return;
-    }
-    meeting m = {mask, 1u << lane, what, {nullptr}};
-    m.brought[lane] = brought;
-    warp.push_back(m);
-    wait_for(what);
-}
-
-void emu_copy_async(void *shared, const void *global, int bytes, int read) {
-    if ((uintptr_t)shared % (unsigned)bytes || (uintptr_t)global % (unsigned)bytes)
-        emu_fail("cp.async of %d bytes: %p or %p is not aligned", bytes, shared, global);
-    self->copies.push_back({shared, global, bytes, read, self->group});
-}
-void emu_copy_commit(void) { self->group++; }
-void emu_copy_wait(int groups) {
-    while (!self->copies.empty() && self->copies.front().group < self->group - groups) {
-        copy c = self->copies.front();
-        self->copies.pop_front();
-        memcpy(c.to, c.from, (size_t)c.read);
-        memset((char *)c.to + c.read, 0, (size_t)(c.bytes - c.read));
-    }
-}
-
-bool emu_run(emu_call call, const void *kernel, const void *params, dim3 grid, dim3 dim, unsigned shared_bytes) {
-    size_t n = (size_t)dim.x * dim.y * dim.z;
-    uint64_t random = emu_opts.seed * 2 + 1;
-    std::vector<unsigned char> memory(shared_bytes + 128);
-    unsigned char *shared = memory.data() + (128 - (uintptr_t)memory.data() % 128);
-    block b;
-    failed = false;
-    b.call = call;
-    b.kernel = kernel;
-    b.params = params;
-    now = &b;
-    for (size_t i = 0; i < n; i++) b.threads.push_back(take_fibre(i));
-    for (unsigned z = 0; z < grid.z; z++)
-        for (unsigned y = 0; y < grid.y; y++)
-            for (unsigned x = 0; x < grid.x; x++) {
-                memset(shared, POISON, shared_bytes);
-                memset(b.barriers, 0, sizeof b.barriers);
-                b.warps.assign((n + 31) / 32, {});
-                b.live = (int)n;
-                for (size_t i = 0; i < n; i++) {
-                    fibre *f = b.threads[i];
-                    f->at.thread = {(unsigned)(i % dim.x), (unsigned)(i / dim.x % dim.y),
-                                    (unsigned)(i / dim.x / dim.y)};
-                    f->at.block = {x, y, z};
-                    f->at.block_dim = dim;
-                    f->at.grid_dim = grid;
-                    f->at.shared = shared;
-                    f->at.shared_bytes = shared_bytes;
-                    f->at.lane = (int)(i % 32);
-                    f->warp = (int)(i / 32);
-                    f->ready = true;
-                    f->done = false;
-                    f->copies.clear();
-                    f->group = 0;
-                    f->context = ctx::make_fcontext(f->stack + STACK, STACK - PAGE, main_of_fibre);
-                }
-                run_block(&b, &random);
-                if (failed) return false;
-            }
-    return true;
+void emu::yield_block(thread *t) {
+    block *b = t->of;
+    if (++b->spins > SPINS) emu_fail("it spins at %s:%d for what never comes", t->file, t->line);
+    b->spun = true;
+    make_ready(b, t->warp, 1u << t->at.lane);
+    thread *next = b->of->cooperative ? nullptr : pick(b);
+    if (next != t) go(next, &t->context, &t->fake);
 }

@@ -1,0 +1,144 @@
+/* emu_sched - inside the emulator: a launch, its blocks, their threads. emu.cpp decides who runs and switches; emu_sync.cpp
+ * is what threads call: barriers, meetings, copies, fences.
+ *
+ * One OS thread (a worker) runs a block from its first thread to its last; nothing of a block is seen by another worker.
+ */
+#ifndef FC_EMU_SCHED_H
+#define FC_EMU_SCHED_H
+
+#include "cuda_runtime.h"
+#include "tests/cuda_emu/emu_sanitize.h"
+
+#include <atomic>
+#include <mutex>
+#include <vector>
+
+namespace emu {
+
+enum { WARPS = 32, BARRIERS = 16, SEEN = 8, TEXT = 1024 };
+const unsigned char POISON = 0xff; /* NaN in every float format */
+
+struct stack {
+    unsigned char *low, *top; /* a guard page lies below low */
+    void *tsan, *fence;       /* TSan's thread; its state at the last fence, as a second thread */
+    stack *next;
+};
+
+struct copy {
+    void *to;
+    const void *from;
+    const char *file;
+    int line, bytes, read, group;
+    unsigned char was[16]; /* the source when it was queued */
+};
+
+struct block;
+
+struct thread {
+    emu_position at; /* first: emu_at points at it */
+    block *of;
+    int warp;
+    stack *on;     /* nullptr: it has not begun, or has ended */
+    void *context; /* where it goes on */
+    void *fake;    /* ASan's */
+    const char *what, *file;
+    int line; /* what it waits for, and where */
+    copy *ring;
+    unsigned head, tail, room; /* copies: ring[head .. tail) modulo room, a power of two */
+    int group;
+    bool fenced;
+    int n_seen;
+    const void *seen[SEEN]; /* atomics since the last fence, the newest of them */
+};
+
+enum meeting_kind { PLAIN, WHOLE, ORDERED };
+
+struct meeting {
+    unsigned mask, come;
+    meeting_kind kind;
+    const char *what, *file;
+    int line;
+    emu_meeting fn;
+};
+
+struct warp {
+    unsigned ready, live;
+    int open; /* meetings that wait for lanes; their masks are disjoint */
+    meeting meetings[32];
+    void *brought[32];
+    uint64_t order[32]; /* for TSan: of __syncwarp, by the mask's first lane */
+};
+
+struct barrier {
+    int come, want; /* 0: all that live */
+    const char *file;
+    int line;
+    unsigned first; /* the first thread to come */
+    unsigned came[WARPS], waits[WARPS];
+    int yes, result; /* __syncthreads_count */
+    uint64_t order;
+};
+
+struct launch {
+    emu_call call;
+    const void *kernel, *params;
+    dim3 grid, dim;
+    unsigned shared_bytes;
+    int threads; /* of a block */
+    size_t blocks;
+    bool cooperative;
+    emu_options opts;
+    const uint32_t *shuffled; /* the order of blocks, when it is random */
+    std::atomic<size_t> next;
+    std::atomic<bool> failed;
+    std::mutex lock;
+    size_t failed_at;
+    char error[TEXT];
+    uint64_t ended; /* for TSan: all that its threads did */
+    std::vector<block *> resident;
+    size_t grid_come, grid_live;
+    const char *grid_file;
+    int grid_line;
+    uint64_t grid_order;
+};
+
+struct block {
+    launch *of;
+    size_t turn_of_launch; /* which one of the launch, in the order they are taken */
+    std::vector<thread> threads;
+    int n, live, spins;
+    int warps, at_warp;
+    unsigned ready_warps, turn; /* lanes of at_warp that still have their turn */
+    bool spun, failed;
+    uint64_t random;
+    std::vector<uint32_t> list; /* EMU_RANDOM: this turn's threads, the next one last */
+    unsigned char *memory, *shared;
+    size_t memory_bytes;
+    barrier barriers[BARRIERS];
+    warp warp_of[WARPS];
+    unsigned grid_waits[WARPS];
+    uint64_t begin;
+};
+
+inline thread *self(void) { return reinterpret_cast<thread *>(emu_at); }
+
+inline void make_ready(block *b, int w, unsigned lanes) {
+    if (!lanes) return;
+    b->warp_of[w].ready |= lanes;
+    b->ready_warps |= 1u << w;
+}
+
+/* The thread waits until somebody makes it ready; others run meanwhile. */
+void wait_for(thread *t, const char *what, const char *file, int line);
+void yield_block(thread *t); /* ready, but everybody else comes first, other blocks too */
+
+/* t has ended: what waits for it no longer does. */
+void leave_barriers(thread *t);
+void leave_meetings(thread *t);
+void describe_waits(const block *b, char *text, size_t room);
+
+void let_know(block *b, int w, unsigned lanes, uint64_t *order); /* TSan: those lanes acquire order */
+
+} // namespace emu
+
+#endif
