@@ -276,7 +276,8 @@ void begin_block(block *b, launch *l, size_t turn) {
     b->warps = (n + 31) / 32;
     b->at_warp = down ? 0 : b->warps - 1; /* the next one is the first */
     b->turn = 0;
-    b->spun = b->failed = false;
+    b->spun = true; /* no warp to stay with */
+    b->failed = false;
     b->random = mix(l->opts.seed ^ mix(k));
     b->list.clear();
     if ((int)b->threads.size() < n) b->threads.resize((size_t)n);
@@ -551,7 +552,7 @@ void emu::wait_for(thread *t, const char *what, const char *file, int line) {
 
 void emu::yield_block(thread *t) {
     block *b = t->of;
-    if (++b->spins > SPINS) emu_fail("it spins at %s:%d for what never comes", t->file, t->line);
+    if (++b->spins > SPINS) emu_fail("it spins at %s:%d for what never comes", base_name(t->file), t->line);
     b->spun = true;
     make_ready(b, t->warp, 1u << t->at.lane);
     thread *next = b->of->cooperative ? nullptr : pick(b);

@@ -122,6 +122,11 @@ struct block {
 
 inline thread *self(void) { return reinterpret_cast<thread *>(emu_at); }
 
+inline const char *base_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
 inline void make_ready(block *b, int w, unsigned lanes) {
     if (!lanes) return;
     b->warp_of[w].ready |= lanes;

@@ -8,11 +8,6 @@ using namespace emu;
 
 namespace {
 
-const char *base(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 bool same_place(const char *f, int l, const char *g, int m) { return l == m && (f == g || !strcmp(f, g)); }
 
 void open_barrier(block *b, barrier *r) {
@@ -48,7 +43,7 @@ barrier *come_to(int id, int threads, const char *file, int line) {
     if (id < 0 || id >= BARRIERS || threads < 0 || threads % 32 || threads > b->n)
         emu_fail(
             "barrier %d of %d threads at %s:%d; barriers are 0 to 15, of a multiple of 32 threads of the block's %d",
-            id, threads, base(file), line, b->n);
+            id, threads, base_name(file), line, b->n);
     barrier *r = &b->barriers[id];
     unsigned bit = 1u << t->at.lane;
     if (!r->come) {
@@ -57,13 +52,13 @@ barrier *come_to(int id, int threads, const char *file, int line) {
         r->want = threads;
         r->first = (unsigned)(t - b->threads.data());
     } else if (threads == 0 && r->want == 0 && !same_place(r->file, r->line, file, line)) {
-        emu_fail("divergent barrier: at %s:%d, and thread %u is at %s:%d", base(file), line, r->first, base(r->file),
-                 r->line);
+        emu_fail("divergent barrier: at %s:%d, and thread %u is at %s:%d", base_name(file), line, r->first,
+                 base_name(r->file), r->line);
     } else if (threads != r->want) {
         emu_fail("barrier %d of %d threads at %s:%d; thread %u came to it at %s:%d for %d threads", id, threads,
-                 base(file), line, r->first, base(r->file), r->line, r->want);
+                 base_name(file), line, r->first, base_name(r->file), r->line, r->want);
     }
-    if (r->came[t->warp] & bit) emu_fail("comes twice to barrier %d, at %s:%d", id, base(file), line);
+    if (r->came[t->warp] & bit) emu_fail("comes twice to barrier %d, at %s:%d", id, base_name(file), line);
     r->came[t->warp] |= bit;
     r->come++;
     tsan_release(&r->order);
@@ -93,9 +88,10 @@ void meet(unsigned mask, meeting_kind kind, const char *what, emu_meeting fn, vo
     warp *p = &b->warp_of[t->warp];
     int lane = t->at.lane, i = 0;
     unsigned bit = 1u << lane;
-    if (!(mask & bit)) emu_fail("%s at %s:%d: lane %d is not in its mask %08x", what, base(file), line, lane, mask);
+    if (!(mask & bit))
+        emu_fail("%s at %s:%d: lane %d is not in its mask %08x", what, base_name(file), line, lane, mask);
     if (kind == WHOLE && mask & ~p->live)
-        emu_fail("%s at %s:%d: lane %d has ended", what, base(file), line, __builtin_ctz(mask & ~p->live));
+        emu_fail("%s at %s:%d: lane %d has ended", what, base_name(file), line, __builtin_ctz(mask & ~p->live));
     if (TSAN_FIBRES && kind == ORDERED) tsan_release(&p->order[__builtin_ctz(mask)]);
     while (i < p->open && !(p->meetings[i].mask & mask)) i++;
     meeting *m = &p->meetings[i];
@@ -103,8 +99,8 @@ void meet(unsigned mask, meeting_kind kind, const char *what, emu_meeting fn, vo
         p->open++;
         *m = {mask, 0, kind, what, file, line, fn};
     } else if (m->mask != mask || m->fn != fn) {
-        emu_fail("%s of mask %08x at %s:%d meets %s of mask %08x at %s:%d", what, mask, base(file), line, m->what,
-                 m->mask, base(m->file), m->line);
+        emu_fail("%s of mask %08x at %s:%d meets %s of mask %08x at %s:%d", what, mask, base_name(file), line, m->what,
+                 m->mask, base_name(m->file), m->line);
     }
     p->brought[lane] = brought;
     m->come |= bit;
@@ -119,7 +115,8 @@ void land(thread *t, copy *c) {
     tsan_reads(c->from, (size_t)c->read);
     memcpy(now, c->from, (size_t)c->read);
     if (memcmp(now, c->was, (size_t)c->read))
-        emu_fail("the source of the asynchronous copy of %s:%d was written before it landed", base(c->file), c->line);
+        emu_fail("the source of the asynchronous copy of %s:%d was written before it landed", base_name(c->file),
+                 c->line);
     tsan_writes(c->to, (size_t)c->bytes);
     memset(now + c->read, 0, (size_t)(c->bytes - c->read));
     memcpy(c->to, now, (size_t)c->bytes);
@@ -154,7 +151,7 @@ void emu::leave_meetings(thread *t) {
         meeting *m = &p->meetings[i];
         if (!(m->mask & bit)) continue;
         if (m->kind == WHOLE)
-            emu_fail("ends, and is in mask %08x of %s at %s:%d", m->mask, m->what, base(m->file), m->line);
+            emu_fail("ends, and is in mask %08x of %s at %s:%d", m->mask, m->what, base_name(m->file), m->line);
         if (m->come != (m->mask & p->live)) return;
         for (unsigned rest = m->mask & ~m->come; rest; rest &= rest - 1) p->brought[__builtin_ctz(rest)] = nullptr;
         finish(t->of, t->warp, i);
@@ -175,8 +172,8 @@ void emu::describe_waits(const block *b, char *text, size_t room) {
                 if (o->what == t->what && o->line == t->line && o->file == t->file) same |= 1u << o->at.lane;
             }
             told |= same;
-            int more = snprintf(text + n, room - n, " warp %d lanes %08x at %s %s:%d;", w, same, t->what, base(t->file),
-                                t->line);
+            int more = snprintf(text + n, room - n, " warp %d lanes %08x at %s %s:%d;", w, same, t->what,
+                                base_name(t->file), t->line);
             if (n + (size_t)more >= room) return;
             n += (size_t)more;
         }
@@ -184,7 +181,7 @@ void emu::describe_waits(const block *b, char *text, size_t room) {
     if (n) text[n - 1] = '\0';
 }
 
-void emu_trap(const char *file, int line) { emu_fail("__trap at %s:%d", base(file), line); }
+void emu_trap(const char *file, int line) { emu_fail("__trap at %s:%d", base_name(file), line); }
 
 void emu_width(const char *what, int width) {
     if (width < 1 || width > 32 || width & (width - 1)) emu_fail("%s: width %d", what, width);
@@ -207,7 +204,7 @@ void emu_barrier(int id, int threads, const char *file, int line) {
 }
 
 void emu_barrier_arrive(int id, int threads, const char *file, int line) {
-    if (!threads) emu_fail("bar.arrive at %s:%d tells no number of threads", base(file), line);
+    if (!threads) emu_fail("bar.arrive at %s:%d tells no number of threads", base_name(file), line);
     open_barrier(self()->of, come_to(id, threads, file, line));
 }
 
@@ -221,10 +218,10 @@ int emu_barrier_count(int vote, const char *file, int line) {
 void emu_grid_barrier(const char *file, int line) {
     thread *t = self();
     launch *l = t->of->of;
-    if (!l->cooperative) emu_fail("a grid barrier at %s:%d: the launch is not cooperative", base(file), line);
+    if (!l->cooperative) emu_fail("a grid barrier at %s:%d: the launch is not cooperative", base_name(file), line);
     if (l->grid_come && !same_place(l->grid_file, l->grid_line, file, line))
-        emu_fail("divergent grid barrier: at %s:%d, and others at %s:%d", base(file), line, base(l->grid_file),
-                 l->grid_line);
+        emu_fail("divergent grid barrier: at %s:%d, and others at %s:%d", base_name(file), line,
+                 base_name(l->grid_file), l->grid_line);
     l->grid_file = file;
     l->grid_line = line;
     l->grid_come++;
@@ -269,7 +266,7 @@ void emu_copy_async(void *shared, const void *global, int bytes, int read, const
     thread *t = self();
     emu_must_be_shared(shared, bytes, bytes, "cp.async");
     if ((uintptr_t)global % (unsigned)bytes)
-        emu_fail("cp.async at %s:%d of %d bytes: source %p is not aligned", base(file), line, bytes, global);
+        emu_fail("cp.async at %s:%d of %d bytes: source %p is not aligned", base_name(file), line, bytes, global);
     if (t->tail - t->head == t->room) {
         unsigned room = t->room ? 2 * t->room : 16;
         copy *ring = (copy *)malloc(room * sizeof *ring);
