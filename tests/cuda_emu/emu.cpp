@@ -52,7 +52,7 @@ stack *new_stack(worker *w) {
 
 stack *take_stack(worker *w) {
     stack *s = w->first;
-    if (!s || (TSAN_FIBRES && w->n_free <= SPARE)) return new_stack(w);
+    if (!s) return new_stack(w);
     w->first = s->next;
     w->n_free--;
     return s;
@@ -66,6 +66,11 @@ void give_stack(worker *w, stack *s) {
     if (front) w->first = s;
     else w->last->next = s, w->last = s;
     w->n_free++;
+}
+
+/* TSan's threads know what their maker knew: made by a thread of the block, they would miss its races. */
+void make_stacks(worker *w, int n) {
+    while (TSAN_FIBRES && w->n_free < n + SPARE) give_stack(w, new_stack(w));
 }
 
 void delete_stack(stack *s) {
@@ -310,6 +315,8 @@ void begin_block(block *b, launch *l, size_t turn) {
         if (++thread_at.x == l->dim.x) thread_at.x = 0, thread_at.y++;
         if (thread_at.y == l->dim.y) thread_at.y = 0, thread_at.z++;
     }
+    b->list.reserve((size_t)n); /* not from a thread of the block: TSan would order its growth */
+    make_stacks(me, n);
     tsan_release(&b->begin);
 }
 
@@ -373,6 +380,7 @@ void run_blocks(launch *l) {
 
 void run_cooperative(launch *l) {
     enter();
+    make_stacks(me, (int)l->blocks * l->threads);
     for (size_t i = 0; i < l->blocks; i++) {
         l->resident.push_back(block_of(me, i));
         begin_block(l->resident[i], l, i);

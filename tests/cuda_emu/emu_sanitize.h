@@ -43,6 +43,10 @@ void __tsan_read_range(void *p, unsigned long n);
 void __tsan_write_range(void *p, unsigned long n);
 void __tsan_func_entry(void *pc);
 void __tsan_func_exit(void);
+void AnnotateIgnoreReadsBegin(const char *file, int line);
+void AnnotateIgnoreReadsEnd(const char *file, int line);
+void AnnotateIgnoreWritesBegin(const char *file, int line);
+void AnnotateIgnoreWritesEnd(const char *file, int line);
 }
 static inline void *tsan_new(void) { return __tsan_create_fiber(0); }
 static inline void tsan_delete(void *f) { __tsan_destroy_fiber(f); }
@@ -54,6 +58,15 @@ static inline void tsan_reads(const void *p, size_t n) { __tsan_read_range((void
 static inline void tsan_writes(void *p, size_t n) { __tsan_write_range(p, n); }
 static inline void tsan_call(void *from) { __tsan_func_entry(from); } /* the line in the kernel joins the report */
 static inline void tsan_return(void) { __tsan_func_exit(); }
+/* Between them C's own functions (memcpy, malloc), which TSan hears, are the emulator's business. */
+static inline void tsan_quiet(void) {
+    AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+    AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+}
+static inline void tsan_heard(void) {
+    AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
+    AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+}
 #else
 enum { TSAN_FIBRES = 0 };
 static inline void *tsan_new(void) { return nullptr; }
@@ -66,6 +79,8 @@ static inline void tsan_reads(const void *, size_t) {}
 static inline void tsan_writes(void *, size_t) {}
 static inline void tsan_call(void *) {}
 static inline void tsan_return(void) {}
+static inline void tsan_quiet(void) {}
+static inline void tsan_heard(void) {}
 #endif
 
 #endif

@@ -113,14 +113,27 @@ void meet(unsigned mask, meeting_kind kind, const char *what, emu_meeting fn, vo
 void land(thread *t, copy *c) {
     unsigned char now[16];
     tsan_reads(c->from, (size_t)c->read);
+    tsan_writes(c->to, (size_t)c->bytes);
+    tsan_quiet();
     memcpy(now, c->from, (size_t)c->read);
-    if (memcmp(now, c->was, (size_t)c->read))
+    memset(now + c->read, 0, (size_t)(c->bytes - c->read));
+    bool same = !memcmp(now, c->was, (size_t)c->read);
+    memcpy(c->to, now, (size_t)c->bytes);
+    tsan_heard();
+    if (!same)
         emu_fail("the source of the asynchronous copy of %s:%d was written before it landed", base_name(c->file),
                  c->line);
-    tsan_writes(c->to, (size_t)c->bytes);
-    memset(now + c->read, 0, (size_t)(c->bytes - c->read));
-    memcpy(c->to, now, (size_t)c->bytes);
     t->head++;
+}
+
+void more_room(thread *t) {
+    unsigned room = t->room ? 2 * t->room : 16;
+    copy *ring = (copy *)malloc(room * sizeof *ring);
+    if (!ring) abort();
+    for (unsigned i = t->head; i != t->tail; i++) ring[i & (room - 1)] = t->ring[i & (t->room - 1)];
+    free(t->ring);
+    t->ring = ring;
+    t->room = room;
 }
 
 } // namespace
@@ -267,22 +280,16 @@ void emu_copy_async(void *shared, const void *global, int bytes, int read, const
     emu_must_be_shared(shared, bytes, bytes, "cp.async");
     if ((uintptr_t)global % (unsigned)bytes)
         emu_fail("cp.async at %s:%d of %d bytes: source %p is not aligned", base_name(file), line, bytes, global);
-    if (t->tail - t->head == t->room) {
-        unsigned room = t->room ? 2 * t->room : 16;
-        copy *ring = (copy *)malloc(room * sizeof *ring);
-        if (!ring) abort();
-        for (unsigned i = t->head; i != t->tail; i++) ring[i & (room - 1)] = t->ring[i & (t->room - 1)];
-        free(t->ring);
-        t->ring = ring;
-        t->room = room;
-    }
     tsan_call(__builtin_return_address(0));
+    tsan_reads(global, (size_t)read);
+    tsan_writes(shared, (size_t)bytes); /* from now on it may land */
+    tsan_quiet();
+    if (t->tail - t->head == t->room) more_room(t);
     copy *c = &t->ring[t->tail++ & (t->room - 1)];
     *c = {shared, global, file, line, bytes, read, t->group, {}};
-    tsan_reads(global, (size_t)read);
     memcpy(c->was, global, (size_t)read);
-    tsan_writes(shared, (size_t)bytes); /* from now on it may land */
     memset(shared, POISON, (size_t)bytes);
+    tsan_heard();
     tsan_return();
 }
 
@@ -300,31 +307,38 @@ void emu_copy_wait(int groups) {
 }
 
 /* ---- fences and atomics, for TSan ----
- * A fence keeps what the thread knows in a second thread of TSan's (`fence`), and an atomic after it makes that known at
- * its address, not what the thread did since. A fence after an atomic learns what was made known there. */
+ * A fence keeps what the thread knows in a second thread of TSan's (`fence`). An atomic after it is done by that one, which
+ * makes it known at the address: what the thread did since the fence is not. A fence after an atomic learns what was made
+ * known there. */
 #ifdef FC_EMU_TSAN
 void emu_fence(void) {
     thread *t = self();
     for (int i = 0; i < t->n_seen && i < SEEN; i++) tsan_acquire((void *)t->seen[i]);
     t->n_seen = 0;
     if (!t->on->fence) t->on->fence = tsan_new();
-    tsan_release(t->on);
+    tsan_release(&t->on->tsan);
     tsan_become(t->on->fence);
-    tsan_acquire(t->on);
+    tsan_acquire(&t->on->tsan);
     tsan_become(t->on->tsan);
     t->fenced = true;
 }
 
-void emu_atomic_begins(const void *p) {
+void emu_atomic_begins(const void *) {
     thread *t = self();
     if (!t->fenced) return;
     tsan_become(t->on->fence);
-    tsan_release((void *)p);
-    tsan_become(t->on->tsan);
+    tsan_call(__builtin_return_address(0));
 }
 
 void emu_atomic_ends(const void *p) {
     thread *t = self();
+    if (t->fenced) {
+        tsan_return();
+        tsan_release((void *)p);
+        tsan_release(&t->on->fence);
+        tsan_become(t->on->tsan);
+        tsan_acquire(&t->on->fence); /* it is this thread's own */
+    }
     t->seen[t->n_seen++ % SEEN] = p;
 }
 #endif

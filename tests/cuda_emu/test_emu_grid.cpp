@@ -13,10 +13,10 @@ struct traced {
 
 static void trace(const traced p) {
     int me = (int)(blockIdx.x * blockDim.x + threadIdx.x);
-    p.y[(*p.next)++] = me;
+    p.y[atomicAdd(p.next, 1u)] = me;
     __syncthreads();
     for (int i = 0; i < 3; i++) {
-        p.y[(*p.next)++] = me;
+        p.y[atomicAdd(p.next, 1u)] = me;
         __syncwarp();
     }
 }
@@ -133,7 +133,7 @@ struct flagged {
 /* Block 0 waits for a word of the last block. */
 static void wait_for_a_word(const flagged p) {
     if (blockIdx.x == 0) {
-        while (p.how == 0 ? fc_load_acquire(p.flag) == 0 : *(volatile unsigned *)p.flag < 2) fc_pause();
+        while (fc_load_acquire(p.flag) < 1 + (unsigned)p.how) fc_pause();
         p.y[0] = p.y[1] + 1;
     } else if (blockIdx.x == gridDim.x - 1) {
         p.y[1] = 41;
