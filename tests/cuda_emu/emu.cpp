@@ -174,6 +174,14 @@ inline thread *pick(block *b) {
     return taken(b, b->at_warp, lane);
 }
 
+void forget(thread *t) {
+    t->on = nullptr;
+    t->head = t->tail = 0; /* copies that nobody waited for never land */
+    t->group = 0;
+    t->fenced = false;
+    t->n_seen = 0;
+}
+
 /* Runs threads one after the other: a thread that never waited leaves its stack to the next one that begins. */
 void main_of_fibre(ctx::transfer_t from) {
     const void *bottom = nullptr;
@@ -193,12 +201,11 @@ void main_of_fibre(ctx::transfer_t from) {
         b->live--;
         b->spins = 0;
         b->warp_of[t->warp].live &= ~(1u << t->at.lane);
-        t->head = t->tail; /* copies that nobody waited for never land */
         leave_meetings(t);
         leave_barriers(t);
         tsan_release(&l->ended);
         stack *mine = t->on;
-        t->on = nullptr;
+        forget(t);
         thread *next = pick(b);
         if (next && !next->on && !TSAN_FIBRES) {
             next->on = mine;
@@ -245,7 +252,10 @@ void begin_shared(block *b, unsigned bytes) {
 
 void end_shared(block *b, unsigned bytes) {
 #ifndef FC_EMU_ASAN
-    for (int i = 0; i < 2 * GUARD && !b->failed; i++) {
+    static const std::vector<unsigned char> whole(GUARD, POISON);
+    const unsigned char *behind = b->shared + bytes;
+    bool touched = memcmp(b->shared - GUARD, whole.data(), GUARD) || memcmp(behind, whole.data(), GUARD);
+    for (int i = 0; i < 2 * GUARD && touched && !b->failed; i++) {
         long at = i < GUARD ? -1 - (long)i : (long)bytes + i - GUARD;
         if (b->shared[at] == POISON) continue;
         char text[TEXT];
@@ -264,6 +274,26 @@ void end_shared(block *b, unsigned bytes) {
         b->memory = nullptr;
     }
     asan_open(b->shared - GUARD, bytes + 2 * GUARD);
+}
+
+/* What is the same for all blocks of a launch. */
+void prepare_threads(block *b, launch *l) {
+    uint3 at = {0, 0, 0};
+    b->prepared = l->serial;
+    for (int i = 0; i < b->n; i++) {
+        thread *t = &b->threads[(size_t)i];
+        t->at.thread = at;
+        t->at.block_dim = l->dim;
+        t->at.grid_dim = l->grid;
+        t->at.shared = b->shared;
+        t->at.shared_bytes = l->shared_bytes;
+        t->at.lane = i % 32;
+        t->of = b;
+        t->warp = i / 32;
+        forget(t);
+        if (++at.x == l->dim.x) at.x = 0, at.y++;
+        if (at.y == l->dim.y) at.y = 0, at.z++;
+    }
 }
 
 void begin_block(block *b, launch *l, size_t turn) {
@@ -288,6 +318,7 @@ void begin_block(block *b, launch *l, size_t turn) {
     if ((int)b->threads.size() < n) b->threads.resize((size_t)n);
     begin_shared(b, l->shared_bytes);
     memset(b->barriers, 0, sizeof b->barriers);
+    b->open_barriers = 0;
     memset(b->grid_waits, 0, sizeof b->grid_waits);
     b->ready_warps = b->warps == 32 ? ~0u : (1u << b->warps) - 1u;
     for (int w = 0; w < b->warps; w++) {
@@ -295,26 +326,8 @@ void begin_block(block *b, launch *l, size_t turn) {
         b->warp_of[w].ready = b->warp_of[w].live = ~0u >> (32 - lanes);
         b->warp_of[w].open = 0;
     }
-    uint3 thread_at = {0, 0, 0};
-    for (int i = 0; i < n; i++) {
-        thread *t = &b->threads[(size_t)i];
-        t->at.thread = thread_at;
-        t->at.block = at;
-        t->at.block_dim = l->dim;
-        t->at.grid_dim = l->grid;
-        t->at.shared = b->shared;
-        t->at.shared_bytes = l->shared_bytes;
-        t->at.lane = i % 32;
-        t->of = b;
-        t->warp = i / 32;
-        t->on = nullptr;
-        t->head = t->tail = 0;
-        t->group = 0;
-        t->fenced = false;
-        t->n_seen = 0;
-        if (++thread_at.x == l->dim.x) thread_at.x = 0, thread_at.y++;
-        if (thread_at.y == l->dim.y) thread_at.y = 0, thread_at.z++;
-    }
+    if (b->prepared != l->serial || TSAN_FIBRES) prepare_threads(b, l);
+    for (int i = 0; i < n; i++) b->threads[(size_t)i].at.block = at;
     b->list.reserve((size_t)n); /* not from a thread of the block: TSan would order its growth */
     make_stacks(me, n);
     tsan_release(&b->begin);
@@ -334,7 +347,7 @@ void end_block(block *b) {
             t->on->tsan = tsan_new();
         }
         give_stack(me, t->on);
-        t->on = nullptr;
+        forget(t);
     }
     end_shared(b, b->of->shared_bytes);
 }
@@ -492,6 +505,8 @@ bool run(emu_call call, const void *kernel, const void *params, dim3 grid, dim3 
     if (emu_at) return refuse("a launch from inside a kernel");
     launch l = {};
     std::vector<uint32_t> shuffled;
+    static std::atomic<uint64_t> serial;
+    l.serial = ++serial;
     l.call = call;
     l.kernel = kernel;
     l.params = params;

@@ -80,6 +80,7 @@ struct barrier {
 };
 
 struct launch {
+    uint64_t serial;
     emu_call call;
     const void *kernel, *params;
     dim3 grid, dim;
@@ -104,6 +105,7 @@ struct launch {
 
 struct block {
     launch *of;
+    uint64_t prepared;     /* the launch that its threads' positions are of */
     size_t turn_of_launch; /* which one of the launch, in the order they are taken */
     std::vector<thread> threads;
     int n, live, spins;
@@ -115,6 +117,7 @@ struct block {
     unsigned char *memory, *shared;
     size_t memory_bytes;
     barrier barriers[BARRIERS];
+    unsigned open_barriers; /* those that some have come to */
     warp warp_of[WARPS];
     unsigned grid_waits[WARPS];
     uint64_t begin;

@@ -13,6 +13,7 @@ bool same_place(const char *f, int l, const char *g, int m) { return l == m && (
 void open_barrier(block *b, barrier *r) {
     if (!r->come || r->come < (r->want ? r->want : b->live)) return;
     b->spins = 0;
+    b->open_barriers &= ~(1u << (r - b->barriers));
     r->come = 0;
     r->result = r->yes;
     r->yes = 0;
@@ -47,6 +48,7 @@ barrier *come_to(int id, int threads, const char *file, int line) {
     barrier *r = &b->barriers[id];
     unsigned bit = 1u << t->at.lane;
     if (!r->come) {
+        b->open_barriers |= 1u << id;
         r->file = file;
         r->line = line;
         r->want = threads;
@@ -88,13 +90,20 @@ void meet(unsigned mask, meeting_kind kind, const char *what, emu_meeting fn, vo
     warp *p = &b->warp_of[t->warp];
     int lane = t->at.lane, i = 0;
     unsigned bit = 1u << lane;
+    meeting *m = p->meetings;
+    if (p->open && mask & bit && m->mask == mask && m->fn == fn && m->come != (mask & p->live & ~bit) && !TSAN_FIBRES) {
+        p->brought[lane] = brought; /* the common case: others of this mask are here, and not all */
+        m->come |= bit;
+        wait_for(t, what, file, line);
+        return;
+    }
     if (!(mask & bit))
         emu_fail("%s at %s:%d: lane %d is not in its mask %08x", what, base_name(file), line, lane, mask);
     if (kind == WHOLE && mask & ~p->live)
         emu_fail("%s at %s:%d: lane %d has ended", what, base_name(file), line, __builtin_ctz(mask & ~p->live));
     if (TSAN_FIBRES && kind == ORDERED) tsan_release(&p->order[__builtin_ctz(mask)]);
     while (i < p->open && !(p->meetings[i].mask & mask)) i++;
-    meeting *m = &p->meetings[i];
+    m = &p->meetings[i];
     if (i == p->open) {
         p->open++;
         *m = {mask, 0, kind, what, file, line, fn};
@@ -149,8 +158,7 @@ void emu::let_know(block *b, int w, unsigned lanes, uint64_t *order) {
 
 void emu::leave_barriers(thread *t) {
     block *b = t->of;
-    for (int id = 0; id < BARRIERS; id++)
-        if (b->barriers[id].come) open_barrier(b, &b->barriers[id]);
+    for (unsigned m = b->open_barriers; m; m &= m - 1) open_barrier(b, &b->barriers[__builtin_ctz(m)]);
     if (b->of->cooperative) {
         b->of->grid_live--;
         open_grid(b->of);
