@@ -26,6 +26,18 @@ static __device__ __forceinline__ uint16_t fc_bf16_of(float f) { return (uint16_
 static __device__ __forceinline__ float fc_bf16_lo(uint32_t pair) { return __uint_as_float(pair << 16); }
 static __device__ __forceinline__ float fc_bf16_hi(uint32_t pair) { return __uint_as_float(pair & 0xffff0000u); }
 
+/* a b + c in both halves, one rounding each (PTX fma.rn.bf16x2). The twin rounds twice where f32 cannot hold a b + c. */
+static __device__ __forceinline__ uint32_t fc_bf16_pair_fma(uint32_t a, uint32_t b, uint32_t c) {
+#ifdef FC_CUDA_EMU
+    return fc_bf16_pair(fmaf(fc_bf16_lo(a), fc_bf16_lo(b), fc_bf16_lo(c)),
+                        fmaf(fc_bf16_hi(a), fc_bf16_hi(b), fc_bf16_hi(c)));
+#else
+    uint32_t r;
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
+    return r;
+#endif
+}
+
 /* Exact. */
 static __device__ __forceinline__ float fc_f16_float(uint16_t h) {
 #ifdef FC_CUDA_EMU
