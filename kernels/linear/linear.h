@@ -49,6 +49,9 @@ typedef struct {
 
 fc_status fc_weight_pack_cpu(fc_stream s, const fc_weight_part *parts, int n_parts, fc_weight **out);
 void fc_weight_free_cpu(fc_weight *w); /* NULL is fine */
+/* FC_F8 too, unless an element is NaN. Waits for the queue. */
+fc_status fc_weight_pack_cuda(fc_stream s, const fc_weight_part *parts, int n_parts, fc_weight **out);
+void fc_weight_free_cuda(fc_weight *w); /* NULL is fine; nothing that is queued may still read w */
 
 typedef struct {
     float *y;           /* [T,N] out; overlaps nothing that is read */
@@ -64,11 +67,14 @@ typedef struct {
 } fc_linear_args;
 
 fc_status fc_linear_cpu(fc_stream s, const fc_linear_args *a);
+fc_status fc_linear_cuda(fc_stream s, const fc_linear_args *a);
 fc_status fc_linear_ref(fc_stream s, const fc_linear_args *a);
 fc_cost fc_linear_cost(const fc_linear_args *a);
 /* Bytes of stream workspace for the best speed at T rows (it grows up to 256); a call with less, but with enough for
  * one row, computes its rows in pieces, with the same bits. */
 size_t fc_linear_workspace_cpu(int T, int K);
+/* CUDA's, likewise; N of the widest matrix. It grows up to 1024 rows. */
+size_t fc_linear_workspace_cuda(int T, int K, int N);
 /* Bytes of stream scratch that a thread needs where x is made from something and has no y to go to. */
 size_t fc_linear_scratch_cpu(int K);
 

@@ -1,0 +1,50 @@
+/* linear_x - rows of x as products on CUDA read them, made once a call by one kernel. Inner to kernels/linear and
+ * kernels/head.
+ *
+ * codes   for weights that are multiplied on tensor cores: x rounded to bf16 (hi), and, precise, what that leaves, again
+ *         rounded to bf16 (lo). [T/8 rounded up][steps] chunks:
+ *           hi [2 groups of 32 k][8 rows][t = 0..3][8] bf16, of k = 4t..4t+3 and 16+4t..16+4t+3: a lane's b, 16 bytes
+ *           sum [2 groups][8 rows] f32: of what hi (and lo) hold, for minimums
+ *           lo as hi, where precise
+ *         rows past T and k past K are zero. A number that is not finite, or rounds to none, is NaN.
+ * floats  for F32 and F16: x itself, [T][64 steps] f32, zero past K
+ */
+#ifndef FC_KERNELS_LINEAR_X_CUH
+#define FC_KERNELS_LINEAR_X_CUH
+
+#include "kernels/linear/weight.cuh"
+
+enum {
+    FC_X_ROWS = 8, /* rows of a chunk: columns of one mma */
+    FC_X_SUMS = FC_X_ROWS * FC_STEP * 2,
+    FC_X_LO = FC_X_SUMS + 2 * FC_X_ROWS * 4,
+    FC_X_CHUNK = FC_X_LO, /* bytes of a chunk; of a precise one: */
+    FC_X_CHUNK_PRECISE = FC_X_LO + FC_X_ROWS * FC_STEP * 2
+};
+
+/* Passed to kernels by value. */
+typedef struct {
+    const unsigned char *codes; /* device, or NULL: no part reads them */
+    const float *floats;        /* device, or NULL                     */
+    int T, K, steps;
+    int chunk; /* bytes */
+    bool precise;
+} fc_linear_x;
+
+/* Where rows of x come from: linear.h's x, norm and glu, of which one is given; rows first .. first + T - 1 of them. */
+typedef struct {
+    const float *x;
+    const fc_rmsnorm_args *norm;
+    const fc_glu_args *glu;
+    int first, T;
+    bool precise;
+} fc_linear_x_from;
+
+/* Bytes that T rows take for w. */
+size_t fc_linear_x_bytes(const fc_weight *w, int T, bool precise);
+/* memory: device, 256-byte aligned, fc_linear_x_bytes; *out points into it. Writes what a norm or a gated unit leaves
+ * to its y too, and updates the norm's res. */
+fc_status fc_linear_x_make(fc_stream s, const fc_weight *w, const fc_linear_x_from *from, void *memory,
+                           fc_linear_x *out);
+
+#endif
