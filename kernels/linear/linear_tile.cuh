@@ -5,13 +5,13 @@
  *   fc_linear_x_make(s, w, &from, memory, &x)           rows of x, once for all tiles (linear_x.cuh)
  *   part = &fc_weight_cuda_of(w)->parts[0]              a head wants w of one part
  *   fc_linear_tile_ring(part, nt, precise)              bytes of shared memory for the ring, beside the logits
- *   a launch of blocks of FC_TILE_THREADS threads; its kernel is a template of CODE = part->code and NT
+ *   a launch of blocks of FC_LINEAR_THREADS threads; its kernel is a template of CODE = part->code and NT
  * In the kernel, all threads of the block
  *   fc_linear_tile<CODE, NT>(part, x, tile, row_tile, ring, logits)
  *     outputs 256 tile .. 256 tile + 255 and rows 8 row_tile .. 8 (row_tile + NT) - 1; it ends with a barrier:
- *     logits [8 NT][FC_TILE_PITCH], row r's 256 at logits + r * FC_TILE_PITCH; those of outputs past N and of
+ *     logits [8 NT][FC_LINEAR_PITCH], row r's 256 at logits + r * FC_LINEAR_PITCH; those of outputs past N and of
  *     rows past T have no meaning. No bias. A barrier goes before the next call once logits have been read.
- * NT is 1, 2, 4 or 8; registers grow with it, all stay without spills at __launch_bounds__(FC_TILE_THREADS).
+ * NT is 1, 2, 4 or 8; registers grow with it, all stay without spills at __launch_bounds__(FC_LINEAR_THREADS).
  *
  * A warp has 32 outputs and all k. Its weights come by cp.async into a ring of its own, x into a ring of the block: a
  * barrier a step. Sums of a range stay in registers and fold into logits at the range's end.
@@ -24,11 +24,11 @@
 #include "kernels/linear/linear_step.cuh"
 
 enum {
-    FC_TILE_OUTPUTS = 256,
-    FC_TILE_PITCH = 260, /* floats: the rows 2t of a warp's lanes lie in banks 8t */
-    FC_TILE_THREADS = 256,
-    FC_TILE_WARPS = FC_TILE_THREADS / 32,
-    FC_TILE_PANELS = FC_TILE_OUTPUTS / FC_PANEL,
+    FC_LINEAR_TILE = 256,
+    FC_LINEAR_PITCH = 260, /* floats: the rows 2t of a warp's lanes lie in banks 8t */
+    FC_LINEAR_THREADS = 256,
+    FC_LINEAR_WARPS = FC_LINEAR_THREADS / 32,
+    FC_LINEAR_TILE_PANELS = FC_LINEAR_TILE / FC_PANEL,
 };
 
 /* Steps in the ring: of BF16, whose steps are large, fewer. */
@@ -37,9 +37,11 @@ static __host__ __device__ constexpr int fc_linear_tile_stages(int code) { retur
 static inline size_t fc_linear_tile_ring(const fc_part_cuda *w, int nt, bool precise) {
     if (fc_code_is_float(w->code)) return 0;
     return (size_t)fc_linear_tile_stages(w->code) *
-           (size_t)(FC_TILE_PANELS * w->chunk + nt * (precise ? FC_X_CHUNK_PRECISE : FC_X_CHUNK));
+           (size_t)(FC_LINEAR_TILE_PANELS * w->chunk + nt * (precise ? FC_X_CHUNK_PRECISE : FC_X_CHUNK));
 }
-static inline size_t fc_linear_tile_logits(int nt) { return (size_t)(nt * FC_X_ROWS * FC_TILE_PITCH) * sizeof(float); }
+static inline size_t fc_linear_tile_logits(int nt) {
+    return (size_t)(nt * FC_X_ROWS * FC_LINEAR_PITCH) * sizeof(float);
+}
 
 /* A step of the warp's two panels and, by the warps in turn, of the block's tiles of rows. */
 template <int NT>
@@ -51,10 +53,10 @@ static __device__ __forceinline__ void fc_linear_tile_fetch(const fc_part_cuda &
         size_t at = (size_t)(there ? panel + m : 0) * w.panel_bytes + (size_t)step * w.chunk;
         fc_linear_copy(stage + (warp * 2 + m) * w.chunk, w.panels + at, w.chunk, lane, there);
     }
-    for (int n = warp; n < NT; n += FC_TILE_WARPS) {
+    for (int n = warp; n < NT; n += FC_LINEAR_WARPS) {
         bool there = (row_tile + n) * FC_X_ROWS < x.T;
         size_t at = ((size_t)(there ? row_tile + n : 0) * x.steps + step) * x.chunk;
-        fc_linear_copy(stage + FC_TILE_PANELS * w.chunk + n * x.chunk, x.codes + at, x.chunk, lane, there);
+        fc_linear_copy(stage + FC_LINEAR_TILE_PANELS * w.chunk + n * x.chunk, x.codes + at, x.chunk, lane, there);
     }
 }
 
@@ -76,7 +78,8 @@ static __device__ __forceinline__ void fc_linear_tile_step(float acc[NT][2][4], 
 #pragma unroll
         for (int n = 0; n < NT; n++) {
             fc_linear_b b;
-            fc_linear_b_of(&b, stage + FC_TILE_PANELS * w.chunk + n * x.chunk, group, lane, x.precise, true, w.min);
+            fc_linear_b_of(&b, stage + FC_LINEAR_TILE_PANELS * w.chunk + n * x.chunk, group, lane, x.precise, true,
+                           w.min);
 #pragma unroll
             for (int m = 0; m < 2; m++) fc_linear_group<CODE>(acc[n][m], a[m], &scales[m], w.min, &b, x.precise);
         }
@@ -105,11 +108,11 @@ static __device__ __forceinline__ void fc_linear_tile_put(const float acc[NT][2]
             for (int i = 0; i < 4; i++) {
                 int row = n * FC_X_ROWS + lane % 4 * 2 + i % 2, out = (warp * 2 + m) * FC_PANEL + lane / 4 + i / 2 * 8;
                 if (to.part) {
-                    int r = row_tile * FC_X_ROWS + row, o = tile * FC_TILE_OUTPUTS + out;
+                    int r = row_tile * FC_X_ROWS + row, o = tile * FC_LINEAR_TILE + out;
                     if (r < to.rows && o < w.N)
                         to.part[((size_t)range * to.rows + r) * to.N + to.first + o] = acc[n][m][i];
                 } else {
-                    float *v = to.logits + row * FC_TILE_PITCH + out;
+                    float *v = to.logits + row * FC_LINEAR_PITCH + out;
                     *v = (first ? 0.0f : *v) + acc[n][m][i];
                 }
             }
@@ -121,8 +124,8 @@ static __device__ __forceinline__ void fc_linear_tile_ranges(const fc_part_cuda 
                                                              int row_tile, int range0, int range1, unsigned char *ring,
                                                              const fc_linear_sink &to) {
     constexpr int stages = fc_linear_tile_stages(CODE);
-    int panel = tile * FC_TILE_PANELS + (int)threadIdx.x / 32 * 2,
-        stage_bytes = FC_TILE_PANELS * w.chunk + NT * x.chunk;
+    int panel = tile * FC_LINEAR_TILE_PANELS + (int)threadIdx.x / 32 * 2,
+        stage_bytes = FC_LINEAR_TILE_PANELS * w.chunk + NT * x.chunk;
     int step = fc_linear_range(range0, w.steps), last = fc_linear_range(range1, w.steps), slot = 0;
     uint32_t less = fc_linear_less(w);
     for (int i = 0; i < stages - 1; i++) {
@@ -152,7 +155,7 @@ template <int CODE, int NT>
 static __device__ __forceinline__ void fc_linear_tile(const fc_part_cuda &w, const fc_linear_x &x, int tile,
                                                       int row_tile, unsigned char *ring, float *logits) {
     if constexpr (fc_code_is_float(CODE)) {
-        fc_linear_float_tile<CODE, NT>(w, x, tile, row_tile, FC_TILE_OUTPUTS, FC_TILE_PITCH, logits);
+        fc_linear_float_tile<CODE, NT>(w, x, tile, row_tile, FC_LINEAR_TILE, FC_LINEAR_PITCH, logits);
     } else {
         fc_linear_sink to = {logits, NULL, 0, 0, 0};
         fc_linear_tile_ranges<CODE, NT>(w, x, tile, row_tile, 0, FC_RANGES, ring, to);
