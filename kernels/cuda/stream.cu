@@ -11,6 +11,8 @@ static const char *const troubles[FC_TROUBLE_COUNT] = {
     "rows_copy: dst[%d] is no row of y",
     "kv_copy: pair %d: the store has no such page, or pages have fewer slots",
     "rope_kv: row %d writes a slot of a page that the store does not have",
+    "linear_pick: segment %d: its rows, ids or y are not where they can be",
+    "linear_pick: segment %d: its ids do not rise, or are outside the matrix",
 };
 
 fc_status fc_cuda_failed(cudaError_t e, const char *call) {

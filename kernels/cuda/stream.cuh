@@ -14,6 +14,8 @@ typedef enum {
     FC_TROUBLE_ROWS_DST, /* ... that y does not have */
     FC_TROUBLE_KV_COPY,  /* kv_copy: a pair of pages with a page or slots that the store does not have */
     FC_TROUBLE_KV_SLOT,  /* rope_kv: a row for a page or slot that the store does not have */
+    FC_TROUBLE_PICK_SEGMENT, /* linear_pick: rows that are not in x, or sizes below 0 */
+    FC_TROUBLE_PICK_ID,
     FC_TROUBLE_COUNT
 } fc_trouble;
 
