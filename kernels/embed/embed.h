@@ -2,7 +2,7 @@
  *
  * shapes  tokens [T], W [V,D] packed (kernels/linear), y [T,D]
  * dtype   y f32, W any packed type
- * needs   T >= 1, 0 <= token < V (checked: FC_ERR_ARG)
+ * needs   T >= 1, 0 <= token < V (checked: FC_ERR_ARG; on CUDA sync says so, and the row is not written)
  * error   exact: dequantised value, one f32 multiplication when scale != 1
  */
 #ifndef FC_KERNELS_EMBED_H
@@ -19,6 +19,7 @@ typedef struct {
 } fc_embed_args;
 
 fc_status fc_embed_cpu(fc_stream s, const fc_embed_args *a);
+fc_status fc_embed_cuda(fc_stream s, const fc_embed_args *a);
 fc_status fc_embed_ref(fc_stream s, const fc_embed_args *a);
 fc_cost fc_embed_cost(const fc_embed_args *a);
 

@@ -1,7 +1,8 @@
-/* linear_float - products with F32 and F16 weights: x as it stands, fused multiply-adds of f32. Inner to kernels/linear.
+/* linear_float - products with F32 and F16 weights: x as it stands, fused multiply-adds of f32. Inner to
+ * kernels/linear.
  *
- * A warp has an output: lane l takes k = 128 i + 4 l .. + 3, i rising, in one chain, and lanes fold in halves. It has up
- * to 8 rows at once, whose x comes from L1 for all warps but the first.
+ * A warp has an output: lane l takes k = 128 i + 4 l .. + 3, i rising, in one chain, and lanes fold in halves. It has
+ * up to 8 rows at once, whose x comes from L1 for all warps but the first.
  */
 #ifndef FC_KERNELS_LINEAR_FLOAT_CUH
 #define FC_KERNELS_LINEAR_FLOAT_CUH

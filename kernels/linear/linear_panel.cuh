@@ -37,8 +37,8 @@ static __device__ __forceinline__ void fc_linear_panel_fetch(const fc_part_cuda 
     }
 }
 
-/* Sums of M panels from `panel` on and NT tiles of rows from row_tile on, in sums; ends with a barrier. row0 .. row1 - 1
- * are the rows that are wanted, the others are not read. */
+/* Sums of M panels from `panel` on and NT tiles of rows from row_tile on, in sums; ends with a barrier. Rows row0 ..
+ * row1 - 1 are wanted, others are not read. */
 template <int CODE, int M, int NT>
 static __device__ __forceinline__ void fc_linear_panels(const fc_part_cuda &w, const fc_linear_x &x, int panel,
                                                         int row_tile, int row0, int row1, float *sums,

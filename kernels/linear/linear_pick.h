@@ -35,6 +35,9 @@ typedef struct {
 /* Workspace: fc_linear_workspace_cpu of as many rows as all segments have; with less, but with enough for one row, it
  * works in pieces, with the same bits. */
 fc_status fc_linear_pick_cpu(fc_stream s, const fc_linear_pick_args *a);
+/* Segments and ids are seen by the device alone: what is wrong with them the next sync says, and nothing of it is
+ * written. Workspace: fc_linear_workspace_cuda, or less. */
+fc_status fc_linear_pick_cuda(fc_stream s, const fc_linear_pick_args *a);
 fc_status fc_linear_pick_ref(fc_stream s, const fc_linear_pick_args *a);
 fc_cost fc_linear_pick_cost(const fc_linear_pick_args *a);
 

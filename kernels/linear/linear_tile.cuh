@@ -86,8 +86,8 @@ static __device__ __forceinline__ void fc_linear_tile_step(float acc[NT][2][4], 
     }
 }
 
-/* Where sums of a range go: folded into logits in shared memory, or, as they are, to part [FC_RANGES][rows][N] in device
- * memory, whoever folds them. */
+/* Where sums of a range go: folded into logits in shared memory, or, as they are, to part [FC_RANGES][rows][N] in
+ * device memory. */
 typedef struct {
     float *logits;
     float *part;

@@ -1,8 +1,8 @@
 /* linear_x - rows of x as products on CUDA read them, made once a call by one kernel. Inner to kernels/linear and
  * kernels/head.
  *
- * codes   for weights that are multiplied on tensor cores: x rounded to bf16 (hi), and, precise, what that leaves, again
- *         rounded to bf16 (lo). [T/8 rounded up][steps] chunks:
+ * codes   for weights that are multiplied on tensor cores: x rounded to bf16 (hi), and, precise, what that leaves,
+ *         rounded to bf16 again (lo). [T/8 rounded up][steps] chunks:
  *           hi [2 groups of 32 k][8 rows][t = 0..3][8] bf16, of k = 4t..4t+3 and 16+4t..16+4t+3: a lane's b, 16 bytes
  *           sum [2 groups][8 rows] f32: of what hi (and lo) hold, for minimums
  *           lo as hi, where precise
@@ -16,6 +16,7 @@
 
 enum {
     FC_X_ROWS = 8, /* rows of a chunk: columns of one mma */
+    FC_X_ROWS_AT_ONCE = 1024,
     FC_X_SUMS = FC_X_ROWS * FC_STEP * 2,
     FC_X_LO = FC_X_SUMS + 2 * FC_X_ROWS * 4,
     FC_X_CHUNK = FC_X_LO, /* bytes of a chunk; of a precise one: */
@@ -42,6 +43,9 @@ typedef struct {
 
 /* Bytes that T rows take for w. */
 size_t fc_linear_x_bytes(const fc_weight *w, int T, bool precise);
+/* Rows that can be made at once in what the stream has reserved: T, or FC_X_ROWS_AT_ONCE, or a smaller multiple of 8;
+ * FC_ERR_MEM under the operator's name where 8 do not fit. */
+fc_status fc_linear_x_rows(fc_stream s, const char *what, const fc_weight *w, int T, bool precise, int *out);
 /* memory: device, 256-byte aligned, fc_linear_x_bytes; *out points into it. Writes what a norm or a gated unit leaves
  * to its y too, and updates the norm's res. */
 fc_status fc_linear_x_make(fc_stream s, const fc_weight *w, const fc_linear_x_from *from, void *memory,

@@ -1,10 +1,11 @@
-/* weight - how a packed matrix lies in the memory of a CUDA device. Inner to kernels/linear, kernels/embed, kernels/head.
+/* weight - how a packed matrix lies in the memory of a CUDA device. Inner to kernels/linear, kernels/embed and
+ * kernels/head.
  *
- * A part of N outputs is cut into panels of 16 outputs; outputs past N are zero. K is filled up with zeros to steps of 64
- * k. A panel of F32 or F16 is [16][64 steps], row-major. Any other panel is [steps] chunks, each one contiguous piece:
- * codes, then scales, then minimums, where the type has them. Codes lie as mma.m16n8k16 wants its a: with g = output % 8,
- * h = output / 8 and, inside a group of 32 k, k = 16 (p / 2) + 4 t + 2 (p % 2) + e, so that lane 4g + t holds pairs p of
- * (e = 0, 1), its two multiplications take p = 0, 1 (the first 16 k) and p = 2, 3, and a lane of x is two runs of four:
+ * A part of N outputs is cut into panels of 16 outputs; outputs past N are zero. K is filled up with zeros to steps of
+ * 64 k. A panel of F32 or F16 is [16][64 steps], row-major. Any other panel is [steps] chunks, each one contiguous
+ * piece: codes, then scales, then minimums, where the type has them. Codes lie as mma.m16n8k16 wants its a. With
+ * g = output % 8, h = output / 8 and, in a group of 32 k, k = 16 (p / 2) + 4 t + 2 (p % 2) + e: lane 4g + t holds the
+ * pairs p of (e = 0, 1); p = 0, 1 (the first 16 k) are its first a, p = 2, 3 its second, and its b is two runs of four.
  *
  *   BF16   [4 of 16 k][32 lanes][p % 2][h][e] u16: a lane's 16 bytes are one a
  *   8 bit  [2 groups][32 lanes][h][p / 2][e][p % 2] bytes: code minus zero code as i8, or F8 as it stands

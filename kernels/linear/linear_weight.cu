@@ -1,0 +1,217 @@
+#include "kernels/linear/weight.cuh"
+
+extern "C" {
+#include "engine/base/mem.h"
+#include "engine/base/quant.h"
+}
+
+#include <limits.h>
+
+enum {
+    BLOCK = 256,      /* elements of a row that are unpacked at once: the largest block of a file */
+    PIECE = 16 << 20, /* bytes that are packed on the host and then sent */
+};
+
+static bool part_of(fc_dtype t, fc_part_cuda *out) {
+    out->zero = 0;
+    out->wide = t == FC_Q4_K || t == FC_Q5_K || t == FC_Q6_K;
+    out->min = t == FC_Q4_1 || t == FC_Q5_1 || t == FC_Q4_K || t == FC_Q5_K;
+    switch (t) {
+    case FC_F32: out->code = FC_CODE_F32; return true;
+    case FC_F16: out->code = FC_CODE_F16; return true;
+    case FC_BF16: out->code = FC_CODE_BF16; return true;
+    case FC_F8: out->code = FC_CODE_F8; return true;
+    case FC_Q8_0:
+    case FC_Q5_0:
+    case FC_Q5_1:
+    case FC_Q5_K: out->code = FC_CODE_8; return true;
+    case FC_Q6_K: out->code = FC_CODE_8H; return true;
+    case FC_Q4_0:
+        out->zero = 8;
+        out->code = FC_CODE_4;
+        return true;
+    case FC_Q4_1:
+    case FC_Q4_K: out->code = FC_CODE_4; return true;
+    default: return false;
+    }
+}
+
+/* The code that means 0 in codes of 8 bits; the device keeps code minus this. */
+static int zero_of_8_bits(fc_dtype t) { return t == FC_Q8_0 ? 128 : t == FC_Q5_0 ? 16 : t == FC_Q6_K ? 32 : 0; }
+
+static int chunk_bytes(const fc_part_cuda *p) {
+    if (fc_code_is_float(p->code)) return 0;
+    return fc_code_bytes(p->code) + FC_PANEL * fc_code_scales(p->code) * (p->wide ? 4 : 2) * (p->min ? 2 : 1);
+}
+
+static fc_status place(const fc_weight_part *p, int K, int rows, fc_part_cuda *out) {
+    const char *name = p->name ? p->name : "?";
+    if (p->N < 1 || p->K < 1) return FC_FAIL(FC_ERR_ARG, "tensor %s: [%d,%d] is no matrix", name, p->N, p->K);
+    if (p->K != K)
+        return FC_FAIL(FC_ERR_ARG, "tensor %s: %d columns; the parts stacked before it have %d", name, p->K, K);
+    if (!part_of(p->dtype, out))
+        return FC_FAIL(FC_ERR_UNSUPPORTED, "tensor %s: a matrix of type %s", name, fc_dtype_name(p->dtype));
+    if ((size_t)K % fc_dtype_block(p->dtype))
+        return FC_FAIL(FC_ERR_FORMAT, "tensor %s: %d columns are no multiple of the block of %s, %zu", name, K,
+                       fc_dtype_name(p->dtype), fc_dtype_block(p->dtype));
+    if (K > INT_MAX - 2 * FC_STEP) return FC_FAIL(FC_ERR_ARG, "tensor %s: %d columns are too many", name, K);
+    if (p->N > INT_MAX - FC_PANEL - rows)
+        return FC_FAIL(FC_ERR_ARG, "tensor %s: %d rows on top of %d do not fit", name, p->N, rows);
+    out->K = K;
+    out->steps = fc_linear_steps(K);
+    out->chunk = chunk_bytes(out);
+    out->N = p->N;
+    out->first = rows;
+    out->n_panels = (p->N - 1) / FC_PANEL + 1;
+    out->panel_bytes =
+        (size_t)out->steps *
+        (fc_code_is_float(out->code) ? (size_t)(FC_PANEL * FC_STEP * fc_code_bytes(out->code)) : (size_t)out->chunk);
+    return FC_OK;
+}
+
+/* A part whose panels go on where the one before it ends, in the same form, is more of that one. */
+static bool joins(const fc_part_cuda *before, const fc_part_cuda *p) {
+    return before->N % FC_PANEL == 0 && before->code == p->code && before->wide == p->wide && before->min == p->min &&
+           before->zero == p->zero;
+}
+
+static void put_scales(const fc_part_cuda *p, unsigned char *to, int o, int k, const float *v, int n) {
+    int groups = fc_code_scales(p->code), size = FC_STEP / groups;
+    for (int i = 0; i < n; i++) {
+        int at = k / size + i, place = fc_code_scale_place(p->code, o, at % groups);
+        unsigned char *chunk = to + (size_t)(at / groups) * p->chunk;
+        uint16_t half = fc_f32_to_f16(v[i]); /* came from f16, so nothing is lost */
+        if (p->wide) memcpy(chunk + place * 4, v + i, 4);
+        else memcpy(chunk + place * 2, &half, 2);
+    }
+}
+
+/* Row o of a panel of codes. */
+static fc_status pack_quant(const fc_part_cuda *p, const fc_weight_part *from, const unsigned char *row, int o,
+                            unsigned char *panel) {
+    int zero = zero_of_8_bits(from->dtype), groups = fc_code_scales(p->code), size = FC_STEP / groups;
+    unsigned char *scales = panel + fc_code_bytes(p->code), *mins = scales + FC_PANEL * groups * (p->wide ? 4 : 2);
+    for (int k = 0; k < p->K; k += BLOCK) {
+        uint8_t codes[BLOCK];
+        float scale[BLOCK / 16], min[BLOCK / 16];
+        int n = p->K - k < BLOCK ? p->K - k : BLOCK;
+        FC_TRY(fc_quant_codes(from->dtype,
+                              row + (size_t)k / fc_dtype_block(from->dtype) * fc_dtype_block_bytes(from->dtype),
+                              (size_t)n, codes, scale, min));
+        for (int i = 0; i < n; i++) {
+            fc_code_place at = fc_code_place_of(p->code, o, (k + i) % FC_STEP);
+            unsigned char *to = panel + (size_t)((k + i) / FC_STEP) * p->chunk + at.byte;
+            if (p->code == FC_CODE_4) *to = (unsigned char)(*to | codes[i] << at.shift);
+            else *to = (unsigned char)(codes[i] - zero);
+        }
+        put_scales(p, scales, o, k, scale, n / size);
+        if (p->min) put_scales(p, mins, o, k, min, n / size);
+    }
+    return FC_OK;
+}
+
+static fc_status pack_row(const fc_part_cuda *p, const fc_weight_part *from, int n, int o, unsigned char *panel) {
+    size_t size = fc_dtype_block_bytes(from->dtype);
+    const unsigned char *row =
+        (const unsigned char *)from->data + (size_t)n * ((size_t)p->K / fc_dtype_block(from->dtype) * size);
+    if (fc_code_is_float(p->code)) {
+        memcpy(panel + (size_t)(o * p->steps * FC_STEP) * size, row, (size_t)p->K * size);
+        return FC_OK;
+    }
+    if (fc_code_scales(p->code)) return pack_quant(p, from, row, o, panel);
+    for (int k = 0; k < p->K; k++) {
+        fc_code_place at = fc_code_place_of(p->code, o, k % FC_STEP);
+        if (p->code == FC_CODE_F8 && (row[k] & 0x7f) == 0x7f)
+            return FC_FAIL(FC_ERR_FORMAT, "tensor %s: [%d,%d] is NaN", from->name ? from->name : "?", n, k);
+        memcpy(panel + (size_t)(k / FC_STEP) * p->chunk + at.byte, row + (size_t)k * size, size);
+    }
+    return FC_OK;
+}
+
+/* A piece of whole panels at a time: packed here, then sent. */
+static fc_status pack_part(fc_stream s, const fc_part_cuda *p, const fc_weight_part *from, unsigned char *to,
+                           unsigned char *piece, size_t piece_bytes) {
+    int step = (int)(piece_bytes / p->panel_bytes);
+    for (int panel = 0; panel < p->n_panels; panel += step) {
+        int n = p->n_panels - panel < step ? p->n_panels - panel : step;
+        size_t bytes = (size_t)n * p->panel_bytes;
+        memset(piece, 0, bytes); /* past N and K: a scale of 0, whatever the code */
+        for (int o = 0; o < n * FC_PANEL && panel * FC_PANEL + o < from->N; o++)
+            FC_TRY(
+                pack_row(p, from, panel * FC_PANEL + o, o % FC_PANEL, piece + (size_t)(o / FC_PANEL) * p->panel_bytes));
+        FC_CUDA_TRY(
+            cudaMemcpyAsync(to + (size_t)panel * p->panel_bytes, piece, bytes, cudaMemcpyHostToDevice, s->queue));
+        FC_CUDA_TRY(cudaStreamSynchronize(s->queue)); /* piece is written again */
+    }
+    return FC_OK;
+}
+
+static fc_status pack_all(fc_stream s, const fc_weight_part *parts, int n_parts, const fc_part_cuda *places,
+                          fc_weight_cuda *w, unsigned char **piece) {
+    size_t total = 0, at = 0, most = PIECE;
+    void *p;
+    for (int i = 0; i < n_parts; i++) {
+        size_t bytes;
+        if (!fc_mul((size_t)places[i].n_panels, places[i].panel_bytes, &bytes) || !fc_add(total, bytes, &total))
+            return FC_FAIL(FC_ERR_MEM, "tensor %s: [%d,%d] %s does not fit in the address space",
+                           parts[i].name ? parts[i].name : "?", parts[i].N, w->w.K, fc_dtype_name(parts[i].dtype));
+        most = places[i].panel_bytes > most ? places[i].panel_bytes : most;
+    }
+    most = most < total ? most : total;
+    FC_TRY(fc_alloc(most, 1, "weight", &p));
+    *piece = (unsigned char *)p;
+    FC_CUDA_TRY(cudaMalloc(&p, total));
+    w->memory = (unsigned char *)p;
+    w->w.bytes = total;
+    for (int i = 0; i < n_parts; i++) {
+        fc_part_cuda *last = w->n_parts ? &w->parts[w->n_parts - 1] : NULL;
+        FC_TRY(pack_part(s, &places[i], &parts[i], w->memory + at, *piece, most));
+        if (last && joins(last, &places[i])) {
+            last->N += places[i].N;
+            last->n_panels += places[i].n_panels;
+        } else {
+            w->parts[w->n_parts] = places[i];
+            w->parts[w->n_parts++].panels = w->memory + at;
+        }
+        at += (size_t)places[i].n_panels * places[i].panel_bytes;
+    }
+    return FC_OK;
+}
+
+extern "C" fc_status fc_weight_pack_cuda(fc_stream s, const fc_weight_part *parts, int n_parts, fc_weight **out) {
+    fc_status st = FC_OK;
+    fc_weight_cuda *w = NULL;
+    fc_part_cuda *places;
+    unsigned char *piece = NULL;
+    void *p;
+    if (n_parts < 1 || n_parts > 1024) return FC_FAIL(FC_ERR_ARG, "weight: %d parts", n_parts);
+    FC_TRY(fc_alloc((size_t)n_parts, sizeof *places, "weight", &p));
+    places = (fc_part_cuda *)p;
+    st = fc_alloc(1, sizeof *w + (size_t)n_parts * sizeof w->parts[0], "weight", &p);
+    if (st) {
+        fc_free(places);
+        return st;
+    }
+    w = (fc_weight_cuda *)p;
+    w->w.K = parts[0].K;
+    for (int i = 0; i < n_parts && !st; i++) {
+        st = place(&parts[i], w->w.K, w->w.N, &places[i]);
+        if (!st) w->w.N += parts[i].N;
+    }
+    if (!st) st = pack_all(s, parts, n_parts, places, w, &piece);
+    fc_free(piece);
+    fc_free(places);
+    if (st) {
+        fc_weight_free_cuda(&w->w);
+        return st;
+    }
+    *out = &w->w;
+    return FC_OK;
+}
+
+extern "C" void fc_weight_free_cuda(fc_weight *w) {
+    fc_weight_cuda *c = (fc_weight_cuda *)w;
+    if (!c) return;
+    cudaFree(c->memory);
+    fc_free(c);
+}

@@ -1,0 +1,48 @@
+/* linear_weight.cu under emulation: what a matrix holds, and that large ones are sent in pieces. Values: test_embed. */
+#include "kernels/embed/embed.h"
+#include "tests/cuda_emu/util_matrix.h"
+
+static uint64_t seed = 8;
+
+/* Bytes a panel of 16 outputs and 64 k: codes, scales and minimums, and no more. */
+static void bytes_are_the_file_s(void **state) {
+    static const size_t chunk[MATRIX_TYPES] = {4096, 2048, 2048, 1024, 1088, 576, 640, 1088, 1152, 768, 1280, 1280};
+    fc_stream s = device_stream(0);
+    (void)state;
+    for (int t = 0; t < MATRIX_TYPES; t++) {
+        matrix m;
+        int outputs = 49;
+        matrix_init(&m, s, &matrix_types[t], &outputs, 1, 256, &seed);
+        assert_int_equal(m.w->bytes, 4 * 4 * chunk[t]);
+        matrix_fini(&m);
+    }
+    device_close(s);
+}
+
+static void large_ones_are_sent_in_pieces(void **state) {
+    enum { K = 4096, N = 2100 };
+    static const fc_dtype type = FC_F32;
+    static const int outputs = N;
+    static const int32_t tokens[] = {0, 1023, 1024, N - 1};
+    fc_stream s = device_stream(0);
+    float *y = calloc(4 * K, 4), *dy = device_copy(s, NULL, 4 * K * 4);
+    fc_embed_args a = {.y = dy, .tokens = device_copy(s, tokens, sizeof tokens), .scale = 1.0f, .T = 4};
+    matrix m;
+    (void)state;
+    matrix_init(&m, s, &type, &outputs, 1, K, &seed);
+    a.w = m.w;
+    assert_ok(fc_embed_cuda(s, &a));
+    device_read(s, y, dy, 4 * K * 4);
+    for (int i = 0; i < 4; i++)
+        assert_memory_equal(y + i * K, (const float *)m.parts[0].data + (size_t)tokens[i] * K, K * 4);
+    device_free((void *)(uintptr_t)a.tokens), device_free(dy);
+    matrix_fini(&m);
+    device_close(s);
+    free(y);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(bytes_are_the_file_s),
+                                       cmocka_unit_test(large_ones_are_sent_in_pieces)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

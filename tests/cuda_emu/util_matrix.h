@@ -1,0 +1,25 @@
+/* util_matrix - made-up tensors of every type that CUDA's matrices accept, stacked and packed. */
+#ifndef FC_TESTS_UTIL_MATRIX_H
+#define FC_TESTS_UTIL_MATRIX_H
+
+#include "kernels/linear/linear.h"
+#include "tests/cuda_emu/util_cuda.h"
+
+enum { MATRIX_TYPES = 12, MATRIX_PARTS = 4 };
+extern const fc_dtype matrix_types[MATRIX_TYPES];
+
+typedef struct {
+    fc_weight_part parts[MATRIX_PARTS];
+    int n_parts, N, K;
+    fc_weight *w;
+} matrix;
+
+/* Random codes, scales of about 0.01, some of 0; K a multiple of each type's block. matrix_fini frees. */
+void matrix_init(matrix *m, fc_stream s, const fc_dtype *types, const int *outputs, int n, int K, uint64_t *seed);
+void matrix_fini(matrix *m);
+
+/* |y - ref| against linear.h's bound for CUDA; NaN where and only where the reference has it. */
+void matrix_check(const matrix *m, const float *y, const float *x, const float *bias, int T, bool precise,
+                  const char *what);
+
+#endif
