@@ -17,12 +17,12 @@
  *         threads, workspace or part. A row's bits depend on that row alone, at one level; all but portable agree
  * nan     a NaN or an infinity in a row of x makes that row of y NaN where W is quantised, what IEEE 754 says
  *         otherwise; no other row changes
- * CUDA    x as it stands for W f32 and f16: fused multiply-adds of f32, lane l of 32 taking k = 128 i + 4 l .. + 3 in one
- *         chain, lanes folded in halves. Else, W bf16, fp8 (E4M3) and quantised: x is rounded to bf16, precise: to the
- *         sum of two bf16, which keeps 16 bits and more; codes are exact as bf16 and their products with x are summed on
- *         tensor cores for each 32 k (Q6_K: 16) from zero; acc = fma(scale, that, acc), then acc = fma(minimum, sum of
- *         x, acc), one chain over the groups of a range; K is cut into 8 ranges of steps of 64 k, by K alone, whose sums
- *         fold first to last; then the bias. The same whatever T, part, workspace and kernel, so that a row's bits
+ * CUDA    x as it stands for W f32 and f16: fused multiply-adds of f32, lane l of 32 taking k = 128 i + 4 l .. + 3 in
+ *         one chain, lanes folded in halves. Else, W bf16, fp8 (E4M3) and quantised: x is rounded to bf16, precise: to
+ *         the sum of two bf16, which keeps 16 bits and more; codes are exact as bf16, and tensor cores sum their
+ *         products with x for each 32 k (Q6_K: 16) from zero; acc = fma(scale, that, acc), then acc = fma(minimum, sum
+ *         of x, acc), one chain over the groups of a range; K is cut into 8 ranges of steps of 64 k, by K alone, whose
+ *         sums fold first to last; then the bias. The same whatever T, part, workspace and kernel, so that a row's bits
  *         depend on that row alone; a row with NaN or infinity is NaN where x is rounded
  * bytes   W once as packed (the file's bits a weight for all types with f16 scales), x, or what it is made from, and y
  * flops   2*T*N*K, precise or not, and those of what makes x

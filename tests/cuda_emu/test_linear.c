@@ -1,4 +1,4 @@
-/* linear.cu under emulation: every type, number of rows and form of x against the reference; a row's bits are its own. */
+/* linear.cu under emulation: every type and number of rows against the reference; a row's bits are its own. */
 #include "kernels/linear/linear.h"
 #include "tests/cuda_emu/util_matrix.h"
 
@@ -60,7 +60,7 @@ static void every_type_meets_the_reference(void **state) {
         }
 }
 
-/* From 128 outputs on (with the 4 processors of the emulator) a block has two panels; from 1024 on, ranges stay in it. */
+/* With the 4 processors of the emulator a block has two panels from 128 outputs on, and all ranges from 1024 on. */
 static void many_outputs_meet_the_reference(void **state) {
     (void)state;
     for (int t = 2; t < MATRIX_TYPES; t += 3) each_order(meets_the_reference(matrix_types[t], 131, 256, 3 + t, t % 2));

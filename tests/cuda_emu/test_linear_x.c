@@ -1,4 +1,4 @@
-/* linear_x.cu under emulation: x made by a norm or a gated unit is the operator's, whatever form of weights reads it. */
+/* linear_x.cu under emulation: x made by a norm or a gated unit is the operator's, in both forms of x. */
 #include "kernels/linear/linear.h"
 #include "tests/cuda_emu/util_matrix.h"
 
