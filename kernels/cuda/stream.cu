@@ -13,6 +13,7 @@ static const char *const troubles[FC_TROUBLE_COUNT] = {
     "rope_kv: row %d writes a slot of a page that the store does not have",
     "linear_pick: segment %d: its rows, ids or y are not where they can be",
     "linear_pick: segment %d: its ids do not rise, or are outside the matrix",
+    "attn: item %d: a position that its rows see lies in no slot of the store",
 };
 
 fc_status fc_cuda_failed(cudaError_t e, const char *call) {
@@ -53,6 +54,9 @@ static fc_status open_device(fc_stream s, size_t workspace) {
     FC_CUDA_TRY(cudaMalloc(&p, sizeof *s->trouble));
     s->trouble = (unsigned long long *)p;
     FC_CUDA_TRY(cudaMemsetAsync(s->trouble, 0xff, sizeof *s->trouble, s->queue));
+    FC_CUDA_TRY(cudaMalloc(&p, FC_CUDA_COUNTERS * sizeof *s->counters));
+    s->counters = (unsigned *)p;
+    FC_CUDA_TRY(cudaMemsetAsync(s->counters, 0, FC_CUDA_COUNTERS * sizeof *s->counters, s->queue));
     if (workspace) {
         FC_CUDA_TRY(cudaMalloc(&p, workspace));
         s->workspace = (unsigned char *)p;
@@ -83,6 +87,7 @@ void fc_cuda_stream_close(fc_stream s) {
     if (s->queue) cudaStreamSynchronize(s->queue);
     fc_replay_close(s->replay);
     cudaFree(s->workspace);
+    cudaFree(s->counters);
     cudaFree(s->trouble);
     if (s->queue) cudaStreamDestroy(s->queue);
     fc_free(s);

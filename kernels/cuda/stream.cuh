@@ -2,7 +2,7 @@
 #ifndef FC_KERNELS_CUDA_STREAM_CUH
 #define FC_KERNELS_CUDA_STREAM_CUH
 
-enum { FC_CUDA_PARAMS = 1024 };
+enum { FC_CUDA_PARAMS = 1024, FC_CUDA_COUNTERS = 64 };
 
 struct fc_replay;
 
@@ -16,6 +16,7 @@ typedef enum {
     FC_TROUBLE_KV_SLOT,  /* rope_kv: a row for a page or slot that the store does not have */
     FC_TROUBLE_PICK_SEGMENT, /* linear_pick: rows that are not in x, or sizes below 0 */
     FC_TROUBLE_PICK_ID,
+    FC_TROUBLE_ATTN_SLOT, /* attn: a position in no slot of the store; the number is the item's */
     FC_TROUBLE_COUNT
 } fc_trouble;
 
@@ -27,6 +28,7 @@ struct fc_stream_s {
     struct fc_replay *replay; /* launches that wait to be sent: replay.cuh */
     unsigned char *workspace; /* device, 256-byte aligned; of one operator at a time */
     size_t workspace_bytes;
+    unsigned *counters; /* device, [FC_CUDA_COUNTERS]; zero between operators: who counts in them leaves zeroes */
     unsigned long long
         *trouble;   /* device: the smallest (row << 8 | fc_trouble) since it was last asked for; ~0: none */
     bool invariant; /* products whose bits depend on no other row: never cuBLASLt */
