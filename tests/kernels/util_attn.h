@@ -6,7 +6,7 @@
 #include "kernels/attn/attn.h"
 #include "kernels/cpu/cpu.h"
 
-enum { ATTN_ROWS = 64, ATTN_BRANCHES = 16, ATTN_ITEMS = 4096, ATTN_PAGES = 16384 };
+enum { ATTN_ROWS = 72, ATTN_BRANCHES = 16, ATTN_ITEMS = 4096, ATTN_PAGES = 16384 };
 
 /* K and V of (branch, position, head) are functions of the seed alone, so that the same case in other pages holds the
  * same numbers. Positions below `prefix` are the same pages for all branches. */
