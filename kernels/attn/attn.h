@@ -64,6 +64,7 @@ typedef struct {
 } fc_attn_args;
 
 fc_status fc_attn_cpu(fc_stream s, const fc_attn_args *a);
+fc_status fc_attn_cuda(fc_stream s, const fc_attn_args *a);
 fc_status fc_attn_ref(fc_stream s, const fc_attn_args *a);
 size_t fc_attn_scratch_cpu(int E); /* bytes per thread of stream scratch that a call needs */
 /* rows_tiles: sum over items of n_rows * n_tiles; tiles: sum of n_tiles. Host numbers from the plan. */

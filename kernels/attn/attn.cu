@@ -1,0 +1,84 @@
+#include "kernels/attn/attn_fma.cuh"
+#include "kernels/attn/attn_mma.cuh"
+
+/* Which shared memory a KV type takes; its type picks the unit's code. */
+template <fc_dtype TYPE, int E> struct attn_shared_of { typedef attn_mma_shared<TYPE, E> type; };
+template <int E> struct attn_shared_of<FC_F32, E> { typedef attn_fma_shared<E> type; };
+
+/* Units until there are no more, then a share of the folds: attn_work.cuh. */
+template <fc_dtype TYPE, int E>
+static __global__ void __launch_bounds__(ATTN_THREADS, (attn_shape<TYPE, E>::BLOCKS)) attn_kernel(const attn_params p) {
+    typedef typename attn_shared_of<TYPE, E>::type shared;
+    shared *m = fc_shared<shared>();
+    attn_place at = {-ATTN_THREADS, 0, 0, 0};
+    const attn_unit &u = m->work.unit;
+    const attn_view &w = m->work.view;
+    int ticket = -1;
+    if (threadIdx.x == 0) m->work.ticket = attn_take(p);
+    __syncthreads();
+    while (attn_find(p, m->work.ticket, attn_shape<TYPE, E>::ROWS, &m->work, &at)) {
+        attn_view_open(p, u, &m->tiles, &m->work.view);
+        attn_unit_run(p, u, w, m, &ticket);
+        if (u.item.part >= 0) __threadfence(); /* what it wrote, before it counts itself done */
+        if (threadIdx.x == 0) m->work.ticket = w.n ? ticket : attn_take(p);
+        __syncthreads();
+        if (threadIdx.x == 0 && u.item.part >= 0) atomicAdd(&p.counters->done, 1u);
+    }
+    attn_folds<attn_shape<TYPE, E>::WIDE>(p, m->work.ticket, &at);
+}
+
+template <fc_dtype TYPE, int E> static fc_status launch(fc_stream s, const attn_params &p) {
+    typedef attn_shape<TYPE, E> S;
+    const fc_attn_args *a = &p.a;
+    /* an item has T rows at most; how many it has is known on the device alone */
+    double units = (double)a->n_items * p.kv.shape.G * fc_div_up(a->T * p.per, S::ROWS);
+    double folds = (double)a->n_fold * a->H / ATTN_WARPS + 1, most = units > folds ? units : folds;
+    unsigned grid = (unsigned)(s->sms * S::BLOCKS);
+    if (most < grid) grid = (unsigned)most;
+    return fc_launch(s, "attn", attn_kernel<TYPE, E>, dim3(grid), ATTN_THREADS,
+                     sizeof(typename attn_shared_of<TYPE, E>::type), p);
+}
+
+template <fc_dtype TYPE> static fc_status launch_width(fc_stream s, const attn_params &p) {
+    if (p.kv.shape.E <= 64) return launch<TYPE, 64>(s, p);
+    if (p.kv.shape.E <= 96) return launch<TYPE, 96>(s, p);
+    if (p.kv.shape.E <= 128) return launch<TYPE, 128>(s, p);
+    return launch<TYPE, 256>(s, p);
+}
+
+static fc_status check_args(const fc_attn_args *a) {
+    const fc_kv_shape *k = &a->kv->shape;
+    if (k->P < 1 || k->P > 64 || (k->P & (k->P - 1)))
+        return FC_FAIL(FC_ERR_ARG, "kv: %d slots a page; a power of two, 1 to 64", k->P);
+    if (k->n_pages < 1 || k->L < 1 || k->G < 1 || k->E < 1)
+        return FC_FAIL(FC_ERR_ARG, "kv: pages=%d L=%d G=%d E=%d; all must be at least 1", k->n_pages, k->L, k->G, k->E);
+    if (a->H < 1 || a->H % k->G)
+        return FC_FAIL(FC_ERR_ARG, "attn: %d query heads are no multiple of %d KV heads", a->H, k->G);
+    if (k->E > 256 || k->E % 16) return FC_FAIL(FC_ERR_ARG, "attn: E=%d; a multiple of 16, at most 256", k->E);
+    if (a->layer < 0 || a->layer >= k->L || a->T < 1 || a->n_items < 0 || a->n_fold < 0)
+        return FC_FAIL(FC_ERR_ARG, "attn: layer=%d of %d T=%d items=%d fold=%d", a->layer, k->L, a->T, a->n_items,
+                       a->n_fold);
+    if (a->ldq % 4 || (uintptr_t)a->q % 16)
+        return FC_FAIL(FC_ERR_ARG, "attn: ldq=%d; q is read 4 floats at a time, at multiples of 16 bytes", a->ldq);
+    return FC_OK;
+}
+
+extern "C" fc_status fc_attn_cuda(fc_stream s, const fc_attn_args *a) {
+    attn_params p;
+    FC_TRY(check_args(a));
+    static_assert(sizeof(attn_counters) <= FC_CUDA_COUNTERS * sizeof(unsigned), "the stream has counters enough");
+    p.a = *a;
+    p.a.kv = NULL;
+    p.kv = *a->kv;
+    p.per = a->H / p.kv.shape.G;
+    for (p.log_p = 0; 1 << p.log_p < p.kv.shape.P;) p.log_p++;
+    p.counters = (attn_counters *)(void *)s->counters;
+    p.trouble = s->trouble;
+    switch (p.kv.shape.type) {
+    case FC_F32: return launch_width<FC_F32>(s, p);
+    case FC_BF16: return launch_width<FC_BF16>(s, p);
+    case FC_I8: return launch_width<FC_I8>(s, p);
+    case FC_F8: return launch_width<FC_F8>(s, p);
+    default: return FC_FAIL(FC_ERR_ARG, "kv: type %s; it is F32, BF16, I8 or F8", fc_dtype_name(p.kv.shape.type));
+    }
+}
