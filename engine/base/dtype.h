@@ -67,22 +67,23 @@ FC_DEVICE static inline float fc_f8_to_f32(uint8_t v) {
     return f;
 }
 
-/* Round to nearest even; what is larger than 448 becomes 448 (as cvt.rn.satfinite does), NaN stays NaN. */
+/* Round to nearest even; what is larger than 448 becomes 448 (as cvt.rn.satfinite does), NaN stays NaN. Without a branch:
+ * compilers make vectors of loops over it. */
 FC_DEVICE static inline uint8_t fc_f32_to_f8(float f) {
-    uint32_t u, sign;
+    int32_t u, code, small, most, is_small; /* masks are 0 or -1: an arithmetic shift of a difference */
+    uint32_t sign;
     memcpy(&u, &f, sizeof u);
-    sign = u >> 24 & 0x80u;
-    u &= 0x7fffffffu;
-    if (u > 0x7f800000u) return (uint8_t)(sign | 0x7fu);
-    if (u < 0x3c800000u) { /* below 2^-6: multiples of 2^-9 */
-        memcpy(&f, &u, sizeof f);
-        f = f * 512.0f + 8388608.0f; /* the sum rounds to an integer */
-        memcpy(&u, &f, sizeof u);
-        return (uint8_t)(sign | (u & 0xfu));
-    }
-    u += 0x7ffffu + (u >> 20 & 1u);
-    u = (u >> 20) - (120u << 3);
-    return (uint8_t)(sign | (u > 0x7eu ? 0x7eu : u));
+    sign = (uint32_t)u >> 24 & 0x80u;
+    u &= 0x7fffffff;
+    memcpy(&f, &u, sizeof f);
+    f = f * 512.0f + 8388608.0f; /* below 2^-6, multiples of 2^-9: the sum rounds to a whole number of them */
+    memcpy(&small, &f, sizeof small);
+    is_small = (u - 0x3c800000) >> 31;
+    code = (u - (120 << 23) + 0x7ffff + (u >> 20 & 1)) >> 20;
+    code = (code & ~is_small) | (small & 0xf & is_small);
+    most = 0x7e - ((0x7f800000 - u) >> 31); /* 0x7f for NaN */
+    code = most + ((code - most) & ((code - most) >> 31));
+    return (uint8_t)(sign | (uint32_t)code);
 }
 
 float fc_f16_to_f32(uint16_t v);

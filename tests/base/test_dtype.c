@@ -111,11 +111,84 @@ static void bf16_is_the_upper_half_rounded(void **state) {
     assert_int_equal(fc_f32_to_bf16(-1e-45f), 0x8000);
 }
 
+/* The value of an E4M3 by its definition, in double. */
+static double f8_value(unsigned c) {
+    unsigned e = c >> 3 & 15, m = c & 7;
+    double v = e ? ldexp(1.0 + m / 8.0, (int)e - 7) : ldexp(m / 8.0, -6);
+    if ((c & 0x7f) == 0x7f) v = NAN;
+    return c >> 7 ? -v : v;
+}
+
+static void all_f8_are_exact(void **state) {
+    (void)state;
+    assert_string_equal(fc_dtype_name(FC_F8), "F8_E4M3");
+    assert_true(fc_f8_to_f32(0x7e) == 448.0f && fc_f8_to_f32(0x81) == -0x1p-9f);
+    for (unsigned c = 0; c < 256; c++) {
+        float f = fc_f8_to_f32((uint8_t)c);
+        double want = f8_value(c);
+        if (isnan(want)) {
+            assert_true(isnan(f));
+        } else if ((double)f != want || !signbit(f) != !signbit(want)) {
+            fail_msg("code %02x is %g, not %g", c, (double)f, want);
+        }
+        assert_int_equal(fc_f32_to_f8(f), c); /* NaN too: it keeps its sign */
+    }
+}
+
+static void rounding_to_f8_is_to_nearest_even(void **state) {
+    (void)state;
+    for (unsigned sign = 0; sign < 2; sign++)
+        for (unsigned c = 0; c < 0x7e; c++) {
+            float middle = (float)((f8_value(c) + f8_value(c + 1)) / 2); /* exact: 5 bits */
+            unsigned s = sign << 7, even = c & 1 ? c + 1 : c;
+            if (sign) middle = -middle;
+            if (fc_f32_to_f8(middle) != (s | even) || fc_f32_to_f8(nextafterf(middle, 0.0f)) != (s | c) ||
+                fc_f32_to_f8(nextafterf(middle, sign ? -INFINITY : INFINITY)) != (s | (c + 1)))
+                fail_msg("around %a (code %02x): %02x %02x %02x", (double)middle, c,
+                         fc_f32_to_f8(nextafterf(middle, 0.0f)), fc_f32_to_f8(middle),
+                         fc_f32_to_f8(nextafterf(middle, sign ? -INFINITY : INFINITY)));
+        }
+}
+
+/* There is no infinity: what is too large becomes the largest, and does not turn into NaN. */
+static void f8_saturates_and_keeps_nan(void **state) {
+    static const float large[] = {448.5f, 463.9f, 464.0f, 480.0f, 512.0f, 1e38f, INFINITY};
+    uint64_t seed = 3;
+    (void)state;
+    for (size_t i = 0; i < sizeof large / sizeof large[0]; i++) {
+        assert_int_equal(fc_f32_to_f8(large[i]), 0x7e);
+        assert_int_equal(fc_f32_to_f8(-large[i]), 0xfe);
+    }
+    assert_int_equal(fc_f32_to_f8(1e-45f), 0);
+    assert_int_equal(fc_f32_to_f8(-1e-45f), 0x80);
+    for (int i = 0; i < 100000; i++) { /* any bits: the nearest of all codes */
+        uint32_t u = (uint32_t)fc_rng_next(&seed);
+        unsigned got;
+        float f;
+        if (i % 2) u = (u & 0x80ffffffu) | (0x3a000000u + (uint32_t)test_below(&seed, 12) * 0x01000000u);
+        memcpy(&f, &u, sizeof f);
+        got = fc_f32_to_f8(f);
+        if (isnan(f)) {
+            assert_int_equal(got & 0x7f, 0x7f);
+            continue;
+        }
+        assert_int_equal(got >> 7, u >> 31);
+        for (unsigned c = got & 0x80; c < (got & 0x80) + 0x7f; c++)
+            if (fabs((double)f - f8_value(c)) < fabs((double)f - f8_value(got)))
+                fail_msg("%a became %02x; %02x is nearer", (double)f, got, c);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names_go_there_and_back),        cmocka_unit_test(rows_have_the_formats_sizes),
-        cmocka_unit_test(all_halves_are_exact),           cmocka_unit_test(rounding_to_half_is_to_nearest_even),
+        cmocka_unit_test(names_go_there_and_back),
+        cmocka_unit_test(rows_have_the_formats_sizes),
+        cmocka_unit_test(all_halves_are_exact),
+        cmocka_unit_test(rounding_to_half_is_to_nearest_even),
         cmocka_unit_test(bf16_is_the_upper_half_rounded),
+        cmocka_unit_test(all_f8_are_exact),
+        cmocka_unit_test(rounding_to_f8_is_to_nearest_even),
+        cmocka_unit_test(f8_saturates_and_keeps_nan),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
