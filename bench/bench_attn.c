@@ -137,7 +137,7 @@ static int one(fc_stream s, const fc_roof *roof, fc_dtype type, int length, int 
 }
 
 int main(int argc, char **argv) {
-    static const fc_dtype types[] = {FC_BF16, FC_F32, FC_I8};
+    static const fc_dtype types[] = {FC_BF16, FC_F32, FC_I8, FC_F8};
     static const int branches[] = {1, 16, 64}, lengths[] = {128, 1024};
     fc_cpu_level level = FC_CPU_AUTO;
     fc_stream s;
@@ -152,7 +152,7 @@ int main(int argc, char **argv) {
     if (argc > 1 && fc_cpu_level_parse(argv[1], &level)) return fail();
     if (fc_cpu_stream_open(level, (int)threads, 64, fc_attn_scratch_cpu(E), &s)) return fail();
     if (fc_roof_measure(s, &roof)) return fail();
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
         for (int l = 0; l < 2; l++) {
             for (int b = 0; b < 3 && !bad; b++) bad = one(s, &roof, types[i], lengths[l], branches[b], true);
             if (!bad) bad = one(s, &roof, types[i], lengths[l], lengths[l] < MOST ? lengths[l] : MOST, false);

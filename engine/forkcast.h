@@ -66,7 +66,7 @@ typedef struct {
 typedef struct {
     const char *novelty;               /* model: a GGUF file, a safetensors file or a folder. Required */
     const char *alignment;             /* NULL: no scoring; the same path as novelty: loaded once */
-    const char *kv_type;               /* "f32", "bf16", "int8"; NULL: f32 for f32 models, else bf16 */
+    const char *kv_type;               /* "f32", "bf16", "int8", "fp8"; NULL: f32 for f32 models, else bf16 */
     const char *cpu;                   /* "auto", "amx", "avx512", "avxvnni", "avx2", "portable" */
     const char *backend;               /* "auto", "cpu", "cuda" */
     int threads;                       /* 0: all cores */

@@ -86,7 +86,7 @@ void fc_lane_close(fc_lane *l) {
 static const struct {
     const char *name;
     fc_dtype type;
-} kv_types[] = {{"f32", FC_F32}, {"bf16", FC_BF16}, {"int8", FC_I8}};
+} kv_types[] = {{"f32", FC_F32}, {"bf16", FC_BF16}, {"int8", FC_I8}, {"fp8", FC_F8}};
 
 fc_status fc_kv_type_parse(const char *name, fc_dtype *out) {
     for (size_t i = 0; i < sizeof kv_types / sizeof *kv_types; i++)
@@ -94,7 +94,7 @@ fc_status fc_kv_type_parse(const char *name, fc_dtype *out) {
             *out = kv_types[i].type;
             return FC_OK;
         }
-    return FC_FAIL(FC_ERR_ARG, "kv_type \"%s\"; it is f32, bf16 or int8", name);
+    return FC_FAIL(FC_ERR_ARG, "kv_type \"%s\"; it is f32, bf16, int8 or fp8", name);
 }
 
 const char *fc_kv_type_name(fc_dtype t) {

@@ -33,7 +33,7 @@ uint64_t fc_lane_state_bytes(const fc_model_config *c, const fc_lane_options *o)
 fc_status fc_lane_open(fc_model *m, const fc_lane_options *o, fc_lane *out);
 void fc_lane_close(fc_lane *l); /* zeroed and half-built are fine */
 
-/* "f32", "bf16", "int8" */
+/* "f32", "bf16", "int8", "fp8" */
 fc_status fc_kv_type_parse(const char *name, fc_dtype *out);
 const char *fc_kv_type_name(fc_dtype t);
 

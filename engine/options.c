@@ -156,7 +156,7 @@ static const fc_option_row rows[] = {
      .o.help = "what computes; auto: cuda where a device answers, else cpu"},
     {ENGINE(cpu, WORD), .o.choices = "auto|amx|avx512|avxvnni|avx2|portable", .o.fallback = "auto",
      .o.help = "vector level; levels round differently; auto takes all but amx"},
-    {ENGINE(kv_type, WORD), .o.choices = "f32|bf16|int8",
+    {ENGINE(kv_type, WORD), .o.choices = "f32|bf16|int8|fp8",
      .o.help = "of the KV cache; f32 for f32 models, else bf16, unless said"},
     {ENGINE(kv_pool, BYTES), .o.fallback = "0", .o.value = "BYTES",
      .o.help = "KV memory of each model, such as 512M (K, M, G or T); 0: two contexts, at least 256M, at most a "

@@ -11,7 +11,7 @@ typedef struct fc_probe fc_probe;
 
 typedef struct {
     const char *cpu;     /* "auto", "amx", "avx512", "avxvnni", "avx2", "portable"; NULL: auto */
-    const char *kv_type; /* "f32", "bf16", "int8"; NULL: f32 */
+    const char *kv_type; /* "f32", "bf16", "int8", "fp8"; NULL: f32 */
     int threads;         /* 0: all cores */
     int page_slots;      /* 0: 16 */
     int max_rows;        /* rows of one pass: longer sequences go in chunks; 0: 128 */

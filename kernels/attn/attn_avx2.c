@@ -14,6 +14,11 @@ static inline vf v_load_bf16(const uint16_t *p) {
 static inline vf v_load_i8(const int8_t *p) {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
 }
+static inline vf v_load_f8(const uint8_t *p) {
+    __m128i wide = _mm_cvtepi8_epi16(_mm_loadl_epi64((const __m128i *)(const void *)p)); /* sign in bit 15, too */
+    wide = _mm_and_si128(_mm_slli_epi16(wide, 7), _mm_set1_epi16((short)0xbf80));
+    return _mm256_mul_ps(_mm256_cvtph_ps(wide), _mm256_set1_ps(256.0f)); /* f16's exponents begin 8 lower */
+}
 static inline void v_store(float *p, vf x) { _mm256_storeu_ps(p, x); }
 static inline vf v_set1(float x) { return _mm256_set1_ps(x); }
 static inline void v_store_rounded(float *row, int i, vf x) {

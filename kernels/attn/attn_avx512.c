@@ -17,6 +17,11 @@ static inline vf v_load_bf16(const uint16_t *p) {
 static inline vf v_load_i8(const int8_t *p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
 }
+static inline vf v_load_f8(const uint8_t *p) {
+    __m256i wide = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)p)); /* sign in bit 15, too */
+    wide = _mm256_and_si256(_mm256_slli_epi16(wide, 7), _mm256_set1_epi16((short)0xbf80));
+    return _mm512_mul_ps(_mm512_cvtph_ps(wide), _mm512_set1_ps(256.0f)); /* f16's exponents begin 8 lower */
+}
 static inline void v_store(float *p, vf x) { _mm512_storeu_ps(p, x); }
 static inline vf v_set1(float x) { return _mm512_set1_ps(x); }
 static inline vf v_set1_pair(const float *p) {

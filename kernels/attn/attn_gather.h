@@ -4,22 +4,22 @@
 ALWAYS vf load_as(const fc_dtype type, const unsigned char *p, size_t i) {
     if (type == FC_F32) return v_load((const float *)(const void *)p + i);
     if (type == FC_BF16) return v_load_bf16((const uint16_t *)(const void *)p + i);
-    return v_load_i8((const int8_t *)p + i);
+    return type == FC_I8 ? v_load_i8((const int8_t *)p + i) : v_load_f8(p + i);
 }
 
 ALWAYS float load_one(const fc_dtype type, const unsigned char *p, size_t i) {
     if (type == FC_F32) return ((const float *)(const void *)p)[i];
     if (type == FC_BF16) return fc_bf16_to_f32(((const uint16_t *)(const void *)p)[i]);
-    return (float)((const int8_t *)p)[i];
+    return type == FC_I8 ? (float)((const int8_t *)p)[i] : fc_f8_to_f32(p[i]);
 }
 
 /* V of n slots of one page from slot `at` on, into rows 0 .. n-1 of v. */
 ALWAYS void gather_values(const fc_dtype type, const fc_kv_block *b, int E, int at, int n, float *v) {
     for (int j = 0; j < n; j++) {
-        vf scale = v_set1(type == FC_I8 ? b->v_scale[at + j] : 1.0f);
+        vf scale = v_set1(fc_kv_scaled(type) ? b->v_scale[at + j] : 1.0f);
         for (int e = 0; e < E; e += V_LANES) {
             vf x = load_as(type, b->v, (size_t)((at + j) * E + e));
-            v_store(v + j * E + e, type == FC_I8 ? v_mul(x, scale) : x);
+            v_store(v + j * E + e, fc_kv_scaled(type) ? v_mul(x, scale) : x);
         }
     }
 }
@@ -29,14 +29,14 @@ ALWAYS void gather_values(const fc_dtype type, const fc_kv_block *b, int E, int 
 ALWAYS void gather_page(const fc_dtype type, const int P, const fc_kv_block *b, int E, int lo, int hi, float *k,
                         float *v) {
     for (int i = 0; i + V_LANES <= P; i += V_LANES) {
-        vf scale = type == FC_I8 ? v_load(b->k_scale + i) : v_set1(1.0f);
+        vf scale = fc_kv_scaled(type) ? v_load(b->k_scale + i) : v_set1(1.0f);
         for (int e = 0; e < E; e++) {
             vf x = load_as(type, b->k, (size_t)(e * P + i));
-            v_store(k + e * TILE + i, type == FC_I8 ? v_mul(x, scale) : x);
+            v_store(k + e * TILE + i, fc_kv_scaled(type) ? v_mul(x, scale) : x);
         }
     }
     for (int i = 0; P < V_LANES && i < P; i++) {
-        float scale = type == FC_I8 ? b->k_scale[i] : 1.0f;
+        float scale = fc_kv_scaled(type) ? b->k_scale[i] : 1.0f;
         for (int e = 0; e < E; e++) k[e * TILE + i] = load_one(type, b->k, (size_t)(e * P + i)) * scale;
     }
     gather_values(type, b, E, lo, hi - lo, v + lo * E);
@@ -61,7 +61,8 @@ static void gather_tile(const fc_attn_args *a, const int32_t *pages, int g, int 
         float *kp = k + begin, *vp = v + (size_t)begin * (size_t)s->E;
         if (s->type == FC_F32) gather_type(FC_F32, &b, s->P, s->E, from, to, kp, vp);
         else if (s->type == FC_BF16) gather_type(FC_BF16, &b, s->P, s->E, from, to, kp, vp);
-        else gather_type(FC_I8, &b, s->P, s->E, from, to, kp, vp);
+        else if (s->type == FC_I8) gather_type(FC_I8, &b, s->P, s->E, from, to, kp, vp);
+        else gather_type(FC_F8, &b, s->P, s->E, from, to, kp, vp);
     }
 }
 
@@ -71,11 +72,11 @@ ALWAYS void gather_stretch(const fc_dtype type, const fc_kv_block *b, int P, int
     for (int e = 0; e < E; e++) {
         for (int i = 0; i < vectors; i += V_LANES) {
             vf x = load_as(type, b->k, (size_t)(e * P + at + i));
-            v_store(k + e * TILE + i, type == FC_I8 ? v_mul(x, v_load(b->k_scale + at + i)) : x);
+            v_store(k + e * TILE + i, fc_kv_scaled(type) ? v_mul(x, v_load(b->k_scale + at + i)) : x);
         }
         for (int i = vectors; i < n; i++)
             k[e * TILE + i] =
-                load_one(type, b->k, (size_t)(e * P + at + i)) * (type == FC_I8 ? b->k_scale[at + i] : 1.0f);
+                load_one(type, b->k, (size_t)(e * P + at + i)) * (fc_kv_scaled(type) ? b->k_scale[at + i] : 1.0f);
     }
     gather_values(type, b, E, at, n, v);
 }
@@ -93,7 +94,8 @@ static void gather_slots(const fc_attn_args *a, const int32_t *slots, int g, int
         if (n == s->P) gather_tile(a, &page, g, 0, n, ki, vi);
         else if (s->type == FC_F32) gather_stretch(FC_F32, &b, s->P, s->E, at, n, ki, vi);
         else if (s->type == FC_BF16) gather_stretch(FC_BF16, &b, s->P, s->E, at, n, ki, vi);
-        else gather_stretch(FC_I8, &b, s->P, s->E, at, n, ki, vi);
+        else if (s->type == FC_I8) gather_stretch(FC_I8, &b, s->P, s->E, at, n, ki, vi);
+        else gather_stretch(FC_F8, &b, s->P, s->E, at, n, ki, vi);
     }
 }
 

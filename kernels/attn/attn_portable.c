@@ -19,6 +19,9 @@ static inline vf v_load_bf16(const uint16_t *p) {
     return (vf){fc_bf16_to_f32(p[0]), fc_bf16_to_f32(p[1]), fc_bf16_to_f32(p[2]), fc_bf16_to_f32(p[3])};
 }
 static inline vf v_load_i8(const int8_t *p) { return (vf){(float)p[0], (float)p[1], (float)p[2], (float)p[3]}; }
+static inline vf v_load_f8(const uint8_t *p) {
+    return (vf){fc_f8_to_f32(p[0]), fc_f8_to_f32(p[1]), fc_f8_to_f32(p[2]), fc_f8_to_f32(p[3])};
+}
 static inline void v_store(float *p, vf x) { memcpy(p, &x, sizeof x); }
 static inline vf v_set1(float x) { return (vf){x, x, x, x}; }
 static inline void v_store_rounded(float *row, int i, vf x) {

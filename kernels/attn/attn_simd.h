@@ -1,9 +1,10 @@
 /* attn_simd - attention over one block, written once for every vector unit.
  *
  * The file that includes this defines before: V_LANES (a power of two, at most 16), V_COLS (vectors side by side in the
- * registers), the type vf, and v_load v_load_bf16 v_load_i8 v_store v_set1 v_add v_sub v_mul v_max v_exp v_tanh v_hmax
- * v_hsum, v_expf with the bits of fc_expf, v_fma(a,b,c) = a*b + c, v_keep(x, lo, hi), which puts -inf in the lanes
- * outside [lo,hi), and v_store_rounded(row, i, x), x rounded to bf16 as elements i and on of a row.
+ * registers), the type vf, and v_load v_load_bf16 v_load_i8 v_load_f8 (of codes that are no NaN) v_store v_set1 v_add
+ * v_sub v_mul v_max v_exp v_tanh v_hmax v_hsum, v_expf with the bits of fc_expf, v_fma(a,b,c) = a*b + c,
+ * v_keep(x, lo, hi), which puts -inf in the lanes outside [lo,hi), and v_store_rounded(row, i, x), x rounded to bf16 as
+ * elements i and on of a row.
  *
  * V_PAIRS 1: it multiplies pairs of bf16. Then rounded rows and gathered bf16 tiles are of words of two neighbours
  * (pair_keys, pair_values), v_set1_pair(p) copies one to all lanes, and v_dot_pairs(a,b,c) adds both products to c.

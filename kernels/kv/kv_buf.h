@@ -1,8 +1,8 @@
 /* kv_buf - the paged KV store of one model as operators see it: page p, layer l, KV head g, slot s.
  *
  * dtype   F32, BF16, or I8 or F8 (E4M3) with one f32 scale per (slot, head), apart for K and V, fixed when the slot is
- *         written: scale = max|x| / 127 (F8: / 448), code = round to nearest even (x / scale); an all-zero vector has
- *         scale 0
+ *         written: scale = max|x| / 127 (F8: / 448), code = round to nearest even (x / scale), at most 127 (F8: 448);
+ *         an all-zero vector has scale 0; one that is not finite has scale NaN and codes 0, so no F8 code is NaN
  * layout  the backend's own; the engine holds page numbers only. CPU: kernels/kv/kv_cpu.h; CUDA: kernels/kv/kv_cuda.cuh
  */
 #ifndef FC_KERNELS_KV_BUF_H

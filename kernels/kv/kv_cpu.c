@@ -10,7 +10,7 @@
 static bool shape_bytes(const fc_kv_shape *s, size_t *page, size_t *all) {
     size_t n, scales;
     if (!fc_mul((size_t)s->L, (size_t)s->G, &n) || !fc_mul(n, 2 * (size_t)s->P, &n)) return false;
-    if (!fc_mul(n, s->type == FC_I8 ? sizeof(float) : 0, &scales)) return false;
+    if (!fc_mul(n, fc_kv_scaled(s->type) ? sizeof(float) : 0, &scales)) return false;
     if (!fc_mul(n, (size_t)s->E, &n) || !fc_mul(n, fc_kv_elem_bytes(s->type), &n) || !fc_add(n, scales, page))
         return false;
     return fc_mul(*page, (size_t)s->n_pages, all);
@@ -18,8 +18,8 @@ static bool shape_bytes(const fc_kv_shape *s, size_t *page, size_t *all) {
 
 fc_status fc_kv_check_shape(const fc_kv_shape *s) {
     size_t page, all;
-    if (s->type != FC_F32 && s->type != FC_BF16 && s->type != FC_I8)
-        return FC_FAIL(FC_ERR_ARG, "kv: type %s; it is F32, BF16 or I8", fc_dtype_name(s->type));
+    if (s->type != FC_F32 && s->type != FC_BF16 && !fc_kv_scaled(s->type))
+        return FC_FAIL(FC_ERR_ARG, "kv: type %s; it is F32, BF16, I8 or F8_E4M3", fc_dtype_name(s->type));
     if (s->P < 1 || s->P > 64 || (s->P & (s->P - 1)))
         return FC_FAIL(FC_ERR_ARG, "kv: %d slots a page; a power of two, 1 to 64", s->P);
     if (s->n_pages < 1 || s->L < 1 || s->G < 1 || s->E < 1)
@@ -46,10 +46,23 @@ fc_status fc_kv_bytes(const fc_kv_shape *s, size_t *out) {
 
 enum { PIECE = 64 };
 
-/* Codes of one vector at a stride; returns its scale. Rounded by adding 1.5 * 2^23, which leaves a whole number, ties
- * to even, in the low bits: plain additions become vectors, rintf without SSE4 is a call. */
-static float quantise(const float *x, int E, int8_t *code, int stride) {
+/* n codes of x / scale. Rounded by adding 1.5 * 2^23, which leaves a whole number, ties to even, in the low bits: plain
+ * additions become vectors, rintf without SSE4 is a call. */
+static void codes_i8(const float *x, float scale, int n, unsigned char *code) {
     const float magic = 12582912.0f;
+    for (int i = 0; i < n; i++) {
+        float c = x[i] / scale; /* a subnormal scale has lost bits: the quotient may pass 127 */
+        c = c > 127.0f ? 127.0f : c < -127.0f ? -127.0f : c;
+        code[i] = (unsigned char)(int8_t)((c + magic) - magic);
+    }
+}
+
+static void codes_f8(const float *x, float scale, int n, unsigned char *code) {
+    for (int i = 0; i < n; i++) code[i] = fc_f32_to_f8(x[i] / scale);
+}
+
+/* Codes of one vector at a stride; returns its scale. */
+static float quantise(fc_dtype type, const float *x, int E, unsigned char *code, int stride) {
     float most = 0.0f, scale;
     uint32_t most_bits = 0;
     for (int e = 0; e < E;
@@ -60,16 +73,14 @@ static float quantise(const float *x, int E, int8_t *code, int stride) {
         most_bits = bits > most_bits ? bits : most_bits;
     }
     memcpy(&most, &most_bits, sizeof most);
-    scale = most_bits < 0x7f800000u ? most / 127.0f : NAN;
+    scale = most_bits < 0x7f800000u ? most / (type == FC_I8 ? 127.0f : 448.0f) : NAN;
     for (int from = 0; from < E; from += PIECE) {
-        int8_t piece[PIECE] = {0};
+        unsigned char piece[PIECE] = {0};
         int n = E - from < PIECE ? E - from : PIECE;
-        if (scale > 0.0f) /* else all zero, or not finite: codes 0 */
-            for (int i = 0; i < n; i++) {
-                float c = x[from + i] / scale; /* a subnormal scale has lost bits: the quotient may pass 127 */
-                c = c > 127.0f ? 127.0f : c < -127.0f ? -127.0f : c;
-                piece[i] = (int8_t)((c + magic) - magic);
-            }
+        if (scale > 0.0f) { /* else all zero, or not finite: codes 0 */
+            if (type == FC_I8) codes_i8(x + from, scale, n, piece);
+            else codes_f8(x + from, scale, n, piece);
+        }
         for (int i = 0; i < n; i++) code[(size_t)(from + i) * (size_t)stride] = piece[i];
     }
     return scale;
@@ -93,8 +104,8 @@ void fc_kv_put_cpu(const fc_kv_buf *kv, int page, int slot, int layer, int g, co
         break;
     }
     default:
-        b.k_scale[at] = quantise(k, s->E, (int8_t *)b.k + at, s->P);
-        b.v_scale[at] = quantise(v, s->E, (int8_t *)b.v + at * E, 1);
+        b.k_scale[at] = quantise(s->type, k, s->E, b.k + at, s->P);
+        b.v_scale[at] = quantise(s->type, v, s->E, b.v + at * E, 1);
     }
 }
 
@@ -102,6 +113,7 @@ static float get(const fc_kv_shape *s, const unsigned char *p, size_t i, const f
     switch (s->type) {
     case FC_F32: return ((const float *)(const void *)p)[i];
     case FC_BF16: return fc_bf16_to_f32(((const uint16_t *)(const void *)p)[i]);
+    case FC_F8: return fc_f8_to_f32(p[i]) * scale[slot];
     default: return (float)((const int8_t *)p)[i] * scale[slot];
     }
 }
@@ -141,7 +153,7 @@ static void copy_unit(void *arg, int unit, int thread) {
         fc_kv_block to = fc_kv_block_at(a->kv, a->dst[m], layer, g), from = fc_kv_block_at(a->kv, a->src[m], layer, g);
         for (size_t e = 0; e < E; e++) memcpy(to.k + e * row, from.k + e * row, part);
         memcpy(to.v, from.v, part * E);
-        if (s->type == FC_I8) {
+        if (fc_kv_scaled(s->type)) {
             memcpy(to.k_scale, from.k_scale, (size_t)a->n[m] * sizeof(float));
             memcpy(to.v_scale, from.v_scale, (size_t)a->n[m] * sizeof(float));
         }

@@ -32,7 +32,7 @@ static inline fc_kv_block fc_kv_block_at(const fc_kv_buf *kv, int page, int laye
 fc_status fc_kv_check_shape(const fc_kv_shape *s);
 
 /* One slot of one head, k and v [E]: rounded to the store's type, and back. A vector with a NaN or an infinity comes
- * back from I8 as NaN throughout. */
+ * back from I8 and F8 as NaN throughout. */
 void fc_kv_put_cpu(const fc_kv_buf *kv, int page, int slot, int layer, int g, const float *k, const float *v);
 void fc_kv_get_cpu(const fc_kv_buf *kv, int page, int slot, int layer, int g, float *k, float *v);
 

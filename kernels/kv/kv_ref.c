@@ -10,7 +10,7 @@ static void copy_slot(const fc_kv_shape *s, const fc_kv_block *to, const fc_kv_b
             to->k[in_k] = from->k[in_k];
             to->v[in_v] = from->v[in_v];
         }
-    if (s->type == FC_I8) {
+    if (fc_kv_scaled(s->type)) {
         to->k_scale[slot] = from->k_scale[slot];
         to->v_scale[slot] = from->v_scale[slot];
     }

@@ -247,7 +247,7 @@ class Cli(Program):
         exact = logprobs("--kv-type", "f32")
         self.assertEqual(logprobs(), exact)
         portable = logprobs("--cpu", "portable")
-        for kv, most in (("bf16", 0.3), ("int8", 1.0)):
+        for kv, most in (("bf16", 0.3), ("int8", 1.0), ("fp8", 1.0)):
             near = logprobs("--kv-type", kv)
             self.assertNotEqual(near, exact, kv)
             for x, y in zip(near, exact):
@@ -445,7 +445,7 @@ class Cli(Program):
         self.refused(2, "vibes", "bestof", "--novelty", m, "--alignment", m, "--prompt", "x", "--mode", "vibes")
         self.refused(2, "--all", *b, "--all")
         self.refused(2, "it is empty", "bestof", "--novelty", m, "--alignment", "none", "--prompt", "")
-        self.refused(2, '--kv-type: "int3"; it is f32, bf16 or int8', *b, "--kv-type", "int3")
+        self.refused(2, '--kv-type: "int3"; it is f32, bf16, int8 or fp8', *b, "--kv-type", "int3")
         self.refused(2, "--kv-pool", *b, "--kv-pool", "lots")
         self.refused(2, "--logit-bias", *b, "--logit-bias", "5")
 

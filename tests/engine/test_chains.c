@@ -274,14 +274,14 @@ static void play(const char *path, fc_cpu_level level, fc_dtype kv, int P, uint6
 /* If this fails, a candidate's score depends on which candidates it shares a stem with. */
 static void a_tree_in_one_pass_equals_its_paths_alone(void **state) {
     static const char *const archs[] = {"llama", "gemma3", "qwen3", "gemma2"};
-    static const fc_dtype types[] = {FC_F32, FC_BF16, FC_I8};
+    static const fc_dtype types[] = {FC_F32, FC_BF16, FC_I8, FC_F8};
     static const int pages[] = {16, 8, 64};
     uint64_t seed = 2718;
     (void)state;
     printf("seed %llu\n", (unsigned long long)seed);
     for (int i = 0; i < 12; i++)
         for (fc_cpu_level l = i % 5 ? fc_cpu_best() : FC_CPU_PORTABLE; l <= fc_cpu_best(); l++)
-            play(tiny_model(archs[i % 4], 5, false), l, types[i % 3], pages[(i + i / 4) % 3], &seed);
+            play(tiny_model(archs[i % 4], 5, false), l, types[(i + i / 4) % 4], pages[(i + i / 4) % 3], &seed);
     printf("%d nodes in %d chains, %d of them before their parent; %d decode rows, %d unfinished prompts\n", nodes,
            chains, parents_after, decode_rows, late_prompts);
     printf("%.0f tiles read with sharing, %.0f without\n", tiles[1], tiles[0]);

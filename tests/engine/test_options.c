@@ -201,7 +201,7 @@ static void wrong_values_are_named(void **state) {
     refused("draw", "Beam", "draw: \"Beam\"; it is iid, sbs, beam, topk or exact");
     refused("draw", "", "draw: \"\"; it is iid");
     refused("draw", "iid|sbs", "draw: \"iid|sbs\"; it is iid");
-    refused("kv_type", "f", "kv_type: \"f\"; it is f32, bf16 or int8");
+    refused("kv_type", "f", "kv_type: \"f\"; it is f32, bf16, int8 or fp8");
     refused("page_slots", "12", "page_slots: \"12\"; it is 0, 8, 16, 32 or 64");
     refused("off", "fork,", "off: \"fork,\"; it is fork, groups, ");
     refused("off", "fork,spoon", "off: \"fork,spoon\"; it is fork, groups, ");

@@ -220,7 +220,7 @@ static void options_are_keys(void **state) {
     refused("{\"priority\":\"high\"}", "priority is of type string");
     refused("{\"cache_salt\":\"\"}", "cache_salt: it is empty");
     refused("{\"kv_pool\":\"lots\"}", "kv_pool: \"lots\" is not a number of bytes");
-    refused("{\"kv_type\":\"f16\"}", "kv_type: \"f16\"; it is f32, bf16 or int8");
+    refused("{\"kv_type\":\"f16\"}", "kv_type: \"f16\"; it is f32, bf16, int8 or fp8");
     refused("{\"page_slots\":9}", "page_slots: \"9\"; it is 0, 8, 16, 32 or 64");
     refused("{\"off\":\"all,none\"}", "off: \"all,none\"; it is fork, groups");
     refused("{\"cpu\":\"sse\"}", "cpu: \"sse\"; it is auto, amx, avx512, avxvnni, avx2 or portable");

@@ -71,11 +71,11 @@ static void pick_models(scenario *c) {
 }
 
 static void pick_engines(scenario *c) {
-    static const char *const kv[] = {NULL, "f32", "bf16", "int8"};
+    static const char *const kv[] = {NULL, "f32", "bf16", "int8", "fp8"};
     static const int pages[] = {8, 16, 32, 64};
     fc_cpu_level level = (fc_cpu_level)(FC_CPU_PORTABLE + test_below(&c->s, (int)fc_cpu_best() - FC_CPU_PORTABLE + 1));
     c->plain = (fc_engine_options){.threads = 2, .page_slots = 16, .ctx = CTX, .cpu = fc_cpu_level_name(level)};
-    c->plain.kv_type = kv[test_below(&c->s, 4)];
+    c->plain.kv_type = kv[test_below(&c->s, 5)];
     pick_models(c);
     c->other = c->plain;
     c->other.page_slots = pages[test_below(&c->s, 4)];

@@ -1,8 +1,9 @@
-/* SmolLM2-135M-Instruct with its KV cache in bf16 and int8, at the best level of this machine, against the answers of
- * transformers that test_smollm2.c is held against too.
+/* SmolLM2-135M-Instruct with its KV cache in bf16, int8 and fp8, at the best level of this machine, against the answers
+ * of transformers that test_smollm2.c is held against too.
  *
  * tolerance  0.05 mean absolute on log-probs, as with f32 there: bf16 keeps 8 bits of a key, int8 7 bits of its largest
- *            value, which is no coarser than the 8-bit activations that the f32 figure already holds
+ *            value, which is no coarser than the 8-bit activations that the f32 figure already holds. fp8 keeps 4 bits
+ *            of each value, a step of up to 1/8 of it, and was 0.049 away (int8: 0.028): 0.08
  */
 #include "engine/base/os.h"
 #include "engine/probe.h"
@@ -52,18 +53,18 @@ static double distance(const double *a, const double *b, int n, double *most) {
 
 /* If this fails, a KV type costs more accuracy than it says. */
 static void kv_types_stay_near(void **state) {
-    static const char *const types[] = {"f32", "bf16", "int8"};
+    static const char *const types[] = {"f32", "bf16", "int8", "fp8"};
     static double want[PROMPTS * SMOLLM2_MAX_IDS], exact[PROMPTS * SMOLLM2_MAX_IDS], got[PROMPTS * SMOLLM2_MAX_IDS];
     fc_json_doc *doc = smollm2_open();
     (void)state;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         double most, own_most, mean, own;
         int n = measure(fc_json_root(doc), types[i], i ? got : exact, want);
         mean = distance(i ? got : exact, want, n, &most);
         own = distance(i ? got : exact, exact, n, &own_most);
         print_message("%-4s %s, %d tokens: %.4f mean, %.4f most from transformers; %.5f mean, %.4f most from f32\n",
                       types[i], fc_cpu_level_name(fc_cpu_best()), n, mean, most, own, own_most);
-        if (!(mean <= 0.05)) fail_msg("%s: log-probs %g away in the mean", types[i], mean);
+        if (!(mean <= (i == 3 ? 0.08 : 0.05))) fail_msg("%s: log-probs %g away in the mean", types[i], mean);
         if (i && !(own > 0)) fail_msg("%s: every bit is f32's, so another type was measured", types[i]);
     }
     fc_json_close(doc);

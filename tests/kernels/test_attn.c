@@ -60,9 +60,9 @@ static void set_rows(attn_case *c, int branches, int rows, const int *pos) {
 static attn_case some_case(uint64_t *seed, int longest) {
     static const int heads[][2] = {{1, 1}, {2, 6}, {2, 8}, {1, 8}, {3, 9}, {2, 2}}, dims[] = {16, 64, 96, 128, 256, 48};
     static const int page[] = {1, 2, 4, 8, 16, 32, 64};
-    static const fc_dtype types[] = {FC_F32, FC_BF16, FC_I8};
+    static const fc_dtype types[] = {FC_F32, FC_BF16, FC_I8, FC_F8};
     int h = test_below(seed, 6), pos[ATTN_ROWS], rows = 1 + test_below(seed, 9);
-    attn_case c = {.type = types[test_below(seed, 3)],
+    attn_case c = {.type = types[test_below(seed, 4)],
                    .P = page[test_below(seed, 7)],
                    .G = heads[h][0],
                    .H = heads[h][1],
@@ -181,7 +181,7 @@ static attn_case gathered(const attn_case *c, uint64_t *seed) {
 
 /* If this fails, the score of a candidate depends on which other candidates share its stem. */
 static void where_kv_lies_changes_no_bit(void **state) {
-    static const fc_dtype types[] = {FC_F32, FC_BF16, FC_I8};
+    static const fc_dtype types[] = {FC_F32, FC_BF16, FC_I8, FC_F8};
     static const int pages[] = {8, 16, 64, 32, 1};
     uint64_t seed = 4711;
     (void)state;
@@ -189,7 +189,7 @@ static void where_kv_lies_changes_no_bit(void **state) {
     gathered_items = gathered_by_branches = 0;
     for (int i = 0; i < 48; i++) {
         attn_case c = some_case(&seed, i % 6 == 5 ? 2600 : i % 2 ? 1300 : 200);
-        c.type = types[i % 3];
+        c.type = types[i % 4];
         for (fc_cpu_level l = FC_CPU_PORTABLE; l <= fc_cpu_best(); l++) {
             float *base = run_case(&c, CUT_ALONE, l, 1);
             for (attn_cut cut = CUT_WHOLE; cut < CUT_COUNT; cut++) {
@@ -259,10 +259,10 @@ static void a_row_is_the_same_in_a_crowd(void **state) {
 
 /* Slots that nobody wrote, or that a freed branch left, must not leak into an answer: 0 * NaN is NaN. */
 static void unwritten_slots_are_never_read(void **state) {
-    static const fc_dtype types[] = {FC_F32, FC_BF16, FC_I8};
+    static const fc_dtype types[] = {FC_F32, FC_BF16, FC_I8, FC_F8};
     static const int pos[] = {0, 5, 63, 64, 70, 130, 1023, 1024};
     (void)state;
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
         for (fc_cpu_level l = FC_CPU_PORTABLE; l <= fc_cpu_best(); l++) {
             attn_case c = {.type = types[i], .P = 32, .G = 1, .H = 2, .E = 32, .L = 1, .seed = 9};
             float *clean, *poisoned;

@@ -4,7 +4,8 @@
 #include "kernels/kv/kv_cpu.h"
 #include "tests/util.h"
 
-static const fc_dtype types[] = {FC_F32, FC_BF16, FC_I8};
+static const fc_dtype types[] = {FC_F32, FC_BF16, FC_I8, FC_F8};
+enum { N_TYPES = sizeof types / sizeof types[0] };
 
 static fc_kv_buf open_store(fc_kv_shape shape) {
     fc_kv_buf kv = {.shape = shape};
@@ -26,6 +27,9 @@ static void sizes_are_what_the_layout_needs(void **state) {
     assert_ok(fc_kv_page_bytes(&s, &page));
     assert_int_equal(page, 30u * 3 * 2 * 16 * 64 * 2);
     s.type = FC_I8;
+    assert_ok(fc_kv_page_bytes(&s, &page));
+    assert_int_equal(page, 30u * 3 * 2 * 16 * (64 + 4));
+    s.type = FC_F8;
     assert_ok(fc_kv_page_bytes(&s, &page));
     assert_int_equal(page, 30u * 3 * 2 * 16 * (64 + 4));
 }
@@ -57,16 +61,17 @@ static void refuses_shapes_it_cannot_hold(void **state) {
 /* Every (page, layer, head, slot) has its own bytes, and nothing lies outside the store. */
 static void no_two_slots_share_a_byte(void **state) {
     (void)state;
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < N_TYPES; i++)
         for (int P = 1; P <= 8; P *= 2) {
             fc_kv_buf kv = open_store((fc_kv_shape){.type = types[i], .n_pages = 3, .P = P, .L = 2, .G = 2, .E = 16});
             float k[16], v[16], k2[16], v2[16];
             for (int pass = 0; pass < 2; pass++)
                 for (int n = 0; n < 3 * P * 2 * 2; n++) {
                     int page = n % 3, slot = n / 3 % P, layer = n / 3 / P % 2, g = n / 6 / P;
-                    for (int e = 0; e < 16; e++) { /* exact in every type: a power of two times 127, sign by element */
-                        k[e] = ldexpf(e % 2 ? 127.0f : -127.0f, n % 60);
-                        v[e] = ldexpf(e % 3 ? 127.0f : -127.0f, n % 60 + 1);
+                    const float most = types[i] == FC_F8 ? 448.0f : 127.0f;
+                    for (int e = 0; e < 16; e++) { /* exact: the largest code times a power of two, sign by element */
+                        k[e] = ldexpf(e % 2 ? most : -most, n % 60);
+                        v[e] = ldexpf(e % 3 ? most : -most, n % 60 + 1);
                     }
                     if (pass == 0) {
                         fc_kv_put_cpu(&kv, page, slot, layer, g, k, v);
@@ -120,11 +125,53 @@ static void rounds_as_the_header_says(void **state) {
     fc_free(kv.base);
 }
 
+static void rounds_to_f8_as_the_header_says(void **state) {
+    fc_kv_buf kv = open_store((fc_kv_shape){.type = FC_F8, .n_pages = 1, .P = 4, .L = 1, .G = 1, .E = 80});
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    uint64_t seed = 43;
+    float k[80], v[80], k2[80], v2[80];
+    (void)state;
+    for (int i = 0; i < 200; i++) {
+        float most = 0.0f, size = ldexpf(1.0f, test_below(&seed, 80) - 40);
+        for (int e = 0; e < 80; e++) k[e] = size * test_normal(&seed), v[e] = 0.0f;
+        for (int e = 0; e < 80; e++) most = fmaxf(most, fabsf(k[e]));
+        fc_kv_put_cpu(&kv, 0, 3, 0, 0, k, v);
+        fc_kv_get_cpu(&kv, 0, 3, 0, 0, k2, v2);
+        for (int e = 0; e < 80; e++) {
+            float scale = most / 448.0f;
+            assert_true(k2[e] == fc_f8_to_f32(fc_f32_to_f8(k[e] / scale)) * scale);
+            assert_true(fabsf(k2[e] - k[e]) <= 0.0626f * fabsf(k[e]) + 0.000977f * scale); /* half of 3 bits */
+            assert_true(v2[e] == 0.0f);
+        }
+    }
+    for (int e = 0; e < 80; e++) k[e] = 448.0f; /* the scale is 1 */
+    k[1] = 17.0f, k[2] = 19.0f, k[3] = -0x1p-10f, k[4] = 0x1.8p-9f;
+    fc_kv_put_cpu(&kv, 0, 0, 0, 0, k, k);
+    fc_kv_get_cpu(&kv, 0, 0, 0, 0, k2, v2);
+    assert_true(k2[0] == 448.0f && k2[1] == 16.0f && k2[2] == 20.0f && k2[3] == 0.0f && k2[4] == 0x1p-8f);
+    for (int e = 0; e < 80; e++) k[e] = 700.0f * 0x1p-149f; /* the scale, 1.56 units, is rounded to 2: in range */
+    fc_kv_put_cpu(&kv, 0, 0, 0, 0, k, k);
+    fc_kv_get_cpu(&kv, 0, 0, 0, 0, k2, v2);
+    assert_true(k2[0] == 704.0f * 0x1p-149f);
+    for (int e = 0; e < 80; e++) k[e] = 600.0f * 0x1p-149f; /* to 1: the quotient passes 448 */
+    fc_kv_put_cpu(&kv, 0, 0, 0, 0, k, k);
+    fc_kv_get_cpu(&kv, 0, 0, 0, 0, k2, v2);
+    assert_true(k2[0] == 448.0f * 0x1p-149f);
+    for (int i = 0; i < 3; i++) {
+        k[5] = bad[i];
+        fc_kv_put_cpu(&kv, 0, 0, 0, 0, k, v);
+        fc_kv_get_cpu(&kv, 0, 0, 0, 0, k2, v2);
+        assert_true(isnan(k2[5]) && isnan(k2[0]) && !isnan(v2[0]));
+        for (int e = 0; e < 80; e++) assert_int_equal(fc_kv_block_at(&kv, 0, 0, 0).k[e * 4], 0);
+    }
+    fc_free(kv.base);
+}
+
 /* If this fails, a branch that forks sees another branch's tokens, or loses its own. */
 static void copy_moves_the_first_slots_and_nothing_else(void **state) {
     uint64_t seed = 7;
     (void)state;
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < N_TYPES; i++)
         for (int P = 1; P <= 64; P *= 4)
             for (int threads = 1; threads <= 2; threads++) {
                 const fc_kv_shape shape = {.type = types[i], .n_pages = 9, .P = P, .L = 3, .G = 2, .E = 32};
@@ -196,6 +243,7 @@ int main(void) {
         cmocka_unit_test(refuses_shapes_it_cannot_hold),
         cmocka_unit_test(no_two_slots_share_a_byte),
         cmocka_unit_test(rounds_as_the_header_says),
+        cmocka_unit_test(rounds_to_f8_as_the_header_says),
         cmocka_unit_test(copy_moves_the_first_slots_and_nothing_else),
         cmocka_unit_test(copied_slots_read_back),
         cmocka_unit_test(copy_refuses_pages_that_are_not_there),

@@ -144,9 +144,9 @@ static void rotates_pairs_as_complex_numbers(void **state) {
 
 /* Rounding to the store's type is that of the f32 answer, and rows land in their own slots only. */
 static void writes_what_it_computed_where_it_was_told(void **state) {
-    static const fc_dtype types[] = {FC_BF16, FC_I8};
+    static const fc_dtype types[] = {FC_BF16, FC_I8, FC_F8};
     (void)state;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         rope_case exact, stored;
         fc_kv_buf want;
         size_t bytes;
