@@ -10,6 +10,7 @@
 #include "bench/share.h"
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
+#include "engine/base/quant.h"
 #include "engine/base/rng.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/linear/linear.h"
@@ -68,7 +69,7 @@ static int report(fc_stream s, const fc_roof *roof, fc_dtype t, int T, fc_weight
     int K = w[0]->K, N = w[0]->N;
     double flops = 2.0 * T * N * K, bytes = (double)w[0]->bytes, took, precise;
     fc_linear_args a = {.y = y, .x = x, .w = w[0], .T = T};
-    double peak = t == FC_F32 || t == FC_F16 || t == FC_BF16 ? roof->gflops_f32 : roof->gops_int8;
+    double peak = fc_dtype_is_float(t) ? roof->gflops_f32 : roof->gops_int8;
     if (measure(s, &a, w, copies, &took)) return 1;
     a.precise = true;
     if (measure(s, &a, w, copies, &precise)) return 1;

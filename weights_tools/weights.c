@@ -161,7 +161,8 @@ static fc_status check_layout(const fc_weights *w) {
         const fc_tensor *t = NULL;
         fc_layout_at(&w->config, i, &e);
         FC_TRY_GOTO(st, fc_weights_need(w, e.name, e.N, e.K, &t), out);
-        if (!fc_dtype_is_float(t->dtype) && (e.vector || !fc_dtype_is_quant(t->dtype))) {
+        if (e.vector ? !fc_dtype_is_float(t->dtype) || t->dtype == FC_F8
+                     : !fc_dtype_is_float(t->dtype) && !fc_dtype_is_quant(t->dtype)) {
             st = FC_FAIL(FC_ERR_UNSUPPORTED, "%s: tensor %s has type %s; it needs %s", w->path, t->file_name,
                          fc_dtype_name(t->dtype), e.vector ? "F32, F16 or BF16" : "a float or quantised type");
             goto out;

@@ -22,7 +22,7 @@ static void put_u16(uint8_t *p, uint16_t v) {
     p[1] = (uint8_t)(v >> 8);
 }
 
-bool fc_dtype_is_float(fc_dtype t) { return t == FC_F32 || t == FC_F16 || t == FC_BF16; }
+bool fc_dtype_is_float(fc_dtype t) { return t == FC_F32 || t == FC_F16 || t == FC_BF16 || t == FC_F8; }
 
 bool fc_dtype_is_quant(fc_dtype t) { return t >= FC_Q8_0 && t <= FC_Q6_K; }
 
@@ -81,6 +81,8 @@ fc_status fc_dequant_row(fc_dtype t, const void *src, float *y, size_t n) {
         for (size_t i = 0; i < n; i++) y[i] = fc_f16_to_f32(u16_at(b + 2 * i));
     } else if (t == FC_BF16) {
         for (size_t i = 0; i < n; i++) y[i] = fc_bf16_to_f32(u16_at(b + 2 * i));
+    } else if (t == FC_F8) {
+        for (size_t i = 0; i < n; i++) y[i] = fc_f8_to_f32(b[i]);
     } else if (fc_dtype_block(t) == FC_QUANT_K) {
         for (size_t i = 0; i < n; i += FC_QUANT_K, b += fc_dtype_block_bytes(t)) fc_quant_k_values(t, b, y + i);
     } else {
@@ -177,6 +179,12 @@ fc_status fc_quant_row(fc_dtype t, const float *x, void *dst, size_t n) {
         if (!isfinite(x[i])) return not_finite(t, i, x[i]);
     if (t == FC_F32) {
         memcpy(dst, x, n * sizeof *x);
+    } else if (t == FC_F8) {
+        for (size_t i = 0; i < n; i++) {
+            if (fabsf(x[i]) >= 464.0f)
+                return not_finite(t, i, x[i]); /* nearer to 480, which is NaN's code, than to 448 */
+            b[i] = fc_f32_to_f8(x[i]);
+        }
     } else if (fc_dtype_is_float(t)) {
         for (size_t i = 0; i < n; i++) {
             uint16_t h = t == FC_F16 ? fc_f32_to_f16(x[i]) : fc_f32_to_bf16(x[i]);

@@ -14,11 +14,12 @@
 /* y[n] = the values of a row of type t (any float or quantised type). n is a multiple of the block. */
 fc_status fc_dequant_row(fc_dtype t, const void *src, float *y, size_t n);
 
-/* A row of n floats to type t: F32, F16, BF16, Q8_0, Q4_0; others FC_ERR_UNSUPPORTED. Same rounding as the
- * `gguf` package. A value that is not finite is FC_ERR_FORMAT. */
+/* A row of n floats to type t: F32, F16, BF16, F8, Q8_0, Q4_0; others FC_ERR_UNSUPPORTED. Same rounding as the
+ * `gguf` package; F8 (of a value, not of scale * value) to nearest even. A value that is not finite, or that the type
+ * would not hold as a finite one, is FC_ERR_FORMAT. */
 fc_status fc_quant_row(fc_dtype t, const float *x, void *dst, size_t n);
 
-bool fc_dtype_is_float(fc_dtype t); /* F32, F16, BF16 */
+bool fc_dtype_is_float(fc_dtype t); /* F32, F16, BF16, F8 */
 bool fc_dtype_is_quant(fc_dtype t); /* the block types */
 
 /* For a quantised type: elements that share one scale (32; 16 for Q6_K) and bits of a code (4 or 8; 5- and
@@ -28,7 +29,8 @@ int fc_quant_bits(fc_dtype t);
 
 /* Bytes that n weights of a matrix of type t take once packed for the kernels: floats as they are; else a code each,
  * and for each group a scale and, unless a code is fixed as zero, a minimum, in f16 where the file has f16, else in
- * f32. What a layout pads rows or panels with comes on top. n is a multiple of the block. */
+ * f32. What a layout pads rows or panels with comes on top, and F8's scales, an f32 for each row and block of columns.
+ * n is a multiple of the block. */
 uint64_t fc_quant_held_bytes(fc_dtype t, uint64_t n);
 
 /* A row of n quantised elements as codes: codes [n] (0..255, 0..15 for 4-bit types), scale and min

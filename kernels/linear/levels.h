@@ -4,7 +4,7 @@
  * multiply one or two panels times one tile of rows: each output is one chain over K, first to last, so its bits do not
  *          depend on how many rows and panels share the call
  *
- * A prepared tile of R rows lies in the workspace as [K/32][R] records; F32, F16 and BF16 panels read x itself.
+ * A prepared tile of R rows lies in the workspace as [K/32][R] records; F32, F16, BF16 and F8 panels read x itself.
  */
 #ifndef FC_KERNELS_LINEAR_LEVELS_H
 #define FC_KERNELS_LINEAR_LEVELS_H
@@ -82,8 +82,9 @@ typedef struct {
     fc_form form;
     int panels, rows, K; /* 1..FC_TILE_PANELS, 1..the level's tile_rows, inputs */
     int lanes;           /* outputs that exist: 1..16 * panels, the last panel may be short */
+    int scale_cols;      /* F8: columns that share a scale */
     bool precise;        /* how x was prepared */
-    const void *x;       /* prepared tile; f32 [rows, stride] for F32, F16 and BF16 */
+    const void *x;       /* prepared tile; f32 [rows, stride] for F32, F16, BF16 and F8 */
     size_t stride;
     float *y; /* [rows, y_stride] at the panel's first column */
     size_t y_stride;

@@ -1,8 +1,9 @@
 /* linear - y[t,:] = W x[t,:] (+ bias), W packed once from a file's tensor in the file's own precision
  *
  * shapes  x [T,K], W [N,K] as parts stacked along N, bias [N], y [T,N]; row-major, contiguous
- * dtype   x, y f32. W f32, f16 and bf16: x as it stands, sums in f32. W quantised: codes of 4 or 8 bits with f16 or f32
- *         scale and minimum for each 32 (Q6_K: 16); x is rounded to int8 for each 32 of a row with scale = largest
+ * dtype   x, y f32. W f32, f16, bf16 and F8 (E4M3): x as it stands, sums in f32; F8 may have a scale for each block
+ *         of rows and columns, which multiplies the sum over its columns. W quantised: codes of 4 or 8 bits with f16 or
+ *         f32 scale and minimum for each 32 (Q6_K: 16); x is rounded to int8 for each 32 of a row with scale = largest
  *         magnitude / 127 (its 32 are zero where that is not above 2^-80), integer dot products, sums in f32;
  *         precise: where the largest magnitude of 32 is above the mean of the row's groups', the quad that holds it (4
  *         of the 32, from a multiple of 4 on) does not count for the scale, but that this is at least 1/250 of the
@@ -12,11 +13,13 @@
  * from    x is an array, or what a norm or a gated unit would leave in its y, made a few rows at a time just before
  *         they are rounded, with the bits of that operator (a norm's res is updated, once): one call instead of two,
  *         and x need not be written at all
- * needs   T >= 1; K a multiple of the file's block (32, K-quants 256) for quantised W
+ * needs   T >= 1; K a multiple of the file's block (32, K-quants 256) for quantised W; scales are finite, and their
+ *         columns an even number or all
  * order   one chain for each output: over groups (over k where W is float), first to last, then the bias; whatever T,
- *         threads, workspace or part. A row's bits depend on that row alone, at one level; all but portable agree
+ *         threads, workspace or part. F8: a chain over k for each scale, and one over scales. A row's bits depend on
+ *         that row alone, at one level; all but portable agree
  * nan     a NaN or an infinity in a row of x makes that row of y NaN where W is quantised, what IEEE 754 says
- *         otherwise; no other row changes
+ *         otherwise; no other row changes. A weight of F8 that is NaN makes all of its row NaN that have its scale
  * CUDA    x as it stands for W f32 and f16: fused multiply-adds of f32, lane l of 32 taking k = 128 i + 4 l .. + 3 in
  *         one chain, lanes folded in halves. Else, W bf16, fp8 (E4M3) and quantised: x is rounded to bf16, precise: to
  *         the sum of two bf16, which keeps 16 bits and more; codes are exact as bf16, and tensor cores sum their
@@ -24,7 +27,8 @@
  *         of x, acc), one chain over the groups of a range; K is cut into 8 ranges of steps of 64 k, by K alone, whose
  *         sums fold first to last; then the bias. The same whatever T, part, workspace and kernel, so that a row's bits
  *         depend on that row alone; a row with NaN or infinity is NaN where x is rounded
- * bytes   W once as packed (the file's bits a weight for all types with f16 scales), x, or what it is made from, and y
+ * bytes   W once as packed (the file's bits a weight for all types with f16 scales; F8: and a scale for each row and
+ *         block of columns), x, or what it is made from, and y
  * flops   2*T*N*K, precise or not, and those of what makes x
  * error   against linear_ref.c, which rounds x alike and sums in double: 1e-6 of sum(|w| |x|), the rounding of chains
  *         of at most K/16 terms (K where W is float) at 6e-8 each, which add up like their square root, or one by one
@@ -55,7 +59,16 @@ typedef struct {
     const void *data; /* host, [N,K] in dtype; read during the call only */
     fc_dtype dtype;
     int N, K;
+    const float *scale; /* F8 alone: host, [ceil(N/scale_rows),ceil(K/scale_cols)], read during the call; NULL: 1 */
+    int scale_rows, scale_cols; /* weights that share one: a tensor's N and K, a row's 1 and K, a block's 128 and 128 */
 } fc_weight_part;
+
+/* What multiplies element [n,k] of a part. */
+static inline float fc_weight_part_scale(const fc_weight_part *p, int n, int k) {
+    if (!p->scale) return 1.0f;
+    return p
+        ->scale[(size_t)(n / p->scale_rows) * (size_t)((p->K - 1) / p->scale_cols + 1) + (size_t)(k / p->scale_cols)];
+}
 
 fc_status fc_weight_pack_cpu(fc_stream s, const fc_weight_part *parts, int n_parts, fc_weight **out);
 void fc_weight_free_cpu(fc_weight *w); /* NULL is fine */
@@ -88,7 +101,8 @@ size_t fc_linear_workspace_cuda(int T, int K, int N);
 /* Bytes of stream scratch that a thread needs where x is made from something and has no y to go to. */
 size_t fc_linear_scratch_cpu(int K);
 
-/* Row n of W as f32, out [K] (host or backend memory of the CPU), with the bits of fc_dequant_row: embed and tests. */
+/* Row n of W as f32, out [K] (host or backend memory of the CPU), with the bits of fc_dequant_row, and of one product
+ * with the scale where there is one: embed and tests. */
 void fc_weight_row_cpu(const fc_weight *w, int n, float *out);
 
 #endif

@@ -347,6 +347,43 @@ FC_INLINE __m256 weight(const unsigned char *panel, int h, size_t k, fc_form for
                                      : _mm256_slli_epi32(pair, 16));
 }
 
+/* E4M3 of eight lanes: in f16, whose exponents begin 8 lower, so that weights come out 2^8 too small; NaN is taken for
+ * 480: panel.h. */
+FC_INLINE __m256 f8_weight(const unsigned char *p) {
+    __m128i wide = _mm_cvtepi8_epi16(_mm_loadl_epi64((const __m128i *)(const void *)p)); /* sign in bit 15, too */
+    return _mm256_cvtph_ps(_mm_and_si128(_mm_slli_epi16(wide, 7), _mm_set1_epi16((short)0xbf80)));
+}
+
+FC_INLINE void f8(const fc_linear_multiply *m, int R, int first) {
+    const float *x = (const float *)m->x + (size_t)first * m->stride;
+    const unsigned char *scales = m->panel + fc_panel_scales_f8(m->K);
+    size_t K = (size_t)m->K, cols = (size_t)m->scale_cols, k = 0;
+    __m256 all[F_ROWS][2];
+    FC_UNROLL
+    for (int r = 0; r < R; r++) all[r][0] = all[r][1] = _mm256_setzero_ps();
+    for (size_t end = cols; k < K; end += cols, scales += FC_LANES * sizeof(float)) {
+        __m256 acc[F_ROWS][2];
+        FC_UNROLL
+        for (int r = 0; r < R; r++) acc[r][0] = acc[r][1] = _mm256_setzero_ps();
+        for (end = end < K ? end : K; k < end; k++) {
+            __m256 low = f8_weight(m->panel + k * FC_LANES), high = f8_weight(m->panel + k * FC_LANES + 8);
+            FC_UNROLL
+            for (int r = 0; r < R; r++) {
+                __m256 v = _mm256_set1_ps(x[(size_t)r * m->stride + k]);
+                acc[r][0] = _mm256_fmadd_ps(low, v, acc[r][0]);
+                acc[r][1] = _mm256_fmadd_ps(high, v, acc[r][1]);
+            }
+        }
+        FC_UNROLL
+        for (int h = 0; h < 2; h++) {
+            __m256 scale = _mm256_mul_ps(vector(scales, h, 4), _mm256_set1_ps(256.0f));
+            FC_UNROLL
+            for (int r = 0; r < R; r++) all[r][h] = _mm256_fmadd_ps(scale, acc[r][h], all[r][h]);
+        }
+    }
+    store(m, R, first, all);
+}
+
 FC_INLINE void floats(const fc_linear_multiply *m, int R, int first, fc_form form) {
     const float *x = (const float *)m->x + (size_t)first * m->stride;
     __m256 acc[F_ROWS][2];
@@ -368,7 +405,8 @@ FC_INLINE void floats(const fc_linear_multiply *m, int R, int first, fc_form for
 /* clang-format off */
 #define COPY(form, R) \
     static void form##_##R(const fc_linear_multiply *m, int first) { \
-        if (fc_form_is_float(FC_FORM_##form)) floats(m, R, first, FC_FORM_##form); \
+        if (FC_FORM_##form == FC_FORM_F8) f8(m, R, first); \
+        else if (fc_form_is_float(FC_FORM_##form)) floats(m, R, first, FC_FORM_##form); \
         else codes(m, R > C_ROWS ? C_ROWS : R, first, FC_FORM_##form); \
     }
 #define COPIES3(form) COPY(form, 1) COPY(form, 2) COPY(form, 3)
@@ -377,12 +415,12 @@ FC_INLINE void floats(const fc_linear_multiply *m, int R, int first, fc_form for
 #define NAMES6(form)  [FC_FORM_##form] = {NAMES3(form), form##_4, form##_5, form##_6}
 #define NAMES(form)   [FC_FORM_##form] = {NAMES3(form)}
 
-COPIES6(F32) COPIES6(F16) COPIES6(BF16)
+COPIES6(F32) COPIES6(F16) COPIES6(BF16) COPIES6(F8)
 COPIES3(Q8_ZERO) COPIES3(Q8_MIN) COPIES3(Q8_MIN32) COPIES3(Q8_HALF)
 COPIES3(Q4_ZERO) COPIES3(Q4_MIN) COPIES3(Q4_MIN32)
 
 static void (*const copies[FC_FORM_COUNT][F_ROWS])(const fc_linear_multiply *m, int first) = {
-    NAMES6(F32), NAMES6(F16), NAMES6(BF16), NAMES(Q8_ZERO), NAMES(Q8_MIN), NAMES(Q8_MIN32), NAMES(Q8_HALF),
+    NAMES6(F32), NAMES6(F16), NAMES6(BF16), NAMES6(F8), NAMES(Q8_ZERO), NAMES(Q8_MIN), NAMES(Q8_MIN32), NAMES(Q8_HALF),
     NAMES(Q4_ZERO), NAMES(Q4_MIN), NAMES(Q4_MIN32),
 };
 /* clang-format on */
@@ -391,7 +429,8 @@ static void (*const copies[FC_FORM_COUNT][F_ROWS])(const fc_linear_multiply *m, 
 /* R rows of one panel, from row `first` on. */
 static void multiply_rows(const fc_linear_multiply *m, int R, int first) {
 #if FC_ONE_COPY
-    if (fc_form_is_float(m->form)) floats(m, R, first, m->form);
+    if (m->form == FC_FORM_F8) f8(m, R, first);
+    else if (fc_form_is_float(m->form)) floats(m, R, first, m->form);
     else codes(m, R, first, m->form);
 #else
     copies[m->form][R - 1](m, first);

@@ -215,8 +215,56 @@ FC_INLINE void floats(const fc_linear_multiply *m, int R, int B, fc_form form) {
     store(m, R, B, acc);
 }
 
+/* E4M3 of k and k + 1 of 16 lanes: in f16, whose exponents begin 8 lower, so that weights come out 2^8 too small; NaN
+ * is taken for 480: panel.h. */
+FC_INLINE void f8_pair(const unsigned char *p, __m512 w[2]) {
+    __m512i wide = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)p)); /* sign in bit 15, too */
+    wide = _mm512_and_si512(_mm512_slli_epi16(wide, 7), _mm512_set1_epi16((short)0xbf80));
+    w[0] = _mm512_cvtph_ps(_mm512_castsi512_si256(wide));
+    w[1] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(wide, 1));
+}
+
+/* Products of n, 1 or 2, columns from k on, which is even. */
+FC_INLINE void add_f8(__m512 acc[R_MAX][B_MAX], const fc_linear_multiply *m, int R, int B, size_t k, int n) {
+    const float *x = (const float *)m->x + k;
+    __m512 w[B_MAX][2];
+    FC_UNROLL
+    for (int b = 0; b < B; b++) f8_pair(m->panel + (size_t)b * m->panel_bytes + k * FC_LANES, w[b]);
+    FC_UNROLL
+    for (int i = 0; i < n; i++) {
+        FC_UNROLL
+        for (int r = 0; r < R; r++) {
+            __m512 v = _mm512_set1_ps(x[(size_t)r * m->stride + (size_t)i]);
+            FC_UNROLL
+            for (int b = 0; b < B; b++) acc[r][b] = _mm512_fmadd_ps(w[b][i], v, acc[r][b]);
+        }
+    }
+}
+
+FC_INLINE void f8(const fc_linear_multiply *m, int R, int B) {
+    const unsigned char *scales = m->panel + fc_panel_scales_f8(m->K);
+    size_t K = (size_t)m->K, cols = (size_t)m->scale_cols, k = 0;
+    __m512 all[R_MAX][B_MAX];
+    clear(all, R, B);
+    for (size_t end = cols; k < K; end += cols, scales += FC_LANES * sizeof(float)) {
+        __m512 acc[R_MAX][B_MAX];
+        clear(acc, R, B);
+        for (end = end < K ? end : K; k + 2 <= end; k += 2) add_f8(acc, m, R, B, k, 2);
+        if (k < end) add_f8(acc, m, R, B, k++, 1);
+        FC_UNROLL
+        for (int b = 0; b < B; b++) {
+            __m512 scale = vector(scales + (size_t)b * m->panel_bytes, false);
+            scale = _mm512_mul_ps(scale, _mm512_set1_ps(256.0f));
+            FC_UNROLL
+            for (int r = 0; r < R; r++) all[r][b] = _mm512_fmadd_ps(scale, acc[r][b], all[r][b]);
+        }
+    }
+    store(m, R, B, all);
+}
+
 FC_INLINE void any(const fc_linear_multiply *m, shape s) {
-    if (fc_form_is_float(s.form)) floats(m, s.R, s.B, s.form);
+    if (s.form == FC_FORM_F8) f8(m, s.R, s.B);
+    else if (fc_form_is_float(s.form)) floats(m, s.R, s.B, s.form);
     else codes(m, s);
 }
 
@@ -233,12 +281,12 @@ static void multiply(const fc_linear_multiply *m) { any(m, (shape){m->rows, m->p
     {form##_##B##_1, form##_##B##_2, form##_##B##_3, form##_##B##_4, form##_##B##_5, form##_##B##_6}
 #define NAMES(form) [FC_FORM_##form] = {NAMES_B(form, 1), NAMES_B(form, 2)}
 
-COPIES(F32) COPIES(F16) COPIES(BF16)
+COPIES(F32) COPIES(F16) COPIES(BF16) COPIES(F8)
 COPIES(Q8_ZERO) COPIES(Q8_MIN) COPIES(Q8_MIN32) COPIES(Q8_HALF)
 COPIES(Q4_ZERO) COPIES(Q4_MIN) COPIES(Q4_MIN32)
 
 static void (*const copies[FC_FORM_COUNT][B_MAX][R_MAX])(const fc_linear_multiply *) = {
-    NAMES(F32), NAMES(F16), NAMES(BF16), NAMES(Q8_ZERO), NAMES(Q8_MIN), NAMES(Q8_MIN32), NAMES(Q8_HALF),
+    NAMES(F32), NAMES(F16), NAMES(BF16), NAMES(F8), NAMES(Q8_ZERO), NAMES(Q8_MIN), NAMES(Q8_MIN32), NAMES(Q8_HALF),
     NAMES(Q4_ZERO), NAMES(Q4_MIN), NAMES(Q4_MIN32),
 };
 /* clang-format on */

@@ -109,6 +109,7 @@ static void multiply_panels(const work *w, const fc_linear_part *part, int panel
                             .form = part->form,
                             .panels = panels,
                             .K = K,
+                            .scale_cols = part->scale_cols,
                             .precise = a->precise && w->p->codes,
                             .lanes = least(part->N - panel * FC_LANES, panels * FC_LANES),
                             .stride = (size_t)K,

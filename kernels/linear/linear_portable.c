@@ -87,6 +87,7 @@ static void prepare(const fc_linear_prepare *p) {
 typedef float f32x4 __attribute__((vector_size(16)));
 typedef int32_t i32x4 __attribute__((vector_size(16)));
 typedef uint32_t u32x4 __attribute__((vector_size(16)));
+typedef uint8_t u8x4 __attribute__((vector_size(4)));
 typedef int16_t i16x8 __attribute__((vector_size(16)));
 typedef uint16_t u16x8 __attribute__((vector_size(16)));
 
@@ -137,6 +138,12 @@ static void store(const fc_linear_multiply *m, f32x4 acc[FC_VECTOR_ROWS][N_V]) {
     }
 }
 
+/* E4M3 in words to f32; NaN is taken for 480: panel.h. */
+static inline f32x4 f8_to_float(u32x4 v) {
+    u32x4 sign = (v & 0x80u) << 24, body = (v & 0x7fu) << 20;
+    return (f32x4)((u32x4)((f32x4)body * 0x1p120f) | sign);
+}
+
 /* Weight k of 16 lanes. A bf16 is the high half of an f32, and two k share a word. */
 static inline void load_weights(const fc_linear_multiply *m, size_t k, f32x4 out[N_V]) {
     if (m->form == FC_FORM_BF16)
@@ -144,14 +151,20 @@ static inline void load_weights(const fc_linear_multiply *m, size_t k, f32x4 out
             u32x4 pair = load4(m->panel + k / 2 * 64 + 16 * (size_t)i);
             out[i] = (f32x4)(k % 2 ? pair & 0xffff0000u : pair << 16);
         }
+    else if (m->form == FC_FORM_F8)
+        for (int i = 0; i < N_V; i++) {
+            u8x4 codes;
+            memcpy(&codes, m->panel + k * FC_LANES + V * (size_t)i, sizeof codes);
+            out[i] = f8_to_float(__builtin_convertvector(codes, u32x4));
+        }
     else load_vector(m->panel + k * (m->form == FC_FORM_F16 ? 32 : 64), m->form == FC_FORM_F16, out);
 }
 
-static void multiply_floats(const fc_linear_multiply *m) {
-    f32x4 acc[FC_VECTOR_ROWS][N_V] = {{{0}}}, w[K_BLOCK][N_V];
-    size_t K = (size_t)m->K;
-    for (size_t k = 0; k < K; k += K_BLOCK) {
-        size_t n = K - k < K_BLOCK ? K - k : K_BLOCK;
+/* Products of weights from .. end - 1 onto acc. */
+static void add_floats(const fc_linear_multiply *m, size_t from, size_t end, f32x4 acc[FC_VECTOR_ROWS][N_V]) {
+    f32x4 w[K_BLOCK][N_V];
+    for (size_t k = from; k < end; k += K_BLOCK) {
+        size_t n = end - k < K_BLOCK ? end - k : K_BLOCK;
         for (size_t i = 0; i < n; i++) load_weights(m, k + i, w[i]);
         for (int r = 0; r < m->rows; r++) {
             const float *x = (const float *)m->x + (size_t)r * m->stride + k;
@@ -165,7 +178,26 @@ static void multiply_floats(const fc_linear_multiply *m) {
             acc[r][0] = a0, acc[r][1] = a1, acc[r][2] = a2, acc[r][3] = a3;
         }
     }
+}
+
+static void multiply_floats(const fc_linear_multiply *m) {
+    f32x4 acc[FC_VECTOR_ROWS][N_V] = {{{0}}};
+    add_floats(m, 0, (size_t)m->K, acc);
     store(m, acc);
+}
+
+static void multiply_f8(const fc_linear_multiply *m) {
+    const unsigned char *scales = m->panel + fc_panel_scales_f8(m->K);
+    size_t K = (size_t)m->K, cols = (size_t)m->scale_cols;
+    f32x4 all[FC_VECTOR_ROWS][N_V] = {{{0}}}, scale[N_V];
+    for (size_t k = 0; k < K; k += cols, scales += FC_LANES * sizeof(float)) {
+        f32x4 acc[FC_VECTOR_ROWS][N_V] = {{{0}}};
+        add_floats(m, k, K - k < cols ? K : k + cols, acc);
+        load_vector(scales, false, scale);
+        for (int r = 0; r < m->rows; r++)
+            for (int i = 0; i < N_V; i++) all[r][i] += scale[i] * acc[r][i];
+    }
+    store(m, all);
 }
 
 /* The codes of a group by quad and four lanes, in the pairs of fc_linear_x_wide. */
@@ -234,7 +266,8 @@ static void multiply_codes(const fc_linear_multiply *m) {
 static void multiply(const fc_linear_multiply *all) {
     for (int i = 0; i < all->panels; i++) {
         fc_linear_multiply m = fc_linear_one_panel(all, i);
-        if (fc_form_is_float(m.form)) multiply_floats(&m);
+        if (m.form == FC_FORM_F8) multiply_f8(&m);
+        else if (fc_form_is_float(m.form)) multiply_floats(&m);
         else multiply_codes(&m);
     }
 }

@@ -6,6 +6,7 @@
 #include "kernels/linear/panel.h"
 
 #include <limits.h>
+#include <math.h>
 #include <sys/mman.h>
 
 enum {
@@ -19,6 +20,7 @@ static bool form_of(fc_dtype t, fc_form *form, int *zero) {
     case FC_F32: *form = FC_FORM_F32; return true;
     case FC_F16: *form = FC_FORM_F16; return true;
     case FC_BF16: *form = FC_FORM_BF16; return true;
+    case FC_F8: *form = FC_FORM_F8; return true;
     case FC_Q8_0: *form = FC_FORM_Q8_ZERO, *zero = 128; return true;
     case FC_Q4_0: *form = FC_FORM_Q4_ZERO, *zero = 8; return true;
     case FC_Q4_1: *form = FC_FORM_Q4_MIN; return true;
@@ -31,17 +33,42 @@ static bool form_of(fc_dtype t, fc_form *form, int *zero) {
     }
 }
 
-static size_t panel_bytes(fc_form f, int K) {
+/* scale_cols: of F8. */
+static size_t panel_bytes(fc_form f, int K, int scale_cols) {
     size_t k = (size_t)K, bytes;
     switch (f) {
     case FC_FORM_F32: return k * FC_LANES * 4; /* K <= INT_MAX: no size here can wrap */
     case FC_FORM_F16: bytes = k * FC_LANES * 2; break;
     case FC_FORM_BF16: bytes = (k + 1) / 2 * FC_LANES * 4; break;
+    case FC_FORM_F8:
+        bytes = fc_panel_scales_f8(K) + ((k - 1) / (size_t)scale_cols + 1) * FC_LANES * sizeof(float);
+        break;
     default:
         bytes = fc_panel_mins(f, K);
         if (fc_form_has_min(f)) bytes += bytes - fc_panel_scales(f, K);
     }
     return (bytes + 63) & ~(size_t)63;
+}
+
+/* Columns of a scale into *cols: all where there is none. */
+static fc_status check_scales(const fc_weight_part *p, const char *name, int *cols) {
+    size_t n;
+    *cols = p->K;
+    if (!p->scale) return FC_OK;
+    if (p->dtype != FC_F8)
+        return FC_FAIL(FC_ERR_UNSUPPORTED, "tensor %s: scales of type %s; only %s has them", name,
+                       fc_dtype_name(p->dtype), fc_dtype_name(FC_F8));
+    if (p->scale_rows < 1 || p->scale_cols < 1)
+        return FC_FAIL(FC_ERR_ARG, "tensor %s: scales of %d rows and %d columns", name, p->scale_rows, p->scale_cols);
+    if (p->scale_cols < p->K && p->scale_cols % 2)
+        return FC_FAIL(FC_ERR_UNSUPPORTED, "tensor %s: scales of %d columns; an even number, or all %d, are possible",
+                       name, p->scale_cols, p->K);
+    if (p->scale_cols < p->K) *cols = p->scale_cols;
+    n = (size_t)((p->N - 1) / p->scale_rows + 1) * (size_t)((p->K - 1) / p->scale_cols + 1);
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(p->scale[i]))
+            return FC_FAIL(FC_ERR_FORMAT, "tensor %s: scale %zu is %g", name, i, (double)p->scale[i]);
+    return FC_OK;
 }
 
 /* Where a part will lie; *total grows by its bytes. */
@@ -57,10 +84,11 @@ static fc_status place(const fc_weight_part *p, int K, fc_linear_part *out, int 
         return FC_FAIL(FC_ERR_FORMAT, "tensor %s: %d columns are no multiple of the block of %s, %zu", name, K,
                        fc_dtype_name(p->dtype), fc_dtype_block(p->dtype));
     FC_TRY(fc_dtype_row_bytes(p->dtype, (size_t)K, &row_bytes));
+    FC_TRY(check_scales(p, name, &out->scale_cols));
     out->N = p->N;
     out->first = *rows;
     out->n_panels = (p->N - 1) / FC_LANES + 1;
-    out->panel_bytes = panel_bytes(out->form, K);
+    out->panel_bytes = panel_bytes(out->form, K, out->scale_cols);
     if (p->N > INT_MAX - FC_LANES - *rows)
         return FC_FAIL(FC_ERR_ARG, "tensor %s: %d rows on top of %d do not fit", name, p->N, *rows);
     if (!fc_mul((size_t)out->n_panels, out->panel_bytes, &bytes) || !fc_add(*total, bytes, total))
@@ -80,6 +108,21 @@ static void pack_f16(unsigned char *panel, int lane, const unsigned char *row, s
 
 static void pack_bf16(unsigned char *panel, int lane, const unsigned char *row, size_t K) {
     for (size_t k = 0; k < K; k++) memcpy(panel + (k / 2 * FC_LANES + (size_t)lane) * 4 + k % 2 * 2, row + k * 2, 2);
+}
+
+/* Row n of the part. */
+static void pack_f8(const fc_linear_part *p, const fc_weight_part *from, unsigned char *panel, int lane, int n,
+                    const unsigned char *row) {
+    unsigned char *scales = panel + fc_panel_scales_f8(from->K) + (size_t)lane * sizeof(float);
+    for (int k = 0, end; k < from->K; k = end, scales += FC_LANES * sizeof(float)) {
+        float scale = fc_weight_part_scale(from, n, k);
+        end = from->K - k < p->scale_cols ? from->K : k + p->scale_cols;
+        for (int i = k; i < end; i++) {
+            panel[(size_t)i * FC_LANES + (size_t)lane] = row[i];
+            if ((row[i] & 0x7f) == 0x7f) scale = NAN;
+        }
+        memcpy(scales, &scale, sizeof scale);
+    }
 }
 
 static void put_scales(unsigned char *to, const float *v, size_t n, size_t bytes) {
@@ -146,6 +189,7 @@ static void pack_panel(void *arg, int unit, int thread) {
         case FC_FORM_F32: pack_f32(panel, lane, row, (size_t)K); break;
         case FC_FORM_F16: pack_f16(panel, lane, row, (size_t)K); break;
         case FC_FORM_BF16: pack_bf16(panel, lane, row, (size_t)K); break;
+        case FC_FORM_F8: pack_f8(p, from, panel, lane, unit * FC_LANES + lane, row); break;
         default: pack_quant(p, from->dtype, K, panel, lane, row);
         }
     }
@@ -231,6 +275,10 @@ void fc_weight_row_cpu(const fc_weight *w, int n, float *out) {
         } else if (p->form == FC_FORM_F16) {
             memcpy(&half, panel + (k * FC_LANES + lane) * 2, 2);
             out[k] = fc_f16_to_f32(half);
+        } else if (p->form == FC_FORM_F8) {
+            float scale =
+                scale_at(panel + fc_panel_scales_f8(w->K), k / (size_t)p->scale_cols * FC_LANES + lane, sizeof scale);
+            out[k] = fc_f8_to_f32(panel[k * FC_LANES + lane]) * scale;
         } else {
             memcpy(&half, panel + (k / 2 * FC_LANES + lane) * 4 + k % 2 * 2, 2);
             out[k] = fc_bf16_to_f32(half);

@@ -6,6 +6,8 @@
  *
  *   F32, F16  [K][16]
  *   BF16      [K/2][16][2], a missing last k is zero
+ *   F8        codes [K/2][2][16] u8, a missing last k is zero; then f32 scales [K/scale_cols][16], NaN where the codes
+ *             under one hold a NaN: what multiplies need not look for it
  *   8 bits    codes [K/32][8][16][4] u8: group, quad of four k, lane, k within the quad
  *   4 bits    codes [K/64][8][16][4] bytes: the low half is the even group, the high half the odd one (zero if absent)
  *   then, for codes, scales [K/group][16] and, unless the type has a fixed zero code, minimums [K/group][16]
@@ -24,6 +26,7 @@ typedef enum {
     FC_FORM_F32 = 0,
     FC_FORM_F16,
     FC_FORM_BF16,
+    FC_FORM_F8,
     FC_FORM_Q8_ZERO,  /* 8-bit codes, f16 scale, fixed zero code: Q8_0, Q5_0 */
     FC_FORM_Q8_MIN,   /* 8-bit codes, f16 scale and minimum: Q5_1            */
     FC_FORM_Q8_MIN32, /* 8-bit codes, f32 scale and minimum: Q5_K           */
@@ -39,7 +42,7 @@ static inline int fc_form_group(fc_form f) { return f == FC_FORM_Q8_HALF ? 16 : 
 static inline bool fc_form_has_min(fc_form f) {
     return f == FC_FORM_Q8_MIN || f == FC_FORM_Q8_MIN32 || f == FC_FORM_Q4_MIN || f == FC_FORM_Q4_MIN32;
 }
-static inline bool fc_form_is_float(fc_form f) { return f <= FC_FORM_BF16; }
+static inline bool fc_form_is_float(fc_form f) { return f <= FC_FORM_F8; }
 static inline size_t fc_form_scale_bytes(fc_form f) {
     return f == FC_FORM_Q8_MIN32 || f == FC_FORM_Q8_HALF || f == FC_FORM_Q4_MIN32 ? 4 : 2;
 }
@@ -49,6 +52,7 @@ static inline size_t fc_panel_scales(fc_form f, int K) {
     size_t groups = (size_t)K / FC_XGROUP;
     return fc_form_bits(f) == 4 ? (groups + 1) / 2 * 512 : groups * 512;
 }
+static inline size_t fc_panel_scales_f8(int K) { return ((size_t)K + 1) / 2 * 2 * FC_LANES; }
 static inline size_t fc_panel_mins(fc_form f, int K) {
     return fc_panel_scales(f, K) + (size_t)(K / fc_form_group(f)) * FC_LANES * fc_form_scale_bytes(f);
 }
@@ -57,7 +61,8 @@ typedef struct {
     const unsigned char *panels; /* [n_panels][panel_bytes], 64-byte aligned */
     size_t panel_bytes;
     fc_form form;
-    int zero; /* code that means 0 in forms without a minimum */
+    int zero;       /* code that means 0 in forms without a minimum */
+    int scale_cols; /* F8: columns that share a scale, at most K */
     int N, n_panels;
     int first; /* column of y of this part's output 0 */
 } fc_linear_part;

@@ -181,11 +181,28 @@ static void tiny_blocks_are_zero(void **state) {
     for (int i = 0; i < 32; i++) assert_true(y[i] == 0.0f);
 }
 
+static void f8_rows_hold_what_fits(void **state) {
+    const float x[6] = {0.3f, -448.0f, 463.9f, 0x1p-11f, -0.0f, 17.0f},
+                want[6] = {0.3125f, -448.0f, 448.0f, 0.0f, -0.0f, 16.0f};
+    float y[6];
+    uint8_t codes[6] = {0};
+    (void)state;
+    assert_ok(fc_quant_row(FC_F8, x, codes, 6));
+    assert_ok(fc_dequant_row(FC_F8, codes, y, 6));
+    assert_memory_equal(y, want, sizeof y);
+    y[2] = -464.0f; /* would be 480, which there is not */
+    assert_fails(fc_quant_row(FC_F8, y, codes, 6), FC_ERR_FORMAT, "F8_E4M3: element 2 is -464");
+    y[2] = NAN;
+    assert_fails(fc_quant_row(FC_F8, y, codes, 6), FC_ERR_FORMAT, "element 2 is nan");
+    assert_int_equal(fc_quant_held_bytes(FC_F8, 77), 77);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_are_the_packages),        cmocka_unit_test(made_blocks_are_the_packages),
         cmocka_unit_test(codes_give_the_values),          cmocka_unit_test(requantising_is_stable),
         cmocka_unit_test(what_cannot_be_held_is_refused), cmocka_unit_test(tiny_blocks_are_zero),
+        cmocka_unit_test(f8_rows_hold_what_fits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -34,7 +34,7 @@ static fc_weight *table(fc_stream s, fc_dtype t, float values[V * D]) {
 
 /* If this fails, every model reads the wrong words. */
 static void rows_are_exact(void **state) {
-    static const fc_dtype types[] = {FC_F32, FC_F16, FC_BF16, FC_Q8_0, FC_Q4_0};
+    static const fc_dtype types[] = {FC_F32, FC_F16, FC_BF16, FC_F8, FC_Q8_0, FC_Q4_0};
     static const float scales[] = {1.0f, 7.5f};
     static const int32_t tokens[T] = {0, V - 1, 5, 5, 16, 15, 31, 32, 1};
     fc_stream s = open_stream();
