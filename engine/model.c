@@ -48,6 +48,9 @@ static fc_status load_matrix(fc_model *m, const fc_weights *w, int layer, const 
         else snprintf(names[i], sizeof names[i], "%s.weight", parts[i].name);
         FC_TRY(fc_weights_need(w, names[i], parts[i].N, K, &t));
         p[i] = (fc_weight_part){.name = names[i], .data = t->data, .dtype = t->dtype, .N = parts[i].N, .K = K};
+        p[i].scale = t->scale;
+        p[i].scale_rows = (int)t->scale_rows; /* at most INT_MAX: N, K, or checked with the configuration */
+        p[i].scale_cols = (int)t->scale_cols;
     }
     FC_TRY(m->be->weight_pack(m->be->stream, p, n, out));
     m->bytes += (*out)->bytes;

@@ -363,10 +363,6 @@ fc_status fc_config_hf(const char *path, const fc_json *config, const fc_json *g
     if (fc_json_kind(config) != FC_JSON_OBJECT) return FC_FAIL(FC_ERR_FORMAT, "%s: not a JSON object", path);
     FC_TRY(read_family(&s));
     if (strcmp(s.f->name, "Gemma3") == 0 && (n = object_or_null(fc_json_get(config, "text_config")))) s.text = n;
-    n = fc_json_get(config, "quantization_config");
-    if (n && !is_null(n))
-        return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: quantization_config; only F32, F16 and BF16 checkpoints are read",
-                       path);
     FC_TRY(fc_config_family(path, s.f->arch, &c));
     n = fc_json_get(config, "_name_or_path");
     if (n && fc_json_kind(n) == FC_JSON_STRING) {

@@ -24,6 +24,10 @@ fc_status fc_config_check(const char *path, const fc_model_config *c);
  * no word for it: without output.weight a head would be taken to be tied. */
 #define FC_KEY_NO_LM_HEAD "forkcast.no_lm_head"
 
+/* Our own GGUF key, a bool: tensors of type I8 are E4M3, and X.weight_scale has a scale for each row of X.weight. GGUF
+ * has no type for it. */
+#define FC_KEY_F8 "forkcast.f8_e4m3"
+
 /* From GGUF metadata and tensors (V, biases, tied head, reward head are read off the tensors). Keys beyond llama.cpp's
  * common ones that are honoured in any family: attention.scale, attention.sliding_window with
  * attention.sliding_window_pattern (a number or one bool a layer), rope.freq_base_swa, rope.scaling.yarn_attn_factor

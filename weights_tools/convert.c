@@ -5,12 +5,14 @@
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "engine/base/quant.h"
+#include "weights_tools/config_read.h"
 #include "weights_tools/config_write.h"
 #include "weights_tools/convert_tok.h"
 #include "weights_tools/gguf.h"
 #include "weights_tools/layout.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 typedef struct {
@@ -20,8 +22,9 @@ typedef struct {
     fc_dtype type;
     fc_gguf_write *w;
     fc_str *notes;
-    float *row;   /* [longest] */
-    void *packed; /* a row of any type */
+    float *row;    /* [longest] */
+    void *packed;  /* a row of any type */
+    float *scales; /* [most rows] of an F8 matrix */
 } job;
 
 /* ---- metadata of a GGUF file, copied byte for byte --------------------------------------------------------- */
@@ -58,7 +61,8 @@ static size_t entry_size(const unsigned char *p) {
 
 /* What belongs to the old file and not to the model. */
 static bool of_file(const char *key) {
-    static const char *const keys[] = {"general.file_type", "general.quantization_version", "general.alignment"};
+    static const char *const keys[] = {"general.file_type", "general.quantization_version", "general.alignment",
+                                       FC_KEY_F8};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (strcmp(key, keys[i]) == 0) return true;
     return strncmp(key, "split.", 6) == 0;
@@ -118,10 +122,43 @@ static fc_status write_vector(const job *j, const fc_layout_entry *e, const fc_t
     return FC_OK;
 }
 
+/* n values to E4M3 with the largest as 448; the scale, 0 for zeros. */
+static fc_status f8_row(const float *x, size_t n, uint8_t *codes, float *scale) {
+    float most = 0.0f;
+    for (size_t i = 0; i < n; i++) {
+        if (!isfinite(x[i])) return FC_FAIL(FC_ERR_FORMAT, "element %zu is %g", i, (double)x[i]);
+        most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
+    }
+    *scale = most / 448.0f;
+    for (size_t i = 0; i < n; i++) codes[i] = *scale > 0.0f ? fc_f32_to_f8(x[i] / *scale) : 0;
+    return FC_OK;
+}
+
+/* The codes, and behind them a scale for each row. Those that are E4M3 with one scale a row, or one for all, stay. */
+static fc_status write_f8(const job *j, const fc_layout_entry *e, const fc_tensor *t) {
+    bool reorder = reordered(j, e->name), stays = t->dtype == FC_F8 && (!t->scale || t->scale_cols >= t->K);
+    for (int64_t r = 0; r < e->N; r++) {
+        int64_t s = reorder ? fc_layout_pairs_row(j->source, r) : r;
+        const void *codes = j->packed;
+        if (stays) {
+            codes = (const unsigned char *)t->data + (size_t)s * (size_t)t->K;
+            j->scales[r] = t->scale ? t->scale[s / t->scale_rows] : 1.0f;
+        } else {
+            FC_TRY(fc_tensor_row(t, s, j->row));
+            if (f8_row(j->row, (size_t)e->K, j->packed, &j->scales[r]))
+                return FC_FAIL(FC_ERR_FORMAT, "%s: tensor %s, row %lld: %s", fc_weights_path(j->in), t->file_name,
+                               (long long)s, fc_status_text());
+        }
+        FC_TRY(fc_gguf_write_data(j->w, codes, (size_t)e->K));
+    }
+    return fc_gguf_write_data(j->w, j->scales, (size_t)e->N * sizeof *j->scales);
+}
+
 static fc_status write_matrix(const job *j, const fc_layout_entry *e, const fc_tensor *t) {
     fc_dtype type = fc_config_tensor_type(j->type, e->name, false, e->K);
     size_t from = t->bytes / (size_t)t->N, to = 0, K = (size_t)e->K;
     bool reorder = reordered(j, e->name);
+    if (type == FC_F8) return write_f8(j, e, t);
     FC_TRY(fc_dtype_row_bytes(type, K, &to));
     for (int64_t r = 0; r < e->N; r++) {
         int64_t s = reorder ? fc_layout_pairs_row(j->source, r) : r;
@@ -130,7 +167,7 @@ static fc_status write_matrix(const job *j, const fc_layout_entry *e, const fc_t
             FC_TRY(fc_gguf_write_data(j->w, row, to));
             continue;
         }
-        FC_TRY(fc_dequant_row(t->dtype, row, j->row, K));
+        FC_TRY(fc_tensor_row(t, s, j->row));
         if (fc_quant_row(type, j->row, j->packed, K))
             return FC_FAIL(FC_ERR_FORMAT, "%s: tensor %s, row %lld: %s", fc_weights_path(j->in), t->file_name,
                            (long long)s, fc_status_text());
@@ -139,8 +176,8 @@ static fc_status write_matrix(const job *j, const fc_layout_entry *e, const fc_t
     return FC_OK;
 }
 
-static fc_status declare_tensors(const job *j, size_t n, size_t *longest) {
-    *longest = 1;
+static fc_status declare_tensors(const job *j, size_t n, size_t *longest, size_t *most_rows) {
+    *longest = *most_rows = 1;
     for (size_t i = 0; i < n; i++) {
         fc_layout_entry e;
         fc_dtype type;
@@ -151,7 +188,13 @@ static fc_status declare_tensors(const job *j, size_t n, size_t *longest) {
                                  "tensor %s stays F16: rows of %lld elements are no multiple of %s's block of %zu\n",
                                  e.name, (long long)e.K, fc_dtype_name(j->type), fc_dtype_block(j->type)));
         FC_TRY(fc_gguf_write_tensor(j->w, e.name, type, e.vector ? 1 : 2, e.N, e.K));
+        if (type == FC_F8) {
+            char name[sizeof e.name + sizeof "_scale"];
+            snprintf(name, sizeof name, "%s_scale", e.name);
+            FC_TRY(fc_gguf_write_tensor(j->w, name, FC_F32, 1, 1, e.N));
+        }
         if ((size_t)e.K > *longest) *longest = (size_t)e.K;
+        if ((size_t)e.N > *most_rows) *most_rows = (size_t)e.N;
     }
     return FC_OK;
 }
@@ -182,13 +225,15 @@ static fc_status note_left_out(const job *j, size_t n_layout) {
 }
 
 static fc_status write_tensors(job *j, fc_progress progress, void *arg) {
-    size_t n = fc_layout_count(&j->file), longest = 1;
+    size_t n = fc_layout_count(&j->file), longest, most_rows;
     void *p;
-    FC_TRY(declare_tensors(j, n, &longest));
+    FC_TRY(declare_tensors(j, n, &longest, &most_rows));
     FC_TRY(note_left_out(j, n));
     FC_TRY(fc_alloc(longest, sizeof *j->row, "row", &p));
     j->row = p;
     FC_TRY(fc_alloc(longest, sizeof *j->row, "row", &j->packed)); /* no type is wider than a float */
+    FC_TRY(fc_alloc(most_rows, sizeof *j->scales, "scales", &p));
+    j->scales = p;
     FC_TRY(fc_gguf_write_start(j->w, progress, arg));
     for (size_t i = 0; i < n; i++) {
         fc_layout_entry e;
@@ -206,8 +251,9 @@ fc_status fc_tools_convert(const char *in, const char *out, fc_dtype type, fc_pr
     fc_str own = {0}; /* for a caller who asks for none */
     job j = {.type = type, .notes = notes ? notes : &own};
     fc_status st;
-    if (type != FC_F32 && type != FC_F16 && type != FC_BF16 && type != FC_Q8_0 && type != FC_Q4_0)
-        return FC_FAIL(FC_ERR_ARG, "type %s cannot be written; F32, F16, BF16, Q8_0 and Q4_0 can", fc_dtype_name(type));
+    if (type != FC_F32 && type != FC_F16 && type != FC_BF16 && type != FC_F8 && type != FC_Q8_0 && type != FC_Q4_0)
+        return FC_FAIL(FC_ERR_ARG, "type %s cannot be written; F32, F16, BF16, F8_E4M3, Q8_0 and Q4_0 can",
+                       fc_dtype_name(type));
     FC_TRY_GOTO(st, fc_weights_open(in, &j.in), done);
     j.source = fc_weights_config(j.in);
     fc_config_to_gguf(j.source, &j.file);
@@ -215,6 +261,7 @@ fc_status fc_tools_convert(const char *in, const char *out, fc_dtype type, fc_pr
     FC_TRY_GOTO(st, write_metadata(&j), done);
     st = write_tensors(&j, progress, arg);
 done:
+    fc_free(j.scales);
     fc_free(j.packed);
     fc_free(j.row);
     fc_gguf_write_close(j.w);

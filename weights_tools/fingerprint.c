@@ -42,6 +42,11 @@ static uint64_t mix_tensor(uint64_t h, const fc_tensor *t, bool whole) {
     h = mix(h, (uint64_t)t->dtype);
     h = mix(h, (uint64_t)t->N);
     h = mix(h, (uint64_t)t->K);
+    if (t->scale) {
+        h = mix(h, (uint64_t)t->scale_rows);
+        h = mix(h, (uint64_t)t->scale_cols);
+        h = mix_bytes(h, t->scale, fc_tensor_scales(t) * sizeof *t->scale);
+    }
     if (whole || t->bytes <= WHOLE) return mix_bytes(h, p, t->bytes);
     for (size_t i = 0; i < SAMPLES; i++) h = mix_bytes(h, p + (t->bytes - SAMPLE) / (SAMPLES - 1) * i, SAMPLE);
     return mix_bytes(h, p + t->bytes - SAMPLE, SAMPLE);

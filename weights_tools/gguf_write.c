@@ -16,8 +16,9 @@ enum { T_U8 = 0, T_U32 = 4, T_I32 = 5, T_F32 = 6, T_BOOL = 7, T_STRING = 8, T_AR
 enum { VERSION = 3, ALIGNMENT = 32, BUFFER = 1 << 20 };
 
 static const int type_numbers[FC_DTYPE_COUNT] = {
-    [FC_F32] = 0,  [FC_F16] = 1,   [FC_BF16] = 30, [FC_Q8_0] = 8,  [FC_Q4_0] = 2, [FC_Q4_1] = 3, [FC_Q5_0] = 6,
-    [FC_Q5_1] = 7, [FC_Q4_K] = 12, [FC_Q5_K] = 13, [FC_Q6_K] = 14, [FC_I8] = 24,  [FC_I32] = 26,
+    [FC_F32] = 0,   [FC_F16] = 1,  [FC_BF16] = 30, [FC_Q8_0] = 8,  [FC_Q4_0] = 2,
+    [FC_Q4_1] = 3,  [FC_Q5_0] = 6, [FC_Q5_1] = 7,  [FC_Q4_K] = 12, [FC_Q5_K] = 13,
+    [FC_Q6_K] = 14, [FC_I8] = 24,  [FC_I32] = 26,  [FC_F8] = 24, /* as I8: FC_KEY_F8 */
 };
 
 struct fc_gguf_write {

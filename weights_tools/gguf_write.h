@@ -33,7 +33,7 @@ fc_status fc_gguf_write_bools(fc_gguf_write *w, const char *key, const bool *v, 
 /* One key with type and value as another GGUF file (v2 or v3) stores them: size bytes at entry. */
 fc_status fc_gguf_write_entry(fc_gguf_write *w, const void *entry, size_t size);
 
-/* N rows of K elements; n_dims is 1 (then N is 1) or 2. */
+/* N rows of K elements; n_dims is 1 (then N is 1) or 2. F8 is written as I8: GGUF has no type for it. */
 fc_status fc_gguf_write_tensor(fc_gguf_write *w, const char *name, fc_dtype type, int n_dims, int64_t N, int64_t K);
 
 /* Writes the header and asks the file system for the whole size, so that a full disk shows now. progress (NULL is fine)

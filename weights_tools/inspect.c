@@ -20,15 +20,21 @@ typedef struct {
     char problem[512]; /* why it cannot be read, or "" */
 } tokenizer;
 
+/* F8 matrices by what a scale is for. */
+typedef struct {
+    size_t none, tensor, row, block;
+} f8_count;
+
 typedef struct {
     const fc_weights *w;
     const fc_model_config *c;
     tokenizer tok;
     uint64_t parameters, bytes;        /* of all tensors in the file */
     uint64_t held;                     /* bytes of the weights in memory, packed */
-    uint64_t kv_f32, kv_bf16, kv_int8; /* bytes of KV for POSITIONS */
+    uint64_t kv_f32, kv_bf16, kv_int8; /* bytes of KV for POSITIONS; fp8 takes what int8 does */
     size_t count[FC_DTYPE_COUNT];      /* tensors */
     uint64_t of_type[FC_DTYPE_COUNT];  /* bytes */
+    f8_count f8;
 } report;
 
 static void copy_text(const fc_meta *m, char out[64]) {
@@ -81,7 +87,17 @@ static void read_tokenizer_json(const fc_weights *w, tokenizer *t) {
 }
 
 static uint64_t held_bytes(const fc_tensor *t, bool vector) {
-    return fc_quant_held_bytes(vector ? FC_F32 : t->dtype, (uint64_t)t->N * (uint64_t)t->K);
+    uint64_t cols = t->scale ? (uint64_t)t->scale_cols : (uint64_t)t->K, scales = 0;
+    if (t->dtype == FC_F8) scales = (uint64_t)t->N * (((uint64_t)t->K - 1) / cols + 1) * sizeof(float);
+    return fc_quant_held_bytes(vector ? FC_F32 : t->dtype, (uint64_t)t->N * (uint64_t)t->K) + scales;
+}
+
+static void count_f8(const fc_tensor *t, f8_count *c) {
+    if (t->dtype != FC_F8) return;
+    if (!t->scale) c->none++;
+    else if (t->scale_cols < t->K || (t->scale_rows > 1 && t->scale_rows < t->N)) c->block++;
+    else if (t->scale_rows >= t->N) c->tensor++;
+    else c->row++;
 }
 
 static fc_status measure(report *r) {
@@ -93,6 +109,7 @@ static fc_status measure(report *r) {
         r->bytes += t->bytes;
         r->count[t->dtype]++;
         r->of_type[t->dtype] += t->bytes;
+        count_f8(t, &r->f8);
     }
     for (size_t i = 0; i < fc_layout_count(c); i++) {
         fc_layout_entry e;
@@ -178,15 +195,35 @@ static fc_status text_tokenizer(const report *r, fc_str *s) {
     return fc_str_puts(s, c->n_eos ? "\n" : " none\n");
 }
 
+static int type_width(const report *r) { return r->count[FC_F8] ? 7 : 5; }
+
+/* How F8 matrices are scaled, and what the file says that is not followed. */
+static fc_status text_f8(const report *r, fc_str *s) {
+    const fc_quant_info *q = fc_weights_quant(r->w);
+    const f8_count *f = &r->f8;
+    if (q->method[0]) FC_TRY(fc_str_printf(s, "  quantised as %s says\n", q->method));
+    if (r->count[FC_F8])
+        FC_TRY(fc_str_printf(s, "  scales of F8_E4M3: %zu of a tensor, %zu of rows, %zu of blocks, %zu without\n",
+                             f->tensor, f->row, f->block, f->none));
+    if (f->block)
+        FC_TRY(fc_str_printf(s, "  blocks of %lld x %lld\n", (long long)q->block_rows, (long long)q->block_cols));
+    if (q->activation_scales)
+        FC_TRY(fc_str_printf(s, "  not read: %zu scales of activations, which are not rounded to FP8 here\n",
+                             q->activation_scales));
+    if (q->kv_scales) FC_TRY(fc_str_printf(s, "  not read: %zu scales of KV, which has its own here\n", q->kv_scales));
+    return FC_OK;
+}
+
 static fc_status text_memory(const report *r, fc_str *s) {
     char a[32], b[32], d[32];
     FC_TRY(fc_str_puts(s, "types\n"));
     for (int t = 0; t < FC_DTYPE_COUNT; t++)
         if (r->count[t])
-            FC_TRY(fc_str_printf(s, "  %-5s %6zu tensors %10s\n", fc_dtype_name((fc_dtype)t), r->count[t],
-                                 size_text(r->of_type[t], a)));
+            FC_TRY(fc_str_printf(s, "  %-*s %6zu tensors %10s\n", type_width(r), fc_dtype_name((fc_dtype)t),
+                                 r->count[t], size_text(r->of_type[t], a)));
+    FC_TRY(text_f8(r, s));
     FC_TRY(fc_str_printf(s, "memory (estimated)\n  weights as held %s\n", size_text(r->held, a)));
-    return fc_str_printf(s, "  KV for 1,000 positions: f32 %s, bf16 %s, int8 %s\n", size_text(r->kv_f32, a),
+    return fc_str_printf(s, "  KV for 1,000 positions: f32 %s, bf16 %s, int8 and fp8 %s\n", size_text(r->kv_f32, a),
                          size_text(r->kv_bf16, b), size_text(r->kv_int8, d));
 }
 
@@ -202,8 +239,8 @@ static fc_status text_tensors(const report *r, fc_str *s) {
         char shape[64], a[32];
         if (t->n_dims == 1) snprintf(shape, sizeof shape, "%lld", (long long)t->K);
         else snprintf(shape, sizeof shape, "%lld x %lld", (long long)t->N, (long long)t->K);
-        FC_TRY(fc_str_printf(s, "  %-*s  %-5s %16s %10s\n", (int)widest, t->name, fc_dtype_name(t->dtype), shape,
-                             size_text(t->bytes, a)));
+        FC_TRY(fc_str_printf(s, "  %-*s  %-*s %16s %10s\n", (int)widest, t->name, type_width(r),
+                             fc_dtype_name(t->dtype), shape, size_text(t->bytes, a)));
     }
     return FC_OK;
 }
@@ -318,6 +355,21 @@ static fc_status json_tokenizer(const report *r, fc_str *s) {
     return close_with(s, '}', ",");
 }
 
+static fc_status json_f8(const report *r, fc_str *s) {
+    const fc_quant_info *q = fc_weights_quant(r->w);
+    if (!r->count[FC_F8] && !q->method[0]) return fc_str_puts(s, "\"f8\":null,");
+    FC_TRY(fc_str_puts(s, "\"f8\":{"));
+    FC_TRY(put_text(s, "method", q->method));
+    FC_TRY(put_count(s, "tensor_scales", r->f8.tensor));
+    FC_TRY(put_count(s, "row_scales", r->f8.row));
+    FC_TRY(put_count(s, "block_scales", r->f8.block));
+    FC_TRY(put_count(s, "without", r->f8.none));
+    FC_TRY(fc_str_printf(s, "\"block\":[%lld,%lld],", (long long)q->block_rows, (long long)q->block_cols));
+    FC_TRY(put_count(s, "activation_scales_not_read", q->activation_scales));
+    FC_TRY(put_count(s, "kv_scales_not_read", q->kv_scales));
+    return close_with(s, '}', ",");
+}
+
 static fc_status json_memory(const report *r, fc_str *s) {
     FC_TRY(fc_str_puts(s, "\"types\":["));
     for (int t = 0; t < FC_DTYPE_COUNT; t++)
@@ -329,6 +381,7 @@ static fc_status json_memory(const report *r, fc_str *s) {
     FC_TRY(put_count(s, "kv_f32_per_1000", r->kv_f32));
     FC_TRY(put_count(s, "kv_bf16_per_1000", r->kv_bf16));
     FC_TRY(put_count(s, "kv_int8_per_1000", r->kv_int8));
+    FC_TRY(put_count(s, "kv_fp8_per_1000", r->kv_int8));
     return close_with(s, '}', ",");
 }
 
@@ -342,6 +395,7 @@ static fc_status write_json(const report *r, fc_str *s) {
     FC_TRY(put_count(s, "bytes", r->bytes));
     FC_TRY(json_config(r, s));
     FC_TRY(json_tokenizer(r, s));
+    FC_TRY(json_f8(r, s));
     FC_TRY(json_memory(r, s));
     FC_TRY(fc_str_puts(s, "\"tensors\":["));
     for (size_t i = 0; i < fc_weights_count(r->w); i++) {

@@ -17,8 +17,8 @@ fc_status fc_tools_inspect(const char *path, bool json, fc_str *out);
 typedef void (*fc_progress)(void *arg, uint64_t done, uint64_t total);
 
 /* in (GGUF or safetensors) to a new GGUF at out; matrices in `type` (F16, BF16, Q8_0, Q4_0, also F32), vectors in F32.
- * Rows that do not fit the type's block stay F16, said in *notes. The file appears whole or not at all (written beside,
- * renamed). */
+ * F8: E4M3 with a scale for each row, as I8 tensors that only this program takes for what they are. Rows that do not
+ * fit the type's block stay F16, said in *notes. The file appears whole or not at all (written beside, renamed). */
 fc_status fc_tools_convert(const char *in, const char *out, fc_dtype type, fc_progress progress, void *arg,
                            fc_str *notes);
 

@@ -9,17 +9,21 @@
 #include "weights_tools/gguf.h"
 #include "weights_tools/layout.h"
 #include "weights_tools/like.h"
+#include "weights_tools/quant_config.h"
 #include "weights_tools/safetensors.h"
+#include "weights_tools/scales.h"
 #include "weights_tools/tensors.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct fc_weights {
     char *path; /* of the file that was opened: the .gguf, the .safetensors or the index */
     fc_model_config config;
+    fc_quant_info quant;
     bool is_gguf;
     fc_map map; /* GGUF */
     fc_gguf gguf;
@@ -73,9 +77,20 @@ static fc_status resolve(const char *path, fc_str *out) {
                    path);
 }
 
+/* GGUF has no FP8: our own files have I8 tensors, scales, and a key that says so. */
+static fc_status read_f8_gguf(fc_gguf *g, fc_quant_info *out) {
+    const fc_gguf_meta *key = fc_gguf_find(g, FC_KEY_F8);
+    if (!key || key->value.kind != FC_META_BOOL || !key->value.i) return FC_OK;
+    snprintf(out->method, sizeof out->method, "%s", FC_KEY_F8);
+    for (size_t i = 0; i < g->n_tensors; i++)
+        if (g->tensors[i].dtype == FC_I8) g->tensors[i].dtype = FC_F8;
+    return fc_scales_join(g->path, &g->arena, g->tensors, &g->n_tensors, out);
+}
+
 static fc_status open_gguf(fc_weights *w) {
     w->is_gguf = true;
     FC_TRY(fc_gguf_parse(w->path, w->map.data, w->map.size, &w->gguf));
+    FC_TRY(read_f8_gguf(&w->gguf, &w->quant));
     w->tensors = w->gguf.tensors;
     w->n = w->gguf.n_tensors;
     return fc_config_gguf(&w->gguf, &w->config);
@@ -102,6 +117,7 @@ static fc_status read_hf_config(fc_weights *w) {
         FC_TRY_GOTO(st, fc_copy_str(fc_str_text(&path), "path of tokenizer.json", &w->tokenizer_json), out);
     FC_TRY_GOTO(st, fc_path_beside(w->path, "config.json", &path), out);
     FC_TRY_GOTO(st, fc_json_open(fc_str_text(&path), MAX_JSON, &config), out);
+    FC_TRY_GOTO(st, fc_quant_config_hf(fc_str_text(&path), fc_json_root(config), &w->quant), out);
     st = fc_config_hf(fc_str_text(&path), fc_json_root(config), root_of(generation), root_of(tokenizer), &w->config);
 out:
     fc_json_close(tokenizer);
@@ -114,6 +130,7 @@ out:
 static fc_status open_safetensors(fc_weights *w) {
     FC_TRY(read_hf_config(w));
     FC_TRY(fc_safetensors_open(w->path, w->config.post_norms, &w->st));
+    FC_TRY(fc_scales_join(w->path, &w->st.arena, w->st.tensors, &w->st.n_tensors, &w->quant));
     w->tensors = w->st.tensors;
     w->n = w->st.n_tensors;
     return FC_OK;
@@ -249,6 +266,7 @@ void fc_weights_close(fc_weights *w) {
 
 const char *fc_weights_path(const fc_weights *w) { return w->path; }
 const fc_model_config *fc_weights_config(const fc_weights *w) { return &w->config; }
+const fc_quant_info *fc_weights_quant(const fc_weights *w) { return &w->quant; }
 size_t fc_weights_count(const fc_weights *w) { return w->n; }
 const fc_tensor *fc_weights_at(const fc_weights *w, size_t i) { return i < w->n ? &w->tensors[i] : NULL; }
 

@@ -23,7 +23,22 @@ typedef struct {
     int64_t N, K; /* rows and row length; a vector has N == 1 */
     const void *data;
     size_t bytes;
+    /* F8: f32 [ceil(N/scale_rows), ceil(K/scale_cols)], each for so many rows and columns; NULL: none, which is 1. */
+    const float *scale;
+    int64_t scale_rows, scale_cols;
 } fc_tensor;
+
+size_t fc_tensor_scales(const fc_tensor *t); /* how many */
+/* Row r of a float or quantised tensor, scales included, out [K]. */
+fc_status fc_tensor_row(const fc_tensor *t, int64_t r, float *out);
+
+/* What a file says of its F8 matrices. Scales of activations and of KV are not read: x is not rounded to FP8 here, and
+ * KV has scales of its own. */
+typedef struct {
+    char method[24];                     /* config.json's quant_method, or our own GGUF key; "": the file names none */
+    int64_t block_rows, block_cols;      /* of scales for blocks, 0: it names none */
+    size_t activation_scales, kv_scales; /* that the file has, not read */
+} fc_quant_info;
 
 /* path: a .gguf file, a .safetensors file with config.json beside it, model.safetensors.index.json, or a folder that
  * holds one of these; or like:NAME[:TYPE], random weights in a preset's shapes (like.h). */
@@ -32,7 +47,8 @@ void fc_weights_close(fc_weights *w); /* NULL is fine */
 
 const char *fc_weights_path(const fc_weights *w);
 const fc_model_config *fc_weights_config(const fc_weights *w);
-size_t fc_weights_count(const fc_weights *w);
+const fc_quant_info *fc_weights_quant(const fc_weights *w);
+size_t fc_weights_count(const fc_weights *w); /* tensors; scales belong to theirs and are none */
 const fc_tensor *fc_weights_at(const fc_weights *w, size_t i);
 const fc_tensor *fc_weights_find(const fc_weights *w, const char *name); /* NULL when absent */
 /* As find, but absence or another shape is FC_ERR_FORMAT: N rows of K. */

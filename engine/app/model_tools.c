@@ -65,7 +65,7 @@ int cmd_inspect(int argc, char **argv) {
 
 static fc_status parse_type(const char *name, fc_dtype *out) {
     if (!fc_dtype_parse(name, out))
-        return FC_FAIL(FC_ERR_ARG, "--type: \"%s\"; F32, F16, BF16, Q8_0 and Q4_0 are possible", name);
+        return FC_FAIL(FC_ERR_ARG, "--type: \"%s\"; F32, F16, BF16, F8_E4M3, Q8_0 and Q4_0 are possible", name);
     return FC_OK;
 }
 
@@ -74,8 +74,9 @@ int cmd_convert(int argc, char **argv) {
     bool json = false, help;
     int rest;
     progress p;
-    arg args[] = {arg_of(ARG_TEXT, "type", &type_name, "TYPE", "of the matrices: F32, F16, BF16, Q8_0 or Q4_0"),
-                  arg_of(ARG_FLAG, "json", &json, NULL, "one JSON object: path, bytes and notes of what was written")};
+    arg args[] = {
+        arg_of(ARG_TEXT, "type", &type_name, "TYPE", "of the matrices: F32, F16, BF16, F8_E4M3, Q8_0 or Q4_0"),
+        arg_of(ARG_FLAG, "json", &json, NULL, "one JSON object: path, bytes and notes of what was written")};
     command c = {
         .name = "convert",
         .usage = "convert IN OUT --type TYPE [--json]",

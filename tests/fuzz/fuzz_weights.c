@@ -3,6 +3,7 @@
  */
 #define _GNU_SOURCE
 #include "weights_tools/config_read.h"
+#include "weights_tools/quant_config.h"
 #include "weights_tools/safetensors.h"
 
 #include <stdio.h>
@@ -81,10 +82,12 @@ static void fuzz_gguf(const uint8_t *data, size_t size) {
 static void fuzz_config(const uint8_t *data, size_t size) {
     fc_json_doc *doc = NULL;
     fc_model_config c;
+    fc_quant_info q;
     fc_status st = fc_json_parse("input", (const char *)data, size, &doc);
     check(st);
     if (st) return;
     check(fc_config_hf("input", fc_json_root(doc), fc_json_root(doc), fc_json_root(doc), &c));
+    check(fc_quant_config_hf("input", fc_json_root(doc), &q));
     fc_json_close(doc);
 }
 

@@ -189,7 +189,6 @@ static void config_json_is_refused_by_name(void **state) {
         {",\"rope_scaling\":{\"rope_type\":3}", FC_ERR_FORMAT, "rope_type"},
         {",\"rope_parameters\":{\"full_attention\":{}}", FC_ERR_UNSUPPORTED, "only Gemma 3"},
         {",\"partial_rotary_factor\":0.5", FC_ERR_UNSUPPORTED, "partial_rotary_factor is 0.5"},
-        {",\"quantization_config\":{\"bits\":4}", FC_ERR_UNSUPPORTED, "quantization_config"},
         {",\"hidden_act\":\"relu\"", FC_ERR_UNSUPPORTED, "\"relu\""},
         {",\"num_key_value_heads\":3", FC_ERR_FORMAT, "no multiple of 3"},
         {",\"num_key_value_heads\":0", FC_ERR_FORMAT, "KV heads is 0"},

@@ -110,7 +110,7 @@ static void tensors_of_every_type_come_back(void **state) {
     (void)state;
     for (int t = 0; t < FC_DTYPE_COUNT; t++) {
         size_t row;
-        int64_t N = t % 2 ? 3 : 1, K = t < FC_Q8_0 || t >= FC_I8 ? 7 : 256;
+        int64_t N = t % 2 ? 3 : 1, K = fc_dtype_block((fc_dtype)t) == 1 ? 7 : 256;
         assert_ok(fc_dtype_row_bytes((fc_dtype)t, (size_t)K, &row));
         assert_ok(fc_gguf_write_tensor(w, fc_dtype_name((fc_dtype)t), (fc_dtype)t, N == 1 ? 1 : 2, N, K));
         for (size_t i = 0; i < row * (size_t)N; i++) {
@@ -136,7 +136,7 @@ static void tensors_of_every_type_come_back(void **state) {
     for (int t = 0; t < FC_DTYPE_COUNT; t++) {
         const fc_tensor *x = &g.tensors[t];
         assert_string_equal(x->name, fc_dtype_name((fc_dtype)t));
-        assert_int_equal(x->dtype, t);
+        assert_int_equal(x->dtype, t == FC_F8 ? FC_I8 : t); /* GGUF has no F8 */
         assert_int_equal(x->n_dims, t % 2 ? 2 : 1);
         assert_int_equal(x->N, t % 2 ? 3 : 1);
         assert_int_equal((uintptr_t)x->data % 32, 0);

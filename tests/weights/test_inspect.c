@@ -86,6 +86,7 @@ static void numbers_are_those_of_the_model(void **state) {
     assert_int_equal(whole(d, "memory.kv_f32_per_1000"), 1000 * 2 * 2 * 2 * 16 * 4);
     assert_int_equal(whole(d, "memory.kv_bf16_per_1000"), 1000 * 2 * 2 * 2 * 16 * 2);
     assert_int_equal(whole(d, "memory.kv_int8_per_1000"), 1000 * 2 * 2 * 2 * (16 + 4));
+    assert_int_equal(whole(d, "memory.kv_fp8_per_1000"), 1000 * 2 * 2 * 2 * (16 + 4));
     assert_int_equal(fc_json_count(at(d, "types")), 1);
     assert_int_equal(fc_json_count(at(d, "tensors")), 3 + 2 * 9);
     fc_json_close(d);
@@ -149,7 +150,7 @@ static void the_text_can_be_read(void **state) {
         "  GeGLU, norms on q and k, norms behind attention and FFN\n",
         "  gpt2, gpt-2, 512 tokens, 253 merges, chat template\n",
         "  BOS 0 (not put in front of prompts), end 2 0\n",
-        "  KV for 1,000 positions: f32 1.5 MB, bf16 768.0 kB, int8 432.0 kB\n",
+        "  KV for 1,000 positions: f32 1.5 MB, bf16 768.0 kB, int8 and fp8 432.0 kB\n",
         "  token_embd.weight                 Q8_0          512 x 64    34.8 kB\n",
         "  blk.0.post_attention_norm.weight  F32                 64      256 B\n",
     };
