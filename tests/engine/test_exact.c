@@ -69,6 +69,11 @@ static void same_with_windows_and_int8(void **state) {
     vary(tiny_model("gemma2", 3, false), tiny_model("gemma3", 4, false), "int8", NULL);
 }
 
+static void same_with_fp8_and_fp8(void **state) {
+    (void)state;
+    vary(tiny_model_typed("qwen3", 5, FC_F8), tiny_model_typed("llama", 6, FC_F8), "fp8", NULL);
+}
+
 static void same_on_portable(void **state) {
     (void)state;
     vary(tiny_model("qwen3", 5, false), tiny_model("qwen2", 6, false), "bf16", "portable");
@@ -77,7 +82,7 @@ static void same_on_portable(void **state) {
 /* Codes, scales and the activations' rounding: each type has its own few-row and many-row code. */
 static void same_with_every_weight_type(void **state) {
     static const char *const levels[] = {"amx", "avx512", "avxvnni", "avx2", "portable"};
-    static const fc_dtype types[] = {FC_Q4_0, FC_Q8_0, FC_BF16, FC_F16};
+    static const fc_dtype types[] = {FC_Q4_0, FC_Q8_0, FC_BF16, FC_F16, FC_F8};
     (void)state;
     for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
         fc_cpu_level level;
@@ -312,6 +317,7 @@ int main(void) {
         cmocka_unit_test(same_for_every_shape),
         cmocka_unit_test(same_with_one_model_for_both),
         cmocka_unit_test(same_with_windows_and_int8),
+        cmocka_unit_test(same_with_fp8_and_fp8),
         cmocka_unit_test(same_on_portable),
         cmocka_unit_test(same_with_every_weight_type),
         cmocka_unit_test(same_on_the_strict_backend),

@@ -30,6 +30,16 @@ static const char *make(const fc_tiny_options *o) {
         if (strcmp(made[i], path) == 0) return made[i];
     assert_true(n_made < MAX_MADE);
     snprintf(made[n_made], sizeof made[n_made], "%s", path);
+    if (o->type == FC_F8) { /* made of one in BF16 */
+        char from[sizeof path + 8];
+        fc_tiny_options wide = *o;
+        wide.type = FC_BF16;
+        snprintf(from, sizeof from, "%s.bf16", path);
+        assert_ok(fc_tools_tiny(&wide, from, NULL, NULL));
+        assert_ok(fc_tools_convert(from, path, FC_F8, NULL, NULL, NULL));
+        unlink(from);
+        return made[n_made++];
+    }
     assert_ok(fc_tools_tiny(o, path, NULL, NULL));
     return made[n_made++];
 }
