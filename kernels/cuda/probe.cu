@@ -26,7 +26,7 @@ extern "C" __attribute__((visibility("default"))) int fc_cuda_probe(fc_cuda_devi
             cudaGetLastError();
             continue;
         }
-        snprintf(out->name[i], sizeof out->name[i], "%s", p.name);
+        snprintf(out->name[i], sizeof out->name[i], "%.95s", p.name);
         out->bytes[i] = (uint64_t)p.totalGlobalMem;
         out->major[i] = p.major;
         out->minor[i] = p.minor;
