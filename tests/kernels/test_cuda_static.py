@@ -1,0 +1,247 @@
+"""What nvcc made of kernels/**/*.cu: no warning, no spill, no local memory, the instructions that must be there, and
+kernels/RESOURCES.md says what is measured. `FORKCAST_BUILD=build/test python3 tests/kernels/test_cuda_static.py --write` makes that file again.
+
+Registers come from what ptxas said during the build (kernels/cuda/keep_words.sh), instructions from cuobjdump, which is a package of PyPI
+where the toolkit lacks it. Threads and shared memory of a launch are those of the tests under emulation, as far as they have run.
+"""
+import collections
+import glob
+import os
+import re
+import shutil
+import subprocess
+import sys
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.path.abspath(os.environ.get("FORKCAST_BUILD", "build/test"))
+OBJECTS = os.path.join(BUILD, "kernels/cuda/CMakeFiles/forkcast_cuda.dir")
+DOCUMENT = "kernels/RESOURCES.md"
+ARCHS = ("sm_80", "sm_90a")
+
+# What must be in a kernel's machine code: (file, kernel, instructions; a tuple: one of them). Each line must find a kernel once its file exists.
+# LDGSTS is cp.async, LDSM ldmatrix, HMMA and IMMA the tensor cores' products.
+REQUIRED = [
+    ("kernels/rmsnorm/rmsnorm.cu", r"rmsnorm_kernel", ["SHFL", "BAR.SYNC"]),
+]
+FORBIDDEN = ("LDL", "STL")  # loads and stores of local memory
+
+# Of one multiprocessor: registers, threads, blocks, bytes of shared memory, of which each block takes 1 KiB for itself.
+LIMITS = {"sm_80": (65536, 2048, 32, 164 << 10), "sm_90a": (65536, 2048, 32, 228 << 10)}
+
+Kernel = collections.namedtuple("Kernel", "registers barriers shared stack stores loads")
+
+
+def skip(why):
+    print(f"skipped: {why}", flush=True)
+    sys.exit(77)
+
+
+def nvcc():
+    try:
+        with open(os.path.join(BUILD, "CMakeCache.txt")) as f:
+            found = re.search(r"^CMAKE_CUDA_COMPILER:\w+=(.+)$", f.read(), re.M)
+    except OSError:
+        skip(f"{BUILD} is no build folder")
+    if not found or found[1].endswith("NOTFOUND") or not os.path.isdir(OBJECTS):
+        skip("nvcc was not found")
+    said = subprocess.run([found[1], "--version"], check=True, capture_output=True, text=True).stdout
+    return re.search(r"release [\d.]+, V([\d.]+)", said)[1]
+
+
+def sources():
+    return sorted(glob.glob("kernels/**/*.cu", recursive=True))
+
+
+def object_of(source):
+    """CMake writes what lies above its folder as __."""
+    return os.path.join(OBJECTS, os.path.relpath(source, "kernels/cuda").replace("..", "__") + ".o")
+
+
+def plain(names):
+    """Demangled: functions without their parameters' types, and without nvcc's own name for a file's static part."""
+    names = sorted(names)
+    out = subprocess.run(["c++filt"], input="\n".join(names), check=True, capture_output=True, text=True).stdout.splitlines()
+    return {m: shorten(p) for m, p in zip(names, out)}
+
+
+def shorten(name):
+    name = re.sub(r"\b_INTERNAL_\w+::|\(anonymous namespace\)::", "", name)
+    name = re.sub(r"^void ", "", name)
+    depth, at = 0, len(name)
+    for i, c in enumerate(name):  # the parenthesis that opens the parameters: not one inside template arguments
+        depth += (c == "<") - (c == ">")
+        if c == "(" and depth == 0:
+            at = i
+            break
+    return re.sub(r"\((?:bool|int|unsigned int|fc_\w+)\)", "", name[:at])  # f<(int)4>: f<4>
+
+
+def parse(text):
+    """{(arch, mangled name): Kernel}, and the lines that are no report."""
+    kernels, strange, at, frame = {}, [], None, (0, 0, 0)
+    for line in text.splitlines():
+        if m := re.match(r"ptxas info\s*: Compiling entry function '(\S+)' for '(\w+)'", line):
+            at, frame = (m[2], m[1]), (0, 0, 0)
+        elif m := re.match(r" +(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", line):
+            frame = tuple(max(a, int(b)) for a, b in zip(frame, m.groups()))  # functions that it calls have their own
+        elif (m := re.match(r"ptxas info\s*: Used (\d+) registers(.*)", line)) and at:
+            barriers, shared = re.search(r"used (\d+) barriers", m[2]), re.search(r"(\d+) bytes smem", m[2])
+            kernels[at] = Kernel(int(m[1]), int(barriers[1]) if barriers else 0, int(shared[1]) if shared else 0, *frame)
+        elif not re.match(r"ptxas info| *\d+ bytes cumulative stack|\s*$", line):
+            strange.append(line)
+    return kernels, strange
+
+
+def measured():
+    """{(source, arch, name): Kernel} of every source, and what else nvcc said."""
+    found, strange = {}, []
+    for source in sources():
+        words = object_of(source) + ".ptxas"
+        if not os.path.exists(words):
+            raise SystemExit(f"{words} is missing: build {BUILD} first")
+        if os.path.getmtime(words) < os.path.getmtime(source):
+            raise SystemExit(f"{source} is newer than its object: build {BUILD} first")
+        with open(words) as f:
+            kernels, other = parse(f.read())
+        names = plain({m for _, m in kernels})
+        found.update({(source, arch, names[m]): k for (arch, m), k in kernels.items()})
+        strange += [f"{source}: {line}" for line in other]
+    return found, strange
+
+
+def launches():
+    """{kernel: {(threads, dynamic shared bytes)}} of the tests under emulation: tests/cuda_emu/util_launches.cpp."""
+    found = collections.defaultdict(set)
+    for path in glob.glob(os.path.join(BUILD, "launches", "*.tsv")):
+        with open(path) as f:
+            program, *rows = f.read().splitlines()
+        if not os.path.exists(program) or os.path.getmtime(program) > os.path.getmtime(path):
+            continue  # it was not run since it was built
+        symbols = subprocess.run(["nm", program], check=True, capture_output=True, text=True).stdout
+        at = {int(m[1], 16): m[2] for m in re.finditer(r"^([0-9a-f]+) [tTwW] (\S+)$", symbols, re.M)}
+        rows = [row.split("\t") for row in rows]
+        names = plain({at[int(place, 16)] for place, _, _ in rows})
+        for place, threads, shared in rows:
+            found[names[at[int(place, 16)]]].add((int(threads), int(shared)))
+    return found
+
+
+def resident(arch, k, threads, shared):
+    """Blocks that one multiprocessor holds at once."""
+    registers, most_threads, blocks, bytes_ = LIMITS[arch]
+    warps = -(-threads // 32)
+    a_warp = -(-k.registers * 32 // 256) * 256
+    return min(blocks, most_threads // (warps * 32), registers // (a_warp * warps), bytes_ // (1024 + k.shared + -(-shared // 128) * 128))
+
+
+def document(version, found, launched):
+    lines = ["# What each CUDA kernel takes", "",
+             "Made by `tests/kernels/test_cuda_static.py --write` from what ptxas " + version + " says and from the launches of the tests under emulation; a "
+             "test holds it to that. No kernel spills a register or has local memory. `sm_80 / sm_90a` where they differ. Blocks a multiprocessor: how many are "
+             "resident at once at that launch, by registers, threads and shared memory. A kernel's shapes: the header of its folder.", "",
+             "| file | kernel | registers | barriers | threads a block | shared bytes a block | blocks a multiprocessor |", "|---|---|---|---|---|---|---|"]
+
+    def both(values):
+        return " / ".join(dict.fromkeys(str(v) for v in values)) or "-"
+    for source, name in sorted({(s, n) for s, _, n in found}):
+        ks = [(arch, found[source, arch, name]) for arch in ARCHS if (source, arch, name) in found]
+        at = sorted(launched.get(name, ()))
+        largest = max(at, key=lambda x: (x[1], x[0])) if at else None
+        lines.append(f"| `{os.path.relpath(source, 'kernels')}` | `{name}` | {both(k.registers for _, k in ks)} | {both(k.barriers for _, k in ks)} | "
+                     f"{both(sorted({t for t, _ in at}))} | {both([largest[1] + ks[0][1].shared] if largest else [])} | "
+                     f"{both(resident(arch, k, *largest) for arch, k in ks) if largest else '-'} |")
+    return "\n".join(lines) + "\n"
+
+
+def cuobjdump():
+    """A path, or None: the toolkit's, or PyPI's in the build folder."""
+    place = os.path.join(BUILD, "cuda-tools")
+    for at in (shutil.which("cuobjdump"), "/usr/local/cuda/bin/cuobjdump", *glob.glob(os.path.join(place, "nvidia/*/bin/cuobjdump"))):
+        if at and os.access(at, os.X_OK):
+            return at
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check", "--target", place, "nvidia-cuda-cuobjdump", "nvidia-cuda-nvdisasm"]
+    try:
+        p = subprocess.run(install, capture_output=True, text=True, timeout=120)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return next(iter(glob.glob(os.path.join(place, "nvidia/*/bin/cuobjdump"))), None) if p.returncode == 0 else None
+
+
+def disassembled(tool, source):
+    """{(arch, name): [instruction]}; an instruction without its predicate and operands: LDG.E.128."""
+    env = {**os.environ, "PATH": os.path.dirname(tool) + os.pathsep + os.environ["PATH"]}  # nvdisasm lies beside it
+    text = subprocess.run([tool, "-sass", object_of(source)], check=True, capture_output=True, text=True, env=env).stdout
+    found, arch, at = {}, None, None
+    for line in text.splitlines():
+        if m := re.match(r"\s*code for (sm_\w+)", line):
+            arch = m[1]
+        elif m := re.match(r"\s*Function : (\S+)", line):
+            at = found.setdefault((arch, m[1]), [])
+        elif m := re.match(r"\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+ )?\s*([A-Z][\w.]*)", line):
+            at.append(m[1])
+    names = plain({m for _, m in found})
+    return {(arch, names[m]): v for (arch, m), v in found.items()}
+
+
+class Static(unittest.TestCase):
+    maxDiff = None
+
+    def test_nothing_spills(self):
+        found, strange = measured()
+        self.assertEqual(strange, [], "nvcc said more than its report")
+        for (source, arch, name), k in found.items():
+            with self.subTest(source=source, arch=arch, kernel=name):
+                self.assertEqual((k.stack, k.stores, k.loads), (0, 0, 0), "bytes of stack frame, of spill stores and of spill loads")
+        for source in sources():
+            with open(source) as f:
+                if "__global__" not in f.read():
+                    continue
+            self.assertEqual({arch for s, arch, _ in found if s == source}, set(ARCHS), f"{source}: architectures that it was compiled for")
+
+    def test_resources_are_measured(self):
+        version, (found, _) = nvcc(), measured()
+        with open(DOCUMENT) as f:
+            text = f.read()
+        if f"ptxas {version} says" not in text:
+            self.skip(f"{DOCUMENT} is not of nvcc {version}")
+        launched = launches()
+        missing = sorted({n for _, _, n in found if n not in launched})
+        if missing:  # as far as the tests under emulation have run in this build folder
+            print(f"skipped: launches of {len(missing)} kernels were not seen: {', '.join(missing[:4])}", flush=True)
+            text, mine = (re.sub(r"( \| [^|\n]+){3} \|$", " |", t, flags=re.M) for t in (text, document(version, found, launched)))
+        else:
+            mine = document(version, found, launched)
+        self.assertEqual(text, mine, f"run tests/kernels/test_cuda_static.py --write and commit {DOCUMENT}")
+
+    def test_instructions(self):
+        tool = cuobjdump()
+        if not tool:
+            self.skip("cuobjdump was not found, and PyPI's (nvidia-cuda-cuobjdump) could not be had: no machine code was looked at")
+        for source in sources():
+            code = disassembled(tool, source)
+            for (arch, name), instructions in code.items():
+                with self.subTest(source=source, arch=arch, kernel=name):
+                    self.assertGreater(len(instructions), 4)
+                    self.assertEqual([i for i in instructions if i.startswith(FORBIDDEN)], [])
+            for _, kernel, wanted in (r for r in REQUIRED if r[0] == source):
+                those = [(k, i) for k, i in code.items() if re.fullmatch(kernel, k[1].split("<")[0])]
+                self.assertEqual({k[0] for k, _ in those}, set(ARCHS), f"{source}: {kernel} names no kernel")
+                for k, instructions in those:
+                    for w in wanted:
+                        with self.subTest(source=source, arch=k[0], kernel=k[1], instruction=w):
+                            self.assertTrue(any(i.startswith(w) for i in instructions), f"{w} is not in it")
+
+    def skip(self, why):
+        print(f"skipped: {why}", flush=True)
+        self.skipTest(why)
+
+
+if __name__ == "__main__":
+    os.chdir(ROOT)
+    NVCC = nvcc()
+    if sys.argv[1:] == ["--write"]:
+        with open(DOCUMENT, "w") as out:
+            out.write(document(NVCC, measured()[0], launches()))
+    else:
+        unittest.main()
