@@ -84,8 +84,11 @@ static void meets_the_reference(const shape *c, uint64_t seed) {
     free(x0), free(x), free(res), free(w), free(y), free(got), free(rows);
 }
 
+static const shape full[] = {{4096, 4096, true, false, false}, {300, 8192, true, true, false}};
+
 static void every_form_meets_the_reference(void **state) {
     (void)state;
+    for (int k = 0; k < 2 && device_full(); k++) meets_the_reference(&full[k], 70 + (uint64_t)k);
     for (int k = 0; k < N_SHAPES; k++) each_order(meets_the_reference(&shapes[k], 7 + (uint64_t)k));
 }
 

@@ -1,4 +1,5 @@
-/* util_cuda - arrays on the emulated device, and a test's body run in every order of fibres. */
+/* util_cuda - arrays on the emulated device, or on a real one (tests/gpu), and a test's body run in every order of fibres.
+ */
 #ifndef FC_TESTS_UTIL_CUDA_H
 #define FC_TESTS_UTIL_CUDA_H
 
@@ -15,13 +16,19 @@ fc_stream device_stream(size_t workspace); /* not batch-invariant; device_close 
 fc_stream device_stream_invariant(size_t workspace);
 void device_close(fc_stream s);
 fc_status device_sync(fc_stream s);
+/* FORKCAST_GPU_FULL is set: also the shapes of real models, which emulation would take minutes for. */
+bool device_full(void);
 
 /* Calls body for each order of fibres, some seeds of the random one; prints which when it fails. */
+#ifdef FC_TESTS_GPU /* it has an order of its own */
+#define each_order(body) body
+#else
 #define each_order(body)                                                                                               \
     for (int order_ = 0; order_ < EMU_ORDERS + 1; order_++) {                                                          \
         emu_opts.order = order_ < EMU_ORDERS ? (emu_order)order_ : EMU_RANDOM;                                         \
         emu_opts.seed = (uint64_t)order_;                                                                              \
         body;                                                                                                          \
     }
+#endif
 
 #endif

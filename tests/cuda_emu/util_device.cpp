@@ -10,6 +10,7 @@ fc_stream device_stream(size_t workspace);
 fc_stream device_stream_invariant(size_t workspace);
 void device_close(fc_stream s);
 fc_status device_sync(fc_stream s);
+bool device_full(void);
 }
 
 static void must(cudaError_t e, const char *what) {
@@ -47,3 +48,4 @@ fc_stream device_stream(size_t workspace) { return open_stream(workspace, false)
 fc_stream device_stream_invariant(size_t workspace) { return open_stream(workspace, true); }
 void device_close(fc_stream s) { fc_cuda_stream_close(s); }
 fc_status device_sync(fc_stream s) { return fc_cuda_stream_sync(s); }
+bool device_full(void) { return getenv("FORKCAST_GPU_FULL") != NULL; }

@@ -232,6 +232,22 @@ class Static(unittest.TestCase):
                         with self.subTest(source=source, arch=k[0], kernel=k[1], instruction=w):
                             self.assertTrue(any(i.startswith(w) for i in instructions), f"{w} is not in it")
 
+    def test_wrappers_are_compared_with_their_twins(self):
+        """A device function of kernels/cuda/*.cuh without a kernel in tests/gpu/conform_*.cuh is one that no machine with a GPU checks."""
+        text = ""
+        for path in glob.glob("tests/gpu/conform_*.cuh"):
+            with open(path) as f:
+                text += f.read()
+        found = 0
+        for path in sorted(glob.glob("kernels/cuda/*.cuh")):
+            with open(path) as f:
+                names = set(re.findall(r"__device__ __forceinline__ [\w ]+?[ *](fc_\w+)\(", f.read()))
+            found += len(names)
+            for name in sorted(names):
+                with self.subTest(file=path):
+                    self.assertRegex(text, rf"\b{name}\b")
+        self.assertGreater(found, 10)
+
     def skip(self, why):
         print(f"skipped: {why}", flush=True)
         self.skipTest(why)
