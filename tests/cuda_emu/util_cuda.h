@@ -1,4 +1,4 @@
-/* util_cuda - arrays on the emulated device, or on a real one (tests/gpu), and a test's body run in every order of fibres.
+/* util_cuda - arrays on the emulated device, or on a real one (tests/gpu); a test's body run in every order of fibres.
  */
 #ifndef FC_TESTS_UTIL_CUDA_H
 #define FC_TESTS_UTIL_CUDA_H
