@@ -67,8 +67,8 @@ FC_DEVICE static inline float fc_f8_to_f32(uint8_t v) {
     return f;
 }
 
-/* Round to nearest even; what is larger than 448 becomes 448 (as cvt.rn.satfinite does), NaN stays NaN. Without a branch:
- * compilers make vectors of loops over it. */
+/* Round to nearest even; what is larger than 448 becomes 448 (as cvt.rn.satfinite does), NaN stays NaN. Without a
+ * branch: compilers make vectors of loops over it. */
 FC_DEVICE static inline uint8_t fc_f32_to_f8(float f) {
     int32_t u, code, small, most, is_small; /* masks are 0 or -1: an arithmetic shift of a difference */
     uint32_t sign;
