@@ -8,6 +8,7 @@
  * dtype   f32, lse f64; tiles of 256 ids in their own places (kernels/logprob/list.h), so that lse has the bits of
  *         logprob's for the row of V whose other ids are -inf, and of a list row's in draw
  * needs   n_ids >= 1, 0 <= id < V; a NaN, a +inf or nothing but -inf in a list: FC_ERR_ARG names the row
+ * CUDA    as logprob's
  * error   2e-6 + 2e-6 * |lp| against list_logprob_ref.c; list_gather exact
  */
 #ifndef FC_KERNELS_LIST_LOGPROB_H
@@ -32,8 +33,11 @@ typedef struct {
 } fc_list_logprob_args;
 
 fc_status fc_list_logprob_cpu(fc_stream s, const fc_list_logprob_args *a);
+fc_status fc_list_logprob_cuda(fc_stream s, const fc_list_logprob_args *a);
 fc_status fc_list_logprob_ref(fc_stream s, const fc_list_logprob_args *a);
 fc_cost fc_list_logprob_cost(const fc_list_logprob_args *a);
+/* Bytes of stream workspace for all rows at once; one row's will do. */
+size_t fc_list_logprob_workspace_cuda(int n_rows, int V);
 
 typedef struct {
     float *value;        /* out */
@@ -44,6 +48,7 @@ typedef struct {
 } fc_list_gather_args;
 
 fc_status fc_list_gather_cpu(fc_stream s, const fc_list_gather_args *a);
+fc_status fc_list_gather_cuda(fc_stream s, const fc_list_gather_args *a);
 fc_status fc_list_gather_ref(fc_stream s, const fc_list_gather_args *a);
 fc_cost fc_list_gather_cost(const fc_list_gather_args *a);
 

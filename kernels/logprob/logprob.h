@@ -8,6 +8,8 @@
  *         a fixed pairwise tree; lse = max + log(sum of s_t * exp(m_t - max)), tiles folded left in double. So draw and
  *         score agree on one number, and a tile's m_t and s_t come from one reading, whatever the other tiles hold
  * needs   R >= 1, V >= 1, 0 <= id < V, 1 <= n <= FC_TOP_LOGPROBS_MAX and <= V
+ * CUDA    the CPU's bits up to the fold of tiles, whose exp and log in double are the device's, within 1 ulp; a row
+ *         that is refused (NaN, +inf, nothing finite, an id outside) is named by the next wait, the others are done
  * error   2e-6 + 2e-6 * |lp| against logprob_ref.c
  */
 #ifndef FC_KERNELS_LOGPROB_H
@@ -26,8 +28,11 @@ typedef struct {
 } fc_logprob_args;
 
 fc_status fc_logprob_cpu(fc_stream s, const fc_logprob_args *a);
+fc_status fc_logprob_cuda(fc_stream s, const fc_logprob_args *a);
 fc_status fc_logprob_ref(fc_stream s, const fc_logprob_args *a);
 fc_cost fc_logprob_cost(const fc_logprob_args *a);
+/* Bytes of stream workspace for all rows at once; one row's will do. */
+size_t fc_logprob_workspace_cuda(int R, int V);
 
 typedef struct {
     int32_t *ids;        /* [R,n] out */
@@ -38,7 +43,9 @@ typedef struct {
 } fc_top_logprobs_args;
 
 fc_status fc_top_logprobs_cpu(fc_stream s, const fc_top_logprobs_args *a);
+fc_status fc_top_logprobs_cuda(fc_stream s, const fc_top_logprobs_args *a);
 fc_status fc_top_logprobs_ref(fc_stream s, const fc_top_logprobs_args *a);
 fc_cost fc_top_logprobs_cost(const fc_top_logprobs_args *a);
+size_t fc_top_logprobs_workspace_cuda(int R, int V);
 
 #endif
