@@ -24,6 +24,10 @@
  * shapes  logits [R,V] (read only), rows [n_rows], members [M], token, logprob [M]
  * needs   every row keeps at least one id of finite logit, else FC_ERR_ARG names the row; NaN logits: FC_ERR_ARG; ids
  *         of a list rise, 0 <= id < V
+ * CUDA    the CPU's tokens for the same logits, but where a uniform number lies within 1e-15 of a boundary, or the mass
+ *         at which a filter stops within about 1e-13 of one: exp of a tile is the device's in double, within 1 ulp, and
+ *         filters add weights as whole numbers (logprob/best.cuh). A row's draws depend on that row alone. A row that
+ *         is refused is named by the next wait, the others are drawn
  * error   ids: exact given the weights; logprob as kernels/logprob. draw_ref.c computes weights in double: it may
  *         choose a neighbouring id only when u lies within 1e-5 of a boundary of the cumulative distribution
  * source  Holtzman et al. 2020 (top-p); Meister et al. 2023 (typical); Nguyen et al. 2024 (min-p); Keskar et al. 2019
@@ -70,8 +74,11 @@ typedef struct {
 } fc_draw_args;
 
 fc_status fc_draw_cpu(fc_stream s, const fc_draw_args *a);
+fc_status fc_draw_cuda(fc_stream s, const fc_draw_args *a);
 fc_status fc_draw_ref(fc_stream s, const fc_draw_args *a);
 fc_cost fc_draw_cost(const fc_draw_args *a);
 size_t fc_draw_workspace_cpu(int V); /* bytes per thread of stream scratch */
+/* Bytes of stream workspace for all rows at once; one row's will do. */
+size_t fc_draw_workspace_cuda(int n_rows, int V);
 
 #endif
