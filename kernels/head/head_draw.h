@@ -13,6 +13,8 @@
  * memory  workspace: for each row of a piece, x rounded and 20 bytes a tile; more rows than fit are done in pieces
  * bytes   W once for each 256 rows and at most 256 rows of it for each member, x, members, token, logprob
  * flops   2*R*V*D and 20*R*V (60 with a cap; 36 and 76 at temperatures other than 0 and 1)
+ * CUDA    the same, with the bits of the operators of CUDA; a row that is refused is named by the next wait, the others
+ *         are drawn
  * error   ids as draw's, logprob as kernels/logprob, over logits within linear's tolerance, against head_draw_ref.c
  */
 #ifndef FC_KERNELS_HEAD_DRAW_H
@@ -39,9 +41,11 @@ typedef struct {
 } fc_head_draw_args;
 
 fc_status fc_head_draw_cpu(fc_stream s, const fc_head_draw_args *a);
+fc_status fc_head_draw_cuda(fc_stream s, const fc_head_draw_args *a);
 fc_status fc_head_draw_ref(fc_stream s, const fc_head_draw_args *a);
 fc_cost fc_head_draw_cost(const fc_head_draw_args *a);
 /* Bytes of stream workspace for the best speed at R rows (it grows up to 256). */
 size_t fc_head_draw_workspace_cpu(int R, int D, int V);
+size_t fc_head_draw_workspace_cuda(int R, int M, int D, int V);
 
 #endif

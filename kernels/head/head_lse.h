@@ -11,6 +11,7 @@
  * memory  workspace: for each row of a piece, x rounded and 8 bytes a tile; more rows than fit are done in pieces
  * bytes   W once for each 256 rows, x, lp
  * flops   2*R*V*D and 20*R*V (60 with a cap)
+ * CUDA    the same, with the bits of the operators of CUDA; a row that is refused is named by the next wait
  * error   lse: as logprob, 2e-6 + 2e-6 * |lse|, over logits within linear's tolerance, against head_lse_ref.c
  */
 #ifndef FC_KERNELS_HEAD_LSE_H
@@ -31,9 +32,11 @@ typedef struct {
 } fc_head_lse_args;
 
 fc_status fc_head_lse_cpu(fc_stream s, const fc_head_lse_args *a);
+fc_status fc_head_lse_cuda(fc_stream s, const fc_head_lse_args *a);
 fc_status fc_head_lse_ref(fc_stream s, const fc_head_lse_args *a);
 fc_cost fc_head_lse_cost(const fc_head_lse_args *a);
 /* Bytes of stream workspace for the best speed at R rows (it grows up to 256). */
 size_t fc_head_lse_workspace_cpu(int R, int D, int V);
+size_t fc_head_lse_workspace_cuda(int R, int D, int V);
 
 #endif

@@ -1,0 +1,108 @@
+#include "kernels/head/head_tiles.cuh"
+
+#include "kernels/draw/draw_tree.cuh"
+
+/* First of the n that belongs to row or a later one. */
+static __device__ __forceinline__ int first_of(const int32_t *of, int n, int row) { return fc_list_from(of, n, row); }
+
+/* Logits that are asked for: of rows row .. row + rows - 1 of the piece and of this tile. */
+static __device__ __forceinline__ void pick(const fc_head_piece &p, const float *logits, int tile, int row, int rows) {
+    int first = p.first + row, from = tile * FC_TILE, n = min((int)FC_TILE, p.w.N - from);
+    for (int m = first_of(p.row, p.M, first) + (int)threadIdx.x; m < p.M; m += FC_LINEAR_THREADS) {
+        int r = p.row[m] - first, i = p.id[m] - from;
+        if (r >= rows) return;
+        if (r >= 0 && i >= 0 && i < n) p.lp[m] = fc_head_cap(p, logits[r * FC_LINEAR_PITCH + i]);
+    }
+}
+
+/* A block has 256 ids and 8 NT rows. */
+template <int CODE, int NT>
+static __global__ void __launch_bounds__(FC_LINEAR_THREADS, 1) tile_kernel(const fc_head_piece p) {
+    float *logits = fc_shared<float>();
+    int row = (int)blockIdx.x * NT * FC_X_ROWS, rows = min(NT * FC_X_ROWS, p.x.T - row), tile = (int)blockIdx.y;
+    fc_linear_tile<CODE, NT>(p.w, p.x, tile, (int)blockIdx.x * NT,
+                             (unsigned char *)(logits + NT * FC_X_ROWS * FC_LINEAR_PITCH), logits);
+    for (int r = (int)threadIdx.x / FC_WARP; r < rows; r += FC_LINEAR_WARPS) {
+        size_t at = (size_t)(row + r) * (size_t)p.tiles + (size_t)tile;
+        float v[FC_TILE_LANE], top, sum, scale = 1.0f;
+        fc_head_load(v, p, logits + r * FC_LINEAR_PITCH, tile);
+        top = fc_tile_top(v);
+        sum = fc_tile_sum(v, top, 1.0f);
+        if (fc_lane() == 0) {
+            p.top[at] = top;
+            p.sum[at] = sum;
+        }
+        if (p.drawn && p.rows[p.first + row + r].temperature > 0.0f)
+            scale = fc_draw_scale(p.rows[p.first + row + r].temperature);
+        if (scale == 1.0f) continue;
+        sum = fc_tile_sum(v, top, scale);
+        if (fc_lane() == 0) p.drawn[at] = sum;
+    }
+    if (p.M > 0) pick(p, logits, tile, row, rows);
+}
+
+fc_status fc_head_piece_of(const char *what, const fc_weight *w, float cap, fc_head_piece *out) {
+    const fc_weight_cuda *c = fc_weight_cuda_of(w);
+    fc_head_piece p = {};
+    if (!(cap >= 0.0f) || !isfinite(cap))
+        return FC_FAIL(FC_ERR_ARG, "%s: cap=%g; it must be positive, or 0 for none", what, (double)cap);
+    if (c->n_parts != 1)
+        return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: a matrix of %d tensors; it must be one", what, c->n_parts);
+    p.w = c->parts[0];
+    p.cap = cap;
+    if (cap > 0.0f) p.inv = 1.0f / cap;
+    p.tiles = fc_tile_count(w->N);
+    *out = p;
+    return FC_OK;
+}
+
+static size_t lines(size_t bytes) { return (bytes + 255) & ~(size_t)255; }
+
+size_t fc_head_x_bytes(const fc_weight *w, int R, bool precise) { return lines(fc_linear_x_bytes(w, R, precise)); }
+
+fc_status fc_head_rows(fc_stream s, const char *what, const fc_weight *w, int R, bool precise, size_t row_bytes,
+                       size_t fixed, int *out) {
+    int n = R < FC_HEAD_ROWS_AT_ONCE ? R : FC_HEAD_ROWS_AT_ONCE;
+    void *unused;
+    while (n > 1 && fc_head_x_bytes(w, n, precise) + (size_t)n * row_bytes + fixed > s->workspace_bytes)
+        n = n > FC_X_ROWS ? (n - 1) / FC_X_ROWS * FC_X_ROWS : n - 1;
+    *out = n;
+    return fc_cuda_workspace(s, fc_head_x_bytes(w, n, precise) + (size_t)n * row_bytes + fixed, what, &unused);
+}
+
+size_t fc_head_workspace(int R, int D, size_t row_bytes, size_t fixed) {
+    int n = R < FC_HEAD_ROWS_AT_ONCE ? R : FC_HEAD_ROWS_AT_ONCE;
+    return R < 1 ? 0 : fc_linear_workspace_cuda(n, D, 0) + 256 + (size_t)n * row_bytes + fixed;
+}
+
+fc_status fc_head_make_x(fc_stream s, const fc_weight *w, const float *x, int n, bool precise, fc_head_piece *p) {
+    fc_linear_x_from from = {x, NULL, NULL, p->first, n, precise};
+    return fc_linear_x_make(s, w, &from, s->workspace, &p->x);
+}
+
+template <int CODE, int NT> static fc_status launch(fc_stream s, const char *what, const fc_head_piece &p) {
+    dim3 grid((unsigned)fc_div_up(p.x.T, NT * FC_X_ROWS), (unsigned)p.tiles);
+    size_t shared = fc_linear_tile_ring(&p.w, NT, p.x.precise) + fc_linear_tile_logits(NT);
+    return fc_launch(s, what, tile_kernel<CODE, NT>, grid, FC_LINEAR_THREADS, shared, p);
+}
+
+/* 64 rows a block where there are as many and their logits fit beside the ring, else 32, or 8. */
+template <int CODE> static fc_status run(fc_stream s, const char *what, const fc_head_piece &p) {
+    size_t shared = fc_linear_tile_ring(&p.w, 8, p.x.precise) + fc_linear_tile_logits(8);
+    if (p.x.T <= FC_X_ROWS) return launch<CODE, 1>(s, what, p);
+    if (p.x.T <= 4 * FC_X_ROWS || shared > s->shared_max) return launch<CODE, 4>(s, what, p);
+    return launch<CODE, 8>(s, what, p);
+}
+
+fc_status fc_head_sum_tiles(fc_stream s, const char *what, const fc_head_piece *p) {
+    switch (p->w.code) {
+    case FC_CODE_F32: return run<FC_CODE_F32>(s, what, *p);
+    case FC_CODE_F16: return run<FC_CODE_F16>(s, what, *p);
+    case FC_CODE_BF16: return run<FC_CODE_BF16>(s, what, *p);
+    case FC_CODE_F8: return run<FC_CODE_F8>(s, what, *p);
+    case FC_CODE_8: return run<FC_CODE_8>(s, what, *p);
+    case FC_CODE_8H: return run<FC_CODE_8H>(s, what, *p);
+    case FC_CODE_4: return run<FC_CODE_4>(s, what, *p);
+    default: return FC_FAIL(FC_ERR_INTERNAL, "%s: code %d", what, (int)p->w.code);
+    }
+}

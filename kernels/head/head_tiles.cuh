@@ -1,0 +1,62 @@
+/* head_tiles - logits of a whole matrix for a piece of rows on the device, a tile of 256 ids at a time, none of them
+ * kept: tops and sums of tiles (logprob/tile.cuh), with the bits of linear, softcap and logprob. Inner to kernels/head.
+ */
+#ifndef FC_KERNELS_HEAD_TILES_CUH
+#define FC_KERNELS_HEAD_TILES_CUH
+
+#include "kernels/linear/linear_tile.cuh"
+#include "kernels/logprob/tile.cuh"
+
+extern "C" {
+#include "kernels/head/head_draw.h"
+#include "kernels/head/head_lse.h"
+}
+
+static_assert((int)FC_LINEAR_TILE == (int)FC_TILE, "linear and logprob share their tiles");
+
+enum { FC_HEAD_ROWS_AT_ONCE = 256, FC_HEAD_ROW_THREADS = 128 };
+
+/* A piece of the rows. Passed to kernels by value. */
+typedef struct {
+    fc_part_cuda w;
+    fc_linear_x x;
+    float cap, inv;               /* 0: no cap */
+    int tiles, first;             /* of V; the call's number of the piece's first row */
+    float *top, *sum;             /* [x.T,tiles] */
+    float *drawn;                 /* [x.T,tiles] sums at the row's temperature where that is another than 1; or NULL */
+    const fc_head_draw_row *rows; /* of the call, with drawn */
+    float *lp;                    /* logits of row, id [M] left in lp; M 0: none are asked for */
+    const int32_t *row, *id;
+    int M;
+} fc_head_piece;
+
+/* cap is what softcap wants, or 0; w is one tensor: else an error under the operator's name. */
+fc_status fc_head_piece_of(const char *what, const fc_weight *w, float cap, fc_head_piece *out);
+
+/* How many of R rows can be done at once: row_bytes a row and `fixed` lie behind x in the workspace. */
+fc_status fc_head_rows(fc_stream s, const char *what, const fc_weight *w, int R, bool precise, size_t row_bytes,
+                       size_t fixed, int *out);
+size_t fc_head_x_bytes(const fc_weight *w, int R, bool precise);
+/* As much for any weight: R rows of D. */
+size_t fc_head_workspace(int R, int D, size_t row_bytes, size_t fixed);
+
+/* p->x of n rows of x [.,D] from p->first on, in the workspace. */
+fc_status fc_head_make_x(fc_stream s, const fc_weight *w, const float *x, int n, bool precise, fc_head_piece *p);
+
+fc_status fc_head_sum_tiles(fc_stream s, const char *what, const fc_head_piece *p);
+
+/* ---- in kernels */
+
+static __device__ __forceinline__ float fc_head_cap(const fc_head_piece &p, float x) {
+    return p.cap > 0.0f ? p.cap * fc_tanhf(x * p.inv) : x;
+}
+
+/* The lane's 8 of a row of fc_linear_tile's logits, capped; past the vocabulary -inf. */
+static __device__ __forceinline__ void fc_head_load(float v[FC_TILE_LANE], const fc_head_piece &p, const float *logits,
+                                                    int tile) {
+    int n = p.w.N - tile * FC_TILE - fc_lane() * FC_TILE_LANE;
+    fc_tile_load(v, logits, FC_TILE, 0);
+    for (int j = 0; j < FC_TILE_LANE; j++) v[j] = j < n ? fc_head_cap(p, v[j]) : -INFINITY;
+}
+
+#endif
