@@ -253,8 +253,9 @@ void begin_shared(block *b, unsigned bytes) {
 void end_shared(block *b, unsigned bytes) {
 #ifndef FC_EMU_ASAN
     static const std::vector<unsigned char> whole(GUARD, POISON);
-    const unsigned char *behind = b->shared + bytes;
-    bool touched = memcmp(b->shared - GUARD, whole.data(), GUARD) || memcmp(behind, whole.data(), GUARD);
+    tsan_quiet();
+    bool touched = memcmp(b->shared - GUARD, whole.data(), GUARD) || memcmp(b->shared + bytes, whole.data(), GUARD);
+    tsan_heard();
     for (int i = 0; i < 2 * GUARD && touched && !b->failed; i++) {
         long at = i < GUARD ? -1 - (long)i : (long)bytes + i - GUARD;
         if (b->shared[at] == POISON) continue;

@@ -105,9 +105,9 @@ struct told {
 
 static void exchange(const told p) {
     int n = (int)(gridDim.x * blockDim.x), me = (int)(blockIdx.x * blockDim.x + threadIdx.x);
+    if (p.how == 1 && me == 3) return;
     for (int i = 0; i < 4; i++) {
         p.y[i % 2 * n + me] = i == 0 ? me : p.y[(i + 1) % 2 * n + (me + 37) % n] + 1;
-        if (p.how == 1 && me == 3) return;
         if (p.how == 2 && me == 3) __syncthreads();
         fc_grid_sync();
     }
@@ -132,6 +132,7 @@ struct flagged {
 
 /* Block 0 waits for a word of the last block. */
 static void wait_for_a_word(const flagged p) {
+    if (threadIdx.x) return;
     if (blockIdx.x == 0) {
         while (fc_load_acquire(p.flag) < 1 + (unsigned)p.how) fc_pause();
         p.y[0] = p.y[1] + 1;
@@ -157,13 +158,13 @@ static void a_block_may_wait_for_a_word_of_another(void **) {
 
 struct failing {
     int *done; /* [blocks] */
-    int first, second, how;
+    int first, second, how, *source;
 };
 
 static void fail_in(const failing p) {
     int b = (int)blockIdx.x;
     unsigned *m = fc_shared<unsigned>();
-    if (threadIdx.x < 4) fc_copy_async<4>(m + threadIdx.x, p.done);
+    if (threadIdx.x < 4) fc_copy_async<4>(m + threadIdx.x, p.source);
     fc_copy_commit();
     if ((b == p.first || b == p.second) && threadIdx.x == 37) {
         if (p.how == 0) __trap();
@@ -178,15 +179,16 @@ static void an_error_ends_the_launch_and_the_next_one_works(void **) {
     enum { BLOCKS = 50 };
     every_order({
         for (emu_opts.threads = 1; emu_opts.threads <= 4; emu_opts.threads++) {
-            int done[BLOCKS] = {0};
-            assert_caught(run(fail_in, {done, 20, 20, 0}, BLOCKS, 64, 64), "block 20,0,0 thread 37,0,0: __trap at "
-                                                                           "test_emu_grid.cpp:");
+            int done[BLOCKS] = {0}, source = 1;
+            assert_caught(run(fail_in, {done, 20, 20, 0, &source}, BLOCKS, 64, 64),
+                          "block 20,0,0 thread 37,0,0: __trap at "
+                          "test_emu_grid.cpp:");
             assert_int_equal(done[20], 0);
             if (emu_opts.order != EMU_RANDOM)
-                assert_caught(run(fail_in, {done, 11, 12, 1}, BLOCKS, 64, 64),
+                assert_caught(run(fail_in, {done, 11, 12, 1, &source}, BLOCKS, 64, 64),
                               emu_opts.order == EMU_BACKWARD ? "block 12 says no" : "block 11 says no");
             memset(done, 0, sizeof done);
-            assert_runs(run(fail_in, {done, -1, -1, 0}, BLOCKS, 64, 64));
+            assert_runs(run(fail_in, {done, -1, -1, 0, &source}, BLOCKS, 64, 64));
             for (int i = 0; i < BLOCKS; i++) assert_int_equal(done[i], 1);
         }
     });
