@@ -10,7 +10,7 @@ extern "C" {
 struct step {
     float *y;
     float times, plus;
-    int n;
+    int n, rest; /* no padding: a replay compares bytes */
 };
 
 static __global__ void scale_kernel(const step p) {
@@ -51,7 +51,7 @@ static float first(void) {
 }
 
 static void scale(float times, float plus, int n) {
-    assert_ok(fc_launch(s, "scale", scale_kernel, dim3((unsigned)fc_div_up(n, 32)), 32, 0, step{y, times, plus, n}));
+    assert_ok(fc_launch(s, "scale", scale_kernel, dim3((unsigned)fc_div_up(n, 32)), 32, 0, step{y, times, plus, n, 0}));
 }
 
 /* A pass of `launches`, and what it makes of v. */
@@ -60,7 +60,7 @@ static float pass(float v, int launches, float plus) {
         scale(i % 2 ? 0.5f : 2.0f, plus + (float)i, 1 + i % N);
         v = v * (i % 2 ? 0.5f : 2.0f) + plus + (float)i;
         if (i % 3) continue;
-        assert_ok(fc_launch(s, "double", double_kernel, dim3(1), 32, 0, step{y, 0, 0, 1}));
+        assert_ok(fc_launch(s, "double", double_kernel, dim3(1), 32, 0, step{y, 0, 0, 1, 0}));
         v *= 2.0f;
     }
     return v;
@@ -113,7 +113,7 @@ static void a_grid_is_patched_too(void **) {
     for (int i = 0; i < 6; i++) {
         for (int k = 0; k < 9; k++) {
             unsigned grid = i % 2 ? (unsigned)(k + 2) : 1;
-            assert_ok(fc_launch(s, "blocks", blocks_kernel, dim3(grid), 32, 0, step{y, 0, 0, 0}));
+            assert_ok(fc_launch(s, "blocks", blocks_kernel, dim3(grid), 32, 0, step{y, 0, 0, 0, 0}));
             blocks += (float)grid;
         }
         assert_true(first() == blocks);
@@ -166,7 +166,7 @@ static void every_failing_call_is_a_status(void **) {
         st = fc_cuda_stream_open(0, 100, false, &t);
         for (int i = 0; !st && i < 2 * 12; i++) {
             st = fc_launch(t, "scale", scale_kernel, dim3(1), 32, 0,
-                           step{(float *)t->workspace, 1.0f, (float)(i / 12), 1});
+                           step{(float *)t->workspace, 1.0f, (float)(i / 12), 1, 0});
             if (!st && i % 12 == 11) st = fc_cuda_stream_sync(t);
         }
         if (st) assert_true(strstr(fc_status_text(), "cuda") != NULL);

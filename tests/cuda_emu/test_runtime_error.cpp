@@ -6,7 +6,7 @@ struct nothing {
 };
 static __global__ void stuck_kernel(const nothing) {
     if (threadIdx.x < 7) __syncthreads();
-    else if (threadIdx.x == 7) emu_barrier(1, 2, __FILE__, __LINE__);
+    else if (threadIdx.x == 7) emu_barrier(1, 32, __FILE__, __LINE__);
 }
 
 /* The kernel's own complaint comes at the synchronisation, under its name, and at every call from there on. */
