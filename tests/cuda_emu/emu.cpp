@@ -556,8 +556,10 @@ bool emu_run_cooperative(emu_call call, const void *kernel, const void *params, 
 void emu_fail(const char *fmt, ...) {
     char text[TEXT];
     va_list ap;
-    int n = snprintf(text, sizeof text, "block %u,%u,%u thread %u,%u,%u: ", blockIdx.x, blockIdx.y, blockIdx.z,
-                     threadIdx.x, threadIdx.y, threadIdx.z);
+    bool flat = blockDim.y == 1 && blockDim.z == 1;
+    int n = snprintf(text, sizeof text, "block %u,%u,%u thread %u", blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.x);
+    if (!flat) n += snprintf(text + n, sizeof text - (size_t)n, ",%u,%u", threadIdx.y, threadIdx.z);
+    n += snprintf(text + n, sizeof text - (size_t)n, ": ");
     va_start(ap, fmt);
     vsnprintf(text + n, sizeof text - (size_t)n, fmt, ap);
     va_end(ap);

@@ -180,9 +180,8 @@ static void an_error_ends_the_launch_and_the_next_one_works(void **) {
     every_order({
         for (emu_opts.threads = 1; emu_opts.threads <= 4; emu_opts.threads++) {
             int done[BLOCKS] = {0}, source = 1;
-            assert_caught(run(fail_in, {done, 20, 20, 0, &source}, BLOCKS, 64, 64),
-                          "block 20,0,0 thread 37,0,0: __trap at "
-                          "test_emu_grid.cpp:");
+            assert_caught(run(fail_in, {done, 20, 20, 0, &source}, BLOCKS, 64, 64), "block 20,0,0 thread 37: __trap at "
+                                                                                    "test_emu_grid.cpp:");
             assert_int_equal(done[20], 0);
             if (emu_opts.order != EMU_RANDOM)
                 assert_caught(run(fail_in, {done, 11, 12, 1, &source}, BLOCKS, 64, 64),

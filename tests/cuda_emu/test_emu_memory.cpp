@@ -146,8 +146,8 @@ static void copies_and_loads_that_the_device_would_refuse(void **) {
         assert_caught(run(bad_copies, {x, NULL, 2}, 1, 1, 64), "bytes 64 to 80 are outside the block's 64");
         assert_caught(run(bad_copies, {x, NULL, 3}, 1, 1, 64), "bytes -4 to 0 are outside");
         assert_caught(run(bad_copies, {x, NULL, 4}, 1, 1, 64), "was written before it landed");
-        assert_caught(run(bad_copies, {x, NULL, 5}, 1, 32, 512), "thread 9,0,0: ldmatrix: byte 152 is not a multiple");
-        assert_caught(run(bad_copies, {x, NULL, 6}, 1, 32, 512), "thread 31,0,0: ldmatrix: bytes 512 to 528");
+        assert_caught(run(bad_copies, {x, NULL, 5}, 1, 32, 512), "thread 9: ldmatrix: byte 152 is not a multiple");
+        assert_caught(run(bad_copies, {x, NULL, 6}, 1, 32, 512), "thread 31: ldmatrix: bytes 512 to 528");
         assert_runs(run(bad_copies, {x, NULL, 7}, 1, 32, 512));
         assert_caught(run(bad_copies, {x, NULL, 8}, 1, 1, 64), "a load of 16 bytes");
     });
