@@ -1,9 +1,10 @@
-/* emu - CUDA's device side on the host: one fibre per thread, meetings (shuffles, votes, matrix products) and barriers as
- * rendezvous, asynchronous copies that land at their wait, poisoned shared memory.
+/* emu - CUDA's device side on the host: one fibre per thread, meetings (shuffles, votes, matrix products) and barriers
+ * as rendezvous, asynchronous copies that land at their wait, poisoned shared memory.
  *
- * A fibre runs until it meets others or ends; which one runs next is the order (emu_options). A meeting of a warp is one
- * function that the last lane to come calls over what all lanes brought. What goes wrong (a barrier that some never
- * reach, threads at different barriers, lanes that are not in their mask) ends the launch with a sentence, not the test.
+ * A fibre runs until it meets others or ends; which one runs next is the order (emu_options). A meeting of a warp is
+ * one function that the last lane to come calls over what all lanes brought. What goes wrong (a barrier that some never
+ * reach, threads at different barriers, lanes that are not in their mask) ends the launch with a sentence, not the
+ * test.
  *
  * Under TSan each thread is one of TSan's threads, and only what CUDA orders is ordered: __syncthreads, named barriers,
  * __syncwarp, grid barriers, and a fence before and after an atomic. Shuffles, votes and products order nothing.

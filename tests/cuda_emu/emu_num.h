@@ -1,5 +1,5 @@
-/* emu_num - CUDA's device functions on numbers and bits, for a host compiler. Rounding as on the device where the device's
- * is IEEE's (built with -ffp-contract=off); functions that the device approximates are the host's own here. */
+/* emu_num - CUDA's device functions on numbers and bits, for a host compiler. Rounding as on the device where the
+ * device's is IEEE's (built with -ffp-contract=off); functions that the device approximates are the host's own here. */
 #ifndef FC_EMU_NUM_H
 #define FC_EMU_NUM_H
 

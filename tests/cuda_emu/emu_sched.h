@@ -1,7 +1,7 @@
-/* emu_sched - inside the emulator: a launch, its blocks, their threads. emu.cpp decides who runs and switches; emu_sync.cpp
- * is what threads call: barriers, meetings, copies, fences.
+/* emu_sched - inside the emulator: a launch, its blocks, their threads. emu.cpp decides who runs and switches;
+ * emu_sync.cpp is what threads call: barriers, meetings, copies, fences.
  *
- * One OS thread (a worker) runs a block from its first thread to its last; nothing of a block is seen by another worker.
+ * One OS thread (a worker) runs a block from its first thread to its last; nothing of a block is seen by another.
  */
 #ifndef FC_EMU_SCHED_H
 #define FC_EMU_SCHED_H

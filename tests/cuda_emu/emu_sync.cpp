@@ -315,9 +315,9 @@ void emu_copy_wait(int groups) {
 }
 
 /* ---- fences and atomics, for TSan ----
- * A fence keeps what the thread knows in a second thread of TSan's (`fence`). An atomic after it is done by that one, which
- * makes it known at the address: what the thread did since the fence is not. A fence after an atomic learns what was made
- * known there. */
+ * A fence keeps what the thread knows in a second thread of TSan's (`fence`). An atomic after it is done by that one,
+ * which makes it known at the address: what the thread did since the fence is not. A fence after an atomic learns what
+ * was made known there. */
 #ifdef FC_EMU_TSAN
 void emu_fence(void) {
     thread *t = self();
