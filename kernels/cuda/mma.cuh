@@ -36,7 +36,8 @@ EMU_QUIET static inline void emu_gather(void *const brought[32], T a[16][K], T b
     }
 }
 
-/* c += a b, rows at a time, k upwards. Eight columns are a vector of the compiler's: left to itself it takes twice as long. */
+/* c += a b, rows at a time, k upwards. Eight columns are a vector of the compiler's: left to itself it takes twice as
+ * long. */
 template <typename T, int K> EMU_QUIET static inline void emu_product(T c[16][8], const T a[16][K], const T b[K][8]) {
     typedef T eight __attribute__((vector_size(8 * sizeof(T))));
     for (int i = 0; i < 16; i += 2) {

@@ -26,7 +26,7 @@ static __device__ __forceinline__ uint16_t fc_bf16_of(float f) { return (uint16_
 static __device__ __forceinline__ float fc_bf16_lo(uint32_t pair) { return __uint_as_float(pair << 16); }
 static __device__ __forceinline__ float fc_bf16_hi(uint32_t pair) { return __uint_as_float(pair & 0xffff0000u); }
 
-/* a b + c in both halves, one rounding each (PTX fma.rn.bf16x2). The twin rounds twice where f32 cannot hold a b + c. */
+/* a b + c in both halves, one rounding each (PTX fma.rn.bf16x2). The twin rounds twice where f32 cannot hold it. */
 static __device__ __forceinline__ uint32_t fc_bf16_pair_fma(uint32_t a, uint32_t b, uint32_t c) {
 #ifdef FC_CUDA_EMU
     return fc_bf16_pair(fmaf(fc_bf16_lo(a), fc_bf16_lo(b), fc_bf16_lo(c)),
@@ -62,8 +62,8 @@ static __device__ __forceinline__ float fc_exp2(float x) {
 #endif
 }
 
-/* Bit i of the result is bit (a_i << 2 | b_i << 1 | c_i) of TABLE: 0xf0, 0xcc and 0xaa stand for a, b and c in the formula,
- * (a & b) | c is (0xf0 & 0xcc) | 0xaa. */
+/* Bit i of the result is bit (a_i << 2 | b_i << 1 | c_i) of TABLE: 0xf0, 0xcc and 0xaa stand for a, b and c in the
+ * formula, so (a & b) | c is (0xf0 & 0xcc) | 0xaa. */
 template <int TABLE> static __device__ __forceinline__ uint32_t fc_lop3(uint32_t a, uint32_t b, uint32_t c) {
     static_assert(TABLE >= 0 && TABLE < 256, "a table of 8 bits");
 #ifdef FC_CUDA_EMU

@@ -8,8 +8,8 @@
 #include <cooperative_groups.h>
 #endif
 
-/* Barriers 1 to 15 of a block (0 is __syncthreads's). threads, a multiple of 32, is how many come in one round, those that
- * wait and those that only arrive together; every thread of a warp comes. What came before is seen by who waited. */
+/* Barriers 1 to 15 of a block (0 is __syncthreads's). threads, a multiple of 32, is how many come in one round, those
+ * that wait and those that only arrive together; every thread of a warp comes. Who waited sees what came before. */
 #ifdef FC_CUDA_EMU
 #define fc_bar_sync(id, threads)   emu_barrier(id, threads, __FILE__, __LINE__)
 #define fc_bar_arrive(id, threads) emu_barrier_arrive(id, threads, __FILE__, __LINE__)
@@ -29,8 +29,8 @@ static __device__ __forceinline__ void fc_bar_arrive(int id, int threads) {
 static __device__ __forceinline__ void fc_grid_sync() { cooperative_groups::this_grid().sync(); }
 #endif
 
-/* A word by which blocks tell one another: what the writer did before fc_store_release is seen by who read the word that
- * it wrote with fc_load_acquire. Waiting for another block needs a cooperative launch, and fc_pause in the loop. */
+/* A word by which blocks tell one another: what the writer did before fc_store_release is seen by who read the word
+ * that it wrote with fc_load_acquire. Waiting for another block needs a cooperative launch, fc_pause in the loop. */
 static __device__ __forceinline__ unsigned fc_load_acquire(const unsigned *p) {
 #ifdef FC_CUDA_EMU
     unsigned v;

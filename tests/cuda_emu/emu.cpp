@@ -390,6 +390,7 @@ void run_blocks(launch *l) {
         if (b->live && !b->failed) deadlock(b);
         end_block(b);
     }
+    emu_at = nullptr;
 }
 
 void run_cooperative(launch *l) {

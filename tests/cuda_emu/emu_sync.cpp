@@ -91,7 +91,8 @@ void meet(unsigned mask, meeting_kind kind, const char *what, emu_meeting fn, vo
     int lane = t->at.lane, i = 0;
     unsigned bit = 1u << lane;
     meeting *m = p->meetings;
-    if (p->open && mask & bit && m->mask == mask && m->fn == fn && m->come != (mask & p->live & ~bit) && !TSAN_FIBRES) {
+    bool usual = p->open && mask & bit && m->mask == mask && m->fn == fn && m->what == what;
+    if (usual && m->come != (mask & p->live & ~bit) && !TSAN_FIBRES) {
         p->brought[lane] = brought; /* the common case: others of this mask are here, and not all */
         m->come |= bit;
         wait_for(t, what, file, line);
@@ -107,7 +108,7 @@ void meet(unsigned mask, meeting_kind kind, const char *what, emu_meeting fn, vo
     if (i == p->open) {
         p->open++;
         *m = {mask, 0, kind, what, file, line, fn};
-    } else if (m->mask != mask || m->fn != fn) {
+    } else if (m->mask != mask || m->fn != fn || strcmp(m->what, what)) {
         emu_fail("%s of mask %08x at %s:%d meets %s of mask %08x at %s:%d", what, mask, base_name(file), line, m->what,
                  m->mask, base_name(m->file), m->line);
     }

@@ -1,4 +1,4 @@
-/* The emulator's barriers, shuffles, votes, reductions and atomics against plain expectations, and what must be refused. */
+/* The emulator's barriers, shuffles, votes, reductions and atomics against plain expectations; what must be refused. */
 #include "tests/cuda_emu/util_emu.h"
 
 enum { N = 96 }; /* three warps */
@@ -109,7 +109,7 @@ static void barriers_count_votes(void **) {
     });
 }
 
-/* Warp 0 fills a cell, warps 1 and 2 take it in turns: full and empty are barriers of one who waits and one who arrives. */
+/* Warp 0 fills a cell, warps 1 and 2 take it in turns: full and empty are barriers of who waits and who arrives. */
 static void producer_and_consumer(const out p) {
     int *m = fc_shared<int>(), t = (int)threadIdx.x, lane = t % 32, warp = t / 32;
     for (int round = 0; round < 6; round++) {
@@ -223,6 +223,7 @@ static void bad_shuffles(const out p) {
     if (p.how == 3) v = __shfl_sync(FC_ALL_LANES, v, 0, 12);                   /* no power of two */
     if (p.how == 4 && lane < 31) v = __shfl_sync(FC_ALL_LANES, v, 31);         /* lane 31 has ended */
     if (p.how == 5) v = lane % 2 ? __shfl_xor_sync(FC_ALL_LANES, v, 1) : __ballot_sync(FC_ALL_LANES, 1) != 0;
+    if (p.how == 8) v = lane % 2 ? __shfl_xor_sync(FC_ALL_LANES, v, 1) : __shfl_sync(FC_ALL_LANES, v, 1);
     if (p.how == 6 && lane) __syncwarp(); /* lane 0 ends: it does not count */
     if (p.how == 7 && lane < 20) __syncthreads();
     if (p.how == 7 && lane >= 20) v = __shfl_sync(FC_ALL_LANES, v, 0);
@@ -237,6 +238,7 @@ static void shuffles_outside_the_mask_are_told(void **) {
         assert_caught(run(bad_shuffles, {nullptr, 3}, 1, 32), "width 12");
         assert_caught(run(bad_shuffles, {nullptr, 4}, 1, 32), "a shuffle reads lane 31, which is not in mask 7fffffff");
         assert_caught(run(bad_shuffles, {nullptr, 5}, 1, 32), " meets ");
+        assert_caught(run(bad_shuffles, {nullptr, 8}, 1, 32), " meets ");
         assert_runs(run(bad_shuffles, {nullptr, 6}, 1, 64));
         assert_caught(run(bad_shuffles, {nullptr, 7}, 1, 64), "warp 1 lanes 000fffff at __syncthreads test_emu.cpp");
         assert_non_null(strstr(emu_error(), "lanes fff00000 at __shfl_sync test_emu.cpp"));

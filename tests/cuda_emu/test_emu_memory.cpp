@@ -1,4 +1,4 @@
-/* The emulator's memory: asynchronous copies that land at their wait, poisoned shared memory and its borders, alignment. */
+/* The emulator's memory: asynchronous copies that land at their wait, poisoned shared memory, borders, alignment. */
 #include "tests/cuda_emu/util_emu.h"
 
 #include <fcntl.h>

@@ -2,7 +2,7 @@
 #include "tests/cuda_emu/util_emu.h"
 
 /* ---- products ----
- * What PTX says of fragments is written down a second time here, as its tables do it: element i of lane l's registers. */
+ * What PTX says of fragments is written down a second time, as its tables do it: element i of lane l's registers. */
 
 typedef struct {
     int row, col;

@@ -1,4 +1,4 @@
-/* util_emu - for the emulator's own tests: kernels run without the runtime, in every order, and errors by their words. */
+/* util_emu - for the emulator's own tests: kernels run without the runtime, in every order; errors by their words. */
 #ifndef FC_TESTS_UTIL_EMU_H
 #define FC_TESTS_UTIL_EMU_H
 
