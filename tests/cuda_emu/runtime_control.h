@@ -5,10 +5,11 @@
  *            it, by chance; streams run in any order that events allow. All from the seed.
  *   copies   pinned memory is read and written when the copy runs; pageable memory is read in the call (HtoD), or
  *            written in the call, behind all that the stream had to do (DtoH).
- *   memory   device memory is 0xff at cudaMalloc, cannot be touched by the host outside of copies (SIGSEGV), is never
- *            given out again while there is address space, and has unmapped pages around it: what a kernel touches
- *            outside of its memory fails the launch with a sentence. The last bytes to a multiple of 256 are compared.
- *            Under AddressSanitizer both are its reports.
+ *   memory   device memory is 0xff at cudaMalloc, cannot be touched by the host outside of copies (SIGSEGV; where there
+ *            is much of it, not after each call: 128 pages for each operation that ran), is never given out again
+ *            while there is address space, and has guard pages around it: what a kernel touches outside of its memory
+ *            fails the launch with a sentence. The last bytes to a multiple of 256 are compared. Under
+ *            AddressSanitizer both are its reports.
  *   errors   an error of a kernel stays until emu_reset. Errors that CUDA does not promise to find are found: a copy
  *            whose kind or range is wrong, a handle that was destroyed, a double free, a graph's stale pointer.
  */

@@ -1,7 +1,9 @@
-/* runtime_memory.cpp - device and pinned memory: one range of addresses each, every allocation between unmapped pages.
+/* runtime_memory.cpp - device and pinned memory: one range of addresses each, every allocation between guard pages.
  *
- * An allocation ends where its last page ends, but for the bytes that round it up to EMU_ALIGN: those, and the bytes
- * before it in its first page, are filled and compared; the page behind it and the page before cannot be touched.
+ * An allocation ends where its last page ends, but for the bytes that round it up to EMU_ALIGN: those, and EMU_ALIGN
+ * bytes before it where its first page has them, are filled and compared; the page behind it and the page before
+ * cannot be touched. Linux 6.13 keeps guard pages whatever mprotect says, so that device memory opens and closes in one
+ * call; before that it takes one for each allocation.
  */
 #include "tests/cuda_emu/runtime_state.h"
 
@@ -16,8 +18,10 @@
 #endif
 
 static const size_t ADDRESSES = (size_t)64 << 30; /* of each range; memory only where it is written */
-static const size_t HUGE_PAGE = 2 << 20, HUGE_FROM = 4 << 20;
+static const size_t HUGE_PAGE = 2 << 20;
 enum { FILL = 0xff, AROUND = 0xa5 };
+enum { PAGES_PER_OPERATION = 128 };               /* protecting a page and back takes about half a microsecond */
+enum { GUARD_INSTALL = 102, GUARD_REMOVE = 103 }; /* of madvise, where the C library does not name them yet */
 
 struct allocation {
     unsigned char *region; /* its pages */
@@ -34,14 +38,16 @@ struct range {
     unsigned char *start;
     size_t used; /* handed out since the last time round */
     allocations live, freed;
-    size_t live_bytes;
+    size_t live_bytes, live_pages; /* pages: a huge one counts once */
     unsigned number;
 };
-static range device_memory = {"device allocation", true, nullptr, 0, {}, {}, 0, 0};
-static range pinned_memory = {"pinned allocation", false, nullptr, 0, {}, {}, 0, 0};
+static range device_memory = {"device allocation", true, nullptr, 0, {}, {}, 0, 0, 0};
+static range pinned_memory = {"pinned allocation", false, nullptr, 0, {}, {}, 0, 0, 0};
+static bool has_guards; /* guard pages that outlive mprotect */
 
 const char *volatile emu_kernel_runs;
 static bool is_open, ran_since_check;
+static size_t ran_since_open; /* operations */
 static struct sigaction before_fault;
 
 static size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
@@ -127,21 +133,37 @@ static void on_fault(int, siginfo_t *info, void *context) {
     sigaction(SIGSEGV, &before_fault, nullptr);
 }
 
+/* From the first to the last live allocation: page tables of what was freed before take time too. */
+static void protect_device(int how) {
+    const allocations &live = device_memory.live;
+    if (live.empty()) return;
+    if (has_guards) {
+        const allocation *first = &live.begin()->second, *last = &live.rbegin()->second;
+        protect(first->region, (size_t)(last->region + last->region_bytes - first->region), how);
+        return;
+    }
+    for (auto &i : live) protect(i.second.region, i.second.region_bytes, how);
+}
+
 void emu_memory_open(void) {
     ran_since_check = true;
+    ran_since_open++;
     if (is_open) return;
     is_open = true;
-    for (auto &i : device_memory.live) protect(i.second.region, i.second.region_bytes, PROT_READ | PROT_WRITE);
+    protect_device(PROT_READ | PROT_WRITE);
     struct sigaction act = {};
     act.sa_sigaction = on_fault;
     act.sa_flags = SA_SIGINFO | SA_NODEFER;
     sigaction(SIGSEGV, &act, &before_fault);
 }
 
+/* Not yet, where it would take longer than what has run. */
 void emu_memory_close(void) {
     if (!is_open || emu_queue_opts.open_memory) return;
+    if (ran_since_open * PAGES_PER_OPERATION < device_memory.live_pages) return;
     is_open = false;
-    for (auto &i : device_memory.live) protect(i.second.region, i.second.region_bytes, PROT_NONE);
+    ran_since_open = 0;
+    protect_device(PROT_NONE);
     sigaction(SIGSEGV, &before_fault, nullptr);
 }
 
@@ -154,13 +176,18 @@ static void surround(const allocation *a) {
 }
 static const unsigned char *changed(const allocation *) { return nullptr; } /* reported where it is written */
 #else
+/* The bytes before: at most EMU_ALIGN, as many as the first page has. */
+static size_t before(const allocation *a) {
+    size_t n = (size_t)(a->base - a->region);
+    return n < EMU_ALIGN ? n : (size_t)EMU_ALIGN;
+}
 static void surround(const allocation *a) {
-    memset(a->region, AROUND, (size_t)(a->base - a->region));
+    memset(a->base - before(a), AROUND, before(a));
     memset(a->base + a->bytes, AROUND, (size_t)(a->region + a->region_bytes - a->base) - a->bytes);
 }
 static const unsigned char *changed(const allocation *a) {
     const unsigned char *end = a->region + a->region_bytes;
-    for (const unsigned char *p = a->base; p-- > a->region;)
+    for (const unsigned char *p = a->base; p-- > a->base - before(a);)
         if (*p != AROUND) return p;
     for (const unsigned char *p = a->base + a->bytes; p < end; p++)
         if (*p != AROUND) return p;
@@ -196,15 +223,24 @@ bool emu_check_around(const void *params, size_t bytes, const char *by) {
 
 /* ---- allocation ---- */
 
+static void guard(void *p, size_t bytes) {
+    if (has_guards && madvise(p, bytes, GUARD_INSTALL)) abort();
+}
+
+static bool reserve(range *r) {
+    void *p = mmap(nullptr, ADDRESSES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) return false;
+    r->start = (unsigned char *)p;
+    if (r->device) has_guards = madvise(p, EMU_PAGE, GUARD_INSTALL) == 0;
+    return true;
+}
+
 /* Where pages for an allocation are free: behind the last one, or, once the range is used up, between others. */
 static unsigned char *place(range *r, size_t pages, size_t align) {
-    if (!r->start) {
-        void *p = mmap(nullptr, ADDRESSES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (p == MAP_FAILED) return nullptr;
-        r->start = (unsigned char *)p;
-    }
+    if (!r->start && !reserve(r)) return nullptr;
     size_t at = round_up((uintptr_t)r->start + r->used + EMU_PAGE, align) - (uintptr_t)r->start;
     if (at + pages + EMU_PAGE <= ADDRESSES) {
+        if (r->device) guard(r->start + r->used, at - r->used);
         r->used = at + pages;
         return r->start + at;
     }
@@ -212,10 +248,17 @@ static unsigned char *place(range *r, size_t pages, size_t align) {
     unsigned char *from = r->start;
     for (auto &i : r->live) {
         unsigned char *to = (unsigned char *)round_up((uintptr_t)from + EMU_PAGE, align);
-        if (to + pages + EMU_PAGE <= i.second.region) return to;
+        if (to + pages + EMU_PAGE <= i.second.region) {
+            if (r->device && has_guards && madvise(to, pages, GUARD_REMOVE)) abort();
+            return to;
+        }
         from = i.second.region + i.second.region_bytes;
     }
     return nullptr;
+}
+
+static size_t pages_of(const allocation *a) {
+    return a->bytes >= HUGE_PAGE ? a->region_bytes / HUGE_PAGE + 1 : a->region_bytes / EMU_PAGE;
 }
 
 /* NULL: no addresses. */
@@ -223,13 +266,13 @@ static void *take(range *r, size_t bytes) {
     allocation a;
     size_t padded = round_up(bytes, EMU_ALIGN);
     a.region_bytes = round_up(padded, EMU_PAGE);
-    a.region = place(r, a.region_bytes, bytes >= HUGE_FROM ? HUGE_PAGE : (size_t)EMU_PAGE);
+    a.region = place(r, a.region_bytes, bytes >= HUGE_PAGE ? HUGE_PAGE : (size_t)EMU_PAGE);
     if (!a.region) return nullptr;
     a.base = a.region + a.region_bytes - padded;
     a.bytes = bytes;
     a.number = ++r->number;
     protect(a.region, a.region_bytes, PROT_READ | PROT_WRITE);
-    if (bytes >= HUGE_FROM) madvise(a.region, a.region_bytes, MADV_HUGEPAGE); /* protecting is by the page */
+    if (bytes >= HUGE_PAGE) madvise(a.region, a.region_bytes, MADV_HUGEPAGE); /* protecting is by the page */
 #ifdef EMU_ASAN
     ASAN_UNPOISON_MEMORY_REGION(a.region, a.region_bytes);
 #endif
@@ -238,6 +281,7 @@ static void *take(range *r, size_t bytes) {
     if (r->device && !is_open && !emu_queue_opts.open_memory) protect(a.region, a.region_bytes, PROT_NONE);
     r->live[(uintptr_t)a.region] = a;
     r->live_bytes += padded;
+    r->live_pages += pages_of(&a);
     return a.base;
 }
 
@@ -245,7 +289,12 @@ static void give_back(range *r, allocations::iterator i) {
     allocation a = i->second;
     r->live.erase(i);
     r->live_bytes -= round_up(a.bytes, EMU_ALIGN);
+    r->live_pages -= pages_of(&a);
     r->freed[(uintptr_t)a.region] = a;
+    if (r->device && has_guards) {
+        guard(a.region, a.region_bytes); /* gives the memory back too */
+        return;
+    }
     protect(a.region, a.region_bytes, PROT_NONE);
     madvise(a.region, a.region_bytes, MADV_DONTNEED);
 }
