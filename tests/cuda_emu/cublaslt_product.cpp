@@ -1,5 +1,5 @@
-/* cublaslt_product.cpp - the product itself: inputs exact, one sum in double, scaled, rounded once. cuBLAS adds in another
- * order, in float; what agrees with this within the error of float sums can agree with it. */
+/* cublaslt_product.cpp - the product itself: inputs exact, one sum in double, scaled, rounded once. cuBLAS adds in
+ * another order, in float; what agrees with this within the error of float sums can agree with it. */
 #include "tests/cuda_emu/cublaslt_state.h"
 #include "tests/cuda_emu/runtime_state.h"
 

@@ -3,8 +3,8 @@
  * Where CUDA leaves something open, the runtime here takes the choice that a wrong program notices:
  *   time     what is put into a stream runs at a synchronisation, a query or a wait for an event, or at any call before
  *            it, by chance; streams run in any order that events allow. All from the seed.
- *   copies   pinned memory is read and written when the copy runs; pageable memory is read in the call (HtoD), or
- *            written in the call, behind all that the stream had to do (DtoH).
+ *   copies   pinned memory is read and written when the copy runs; pageable memory is read in the call (HtoD; above
+ *            1 MB the call waits), or written in the call, behind all that the stream had to do (DtoH).
  *   memory   device memory is 0xff at cudaMalloc, cannot be touched by the host outside of copies (SIGSEGV; where there
  *            is much of it, not after each call: 128 pages for each operation that ran), is never given out again
  *            while there is address space, and has guard pages around it: what a kernel touches outside of its memory

@@ -3,9 +3,6 @@
 
 #include <stdio.h>
 
-extern bool emu_run_cooperative(emu_call call, const void *kernel, const void *params, dim3 grid, dim3 block,
-                                unsigned shared_bytes) __attribute__((weak));
-
 void emu_know(const void *kernel, emu_call call, size_t param_bytes, const char *name) {
     std::lock_guard<std::recursive_mutex> hold(emu_rt.lock);
     std::unique_ptr<emu_kernel> &k = emu_rt.kernels[kernel];

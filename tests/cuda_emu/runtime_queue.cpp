@@ -1,7 +1,7 @@
 /* runtime_queue.cpp - streams and events, and in which order what is in the streams runs.
  *
  * A stream is a queue; the first operation of each queue whose marks are reached can run (of a graph, each step whose
- * steps before have run). One of those is taken at a time. Nothing blocks: a mark is always set before it is waited for.
+ * steps before have run). One of those is taken at a time. Nothing blocks: a mark is set before it is waited for.
  */
 #include "tests/cuda_emu/runtime_state.h"
 

@@ -234,6 +234,10 @@ void emu_queue_reset(void);
 
 /* ---- work (runtime_work.cpp) ---- */
 
+/* Of the device side, where it has it: a grid whose blocks wait for each other. */
+bool emu_run_cooperative(emu_call call, const void *kernel, const void *params, dim3 grid, dim3 block,
+                         unsigned shared_bytes) __attribute__((weak));
+
 /* Runs it; false: the device is broken. */
 bool emu_do(const emu_work &w);
 /* Fills *w for a copy, checked; staged: pageable memory is copied now. */

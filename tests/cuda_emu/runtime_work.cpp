@@ -3,11 +3,8 @@
 
 #include <stdio.h>
 
-/* Of the device side, where it has them: a grid whose blocks wait for each other. */
-bool emu_run_cooperative(emu_call call, const void *kernel, const void *params, dim3 grid, dim3 block,
-                         unsigned shared_bytes) __attribute__((weak));
-
-static const double MS_EACH = 0.001; /* what an operation takes by cudaEventElapsedTime */
+static const double MS_EACH = 0.001;      /* what an operation takes by cudaEventElapsedTime */
+static const size_t STAGED_MAX = 1 << 20; /* bytes of pageable memory beyond which a copy to the device waits */
 
 /* ---- running ---- */
 
@@ -153,7 +150,7 @@ static cudaError_t copy(emu_enter &call, emu_stream *s, void *to, const void *fr
     e = emu_issue(call, s, w);
     if (e) return e;
     if (w->kind == cudaMemcpyHostToHost || (w->kind == cudaMemcpyDeviceToHost && (pageable || blocks)) ||
-        (w->kind == cudaMemcpyHostToDevice && blocks && !pageable))
+        (w->kind == cudaMemcpyHostToDevice && (pageable ? bytes > STAGED_MAX : blocks)))
         return wait_for(call, s);
     return call.end();
 }

@@ -1,4 +1,4 @@
-/* runtime_capture.cpp and runtime_graph.cpp: what is captured runs as it was written, and what may not be is refused. */
+/* runtime_capture.cpp, runtime_graph.cpp: what is captured runs as it was written, what may not be is refused. */
 #include "tests/cuda_emu/util_runtime.h"
 
 enum { SEEDS = 25 };
@@ -99,6 +99,27 @@ static void missing_edges_are_found(void **) {
         first += got == 1;
     }
     assert_in_range(first, SEEDS / 5, SEEDS * 4 / 5);
+}
+
+/* Two launches of one instance do not mix, whatever streams they are in: here each adds 3 by two steps. */
+static void launches_of_an_instance_take_turns(void **) {
+    for (int seed = 0; seed < SEEDS; seed++) {
+        fresh(NULL);
+        emu_queue_opts.seed = (uint64_t)seed;
+        cudaStream_t s = new_stream(), t = new_stream();
+        int *p = device_ints(2);
+        cudaGraph_t g;
+        cudaGraphExec_t x;
+        must(cudaMemset(p, 0, 8));
+        must(cudaDeviceSynchronize());
+        must(cudaStreamBeginCapture(s, cudaStreamCaptureModeThreadLocal));
+        must(add(p + 1, p, 1, 1, s));
+        must(add(p, p + 1, 1, 2, s));
+        must(cudaStreamEndCapture(s, &g));
+        must(cudaGraphInstantiate(&x, g, 0));
+        for (int k = 0; k < 4; k++) must(cudaGraphLaunch(x, k % 2 ? s : t));
+        assert_int_equal(read_int(p), 12);
+    }
 }
 
 /* How a decode step's graph is used: one instance, a parameter changed before each launch, launches not waited for. */
@@ -350,6 +371,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(a_capture_runs_at_its_launch, fresh),
         cmocka_unit_test_setup(missing_edges_are_found, fresh),
+        cmocka_unit_test_setup(launches_of_an_instance_take_turns, fresh),
         cmocka_unit_test_setup(parameters_change_between_launches, fresh),
         cmocka_unit_test_setup(an_instance_takes_another_capture_of_its_shape, fresh),
         cmocka_unit_test_setup(explicit_graphs_have_copies_and_fills, fresh),

@@ -123,6 +123,22 @@ static void kernels_stay_inside(void **) {
     }
 }
 
+/* Between allocations too, and where one was freed between others. */
+static void kernels_stay_out_of_the_neighbours(void **) {
+    const long beside[] = {4096, -4096, 8000, -1000};
+    for (size_t i = 0; i < sizeof beside / sizeof *beside + 1; i++) {
+        fresh(NULL);
+        cudaStream_t s = new_stream();
+        unsigned char *p[5];
+        for (int k = 0; k < 5; k++) must(cudaMalloc((void **)&p[k], 4096));
+        must(cudaFree(p[3]));
+        bool freed = i == sizeof beside / sizeof *beside;
+        must(touched(p[2], 4095, true, s));
+        must_fail(touched(freed ? p[3] : p[1], freed ? 77 : beside[i], false, s), cudaErrorIllegalAddress, "touches");
+        if (freed) must_die(SIGSEGV, [&] { (void)*(volatile unsigned char *)p[3]; });
+    }
+}
+
 static void freed_and_foreign_memory_is_no_kernels(void **) {
     cudaStream_t s = new_stream();
     void *p;
@@ -240,6 +256,20 @@ static void memcpy_does_not_wait_for_the_device(void **) {
     assert_in_range(stale, 3, 20);
 }
 
+/* Of much pageable memory no copy is kept: the call waits for the stream, as CUDA's may. */
+static void large_pageable_copies_wait(void **) {
+    size_t n = (1 << 20) + 1;
+    char *host = (char *)calloc(n, 1), *p;
+    cudaStream_t s = new_stream();
+    emu_queue_opts.early = -1;
+    must(cudaMalloc((void **)&p, n));
+    must(cudaMemcpyAsync(p, host, n - 1, cudaMemcpyHostToDevice, s));
+    assert_int_equal(emu_counts().copies, 0);
+    must(cudaMemcpyAsync(p, host, n, cudaMemcpyHostToDevice, s));
+    assert_int_equal(emu_counts().copies, 2);
+    free(host);
+}
+
 static void free_waits_for_what_is_queued(void **) {
     int *p = device_ints(4), *q = device_ints(4), got[4];
     cudaStream_t s = new_stream();
@@ -260,6 +290,7 @@ int main(void) {
         cmocka_unit_test_setup(leaks_are_counted, fresh),
 #ifndef EMU_ASAN
         cmocka_unit_test_setup(kernels_stay_inside, fresh),
+        cmocka_unit_test_setup(kernels_stay_out_of_the_neighbours, fresh),
         cmocka_unit_test_setup(freed_and_foreign_memory_is_no_kernels, fresh),
         cmocka_unit_test_setup(overwritten_by_a_pointer_in_memory, fresh),
         cmocka_unit_test_setup(host_stays_inside_of_pinned_memory, fresh),
@@ -269,6 +300,7 @@ int main(void) {
         cmocka_unit_test_setup(copies_say_what_they_are, fresh),
         cmocka_unit_test_setup(pinned_memory_is_read_late, fresh),
         cmocka_unit_test_setup(memcpy_does_not_wait_for_the_device, fresh),
+        cmocka_unit_test_setup(large_pageable_copies_wait, fresh),
         cmocka_unit_test_setup(free_waits_for_what_is_queued, fresh),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -101,6 +101,26 @@ static void work_is_late(void **) {
     assert_int_equal(emu_counts().launches, 3);
 }
 
+/* A wait for one stream lets others get ahead, or does not. */
+static void others_may_get_ahead(void **) {
+    int all = 0, none = 0, some = 0;
+    for (int seed = 0; seed < SEEDS; seed++) {
+        fresh(NULL);
+        emu_queue_opts.seed = (uint64_t)seed;
+        emu_queue_opts.early = -1;
+        cudaStream_t a = new_stream(), b = new_stream();
+        int *p = device_ints(2);
+        for (int i = 0; i < 4; i++) must(add(p, NULL, 1, i, a));
+        for (int i = 0; i < 4; i++) must(cudaMemsetAsync(p + 1, i, 4, b));
+        must(cudaStreamSynchronize(a));
+        uint64_t ran = emu_counts().fills;
+        all += ran == 4;
+        none += ran == 0;
+        some += ran > 0 && ran < 4;
+    }
+    assert_true(all > 3 && none > 3 && some > 3);
+}
+
 static void early_is_by_chance(void **) {
     cudaStream_t s = new_stream();
     int *p = device_ints(1), sometimes = 0;
@@ -204,9 +224,9 @@ static void events_take_time(void **) {
     must(cudaEventRecord(a, s));
     must(add(p, NULL, 1, 4, s));
     must(cudaEventRecord(b, s));
-    must(cudaEventRecord(untimed, s));
     must_fail(cudaEventElapsedTime(&ms, a, b), cudaErrorNotReady, "left");
-    must(cudaEventSynchronize(untimed));
+    must(cudaEventRecord(untimed, s));
+    must(cudaEventSynchronize(b));
     must(cudaEventElapsedTime(&ms, a, b));
     assert_true(ms > 0);
     must_fail(cudaEventElapsedTime(&ms, a, untimed), cudaErrorInvalidResourceHandle, "takes no time");
@@ -267,6 +287,7 @@ int main(void) {
         cmocka_unit_test_setup(streams_are_in_no_order, fresh),
         cmocka_unit_test_setup(events_order_streams, fresh),
         cmocka_unit_test_setup(work_is_late, fresh),
+        cmocka_unit_test_setup(others_may_get_ahead, fresh),
         cmocka_unit_test_setup(early_is_by_chance, fresh),
         cmocka_unit_test_setup(queries_make_progress, fresh),
         cmocka_unit_test_setup(a_queue_has_an_end, fresh),

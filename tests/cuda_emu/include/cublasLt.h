@@ -1,5 +1,5 @@
-/* cublasLt.h - the emulator's own: as much of cuBLASLt as a product with float sums uses. Names and numbers are those of
- * CUDA 13's; what is computed, and what is refused: ../cublaslt.cpp. C++. */
+/* cublasLt.h - the emulator's own: as much of cuBLASLt as a product with float sums uses. Names and numbers are those
+ * of CUDA 13's; what is computed, and what is refused: ../cublaslt.cpp. C++. */
 #ifndef FC_EMU_CUBLASLT_H
 #define FC_EMU_CUBLASLT_H
 
