@@ -38,11 +38,14 @@ template <int CODE, int M, int NT> static fc_status launch_few(fc_stream s, cons
                      fc_linear_panel_shared(&p.w, M, NT), p);
 }
 
-/* Two panels a block halve the reading of x, and are worth it where there are still blocks for all processors. */
+/* Two panels a block share what is done for x, where there are still blocks for all processors. Q6_K's two scales and
+ * 16 rows leave no registers for that. */
 template <int CODE> static fc_status run_few(fc_stream s, const linear_params &p) {
-    bool two = p.x.T > 2 && p.w.n_panels >= 2 * s->sms;
+    bool two = p.w.n_panels >= 2 * s->sms;
     if (p.x.T <= FC_X_ROWS) return two ? launch_few<CODE, 2, 1>(s, p) : launch_few<CODE, 1, 1>(s, p);
-    return two ? launch_few<CODE, 2, 2>(s, p) : launch_few<CODE, 1, 2>(s, p);
+    if constexpr (CODE != FC_CODE_8H)
+        if (two) return launch_few<CODE, 2, 2>(s, p);
+    return launch_few<CODE, 1, 2>(s, p);
 }
 
 /* ---- many rows: a block per 256 outputs and 8 NT rows, and, where there are too few of these, per some ranges of K */

@@ -26,80 +26,87 @@ static inline size_t fc_linear_panel_shared(const fc_part_cuda *w, int m, int nt
            (size_t)(FC_RANGES * fc_linear_panel_stages(w->code, m) * m * w->chunk);
 }
 
-template <int M>
-static __device__ __forceinline__ void fc_linear_panel_fetch(const fc_part_cuda &w, unsigned char *stage, int panel,
-                                                             int step, int lane) {
+/* A step of M panels to `to`; from[] goes on to the next. */
+template <int CODE, int M>
+static __device__ __forceinline__ void fc_linear_panel_fetch(unsigned char *to, const unsigned char *from[M], int chunk,
+                                                             int lane) {
 #pragma unroll
     for (int m = 0; m < M; m++) {
-        bool there = panel + m < w.n_panels;
-        size_t at = (size_t)(there ? panel + m : 0) * w.panel_bytes + (size_t)step * w.chunk;
-        fc_linear_copy(stage + m * w.chunk, w.panels + at, w.chunk, lane, there);
+        fc_linear_copy<CODE>(to + m * chunk, from[m], chunk, lane);
+        from[m] += chunk;
     }
 }
 
-/* Sums of M panels from `panel` on and NT tiles of rows from row_tile on, in sums; ends with a barrier. Rows row0 ..
- * row1 - 1 are wanted, others are not read. */
+/* Sums of M panels from `panel` on (past the last one: of that again) and NT tiles of rows from row_tile on, in sums;
+ * ends with a barrier. Rows row0 .. row1 - 1 are wanted, others are not read. */
 template <int CODE, int M, int NT>
 static __device__ __forceinline__ void fc_linear_panels(const fc_part_cuda &w, const fc_linear_x &x, int panel,
                                                         int row_tile, int row0, int row1, float *sums,
                                                         unsigned char *rings) {
     constexpr int stages = fc_linear_panel_stages(CODE, M);
-    int range = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, slot = 0, stage_bytes = M * w.chunk;
-    int step = fc_linear_range(range, w.steps), end = fc_linear_range(range + 1, w.steps);
-    unsigned char *ring = rings + range * stages * stage_bytes;
-    const unsigned char *xs = x.codes + (size_t)row_tile * x.steps * x.chunk;
-    uint32_t less = fc_linear_less(w);
-    bool wanted[NT];
+    int range = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, stage_bytes = M * w.chunk;
+    int first = fc_linear_range(range, w.steps), steps = fc_linear_range(range + 1, w.steps) - first;
+    unsigned char *ring = rings + range * stages * stage_bytes, *slot = ring, *end = ring + stages * stage_bytes;
+    unsigned char *to = ring + lane * 16; /* the next step's slot, and where it comes from */
+    const unsigned char *from[M], *xs[NT];
+    const fc_linear_at at = fc_linear_at_of(w, CODE, lane);
+    int sums_at = fc_linear_sums(lane) - lane * 16;
+    bool wanted[NT], sum[NT];
     fc_linear_b b[NT][2];
     float acc[NT][M][4];
 #pragma unroll
+    for (int m = 0; m < M; m++)
+        from[m] =
+            w.panels + (size_t)min(panel + m, w.n_panels - 1) * w.panel_bytes + (size_t)first * w.chunk + lane * 16;
+#pragma unroll
     for (int i = 0; i < stages - 1; i++) {
-        if (step + i < end) fc_linear_panel_fetch<M>(w, ring + i * stage_bytes, panel, step + i, lane);
+        if (i < steps) fc_linear_panel_fetch<CODE, M>(to, from, w.chunk, lane);
         fc_copy_commit();
+        to += stage_bytes;
     }
 #pragma unroll
     for (int n = 0; n < NT; n++) {
-        int row = (row_tile + n) * FC_X_ROWS + lane / 4;
-        wanted[n] = row >= row0 && row < row1;
+        int row = (row_tile + n) * FC_X_ROWS;
+        wanted[n] = row + lane / 4 >= row0 && row + lane / 4 < row1;
+        sum[n] = w.min && row < x.T;
+        xs[n] = x.codes + ((size_t)(row_tile + n) * x.steps + first) * x.chunk + lane * 16;
 #pragma unroll
         for (int group = 0; group < 2; group++) {
             b[n][group].hi = b[n][group].lo = make_uint4(0, 0, 0, 0);
             b[n][group].sum = make_float2(0.0f, 0.0f);
-            if (step < end)
-                fc_linear_b_of(&b[n][group], xs + ((size_t)n * x.steps + step) * x.chunk, group, lane, x.precise,
-                               wanted[n], w.min && (row_tile + n) * FC_X_ROWS < x.T);
+            if (steps) fc_linear_b_of(&b[n][group], xs[n], xs[n] + sums_at, group, x.precise, wanted[n], sum[n]);
         }
 #pragma unroll
         for (int m = 0; m < M; m++)
             for (int i = 0; i < 4; i++) acc[n][m][i] = 0.0f;
     }
-    for (; step < end; step++) {
+    for (int i = 0; i < steps; i++) {
         fc_copy_wait<stages - 2>();
         __syncwarp(); /* the step is there for all lanes, and all have done with the slot before it */
-        int next = step + stages - 1, free_slot = slot == 0 ? stages - 1 : slot - 1;
-        if (next < end) fc_linear_panel_fetch<M>(w, ring + free_slot * stage_bytes, panel, next, lane);
+        if (i + stages - 1 < steps) fc_linear_panel_fetch<CODE, M>(to, from, w.chunk, lane);
         fc_copy_commit();
+        to = slot + lane * 16;
+        int on = i + 1 < steps ? x.chunk : 0; /* the last step's x is read once more */
+#pragma unroll
+        for (int n = 0; n < NT; n++) xs[n] += on;
 #pragma unroll
         for (int group = 0; group < 2; group++) {
             uint32_t a[M][2][4];
             fc_linear_scales scales[M];
 #pragma unroll
             for (int m = 0; m < M; m++) {
-                const unsigned char *chunk = ring + slot * stage_bytes + m * w.chunk;
-                fc_linear_a<CODE>(a[m], chunk, group, lane, less);
-                fc_linear_scale<CODE>(&scales[m], w, chunk, group, lane);
+                fc_linear_a<CODE>(a[m], slot + m * w.chunk, group, lane, at);
+                fc_linear_scale<CODE>(&scales[m], w, slot + m * w.chunk, group, at);
             }
 #pragma unroll
             for (int n = 0; n < NT; n++) {
 #pragma unroll
                 for (int m = 0; m < M; m++)
                     fc_linear_group<CODE>(acc[n][m], a[m], &scales[m], w.min, &b[n][group], x.precise);
-                if (step + 1 < end)
-                    fc_linear_b_of(&b[n][group], xs + ((size_t)n * x.steps + step + 1) * x.chunk, group, lane,
-                                   x.precise, wanted[n], w.min && (row_tile + n) * FC_X_ROWS < x.T);
+                fc_linear_b_of(&b[n][group], xs[n], xs[n] + sums_at, group, x.precise, wanted[n], sum[n]);
             }
         }
-        slot = slot + 1 == stages ? 0 : slot + 1;
+        slot = slot + stage_bytes == end ? ring : slot + stage_bytes;
     }
 #pragma unroll
     for (int n = 0; n < NT; n++)

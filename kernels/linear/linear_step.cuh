@@ -13,16 +13,31 @@
 #include "kernels/linear/linear_x.cuh"
 
 #define FC_BF16_ONES    0x3f803f80u
-#define FC_BF16_128S    0x43004300u /* 128 + n for n in the low 7 bits */
 #define FC_BF16_2_120S  0x7b807b80u
 #define FC_BF16_MINUS_0 0x80008000u
 
 /* First step of range r; range r ends where r + 1 begins. */
 static __host__ __device__ __forceinline__ int fc_linear_range(int r, int steps) { return steps * r / FC_RANGES; }
 
+/* What a thread keeps of a part: pairs of bf16 that codes are put into and lose again, and where in a chunk its scales
+ * and minimums are. The pairs are made by an instruction, since one logical operation can take one constant only. */
+typedef struct {
+    uint32_t base, less; /* 128 and -(128 + zero): 128 + n is 128's bits with n in the low 7 */
+    int scale, min;      /* bytes from the chunk: of groups 0; group 1's are one pair further */
+} fc_linear_at;
+
+static __device__ __forceinline__ fc_linear_at fc_linear_at_of(const fc_part_cuda &w, int code, int lane) {
+    float less = -(float)(128 + w.zero);
+    int pair = w.wide ? 8 : 4, groups = fc_code_scales(code);
+    fc_linear_at at = {fc_bf16_pair(128.0f, 128.0f), fc_bf16_pair(less, less), 0, 0};
+    at.scale = fc_code_bytes(code) + lane / 4 * groups * pair;
+    at.min = at.scale + FC_PANEL / 2 * groups * pair;
+    return at;
+}
+
 /* Two bytes with sign, in the low halves of 16 bits, as bf16: 128 + the low 7 bits, less 128, or 256 with the sign. */
-static __device__ __forceinline__ uint32_t fc_i8_pair(uint32_t v) {
-    return fc_bf16_pair_fma((v & 0x007f007fu) | FC_BF16_128S, FC_BF16_ONES, (v & 0x00800080u) | 0xc300c300u);
+static __device__ __forceinline__ uint32_t fc_i8_pair(uint32_t v, const fc_linear_at &at) {
+    return fc_bf16_pair_fma((v & 0x007f007fu) | at.base, FC_BF16_ONES, (v & 0x00800080u) | at.less);
 }
 
 /* Two E4M3 likewise: bits in place are the number times 2^-120. */
@@ -30,15 +45,16 @@ static __device__ __forceinline__ uint32_t fc_f8_pair(uint32_t v) {
     return fc_bf16_pair_fma((v & 0x00800080u) << 8 | (v & 0x007f007fu) << 4, FC_BF16_2_120S, FC_BF16_MINUS_0);
 }
 
-template <int CODE> static __device__ __forceinline__ uint32_t fc_code_pair(uint32_t v) {
-    return CODE == FC_CODE_F8 ? fc_f8_pair(v) : fc_i8_pair(v);
+template <int CODE> static __device__ __forceinline__ uint32_t fc_code_pair(uint32_t v, const fc_linear_at &at) {
+    return CODE == FC_CODE_F8 ? fc_f8_pair(v) : fc_i8_pair(v, at);
 }
 
-/* Both a of group `group` of a chunk. less: -(128 + zero) in both halves, for 4 bits. */
+/* Both a of group `group` of a chunk. */
 template <int CODE>
 static __device__ __forceinline__ void fc_linear_a(uint32_t a[2][4], const unsigned char *chunk, int group, int lane,
-                                                   uint32_t less) {
+                                                   const fc_linear_at &at) {
     if (CODE == FC_CODE_BF16) {
+#pragma unroll
         for (int j = 0; j < 2; j++) {
             uint4 u = *(const uint4 *)(chunk + ((group * 2 + j) * 32 + lane) * 16);
             a[j][0] = u.x, a[j][1] = u.y, a[j][2] = u.z, a[j][3] = u.w;
@@ -47,18 +63,19 @@ static __device__ __forceinline__ void fc_linear_a(uint32_t a[2][4], const unsig
         uint2 u = *(const uint2 *)(chunk + lane * 16 + group * 8);
 #pragma unroll
         for (int p = 0; p < 4; p++) {
-            uint32_t lo = u.x >> 4 * p, hi = u.y >> 4 * p;
-            a[p / 2][p % 2 * 2] = fc_bf16_pair_fma((lo & 0x000f000fu) | FC_BF16_128S, FC_BF16_ONES, less);
-            a[p / 2][p % 2 * 2 + 1] = fc_bf16_pair_fma((hi & 0x000f000fu) | FC_BF16_128S, FC_BF16_ONES, less);
+            uint32_t lo = ((u.x >> 4 * p) & 0x000f000fu) | at.base, hi = ((u.y >> 4 * p) & 0x000f000fu) | at.base;
+            a[p / 2][p % 2 * 2] = fc_bf16_pair_fma(lo, FC_BF16_ONES, at.less);
+            a[p / 2][p % 2 * 2 + 1] = fc_bf16_pair_fma(hi, FC_BF16_ONES, at.less);
         }
     } else {
         uint4 u = *(const uint4 *)(chunk + (group * 32 + lane) * 16);
         uint32_t v[2][2] = {{u.x, u.y}, {u.z, u.w}}; /* [h][p / 2] */
 #pragma unroll
         for (int j = 0; j < 2; j++)
+#pragma unroll
             for (int h = 0; h < 2; h++) {
-                a[j][h] = fc_code_pair<CODE>(v[h][j]);
-                a[j][2 + h] = fc_code_pair<CODE>(v[h][j] >> 8);
+                a[j][h] = fc_code_pair<CODE>(v[h][j], at);
+                a[j][2 + h] = fc_code_pair<CODE>(v[h][j] >> 8, at);
             }
     }
 }
@@ -68,29 +85,25 @@ typedef struct {
     float scale[2][2], min[2];
 } fc_linear_scales;
 
-static __device__ __forceinline__ float2 fc_scale_pair(const unsigned char *from, bool wide, int pair) {
-    if (wide) return ((const float2 *)from)[pair];
-    uint32_t both = ((const uint32_t *)from)[pair];
-    return make_float2(fc_f16_float((uint16_t)(both & 0xffffu)), fc_f16_float((uint16_t)(both >> 16)));
+static __device__ __forceinline__ void fc_scale_pair(float out[2], const unsigned char *from, bool wide, int pair) {
+    if (wide) {
+        float2 v = ((const float2 *)from)[pair];
+        out[0] = v.x, out[1] = v.y;
+    } else {
+        uint32_t v = ((const uint32_t *)from)[pair];
+        out[0] = fc_f16_float((uint16_t)(v & 0xffffu)), out[1] = fc_f16_float((uint16_t)(v >> 16));
+    }
 }
 
 template <int CODE>
 static __device__ __forceinline__ void fc_linear_scale(fc_linear_scales *s, const fc_part_cuda &w,
-                                                       const unsigned char *chunk, int group, int lane) {
-    const unsigned char *from = chunk + fc_code_bytes(CODE);
-    int g = lane / 4;
+                                                       const unsigned char *chunk, int group, const fc_linear_at &at) {
     if (CODE == FC_CODE_8H) {
-        for (int j = 0; j < 2; j++) {
-            float2 v = ((const float2 *)from)[g * 4 + group * 2 + j];
-            s->scale[j][0] = v.x, s->scale[j][1] = v.y;
-        }
+        fc_scale_pair(s->scale[0], chunk + at.scale, true, group * 2);
+        fc_scale_pair(s->scale[1], chunk + at.scale, true, group * 2 + 1);
     } else if (CODE == FC_CODE_8 || CODE == FC_CODE_4) {
-        float2 v = fc_scale_pair(from, w.wide, g * 2 + group);
-        s->scale[0][0] = v.x, s->scale[0][1] = v.y;
-        if (w.min) {
-            v = fc_scale_pair(from + FC_PANEL * 2 * (w.wide ? 4 : 2), w.wide, g * 2 + group);
-            s->min[0] = v.x, s->min[1] = v.y;
-        }
+        fc_scale_pair(s->scale[0], chunk + at.scale, w.wide, group);
+        if (w.min) fc_scale_pair(s->min, chunk + at.min, w.wide, group);
     }
 }
 
@@ -100,19 +113,27 @@ typedef struct {
     float2 sum;
 } fc_linear_b;
 
-/* From a chunk of x, in shared or device memory. A lane whose row is not wanted reads none of it; sums are read where
- * they count. */
-static __device__ __forceinline__ void fc_linear_b_of(fc_linear_b *b, const unsigned char *chunk, int group, int lane,
-                                                      bool precise, bool wanted, bool sums) {
-    if (wanted) b->hi = *(const uint4 *)(chunk + (group * 32 + lane) * 16);
-    if (wanted && precise) b->lo = *(const uint4 *)(chunk + FC_X_LO + (group * 32 + lane) * 16);
-    if (sums) b->sum = *(const float2 *)(chunk + FC_X_SUMS + (group * FC_X_ROWS + lane % 4 * 2) * 4);
+/* From a chunk of x, in shared or device memory; lanes and sums are the lane's places in it. A lane whose row is not
+ * wanted reads none of it; sums are read where they count. */
+static __device__ __forceinline__ void fc_linear_b_of(fc_linear_b *b, const unsigned char *lanes,
+                                                      const unsigned char *sums, int group, bool precise, bool wanted,
+                                                      bool sum) {
+    if (wanted) b->hi = *(const uint4 *)(lanes + group * 512);
+    if (wanted && precise) b->lo = *(const uint4 *)(lanes + FC_X_LO + group * 512);
+    if (sum) b->sum = *(const float2 *)(sums + group * FC_X_ROWS * 4);
 }
 
-/* One piece of a multiple of 16 bytes to shared memory by the lanes of a warp; zeros where it is not valid. */
-static __device__ __forceinline__ void fc_linear_copy(unsigned char *to, const unsigned char *from, int bytes, int lane,
-                                                      bool valid) {
-    for (int i = lane * 16; i < bytes; i += 32 * 16) fc_copy_async<16>(to + i, valid ? from + i : from, valid);
+/* The lane's place among the sums of a chunk: rows 2t, 2t + 1. */
+static __device__ __forceinline__ int fc_linear_sums(int lane) { return FC_X_SUMS + lane % 4 * 8; }
+
+/* A chunk of a panel to shared memory by the lanes of a warp; from and to are the lane's: 16 bytes a lane. */
+template <int CODE>
+static __device__ __forceinline__ void fc_linear_copy(unsigned char *to, const unsigned char *from, int chunk,
+                                                      int lane) {
+#pragma unroll
+    for (int i = 0; i < fc_code_bytes(CODE); i += 512) fc_copy_async<16>(to + i, from + i);
+    if (fc_code_scales(CODE) && lane * 16 < chunk - fc_code_bytes(CODE)) /* at most 256 bytes */
+        fc_copy_async<16>(to + fc_code_bytes(CODE), from + fc_code_bytes(CODE));
 }
 
 static __device__ __forceinline__ void fc_linear_add(float acc[4], const float p[4], const float scale[2]) {
@@ -152,11 +173,6 @@ static __device__ __forceinline__ void fc_linear_group(float acc[4], const uint3
         acc[2] = fmaf(s->min[1], b->sum.x, acc[2]);
         acc[3] = fmaf(s->min[1], b->sum.y, acc[3]);
     }
-}
-
-/* -(128 + zero) as a pair of bf16, for fc_linear_a. */
-static __device__ __forceinline__ uint32_t fc_linear_less(const fc_part_cuda &w) {
-    return fc_bf16_pair(-(float)(128 + w.zero), -(float)(128 + w.zero));
 }
 
 #endif

@@ -43,27 +43,29 @@ static inline size_t fc_linear_tile_logits(int nt) {
     return (size_t)(nt * FC_X_ROWS * FC_LINEAR_PITCH) * sizeof(float);
 }
 
-/* A step of the warp's two panels and, by the warps in turn, of the block's tiles of rows. */
-template <int NT>
+/* A step of the warp's two panels and, by the warps in turn, of the block's tiles of rows. What is past the last panel
+ * or tile of rows is the last one again: nobody looks at what becomes of it. */
+template <int CODE, int NT>
 static __device__ __forceinline__ void fc_linear_tile_fetch(const fc_part_cuda &w, const fc_linear_x &x,
                                                             unsigned char *stage, int panel, int row_tile, int step) {
-    int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32;
+    int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, tiles = (x.T - 1) / FC_X_ROWS + 1;
+#pragma unroll
     for (int m = 0; m < 2; m++) {
-        bool there = panel + m < w.n_panels;
-        size_t at = (size_t)(there ? panel + m : 0) * w.panel_bytes + (size_t)step * w.chunk;
-        fc_linear_copy(stage + (warp * 2 + m) * w.chunk, w.panels + at, w.chunk, lane, there);
+        size_t at = (size_t)min(panel + m, w.n_panels - 1) * w.panel_bytes + (size_t)step * w.chunk;
+        fc_linear_copy<CODE>(stage + (warp * 2 + m) * w.chunk + lane * 16, w.panels + at + lane * 16, w.chunk, lane);
     }
+#pragma unroll
     for (int n = warp; n < NT; n += FC_LINEAR_WARPS) {
-        bool there = (row_tile + n) * FC_X_ROWS < x.T;
-        size_t at = ((size_t)(there ? row_tile + n : 0) * x.steps + step) * x.chunk;
-        fc_linear_copy(stage + FC_LINEAR_TILE_PANELS * w.chunk + n * x.chunk, x.codes + at, x.chunk, lane, there);
+        size_t at = ((size_t)min(row_tile + n, tiles - 1) * x.steps + step) * x.chunk;
+        unsigned char *to = stage + FC_LINEAR_TILE_PANELS * w.chunk + n * x.chunk;
+        for (int i = lane * 16; i < x.chunk; i += 512) fc_copy_async<16>(to + i, x.codes + at + i);
     }
 }
 
 template <int CODE, int NT>
 static __device__ __forceinline__ void fc_linear_tile_step(float acc[NT][2][4], const fc_part_cuda &w,
                                                            const fc_linear_x &x, const unsigned char *stage,
-                                                           uint32_t less) {
+                                                           const fc_linear_at &at) {
     int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32;
 #pragma unroll
     for (int group = 0; group < 2; group++) {
@@ -72,14 +74,14 @@ static __device__ __forceinline__ void fc_linear_tile_step(float acc[NT][2][4], 
 #pragma unroll
         for (int m = 0; m < 2; m++) {
             const unsigned char *chunk = stage + (warp * 2 + m) * w.chunk;
-            fc_linear_a<CODE>(a[m], chunk, group, lane, less);
-            fc_linear_scale<CODE>(&scales[m], w, chunk, group, lane);
+            fc_linear_a<CODE>(a[m], chunk, group, lane, at);
+            fc_linear_scale<CODE>(&scales[m], w, chunk, group, at);
         }
 #pragma unroll
         for (int n = 0; n < NT; n++) {
             fc_linear_b b;
-            fc_linear_b_of(&b, stage + FC_LINEAR_TILE_PANELS * w.chunk + n * x.chunk, group, lane, x.precise, true,
-                           w.min);
+            const unsigned char *xs = stage + FC_LINEAR_TILE_PANELS * w.chunk + n * x.chunk;
+            fc_linear_b_of(&b, xs + lane * 16, xs + fc_linear_sums(lane), group, x.precise, true, w.min);
 #pragma unroll
             for (int m = 0; m < 2; m++) fc_linear_group<CODE>(acc[n][m], a[m], &scales[m], w.min, &b, x.precise);
         }
@@ -127,9 +129,9 @@ static __device__ __forceinline__ void fc_linear_tile_ranges(const fc_part_cuda 
     int panel = tile * FC_LINEAR_TILE_PANELS + (int)threadIdx.x / 32 * 2,
         stage_bytes = FC_LINEAR_TILE_PANELS * w.chunk + NT * x.chunk;
     int step = fc_linear_range(range0, w.steps), last = fc_linear_range(range1, w.steps), slot = 0;
-    uint32_t less = fc_linear_less(w);
+    const fc_linear_at at = fc_linear_at_of(w, CODE, (int)threadIdx.x % 32);
     for (int i = 0; i < stages - 1; i++) {
-        if (step + i < last) fc_linear_tile_fetch<NT>(w, x, ring + i * stage_bytes, panel, row_tile, step + i);
+        if (step + i < last) fc_linear_tile_fetch<CODE, NT>(w, x, ring + i * stage_bytes, panel, row_tile, step + i);
         fc_copy_commit();
     }
     for (int range = range0; range < range1; range++) {
@@ -142,9 +144,10 @@ static __device__ __forceinline__ void fc_linear_tile_ranges(const fc_part_cuda 
             fc_copy_wait<stages - 2>();
             __syncthreads(); /* the step is there for all, and all have done with the slot before it */
             int next = step + stages - 1, free_slot = slot == 0 ? stages - 1 : slot - 1;
-            if (next < last) fc_linear_tile_fetch<NT>(w, x, ring + free_slot * stage_bytes, panel, row_tile, next);
+            if (next < last)
+                fc_linear_tile_fetch<CODE, NT>(w, x, ring + free_slot * stage_bytes, panel, row_tile, next);
             fc_copy_commit();
-            fc_linear_tile_step<CODE, NT>(acc, w, x, ring + slot * stage_bytes, less);
+            fc_linear_tile_step<CODE, NT>(acc, w, x, ring + slot * stage_bytes, at);
             slot = slot + 1 == stages ? 0 : slot + 1;
         }
         fc_linear_tile_put<NT>(acc, to, w, tile, row_tile, range, range == range0);

@@ -69,7 +69,7 @@ static __host__ __device__ constexpr bool fc_code_is_float(int code) { return co
 static __host__ __device__ __forceinline__ int fc_linear_steps(int K) { return (K + FC_STEP - 1) / FC_STEP; }
 
 /* Bytes of codes of a chunk; bytes of an element of F32, F16. */
-static __host__ __device__ __forceinline__ int fc_code_bytes(int code) {
+static __host__ __device__ constexpr int fc_code_bytes(int code) {
     return code == FC_CODE_F32    ? 4
            : code == FC_CODE_F16  ? 2
            : code == FC_CODE_BF16 ? 2048
@@ -78,7 +78,7 @@ static __host__ __device__ __forceinline__ int fc_code_bytes(int code) {
 }
 
 /* Groups of a step that have a scale each; 0: the type has none. */
-static __host__ __device__ __forceinline__ int fc_code_scales(int code) {
+static __host__ __device__ constexpr int fc_code_scales(int code) {
     return code == FC_CODE_8H ? 4 : code == FC_CODE_8 || code == FC_CODE_4 ? 2 : 0;
 }
 
