@@ -51,7 +51,7 @@ template <int CODE> static fc_status run_few(fc_stream s, const linear_params &p
 /* ---- many rows: a block per 256 outputs and 8 NT rows, and, where there are too few of these, per some ranges of K */
 
 template <int CODE, int NT>
-static __global__ void __launch_bounds__(FC_LINEAR_THREADS, 1) many_kernel(const linear_params p) {
+static __global__ void __launch_bounds__(FC_LINEAR_THREADS, NT < 8 ? 2 : 1) many_kernel(const linear_params p) {
     float *logits = fc_shared<float>();
     int row_tile = (int)blockIdx.x * NT, tile = (int)blockIdx.y;
     if (p.part) {
