@@ -51,7 +51,8 @@ template <int CODE> static fc_status run_few(fc_stream s, const linear_params &p
 /* ---- many rows: a block per 256 outputs and 8 NT rows, and, where there are too few of these, per some ranges of K */
 
 template <int CODE, int NT>
-static __global__ void __launch_bounds__(FC_LINEAR_THREADS, NT < 8 ? 2 : 1) many_kernel(const linear_params p) {
+static __global__ void __launch_bounds__(FC_LINEAR_THREADS, fc_linear_tile_blocks(NT))
+    many_kernel(const linear_params p) {
     float *logits = fc_shared<float>();
     int row_tile = (int)blockIdx.x * NT, tile = (int)blockIdx.y;
     if (p.part) {
@@ -86,8 +87,8 @@ template <int CODE, int NT> static fc_status launch_many(fc_stream s, const line
     linear_params p = all;
     dim3 grid((unsigned)fc_div_up(p.x.T, NT * FC_X_ROWS), (unsigned)fc_div_up(p.w.N, FC_LINEAR_TILE));
     size_t shared = fc_linear_tile_ring(&p.w, NT, p.x.precise);
-    if (p.part)
-        while (grid.z < FC_RANGES && (int)(grid.x * grid.y * grid.z) < s->sms) grid.z *= 2;
+    if (p.part) /* not for less than twice the blocks: the sums of ranges have to be written and read */
+        while (grid.z < FC_RANGES && (int)(grid.x * grid.y * grid.z) * 2 <= s->sms) grid.z *= 2;
     if (grid.z == 1) {
         p.part = NULL;
         shared += fc_linear_tile_logits(NT);

@@ -11,7 +11,8 @@
  *     outputs 256 tile .. 256 tile + 255 and rows 8 row_tile .. 8 (row_tile + NT) - 1; it ends with a barrier:
  *     logits [8 NT][FC_LINEAR_PITCH], row r's 256 at logits + r * FC_LINEAR_PITCH; those of outputs past N and of
  *     rows past T have no meaning. No bias. A barrier goes before the next call once logits have been read.
- * NT is 1, 2, 4 or 8; registers grow with it, all stay without spills at __launch_bounds__(FC_LINEAR_THREADS).
+ * NT is 1, 2, 4 or 8. The kernel says __launch_bounds__(FC_LINEAR_THREADS, fc_linear_tile_blocks(NT)): left to itself,
+ * the compiler goes for more blocks a processor and spills some registers.
  *
  * A warp has 32 outputs and all k. Its weights come by cp.async into a ring of its own, x into a ring of the block: a
  * barrier a step. Sums of a range stay in registers and fold into logits at the range's end.
@@ -33,6 +34,9 @@ enum {
 
 /* Steps in the ring: of BF16, whose steps are large, fewer. */
 static __host__ __device__ constexpr int fc_linear_tile_stages(int code) { return code == FC_CODE_BF16 ? 3 : 4; }
+
+/* Blocks of a processor that registers must be there for. */
+static __host__ __device__ constexpr int fc_linear_tile_blocks(int nt) { return nt < 8 ? 2 : 1; }
 
 static inline size_t fc_linear_tile_ring(const fc_part_cuda *w, int nt, bool precise) {
     if (fc_code_is_float(w->code)) return 0;
