@@ -56,7 +56,7 @@ static void every_type_is_gathered_exactly(void **state) {
 }
 
 static void stacked_parts_are_one_matrix(void **state) {
-    static const fc_dtype types[] = {FC_Q5_0, FC_Q5_0, FC_Q6_K, FC_Q4_1};
+    static const fc_dtype types[] = {FC_Q5_0, FC_Q5_0, FC_Q5_0, FC_Q4_1};
     static const int outputs[] = {16, 5, 33, 20};
     (void)state;
     gathers(types, outputs, 4, 256, 1.0f);

@@ -70,6 +70,18 @@ static void many_outputs_meet_the_reference(void **state) {
     meets_the_reference(FC_F32, 300, 70, 9, false);
 }
 
+/* Ranges longer than a warp's ring of steps, of one panel and of two. */
+static void long_rows_meet_the_reference(void **state) {
+    static const fc_dtype types[] = {FC_BF16, FC_F8, FC_Q6_K, FC_Q4_K};
+    static const int steps[] = {8 * 6, 8 * 9 + 4, 8 * 9 + 4, 8 * 11 + 4};
+    (void)state;
+    for (int t = 0; t < 4; t++) {
+        each_order(meets_the_reference(types[t], 9, 64 * steps[t], 2, t % 2));
+        meets_the_reference(types[t], 129, 64 * steps[t], 1, true);
+        meets_the_reference(types[t], 20, 64 * steps[t], 9, true);
+    }
+}
+
 static void stacked_parts_meet_the_reference(void **state) {
     static const fc_dtype types[][MATRIX_PARTS] = {
         {FC_Q4_K, FC_F16, FC_Q6_K, FC_BF16}, {FC_Q4_0, FC_Q4_0, FC_Q4_0, FC_Q8_0}, {FC_BF16, FC_BF16, FC_F8, FC_F32}};
@@ -179,9 +191,9 @@ static void needs_are_told(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_type_meets_the_reference),
-                                       cmocka_unit_test(many_outputs_meet_the_reference),
-                                       cmocka_unit_test(stacked_parts_meet_the_reference),
-                                       cmocka_unit_test(a_row_s_bits_are_its_own), cmocka_unit_test(needs_are_told)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_type_meets_the_reference),   cmocka_unit_test(many_outputs_meet_the_reference),
+        cmocka_unit_test(stacked_parts_meet_the_reference), cmocka_unit_test(long_rows_meet_the_reference),
+        cmocka_unit_test(a_row_s_bits_are_its_own),         cmocka_unit_test(needs_are_told)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
