@@ -35,9 +35,7 @@ static __device__ __forceinline__ void attn_fma_queries(const attn_params &p, co
     for (int i = (int)threadIdx.x; i < RT * ATTN_HALVES * (E / 4); i += ATTN_THREADS) {
         int r = i / (E / 4), e = i % (E / 4) * 4;
         float4 x = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-        if (r < u.n && e < p.kv.shape.E)
-            x = *(const float4 *)(const void *)(p.a.q + (size_t)m->tiles.row[r] * (size_t)p.a.ldq +
-                                                m->tiles.head[r] * p.kv.shape.E + e);
+        if (r < u.n && e < p.kv.shape.E) x = *(const float4 *)(const void *)(attn_query(p, u, r) + e);
         *(float4 *)(void *)&m->q[r][e] = x;
     }
 }

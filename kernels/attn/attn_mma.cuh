@@ -20,10 +20,11 @@
 template <fc_dtype TYPE, int E> struct attn_mma_shared {
     typedef attn_shape<TYPE, E> S;
     attn_tiles_shared<TYPE, E> tiles;
-    __align__(16) uint32_t q[S::ROWS][(E + 8) / 2]; /* pairs of bf16, as in the next two; rows padded by 16 bytes */
-    __align__(16) uint32_t weight[S::ROWS][(ATTN_TILE + 8) / 2];
-    __align__(16) uint32_t wide[S::SCALED ? ATTN_TILE : 1][(E + 8) / 2]; /* a half of codes */
-    float max[ATTN_WARPS][S::ROWS], sum[ATTN_WARPS][S::ROWS];            /* each warp's, of its positions */
+    /* pairs of bf16; q and wide have rows padded by 16 bytes, weight its 16-byte pieces c of row r at c ^ r % 8 */
+    __align__(16) uint32_t q[S::ROWS][(E + 8) / 2];
+    __align__(16) uint32_t weight[S::ROWS][ATTN_TILE / 2];
+    __align__(16) uint32_t wide[S::SCALED ? ATTN_TILE : 1][S::SCALED ? (E + 8) / 2 : 4]; /* a half of codes */
+    float max[ATTN_WARPS][S::ROWS], sum[ATTN_WARPS][S::ROWS]; /* each warp's, of its positions */
     attn_work_shared work;
 };
 
@@ -43,16 +44,13 @@ template <fc_dtype TYPE> static __device__ __forceinline__ uint32_t attn_codes(u
 
 template <fc_dtype TYPE, int E>
 static __device__ __forceinline__ void attn_widen(int place, attn_mma_shared<TYPE, E> *m) {
-    enum { PIECES = E / 16 };
+    enum { PIECES = E / 8 };
 #pragma unroll
     for (int i = 0; i < ATTN_TILE * PIECES / ATTN_THREADS; i++) {
-        int piece = (int)threadIdx.x + i * ATTN_THREADS, j = piece / PIECES, at = piece % PIECES * 16;
-        uint4 c = *(const uint4 *)(const void *)&m->tiles.ring[place][j][at];
-        uint4 *to = (uint4 *)(void *)&m->wide[j][at / 2];
-        to[0] = make_uint4(attn_codes<TYPE>(c.x), attn_codes<TYPE>(c.x >> 16), attn_codes<TYPE>(c.y),
-                           attn_codes<TYPE>(c.y >> 16));
-        to[1] = make_uint4(attn_codes<TYPE>(c.z), attn_codes<TYPE>(c.z >> 16), attn_codes<TYPE>(c.w),
-                           attn_codes<TYPE>(c.w >> 16));
+        int piece = (int)threadIdx.x + i * ATTN_THREADS, j = piece / PIECES, at = piece % PIECES * 8;
+        uint2 c = *(const uint2 *)(const void *)&m->tiles.ring[place][j][at];
+        *(uint4 *)(void *)&m->wide[j][at / 2] = make_uint4(attn_codes<TYPE>(c.x), attn_codes<TYPE>(c.x >> 16),
+                                                           attn_codes<TYPE>(c.y), attn_codes<TYPE>(c.y >> 16));
     }
 }
 
@@ -69,9 +67,7 @@ static __device__ __forceinline__ void attn_mma_queries(const attn_params &p, co
     for (int i = (int)threadIdx.x; i < MT * 16 * (E / 4); i += ATTN_THREADS) {
         int r = i / (E / 4), e = i % (E / 4) * 4;
         float4 x = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-        if (r < u.n && e < p.kv.shape.E)
-            x = *(const float4 *)(const void *)(p.a.q + (size_t)m->tiles.row[r] * (size_t)p.a.ldq +
-                                                m->tiles.head[r] * p.kv.shape.E + e);
+        if (r < u.n && e < p.kv.shape.E) x = *(const float4 *)(const void *)(attn_query(p, u, r) + e);
         m->q[r][e / 2] = fc_bf16_pair(x.x, x.y);
         m->q[r][e / 2 + 1] = fc_bf16_pair(x.z, x.w);
     }
@@ -156,8 +152,8 @@ static __device__ __forceinline__ void attn_mma_weights(int place, attn_mma_shar
             if (t == 0) m->sum[warp][row] = sum;
             if (S::SCALED) /* a masked position's scale may be anything */
                 for (int c = 0; c < 4; c++) x[c] = x[c] > 0.0f ? x[c] * scale[c / 2 * 8 + c % 2] : 0.0f;
-            m->weight[row][warp * 8 + t] = fc_bf16_pair(x[0], x[1]);
-            m->weight[row][warp * 8 + t + 4] = fc_bf16_pair(x[2], x[3]);
+            m->weight[row][(2 * warp ^ g) * 4 + t] = fc_bf16_pair(x[0], x[1]);
+            m->weight[row][((2 * warp + 1) ^ g) * 4 + t] = fc_bf16_pair(x[2], x[3]);
         }
 }
 
@@ -174,7 +170,8 @@ static __device__ __forceinline__ void attn_mma_values(int place, int c0, const 
     const int lane = (int)threadIdx.x % FC_WARP, warp = (int)threadIdx.x / FC_WARP;
     const unsigned char *v =
         attn_half(place, m) + lane % 16 * STEP + warp * (E / ATTN_WARPS) * 2 + c0 * 16 + lane / 16 * 16;
-    const unsigned char *weight = (const unsigned char *)m->weight[lane % 16] + lane / 16 * 16;
+    const unsigned char *weight = (const unsigned char *)m->weight[lane % 16];
+    const int turn = (lane / 16) ^ (lane % 8);
 #pragma unroll
     for (int mt = 0; mt < MT; mt++)
         for (int x = 0; x < N * 4; x++) o[mt][x / 4][x % 4] = 0.0f;
@@ -182,7 +179,8 @@ static __device__ __forceinline__ void attn_mma_values(int place, int c0, const 
     for (int j = 0; j < ATTN_TILE; j += 16) {
         uint32_t a[MT][4];
 #pragma unroll
-        for (int mt = 0; mt < MT; mt++) fc_ldmatrix<4, false>(a[mt], weight + mt * 16 * (ATTN_TILE + 8) * 2 + j * 2);
+        for (int mt = 0; mt < MT; mt++)
+            fc_ldmatrix<4, false>(a[mt], weight + mt * 16 * ATTN_TILE * 2 + (turn ^ (j / 8)) * 16);
 #pragma unroll
         for (int c = 0; c < N; c += 2) {
             uint32_t b[4];

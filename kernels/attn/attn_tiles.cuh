@@ -1,7 +1,7 @@
 /* attn_tiles - a unit's tiles of K and V on their way to shared memory.
  *
  * Halves (K of a tile, then its V) go through a ring: half h lies in place h % RING, and while one is worked on, the
- * next RING - 1 are on their way. Where the 64 positions of a tile lie is looked up two or three tiles before, by half
+ * next RING - 1 are on their way. Where the 64 positions of a tile lie is looked up two or three tiles earlier, by half
  * of the threads, so that nobody waits for a page table. Positions that no row of the unit sees are not read: zeroes
  * land in their place. Rows are padded by 16 bytes, so that eight of them lie in different banks.
  */
@@ -11,7 +11,7 @@
 #include "kernels/attn/attn_work.cuh"
 #include "kernels/cuda/async.cuh"
 
-enum { ATTN_TILE = FC_ATTN_TILE, ATTN_LISTS = 4 };
+enum { ATTN_TILE = FC_ATTN_TILE };
 
 /* Sizes for a KV type and E, the head dimension rounded up to one of 64, 96, 128, 256. */
 template <fc_dtype TYPE, int E> struct attn_shape {
@@ -27,6 +27,7 @@ template <fc_dtype TYPE, int E> struct attn_shape {
                                            : 3,
         ROWS = TYPE == FC_F32 ? (E > 128 ? 16 : 32) : (E > 128 ? 32 : 64), /* query vectors of a unit */
         AHEAD = RING / 2 + 1, /* tiles between the one worked on and the one whose places are noted */
+        LISTS = AHEAD + 1,
         BLOCKS = E <= 64                      ? 3
                  : E <= 96                    ? 2
                  : E <= 128 && TYPE != FC_F32 ? 2
@@ -38,14 +39,20 @@ template <fc_dtype TYPE, int E> struct attn_shape {
 template <fc_dtype TYPE, int E> struct attn_tiles_shared {
     typedef attn_shape<TYPE, E> S;
     __align__(16) unsigned char ring[S::RING][ATTN_TILE][S::STRIDE];
-    const unsigned char *k[ATTN_LISTS][ATTN_TILE];                 /* of each position; NULL: not read */
-    const float *k_scale[S::SCALED ? ATTN_LISTS : 1][ATTN_TILE];   /* the same */
-    __align__(16) float scale[S::SCALED ? S::RING : 1][ATTN_TILE]; /* of each half in the ring */
-    int pos[S::ROWS], row[S::ROWS], head[S::ROWS], out[S::ROWS];   /* of query vectors; out: in y or part */
+    const unsigned char *k[S::LISTS][ATTN_TILE]; /* of each position; NULL: not read */
+    const float *k_scale[S::SCALED ? S::LISTS : 1][S::SCALED ? ATTN_TILE : 1];
+    __align__(16) float scale[S::SCALED ? S::RING : 1][S::SCALED ? ATTN_TILE : 4]; /* of each half in the ring */
+    int pos[S::ROWS], out[S::ROWS]; /* of query vectors; out: in y or part */
     int least[ATTN_WARPS], most[ATTN_WARPS];
 };
 
-/* Rows, heads and positions of the unit's query vectors, and what they see; ends with a barrier. */
+/* Query vector i of a unit: [E] of q. */
+static __device__ __forceinline__ const float *attn_query(const attn_params &p, const attn_unit &u, int i) {
+    int v = u.v0 + i, t = p.a.item_rows[u.item.row + v / p.per], h = u.g * p.per + v % p.per;
+    return p.a.q + (size_t)t * (size_t)p.a.ldq + h * p.kv.shape.E;
+}
+
+/* Positions and places of the unit's query vectors, and what they see; ends with a barrier. */
 template <fc_dtype TYPE, int E>
 static __device__ __forceinline__ void attn_view_open(const attn_params &p, const attn_unit &u,
                                                       attn_tiles_shared<TYPE, E> *m, attn_view *w) {
@@ -57,8 +64,6 @@ static __device__ __forceinline__ void attn_view_open(const attn_params &p, cons
         h = u.g * p.per + (u.v0 + i) % p.per;
         t = p.a.item_rows[u.item.row + r];
         pos = p.a.pos[t];
-        m->row[i] = t;
-        m->head[i] = h;
         m->out[i] = (u.item.part < 0 ? t : u.item.part + r) * p.a.H + h;
     }
     if (i < attn_shape<TYPE, E>::ROWS) m->pos[i] = pos; /* no vector: sees nothing */
@@ -112,8 +117,8 @@ static __device__ __forceinline__ void attn_note(const attn_params &p, const att
             scale = b.k_scale + in_page;
         }
     }
-    m->k[i % ATTN_LISTS][j] = k;
-    if (attn_shape<TYPE, E>::SCALED) m->k_scale[i % ATTN_LISTS][j] = scale;
+    m->k[i % attn_shape<TYPE, E>::LISTS][j] = k;
+    if (attn_shape<TYPE, E>::SCALED) m->k_scale[i % attn_shape<TYPE, E>::LISTS][j] = scale;
 }
 
 /* Half h, where there is one, sets out: a group of copies in any case, so that groups can be counted. */
@@ -124,7 +129,7 @@ static __device__ __forceinline__ void attn_send(const attn_params &p, const att
     if (h < 2 * w.n) {
         const int width = p.kv.shape.E * S::SIZE, to = h % S::RING, thread = (int)threadIdx.x;
         const size_t beside = h % 2 ? (size_t)p.kv.shape.P * (size_t)width : 0; /* V from K */
-        const unsigned char *const *k = m->k[h / 2 % ATTN_LISTS];
+        const unsigned char *const *k = m->k[h / 2 % S::LISTS];
         const bool halved = S::SCALED && p.kv.shape.P == 1; /* a block lies at a multiple of 8 */
 #pragma unroll
         for (int i = 0; i < ATTN_TILE * S::PIECES / ATTN_THREADS; i++) {
@@ -140,7 +145,7 @@ static __device__ __forceinline__ void attn_send(const attn_params &p, const att
             }
         }
         if (S::SCALED && thread < ATTN_TILE) {
-            const float *from = m->k_scale[h / 2 % ATTN_LISTS][thread];
+            const float *from = m->k_scale[h / 2 % S::LISTS][thread];
             bool is = k[thread] != NULL;
             fc_copy_async<4>(&m->scale[to][thread], is ? from + (h % 2 ? p.kv.shape.P : 0) : (const float *)p.kv.base,
                              is);
@@ -192,7 +197,7 @@ static __device__ __forceinline__ bool attn_seen(const attn_params &p, int at, i
 static __device__ __forceinline__ float attn_score(const attn_params &p, float dot) {
     const float log2e = 1.44269504f;
     if (p.a.soft_cap <= 0.0f) return dot * (p.a.scale * log2e);
-    return p.a.soft_cap * log2e * tanhf(dot * p.a.scale / p.a.soft_cap);
+    return p.a.soft_cap * log2e * tanhf(dot * (p.a.scale / p.a.soft_cap));
 }
 
 #endif
