@@ -1,0 +1,12 @@
+/* Linked into a program of engine tests: its engines compute on CUDA, under emulation, by products that are
+ * batch-invariant. */
+#include "kernels/cuda/backend_cuda.h"
+#include "tests/engine/util_engine.h"
+
+static fc_status open_cuda(fc_cpu_level level, int threads, const fc_op_limits *limits, fc_backend **out) {
+    (void)level;
+    (void)threads;
+    return fc_backend_open_cuda(&(fc_cuda_options){.invariant = true}, limits, out);
+}
+
+__attribute__((constructor)) static void use_cuda(void) { engine_opener = open_cuda; }
