@@ -1,7 +1,7 @@
 /* cublaslt.cpp - handles, descriptors and checks of the emulated cuBLASLt.
  *
- * Products are of A and B in f32, f16 or bf16, both the same, or fp8, into D and C of A's type (not fp8) or f32, for fp8
- * bf16, f16 or f32; sums in f32; alpha and beta f32; a bias optional. fp8 as on Hopper: A transposed, B not, not
+ * Products are of A and B in f32, f16 or bf16, both the same, or fp8, into D and C of A's type (not fp8) or f32, for
+ * fp8 bf16, f16 or f32; sums in f32; alpha and beta f32; a bias optional. fp8 as on Hopper: A transposed, B not, not
  * e5m2 with e5m2, M, K, addresses and leading dimensions multiples of 16 bytes. Stricter than cuBLASLt: an algorithm
  * is good for the very product that it was found for, D overlaps nothing but C, and the workspace is overwritten.
  */

@@ -105,8 +105,8 @@ static void kernels_stay_inside(void **) {
         {1000, true, "kernel touch wrote the byte 0 behind the end of device allocation 1 (1000 bytes)"},
         {1023, true, "kernel touch wrote the byte 23 behind the end"},
         {-1, true, "kernel touch wrote the byte 1 before device allocation 1"},
-        {1024, true, "kernel touch: block 0,0,0 thread 0: touches the byte 24 behind the end"},
-        {1024, false, "kernel touch: block 0,0,0 thread 0: touches the byte 24 behind the end"},
+        {1024, true, "touches the byte 24 behind the end of device allocation 1"},
+        {1024, false, "touches the byte 24 behind the end of device allocation 1"},
         {-8000, false, "touches"},
     };
     for (size_t i = 0; i < sizeof breaches / sizeof *breaches; i++) {
@@ -117,6 +117,7 @@ static void kernels_stay_inside(void **) {
         must(touched(p, 999, true, s));
         must_fail(touched(p, breaches[i].at, breaches[i].write, s), cudaErrorIllegalAddress, breaches[i].words);
         must_fail(cudaStreamSynchronize(s), cudaErrorIllegalAddress, breaches[i].words); /* it sticks */
+        must_fail(cudaStreamSynchronize(s), cudaErrorIllegalAddress, "kernel touch");
         must_fail(cudaFree(p), cudaErrorIllegalAddress, "touch");
         must_fail(cudaStreamDestroy(s), cudaErrorIllegalAddress, "touch");
         assert_int_equal(emu_leaks(false), 0);
