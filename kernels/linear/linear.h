@@ -23,10 +23,10 @@
  * CUDA    x as it stands for W f32 and f16: fused multiply-adds of f32, lane l of 32 taking k = 128 i + 4 l .. + 3 in
  *         one chain, lanes folded in halves. Else, W bf16, fp8 (E4M3) and quantised: x is rounded to bf16, precise: to
  *         the sum of two bf16, which keeps 16 bits and more; codes are exact as bf16, and tensor cores sum their
- *         products with x for each 32 k (Q6_K: 16) from zero; acc = fma(scale, that, acc), then acc = fma(minimum, sum
- *         of x, acc), one chain over the groups of a range; K is cut into 8 ranges of steps of 64 k, by K alone, whose
- *         sums fold first to last; then the bias. The same whatever T, part, workspace and kernel, so that a row's bits
- *         depend on that row alone; a row with NaN or infinity is NaN where x is rounded
+ *         products with x for each 32 k (Q6_K: 16) from zero; acc = fma(scale or 1, that, acc), then acc =
+ *         fma(minimum, sum of x, acc), one chain over the groups of a range; K is cut into 8 ranges of whole 64 k, by
+ *         K alone, whose sums fold first to last; then the bias. The same whatever T, part, workspace and kernel, so
+ *         that a row's bits depend on that row alone; a row with NaN or infinity is NaN where x is rounded
  * bytes   W once as packed (the file's bits a weight for all types with f16 scales; F8: and a scale for each row and
  *         block of columns), x, or what it is made from, and y
  * flops   2*T*N*K, precise or not, and those of what makes x
@@ -72,7 +72,8 @@ static inline float fc_weight_part_scale(const fc_weight_part *p, int n, int k) 
 
 fc_status fc_weight_pack_cpu(fc_stream s, const fc_weight_part *parts, int n_parts, fc_weight **out);
 void fc_weight_free_cpu(fc_weight *w); /* NULL is fine */
-/* FC_F8 too, unless an element is NaN. Waits for the queue. */
+/* An element of F8 that is NaN is refused, and so are scales of some columns but no multiple of 64. Waits for the
+ * queue. */
 fc_status fc_weight_pack_cuda(fc_stream s, const fc_weight_part *parts, int n_parts, fc_weight **out);
 void fc_weight_free_cuda(fc_weight *w); /* NULL is fine; nothing that is queued may still read w */
 

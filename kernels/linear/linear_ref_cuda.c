@@ -27,7 +27,7 @@ static fc_status read_w(const fc_weight_part *p, int n, double *w, double *size)
     for (size_t k = 0; !fc_dtype_is_quant(p->dtype) && k < K; k++) {
         if (p->dtype == FC_F8) v = fc_f8_to_f32(row[k]);
         else FC_TRY(fc_dequant_row(p->dtype, row + k * fc_dtype_block_bytes(p->dtype), &v, 1));
-        w[k] = (double)v;
+        w[k] = (double)v * (double)fc_weight_part_scale(p, n, (int)k);
         size[k] = fabs(w[k]);
     }
     if (!fc_dtype_is_quant(p->dtype)) return FC_OK;

@@ -103,7 +103,11 @@ static __device__ __forceinline__ void fc_linear_scale(fc_linear_scales *s, cons
         fc_scale_pair(s->scale[1], chunk + at.scale, true, group * 2 + 1);
     } else if (CODE == FC_CODE_8 || CODE == FC_CODE_4) {
         fc_scale_pair(s->scale[0], chunk + at.scale, w.wide, group);
+        s->min[0] = s->min[1] = 0.0f;
         if (w.min) fc_scale_pair(s->min, chunk + at.min, w.wide, group);
+    } else if (CODE == FC_CODE_F8) {
+        s->scale[0][0] = s->scale[0][1] = 1.0f;
+        if (w.wide) fc_scale_pair(s->scale[0], chunk + at.scale, true, 0);
     }
 }
 
@@ -162,7 +166,7 @@ static __device__ __forceinline__ void fc_linear_group(float acc[4], const uint3
         uint32_t lo[2] = {b->lo.z, b->lo.w};
         fc_mma_bf16(p, a[1], lo);
     }
-    if (CODE == FC_CODE_BF16 || CODE == FC_CODE_F8) {
+    if (CODE == FC_CODE_BF16) {
         for (int i = 0; i < 4; i++) acc[i] += p[i];
         return;
     }

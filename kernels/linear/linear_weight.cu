@@ -41,7 +41,27 @@ static int zero_of_8_bits(fc_dtype t) { return t == FC_Q8_0 ? 128 : t == FC_Q5_0
 
 static int chunk_bytes(const fc_part_cuda *p) {
     if (fc_code_is_float(p->code)) return 0;
+    if (p->code == FC_CODE_F8 && !p->wide) return fc_code_bytes(p->code);
     return fc_code_bytes(p->code) + FC_PANEL * fc_code_scales(p->code) * (p->wide ? 4 : 2) * (p->min ? 2 : 1);
+}
+
+/* The CPU's needs, but that scales of some columns are for whole steps. */
+static fc_status check_scales(const fc_weight_part *p, const char *name) {
+    size_t n;
+    if (!p->scale) return FC_OK;
+    if (p->dtype != FC_F8)
+        return FC_FAIL(FC_ERR_UNSUPPORTED, "tensor %s: scales of type %s; only %s has them", name,
+                       fc_dtype_name(p->dtype), fc_dtype_name(FC_F8));
+    if (p->scale_rows < 1 || p->scale_cols < 1)
+        return FC_FAIL(FC_ERR_ARG, "tensor %s: scales of %d rows and %d columns", name, p->scale_rows, p->scale_cols);
+    if (p->scale_cols < p->K && p->scale_cols % FC_STEP)
+        return FC_FAIL(FC_ERR_UNSUPPORTED, "tensor %s: scales of %d columns; a multiple of %d, or all %d, are possible",
+                       name, p->scale_cols, (int)FC_STEP, p->K);
+    n = (size_t)((p->N - 1) / p->scale_rows + 1) * (size_t)((p->K - 1) / p->scale_cols + 1);
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(p->scale[i]))
+            return FC_FAIL(FC_ERR_FORMAT, "tensor %s: scale %zu is %g", name, i, (double)p->scale[i]);
+    return FC_OK;
 }
 
 static fc_status place(const fc_weight_part *p, int K, int rows, fc_part_cuda *out) {
@@ -57,6 +77,8 @@ static fc_status place(const fc_weight_part *p, int K, int rows, fc_part_cuda *o
     if (K > INT_MAX - 2 * FC_STEP) return FC_FAIL(FC_ERR_ARG, "tensor %s: %d columns are too many", name, K);
     if (p->N > INT_MAX - FC_PANEL - rows)
         return FC_FAIL(FC_ERR_ARG, "tensor %s: %d rows on top of %d do not fit", name, p->N, rows);
+    FC_TRY(check_scales(p, name));
+    if (p->scale) out->wide = true;
     out->K = K;
     out->steps = fc_linear_steps(K);
     out->chunk = chunk_bytes(out);
@@ -118,12 +140,16 @@ static fc_status pack_row(const fc_part_cuda *p, const fc_weight_part *from, int
         memcpy(panel + (size_t)(o * p->steps * FC_STEP) * size, row, (size_t)p->K * size);
         return FC_OK;
     }
-    if (fc_code_scales(p->code)) return pack_quant(p, from, row, o, panel);
+    if (fc_dtype_is_quant(from->dtype)) return pack_quant(p, from, row, o, panel);
     for (int k = 0; k < p->K; k++) {
         fc_code_place at = fc_code_place_of(p->code, o, k % FC_STEP);
         if (p->code == FC_CODE_F8 && (row[k] & 0x7f) == 0x7f)
             return FC_FAIL(FC_ERR_FORMAT, "tensor %s: [%d,%d] is NaN", from->name ? from->name : "?", n, k);
         memcpy(panel + (size_t)(k / FC_STEP) * p->chunk + at.byte, row + (size_t)k * size, size);
+    }
+    for (int step = 0; from->scale && step < p->steps; step++) {
+        float scale = fc_weight_part_scale(from, n, step * FC_STEP);
+        put_scales(p, panel + fc_code_bytes(p->code), o, step * FC_STEP, &scale, 1);
     }
     return FC_OK;
 }
@@ -185,6 +211,7 @@ extern "C" fc_status fc_weight_pack_cuda(fc_stream s, const fc_weight_part *part
     unsigned char *piece = NULL;
     void *p;
     if (n_parts < 1 || n_parts > 1024) return FC_FAIL(FC_ERR_ARG, "weight: %d parts", n_parts);
+    FC_TRY(fc_cuda_flush(s)); /* copies go into the queue */
     FC_TRY(fc_alloc((size_t)n_parts, sizeof *places, "weight", &p));
     places = (fc_part_cuda *)p;
     st = fc_alloc(1, sizeof *w + (size_t)n_parts * sizeof w->parts[0], "weight", &p);

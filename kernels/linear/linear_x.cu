@@ -1,10 +1,7 @@
 #include "kernels/linear/linear_x.cuh"
 
-#include "kernels/cuda/vmath.cuh"
 #include "kernels/cuda/warp.cuh"
-
-#define FC_GELU_K0 1.5957691216f  /* 2 sqrt(2/pi); both as kernels/glu/glu_levels.h has them */
-#define FC_GELU_K1 0.07135481283f /* 2 sqrt(2/pi) * 0.044715 */
+#include "kernels/glu/glu.cuh"
 
 enum { THREADS = 256, PIECE = 8 /* elements of a thread: a lane's b */ };
 
@@ -50,12 +47,6 @@ static __device__ __forceinline__ void store_4(float *y, const float v[4], int n
         if (i < n) y[i] = v[i];
 }
 
-/* The bits of glu_cpu.c. */
-static __device__ __forceinline__ float gated(float gate, float up, fc_act act) {
-    float u = act == FC_ACT_SILU ? gate : gate * (FC_GELU_K0 + FC_GELU_K1 * (gate * gate));
-    return gate / (1.0f + fc_expf(-u)) * up;
-}
-
 /* Elements k .. k + 3 of row t as x has them; those past K are zero. */
 template <int FROM>
 static __device__ __forceinline__ void make_4(float v[4], const x_params &p, int t, int k, float scale) {
@@ -70,7 +61,7 @@ static __device__ __forceinline__ void make_4(float v[4], const x_params &p, int
         load_4(v, p.x + (size_t)t * p.K + at, n, p.aligned);
         load_4(up, p.x + (size_t)t * p.K + at + p.K, n, p.aligned);
 #pragma unroll
-        for (int i = 0; i < 4; i++) v[i] = gated(v[i], up[i], p.act);
+        for (int i = 0; i < 4; i++) v[i] = fc_glu_one(v[i], up[i], p.act);
     } else {
         load_4(v, p.x + at, n, p.aligned);
     }

@@ -10,10 +10,10 @@
  *   BF16   [4 of 16 k][32 lanes][p % 2][h][e] u16: a lane's 16 bytes are one a
  *   8 bit  [2 groups][32 lanes][h][p / 2][e][p % 2] bytes: code minus zero code as i8, or F8 as it stands
  *   4 bit  [32 lanes][2 groups][h] u32, whose bits 4p + 16e.. are the code
- *   scales and minimums [8 g][groups of the step][h], f16 where the file has f16, else f32
+ *   scales and minimums [8 g][groups of the step][h], f16 where the file has f16, else f32; of F8 one for the step
  *
  * A weight is scale * code + minimum, or scale * (code - zero). A warp reads a chunk 16 bytes a lane, and a panel from
- * first byte to last. Bytes a chunk: BF16 2048, F8 1024, 8 bit 1088 to 1280, 4 bit 576 to 768.
+ * first byte to last. Bytes a chunk: BF16 2048, F8 1024 (with scales 1088), 8 bit 1088 to 1280, 4 bit 576 to 768.
  */
 #ifndef FC_KERNELS_LINEAR_WEIGHT_CUH
 #define FC_KERNELS_LINEAR_WEIGHT_CUH
@@ -48,7 +48,7 @@ typedef struct {
     size_t panel_bytes;
     int chunk; /* bytes of a step of a panel; 0: F32, F16 */
     fc_code code;
-    bool wide; /* scales and minimums are f32 */
+    bool wide; /* scales and minimums are f32; F8: there are scales */
     bool min;  /* there are minimums          */
     int zero;  /* code of 4 bits that means 0 */
     int N, n_panels;
@@ -79,7 +79,7 @@ static __host__ __device__ constexpr int fc_code_bytes(int code) {
 
 /* Groups of a step that have a scale each; 0: the type has none. */
 static __host__ __device__ constexpr int fc_code_scales(int code) {
-    return code == FC_CODE_8H ? 4 : code == FC_CODE_8 || code == FC_CODE_4 ? 2 : 0;
+    return code == FC_CODE_8H ? 4 : code == FC_CODE_8 || code == FC_CODE_4 ? 2 : code == FC_CODE_F8 ? 1 : 0;
 }
 
 /* Where output o (of 16) and k (of 64) lie in a chunk: the byte, and for 4 bits by how much the code is shifted. */
@@ -121,9 +121,10 @@ static __device__ __forceinline__ float fc_part_value(const fc_part_cuda &w, con
     const unsigned char *chunk = panel + (size_t)(k / FC_STEP) * w.chunk, *scales = chunk + fc_code_bytes(w.code);
     fc_code_place at = fc_code_place_of(w.code, o, k % FC_STEP);
     if (w.code == FC_CODE_BF16) return fc_bf16_to_f32(*(const uint16_t *)(chunk + at.byte));
-    if (w.code == FC_CODE_F8) return fc_f8_to_f32(chunk[at.byte]);
+    if (w.code == FC_CODE_F8 && !w.wide) return fc_f8_to_f32(chunk[at.byte]);
     int groups = fc_code_scales(w.code), place = fc_code_scale_place(w.code, o, k % FC_STEP / (FC_STEP / groups));
     float scale = fc_part_scale(w, scales, place);
+    if (w.code == FC_CODE_F8) return fc_f8_to_f32(chunk[at.byte]) * scale;
     int code = w.code == FC_CODE_4 ? (chunk[at.byte] >> at.shift & 15) - w.zero : (int)(int8_t)chunk[at.byte];
     if (!w.min) return scale * (float)code;
     return scale * (float)code + fc_part_scale(w, scales + FC_PANEL * groups * (w.wide ? 4 : 2), place);

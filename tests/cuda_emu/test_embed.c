@@ -12,7 +12,8 @@ static void file_row(const matrix *m, int n, float *out) {
     assert_ok(fc_dtype_row_bytes(p->dtype, (size_t)m->K, &bytes));
     if (p->dtype == FC_F8)
         for (int k = 0; k < m->K; k++)
-            out[k] = fc_f8_to_f32(((const unsigned char *)p->data)[(size_t)n * bytes + (size_t)k]);
+            out[k] = fc_f8_to_f32(((const unsigned char *)p->data)[(size_t)n * bytes + (size_t)k]) *
+                     fc_weight_part_scale(p, n, k);
     else assert_ok(fc_dequant_row(p->dtype, (const unsigned char *)p->data + (size_t)n * bytes, out, (size_t)m->K));
 }
 
@@ -51,7 +52,9 @@ static void every_type_is_gathered_exactly(void **state) {
     (void)state;
     for (int t = 0; t < MATRIX_TYPES; t++) {
         int block = (int)fc_dtype_block(matrix_types[t]), outputs = 37;
-        gathers(&matrix_types[t], &outputs, 1, block == 1 ? 71 : block == 32 ? 352 : 512, t % 2 ? 1.0f : 7.3f);
+        int times = matrix_types[t] == FC_F8 ? 6 : 1; /* with scales of several kinds, and without */
+        while (times--)
+            gathers(&matrix_types[t], &outputs, 1, block == 1 ? 71 : block == 32 ? 352 : 512, t % 2 ? 1.0f : 7.3f);
     }
 }
 

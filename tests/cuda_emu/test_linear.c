@@ -155,6 +155,8 @@ static void needs_are_told(void **state) {
     fc_glu_args glu = {.T = 2, .F = 64, .act = (fc_act)7};
     int32_t row = 0;
     float nothing[64] = {0};
+    float scales[2] = {1.0f, INFINITY};
+    fc_weight_part f8 = {.name = "f", .data = nothing, .dtype = FC_F8, .N = 2, .K = 65};
     unsigned char nan8[32] = {[3] = 0xff};
     fc_weight *w = NULL;
     matrix m;
@@ -181,6 +183,14 @@ static void needs_are_told(void **state) {
     assert_fails(
         fc_weight_pack_cuda(s, &(fc_weight_part){.name = "q", .data = nan8, .dtype = FC_F8, .N = 2, .K = 16}, 1, &w),
         FC_ERR_FORMAT, "tensor q: [0,3] is NaN");
+    f8.scale = scales, f8.scale_rows = 1, f8.scale_cols = 32;
+    assert_fails(fc_weight_pack_cuda(s, &f8, 1, &w), FC_ERR_UNSUPPORTED, "scales of 32 columns; a multiple of 64");
+    f8.scale_cols = 0;
+    assert_fails(fc_weight_pack_cuda(s, &f8, 1, &w), FC_ERR_ARG, "scales of 1 rows and 0 columns");
+    f8.scale_cols = 65;
+    assert_fails(fc_weight_pack_cuda(s, &f8, 1, &w), FC_ERR_FORMAT, "tensor f: scale 1 is inf");
+    f8.dtype = FC_F32;
+    assert_fails(fc_weight_pack_cuda(s, &f8, 1, &w), FC_ERR_UNSUPPORTED, "scales of type F32");
     m.parts[1] = m.parts[0];
     m.parts[1].K = 32;
     assert_fails(fc_weight_pack_cuda(s, m.parts, 2, &w), FC_ERR_ARG, "32 columns; the parts stacked before it have 64");

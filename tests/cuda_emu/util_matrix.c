@@ -42,6 +42,15 @@ void matrix_init(matrix *m, fc_stream s, const fc_dtype *types, const int *outpu
         for (size_t k = 0; k < all; k++) data[k] = (unsigned char)fc_rng_next(seed);
         for (size_t k = 0; k < all; k += step) put_block(types[i], data + k, seed);
         m->parts[i] = (fc_weight_part){.name = "w", .data = data, .dtype = types[i], .N = outputs[i], .K = K};
+        if (types[i] == FC_F8 && test_below(seed, 4)) { /* of blocks or of rows */
+            static const int cols[] = {64, 128, 1 << 20};
+            int rows = 1 + test_below(seed, 7), n_scales = outputs[i] * (K / 64 + 1);
+            float *scale = calloc((size_t)n_scales, sizeof *scale);
+            for (int k = 0; k < n_scales; k++) scale[k] = 0.1f * test_normal(seed);
+            m->parts[i].scale = scale;
+            m->parts[i].scale_rows = rows;
+            m->parts[i].scale_cols = cols[test_below(seed, 3)];
+        }
         m->N += outputs[i];
     }
     assert_ok(fc_weight_pack_cuda(s, m->parts, n, &m->w));
@@ -50,7 +59,10 @@ void matrix_init(matrix *m, fc_stream s, const fc_dtype *types, const int *outpu
 }
 
 void matrix_fini(matrix *m) {
-    for (int i = 0; i < m->n_parts; i++) free((void *)(uintptr_t)m->parts[i].data);
+    for (int i = 0; i < m->n_parts; i++) {
+        free((void *)(uintptr_t)m->parts[i].data);
+        free((void *)(uintptr_t)m->parts[i].scale);
+    }
     fc_weight_free_cuda(m->w);
 }
 
