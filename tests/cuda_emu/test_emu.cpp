@@ -380,6 +380,20 @@ static void atomics_of_every_kind(void **) {
     });
 }
 
+static void count_much(const counted p) {
+    for (int i = 0; i < 100; i++) atomicAdd(&p.u[0], 1u), atomicAdd(p.f, 1.0f);
+}
+
+static void atomics_of_blocks_that_run_at_once(void **) {
+    unsigned u[1] = {0};
+    float f[1] = {0};
+    emu_opts.threads = 4;
+    assert_runs(run(count_much, {NULL, u, NULL, f, NULL, NULL}, 256, 64));
+    emu_opts = {};
+    assert_int_equal(u[0], 256 * 64 * 100);
+    assert_true(f[0] == 256 * 64 * 100);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(a_barrier_lets_all_see_what_all_wrote),
                                        cmocka_unit_test(a_missing_barrier_shows_in_some_order),
@@ -392,6 +406,7 @@ int main(void) {
                                        cmocka_unit_test(shuffles_of_every_width_and_type),
                                        cmocka_unit_test(shuffles_outside_the_mask_are_told),
                                        cmocka_unit_test(votes_and_reductions),
-                                       cmocka_unit_test(atomics_of_every_kind)};
+                                       cmocka_unit_test(atomics_of_every_kind),
+                                       cmocka_unit_test(atomics_of_blocks_that_run_at_once)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
