@@ -106,13 +106,9 @@ static __device__ fc_row_state tops_max(draw_dist *d, float *max) {
     return d->state;
 }
 
-static __device__ double fold(draw_dist *d, float max, float scale) {
-    if (draw_warp() == 0) {
-        double total = fc_tiles_fold(d->top, d->m.sum, d->line.n_tiles, max, scale, d->m.run);
-        if (fc_lane() == 0) d->total = total;
-    }
+static __device__ void fold(draw_dist *d, float max, float scale) {
+    if (draw_warp() == 0) (void)fc_tiles_fold(d->top, d->m.sum, d->line.n_tiles, max, scale, d->m.run);
     __syncthreads();
-    return d->total;
 }
 
 /* The smaller of the ids that share the largest logit. */
@@ -136,9 +132,12 @@ static __device__ int greedy(draw_dist *d, float max) {
     return best; /* the first warp's */
 }
 
-/* The row as it came: lse, and running totals at scale 1. */
+/* The row as it came: lse, and running totals of what weigh_row begins with, unless the row is to be changed. Two warps
+ * fold at the same time. */
 static __device__ fc_trouble read_row(const draw_params *p, draw_dist *d) {
     const fc_draw_row *r = p->a.rows + p->first + blockIdx.x;
+    bool tempered = draw_needs_sums(r) && !draw_changes(r);
+    float scale = tempered ? fc_draw_scale(r->temperature) : 1.0f;
     fc_trouble trouble = draw_row_trouble(&p->a, r);
     if (trouble != FC_TROUBLE_NONE) return trouble;
     if (threadIdx.x == 0) {
@@ -154,10 +153,16 @@ static __device__ fc_trouble read_row(const draw_params *p, draw_dist *d) {
         if (threadIdx.x == 0) d->line.n_tiles = n;
         __syncthreads();
         sum_line(d, NULL, 1.0f, d->m.top0, d->m.sum0);
+        if (tempered) sum_line(d, NULL, scale, d->m.top0, d->m.sum);
     }
     if (draw_warp() == 0) {
-        fc_row_lse lse = fc_tops_lse(d->m.top0, d->m.sum0, d->line.n_tiles, d->m.run);
+        fc_row_lse lse = fc_tops_lse(d->m.top0, d->m.sum0, d->line.n_tiles, tempered ? NULL : d->m.run);
         if (fc_lane() == 0) d->lse = lse;
+    }
+    if (draw_warp() == 1 && tempered) {
+        float max;
+        (void)fc_tops_max(d->m.top0, d->line.n_tiles, &max); /* of a row that is refused the total says nothing */
+        (void)fc_tiles_fold(d->m.top0, d->m.sum, d->line.n_tiles, max, scale, d->m.run);
     }
     __syncthreads();
     if (d->lse.state == FC_ROW_OK) return FC_TROUBLE_NONE;
@@ -186,20 +191,17 @@ static __device__ fc_trouble change_row(const draw_params *p, draw_dist *d, floa
 
 /* Running totals of what may be drawn, at the row's temperature. */
 static __device__ void weigh_row(draw_dist *d, draw_state *st) {
-    double total;
-    bool needs = draw_needs_sums(d->r);
-    if (needs && d->r->n_ids && !st->changed) sum_line(d, NULL, st->scale, d->m.top, d->m.sum);
-    total = needs ? fold(d, st->max, st->scale) : d->m.run[d->line.n_tiles - 1];
+    if (st->changed && draw_needs_sums(d->r)) fold(d, st->max, st->scale);
     st->filtered = draw_filters(d->r);
     if (!st->filtered) return;
     st->keep = fc_keep_all(st->max, st->scale);
-    draw_filter(d, &st->keep, total);
+    draw_filter(d, &st->keep, d->m.run[d->line.n_tiles - 1]);
     sum_line(d, &st->keep, st->scale, d->m.top, d->m.sum);
     if (threadIdx.x == 0) d->top = d->m.top;
     __syncthreads();
     st->own = true;
     (void)tops_max(d, &st->max);
-    (void)fold(d, st->max, st->scale);
+    fold(d, st->max, st->scale);
 }
 
 static __global__ void __launch_bounds__(DRAW_ROW_THREADS) draw_rows(const draw_params p) {

@@ -53,7 +53,7 @@ static __device__ double draw_mass(draw_dist *d, const fc_keep *keep, bool mean)
             for (int j = 0; j < FC_TILE_LANE; j++) {
                 double w;
                 if (!fc_keeps(keep, v[j], from + j)) continue;
-                w = (double)fc_expf((v[j] - keep->max) * keep->scale);
+                w = (double)fc_tile_exp((v[j] - keep->max) * keep->scale);
                 sum += mean ? w * (((double)v[j] - (double)keep->max) * (double)keep->scale) : w;
             }
             sum = draw_warp_total(sum);
@@ -114,7 +114,7 @@ static __device__ float draw_most(draw_dist *d, const fc_keep *keep) {
         if (d->top[k] < keep->value) continue;
         fc_line_load(v, &d->line, k, d->buf[draw_warp()]);
         for (int j = 0; j < FC_TILE_LANE; j++)
-            if (fc_keeps(keep, v[j], from + j)) most = fmaxf(most, fc_expf((v[j] - keep->max) * keep->scale));
+            if (fc_keeps(keep, v[j], from + j)) most = fmaxf(most, fc_tile_exp((v[j] - keep->max) * keep->scale));
     }
     most = fc_warp_max(most);
     if (fc_lane() == 0) d->fold[draw_warp()] = most;

@@ -3,9 +3,9 @@
  * What is kept of a row is never listed: it is a test of (logit, id), and each filter adds one more limit to it. A
  * limit is found by histograms over what the limits before it keep, best bin first: bins of equal width in the distance
  * from the best, then of keys inside the bin that holds the limit, until one key is left; of ids with that key the
- * first ones. Counts and masses are added as whole numbers of 64 bits, so in any order with the same result: a weight is cut
- * to a multiple of 2^-61 of the total. best.c adds weights in double, in list order: both choose the same limit unless
- * the target lies within about 1e-13 of the total from a sum of weights without being it.
+ * first ones. Counts and masses are added as whole numbers of 64 bits, so in any order with the same result: a weight
+ * is cut to a multiple of 2^-61 of the total. best.c adds weights in double, in list order: both choose the same limit
+ * unless the target lies within about 1e-13 of the total from a sum of weights without being it.
  * All threads of the block call, with the same arguments.
  */
 #ifndef FC_KERNELS_BEST_CUH
@@ -63,7 +63,7 @@ static __device__ __forceinline__ bool fc_keeps(const fc_keep *k, float x, int i
         uint32_t key = ~fc_best_key(fc_keep_surprise(k, x));
         if (!(key > k->key || (key == k->key && id <= k->key_id))) return false;
     }
-    return k->least == 0.0f || fc_expf(t) >= k->least;
+    return k->least == 0.0f || fc_tile_exp(t) >= k->least;
 }
 
 /* ---- the limit */
@@ -91,7 +91,7 @@ typedef struct {
     fc_keep keep;
     fc_best_order how;
     int shift;       /* a weight w is w * 2^shift */
-    float *buf;      /* the warp's, of fc_line_load */
+    float *buf;      /* [FC_TILE] the warp's, for fc_line_load and gathering */
     float per_unit;  /* first bins for a unit of distance; 0: one bin */
     int first_bin;   /* -1 while it is not known */
     uint32_t lo, hi; /* keys in it */
@@ -103,7 +103,7 @@ static __device__ __forceinline__ uint64_t fc_best_mass(const fc_best_search *b,
     int up;
     uint64_t digits;
     if (b->how == FC_BEST_COUNT) return 1;
-    u = __float_as_uint(fc_expf((x - b->keep.max) * b->keep.scale));
+    u = __float_as_uint(fc_tile_exp((x - b->keep.max) * b->keep.scale));
     digits = (u & 0x7fffffu) | 0x800000u;
     up = (int)(u >> 23) - 150 + b->shift;
     return up >= 0 ? digits << up : up > -24 ? digits >> -up : 0;
@@ -124,36 +124,6 @@ static __device__ __forceinline__ uint32_t fc_best_floor(const fc_best_search *b
     return b->how == FC_BEST_TYPICAL || kept > b->lo ? kept : b->lo;
 }
 
-/* One histogram; its sums lie in shared memory at the end. */
-static inline __device__ void fc_best_count(const fc_best_search *b, fc_best_shared *m) {
-    uint32_t floor = fc_best_floor(b);
-    for (int i = (int)threadIdx.x; i < FC_BEST_BINS; i += (int)blockDim.x) m->lo[i] = m->hi[i] = 0;
-    __syncthreads();
-    for (int k = (int)threadIdx.x / FC_WARP; k < b->l->n_tiles; k += (int)blockDim.x / FC_WARP) {
-        float v[FC_TILE_LANE];
-        int from = fc_line_tile(b->l, k) * FC_TILE + fc_lane() * FC_TILE_LANE;
-        if (fc_best_key(b->top[k]) < floor) continue;
-        fc_line_load(v, b->l, k, b->buf);
-        for (int j = 0; j < FC_TILE_LANE; j++) {
-            int bin;
-            uint64_t mass;
-            uint32_t low, carry;
-            if (!fc_keeps(&b->keep, v[j], from + j)) continue;
-            bin = fc_best_first_bin(b, v[j]);
-            if (b->first_bin >= 0) {
-                uint32_t key = fc_best_order_key(b, v[j]);
-                if (bin != b->first_bin || key < b->lo || key > b->hi) continue;
-                bin = (int)((b->hi - key) >> b->bits);
-            }
-            mass = fc_best_mass(b, v[j]);
-            low = (uint32_t)mass;
-            carry = atomicAdd(&m->lo[bin], low) + low < low;
-            if ((uint32_t)(mass >> 32) + carry) atomicAdd(&m->hi[bin], (uint32_t)(mass >> 32) + carry);
-        }
-    }
-    __syncthreads();
-}
-
 /* Lanes' numbers added up to and with the lane's own. */
 static __device__ __forceinline__ uint64_t fc_best_scan(uint64_t v) {
     for (int by = 1; by < FC_WARP; by *= 2) {
@@ -161,6 +131,62 @@ static __device__ __forceinline__ uint64_t fc_best_scan(uint64_t v) {
         if (fc_lane() >= by) v += before;
     }
     return v;
+}
+
+/* What is kept of the lanes' logits v, whose ids are from .. from + 7, side by side in buf [FC_TILE], which is the warp's
+ * own. Returns how many. */
+static __device__ __forceinline__ int fc_best_gather(const fc_keep *keep, const float v[FC_TILE_LANE], int from,
+                                                     float *buf) {
+    unsigned kept = 0;
+    int at, n;
+    for (int j = 0; j < FC_TILE_LANE; j++) kept |= (unsigned)fc_keeps(keep, v[j], from + j) << j;
+    if (!__any_sync(FC_ALL_LANES, kept != 0)) return 0;
+    at = n = __popc(kept);
+    for (int by = 1; by < FC_WARP; by *= 2) {
+        int before = __shfl_up_sync(FC_ALL_LANES, at, (unsigned)by);
+        if (fc_lane() >= by) at += before;
+    }
+    n = __shfl_sync(FC_ALL_LANES, at, FC_WARP - 1);
+    at -= __popc(kept);
+    for (int j = 0; j < FC_TILE_LANE; j++)
+        if (kept >> j & 1u) buf[at++] = v[j];
+    __syncwarp();
+    return n;
+}
+
+/* One logit in its bin. */
+static __device__ __forceinline__ void fc_best_add(const fc_best_search *b, float x, fc_best_shared *m) {
+    int bin = fc_best_first_bin(b, x);
+    uint64_t mass;
+    uint32_t low, high;
+    if (b->first_bin >= 0) {
+        uint32_t key = fc_best_order_key(b, x);
+        if (bin != b->first_bin || key < b->lo || key > b->hi) return;
+        bin = (int)((b->hi - key) >> b->bits);
+    }
+    mass = fc_best_mass(b, x);
+    low = (uint32_t)mass;
+    high = (uint32_t)(mass >> 32);
+    high += atomicAdd(&m->lo[bin], low) + low < low; /* what is carried */
+    if (high) atomicAdd(&m->hi[bin], high);
+}
+
+/* One histogram; its sums lie in shared memory at the end. Few of a tile's logits are kept as a rule: they are gathered
+ * first, so that all lanes have work. */
+static inline __device__ void fc_best_count(const fc_best_search *b, fc_best_shared *m) {
+    uint32_t floor = fc_best_floor(b);
+    for (int i = (int)threadIdx.x; i < FC_BEST_BINS; i += (int)blockDim.x) m->lo[i] = m->hi[i] = 0;
+    __syncthreads();
+    for (int k = (int)threadIdx.x / FC_WARP; k < b->l->n_tiles; k += (int)blockDim.x / FC_WARP) {
+        float v[FC_TILE_LANE];
+        int n;
+        if (fc_best_key(b->top[k]) < floor) continue;
+        fc_line_load(v, b->l, k, b->buf);
+        n = fc_best_gather(&b->keep, v, fc_line_tile(b->l, k) * FC_TILE + fc_lane() * FC_TILE_LANE, b->buf);
+        for (int i = fc_lane(); i < n; i += FC_WARP) fc_best_add(b, b->buf[i], m);
+        __syncwarp();
+    }
+    __syncthreads();
 }
 
 /* The first bin with which the sum reaches need: m->bin, m->above, m->in. False: all of them do not. */
@@ -263,7 +289,7 @@ typedef struct {
 } fc_best_limit;
 
 /* The shortest best-first prefix of what `keep` keeps that has need: FC_BEST_COUNT so many ids, else so much weight in
- * units of 2^-shift, need >= 1. False: all of it does not. ties [n_tiles] scratch; buf as fc_line_load's. */
+ * units of 2^-shift, need >= 1. False: all of it does not. ties [n_tiles] scratch; buf [FC_TILE] the warp's. */
 static inline __device__ bool fc_best_find(const fc_line *l, const float *top, const fc_keep *keep, fc_best_order how,
                                            uint64_t need, int shift, uint64_t *ties, float *buf, fc_best_shared *m,
                                            fc_best_limit *out) {

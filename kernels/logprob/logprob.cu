@@ -130,6 +130,7 @@ extern "C" size_t fc_logprob_workspace_cuda(int R, int V) { return R < 1 ? 0 : (
 /* ---- top_logprobs */
 
 struct top_shared {
+    float buf[TOP_THREADS / FC_WARP][FC_TILE];
     fc_best_shared best;
     fc_row_lse lse;
     int n;
@@ -194,8 +195,8 @@ static __global__ void __launch_bounds__(TOP_THREADS) top_rows(const top_params 
     }
     keep = fc_keep_all(lse.max, 1.0f);
     keep.value = fc_best_bound(top, p.w.tiles, p.a.n, &m->best);
-    if (fc_best_find(&line, top, &keep, FC_BEST_COUNT, (uint64_t)p.a.n, 0, p.ties + (size_t)i * (size_t)p.w.tiles, NULL,
-                     &m->best, &limit)) {
+    if (fc_best_find(&line, top, &keep, FC_BEST_COUNT, (uint64_t)p.a.n, 0, p.ties + (size_t)i * (size_t)p.w.tiles,
+                     m->buf[threadIdx.x / FC_WARP], &m->best, &limit)) {
         keep.value = fc_best_value(limit.key);
         keep.id = limit.id;
     }
