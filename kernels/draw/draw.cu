@@ -189,30 +189,32 @@ static __device__ fc_trouble change_row(const draw_params *p, draw_dist *d, floa
     }
 }
 
-/* Running totals of what may be drawn, at the row's temperature. */
-static __device__ void weigh_row(draw_dist *d, draw_state *st) {
-    if (st->changed && draw_needs_sums(d->r)) fold(d, st->max, st->scale);
-    st->filtered = draw_filters(d->r);
-    if (!st->filtered) return;
-    st->keep = fc_keep_all(st->max, st->scale);
-    draw_filter(d, &st->keep, d->m.run[d->line.n_tiles - 1]);
-    sum_line(d, &st->keep, st->scale, d->m.top, d->m.sum);
-    if (threadIdx.x == 0) d->top = d->m.top;
-    __syncthreads();
-    st->own = true;
-    (void)tops_max(d, &st->max);
-    fold(d, st->max, st->scale);
+/* Running totals of what may be drawn, at the row's temperature; max: the largest logit, then and now. */
+static __device__ void weigh_row(draw_dist *d, float *max, float scale) {
+    if (draw_changes(d->r) && draw_needs_sums(d->r)) fold(d, *max, scale);
+    if (draw_filters(d->r)) {
+        fc_keep keep = fc_keep_all(*max, scale);
+        draw_filter(d, &keep, d->m.run[d->line.n_tiles - 1]);
+        sum_line(d, &keep, scale, d->m.top, d->m.sum);
+        if (threadIdx.x == 0) {
+            d->top = d->m.top;
+            d->m.state->keep = keep;
+        }
+        __syncthreads();
+        (void)tops_max(d, max);
+        fold(d, *max, scale);
+    }
 }
 
 static __global__ void __launch_bounds__(DRAW_ROW_THREADS) draw_rows(const draw_params p) {
     draw_dist *d = fc_shared<draw_dist>();
-    draw_state st = {};
+    float max = 0.0f, scale = 1.0f;
+    int id = -1;
     fc_trouble trouble = read_row(&p, d);
     if (trouble == FC_TROUBLE_NONE) {
-        st.max = d->lse.max;
-        st.scale = d->r->temperature == 0.0f ? 1.0f : fc_draw_scale(d->r->temperature);
-        st.changed = st.own = draw_changes(d->r);
-        if (st.changed) trouble = change_row(&p, d, st.scale, &st.max);
+        max = d->lse.max;
+        if (d->r->temperature != 0.0f) scale = fc_draw_scale(d->r->temperature);
+        if (draw_changes(d->r)) trouble = change_row(&p, d, scale, &max);
     }
     if (trouble != FC_TROUBLE_NONE) {
         if (threadIdx.x == 0) {
@@ -221,13 +223,18 @@ static __global__ void __launch_bounds__(DRAW_ROW_THREADS) draw_rows(const draw_
         }
         return;
     }
-    st.greedy = -1;
-    if (d->r->temperature == 0.0f) st.greedy = greedy(d, st.max);
-    else weigh_row(d, &st);
+    if (d->r->temperature == 0.0f) id = greedy(d, max);
+    else weigh_row(d, &max, scale);
     if (threadIdx.x == 0) {
-        st.lse = d->lse.lse;
-        st.n_tiles = d->line.n_tiles;
-        *d->m.state = st;
+        draw_state *st = d->m.state;
+        st->lse = d->lse.lse;
+        st->max = max;
+        st->scale = scale;
+        st->n_tiles = d->line.n_tiles;
+        st->greedy = id;
+        st->changed = draw_changes(d->r);
+        st->filtered = id < 0 && draw_filters(d->r);
+        st->own = d->top != d->m.top0;
     }
 }
 

@@ -137,19 +137,15 @@ static __device__ __forceinline__ uint64_t fc_best_scan(uint64_t v) {
  * own. Returns how many. */
 static __device__ __forceinline__ int fc_best_gather(const fc_keep *keep, const float v[FC_TILE_LANE], int from,
                                                      float *buf) {
-    unsigned kept = 0;
-    int at, n;
-    for (int j = 0; j < FC_TILE_LANE; j++) kept |= (unsigned)fc_keeps(keep, v[j], from + j) << j;
-    if (!__any_sync(FC_ALL_LANES, kept != 0)) return 0;
-    at = n = __popc(kept);
-    for (int by = 1; by < FC_WARP; by *= 2) {
-        int before = __shfl_up_sync(FC_ALL_LANES, at, (unsigned)by);
-        if (fc_lane() >= by) at += before;
+    unsigned lower = (1u << fc_lane()) - 1u;
+    int n = 0;
+#pragma unroll
+    for (int j = 0; j < FC_TILE_LANE; j++) {
+        bool kept = fc_keeps(keep, v[j], from + j);
+        unsigned all = __ballot_sync(FC_ALL_LANES, kept);
+        if (kept) buf[n + __popc(all & lower)] = v[j];
+        n += __popc(all);
     }
-    n = __shfl_sync(FC_ALL_LANES, at, FC_WARP - 1);
-    at -= __popc(kept);
-    for (int j = 0; j < FC_TILE_LANE; j++)
-        if (kept >> j & 1u) buf[at++] = v[j];
     __syncwarp();
     return n;
 }
