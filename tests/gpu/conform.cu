@@ -5,6 +5,7 @@
  * self                  twice, through a file: the two must agree
  */
 #include "tests/gpu/conform_numbers.cuh"
+#include "tests/gpu/conform_sync.cuh"
 #include "tests/gpu/conform_tiles.cuh"
 #include "tests/gpu/conform_warps.cuh"
 
@@ -16,6 +17,7 @@ static void run(conform_run *r) {
     r->seed = 20;
     conform_numbers(r);
     conform_warps(r);
+    conform_sync(r);
     conform_tiles(r);
     device_close(r->s);
 }

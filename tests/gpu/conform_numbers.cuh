@@ -1,9 +1,7 @@
 /* conform_numbers - conversions of kernels/cuda/num.cuh and engine/base, and functions of numbers that kernels call. */
 #include "kernels/cuda/num.cuh"
-#include "tests/gpu/conform.cuh"
-#if __has_include("kernels/cuda/vmath.cuh")
 #include "kernels/cuda/vmath.cuh"
-#endif
+#include "tests/gpu/conform.cuh"
 
 struct number_args {
     uint32_t *out;
@@ -20,6 +18,9 @@ enum number_op {
     DTYPE_TO_BF16,
     DTYPE_F8,
     DTYPE_TO_F8,
+    BF16_FMA,
+    EXP2,
+    LOP3,
     PHILOX,
     UNIFORM,
     FMAF,
@@ -74,6 +75,12 @@ template <int OP> static __device__ __forceinline__ void number_do(uint32_t *y, 
     case DTYPE_TO_BF16: y[0] = fc_f32_to_bf16(a); break;
     case DTYPE_F8: y[0] = __float_as_uint(fc_f8_to_f32((uint8_t)x[0])); break;
     case DTYPE_TO_F8: y[0] = fc_f32_to_f8(a); break;
+    case BF16_FMA: y[0] = fc_bf16_pair_fma(x[0], x[1], x[2]); break;
+    case EXP2: y[0] = __float_as_uint(fc_exp2(a)); break;
+    case LOP3:
+        y[0] = fc_lop3<0xea>(x[0], x[1], x[2]), y[1] = fc_lop3<0x96>(x[0], x[1], x[2]),
+        y[2] = fc_lop3<0x1b>(x[0], x[1], x[2]);
+        break;
     case PHILOX: fc_philox(x, x + 4, y); break;
     case UNIFORM: number_put(y, fc_rng_uniform((uint64_t)x[1] << 32 | x[0], x[2], x[3], x[4])); break;
     case FMAF: y[0] = __float_as_uint(fmaf(a, b, __uint_as_float(x[2]))); break;
@@ -91,10 +98,8 @@ template <int OP> static __device__ __forceinline__ void number_do(uint32_t *y, 
     case FFS: y[0] = (uint32_t)__ffs((int)x[0]); break;
     case CLZ: y[0] = (uint32_t)__clz((int)x[0]); break;
     case RINT: y[0] = __float_as_uint(nearbyintf(a)); break;
-#ifdef FC_KERNELS_CUDA_VMATH_CUH
     case FC_EXP: y[0] = __float_as_uint(fc_expf(a)); break;
     case FC_TANH: y[0] = __float_as_uint(fc_tanhf(a)); break;
-#endif
     case EXP: y[0] = __float_as_uint(expf(a)); break;
     case LOG: y[0] = __float_as_uint(logf(fabsf(a))); break;
     case TANH: y[0] = __float_as_uint(tanhf(a)); break;
@@ -127,6 +132,25 @@ static words number_pairs(conform_run *r, const words &a) {
     return out;
 }
 
+/* a, b, c as kernels have them: a code, a scale of one bit and what undoes an offset, whose a b + c f32 holds; and what
+ * is no number. */
+static words bf16_codes(conform_run *r) {
+    static const uint32_t hard[] = {0x7f80, 0xff80, 0x7fc0, 0x8000, 0, 1, 0x8001, 0x007f, 0x7f7f};
+    words out;
+    for (int i = 0; i < 3 * 2048; i++) {
+        uint32_t half[2];
+        for (uint32_t &h : half) {
+            int v = (int)(conform_random(r) % 256);
+            if (i % 3 == 0) h = fc_f32_to_bf16((float)v);
+            if (i % 3 == 1) h = fc_f32_to_bf16(ldexpf(v % 2 ? 1.0f : -1.0f, v % 7 - 3));
+            if (i % 3 == 2) h = fc_f32_to_bf16((float)(v - 128));
+            if (conform_random(r) % 23 == 0) h = hard[conform_random(r) % 9];
+        }
+        out.push_back(half[1] << 16 | half[0]);
+    }
+    return out;
+}
+
 /* ulps of functions: what CUDA's programming guide gives, and one for the host's own. */
 void conform_numbers(conform_run *r) {
     words pairs = number_pairs(r, conform_floats(r, 8192)), all16, all8, any(6 * 2048), doubles;
@@ -145,6 +169,9 @@ void conform_numbers(conform_run *r) {
     number<DTYPE_TO_BF16>(r, "fc_f32_to_bf16", pairs, 2, 1, BITS);
     number<DTYPE_F8>(r, "fc_f8_to_f32", all8, 2, 1, FLOATS);
     number<DTYPE_TO_F8>(r, "fc_f32_to_f8", pairs, 2, 1, BITS);
+    number<BF16_FMA>(r, "fc_bf16_pair_fma", bf16_codes(r), 3, 1, BITS);
+    number<EXP2>(r, "fc_exp2", pairs, 2, 1, ULPS, 4);
+    number<LOP3>(r, "fc_lop3", any, 3, 3, BITS);
     number<PHILOX>(r, "fc_philox", any, 6, 4, BITS);
     number<UNIFORM>(r, "fc_rng_uniform", any, 6, 2, BITS);
     number<FMAF>(r, "fmaf", conform_floats(r, 3 * 4096), 3, 1, FLOATS);
@@ -162,10 +189,8 @@ void conform_numbers(conform_run *r) {
     number<FFS>(r, "__ffs", pairs, 2, 1, BITS);
     number<CLZ>(r, "__clz", pairs, 2, 1, BITS);
     number<RINT>(r, "nearbyintf", pairs, 2, 1, FLOATS);
-#ifdef FC_KERNELS_CUDA_VMATH_CUH
     number<FC_EXP>(r, "fc_expf", pairs, 2, 1, FLOATS);
     number<FC_TANH>(r, "fc_tanhf", pairs, 2, 1, FLOATS);
-#endif
     number<EXP>(r, "expf", pairs, 2, 1, ULPS, 3);
     number<LOG>(r, "logf", pairs, 2, 1, ULPS, 2);
     number<TANH>(r, "tanhf", pairs, 2, 1, ULPS, 3);
