@@ -133,6 +133,23 @@ static void every_kind_meets_the_reference(void **state) {
     assert_true(of > 10000 && off / of <= 2e-5);
 }
 
+/* Items of several units, and more items than a block sees at a time. */
+static void many_rows_and_items_meet_the_reference(void **state) {
+    uint64_t seed = 31;
+    fc_stream s = device_stream(0);
+    (void)state;
+    for (int i = 0; i < N_TYPES + 1; i++) {
+        attn_case c = {.type = types[i % N_TYPES], .P = 16, .G = 1, .H = 8, .E = 64, .L = 1, .seed = 100 + (uint64_t)i};
+        int pos[ATTN_ROWS], rows = i < N_TYPES ? 65 + 2 * i : 16;
+        emu_opts.order = (emu_order)(i % EMU_ORDERS);
+        for (int t = 0; t < rows; t++) pos[t] = i < N_TYPES ? test_below(&seed, 150) : 700 + test_below(&seed, 100);
+        set_rows(&c, i < N_TYPES ? 3 : 16, rows, pos);
+        if (i == N_TYPES) c.H = 2, c.E = 16; /* 176 items or more */
+        meets_the_reference(s, &c, i < N_TYPES ? CUT_WHOLE : CUT_TILES);
+    }
+    device_close(s);
+}
+
 /* ---- bits ---- */
 
 static void assert_same_bits(const attn_case *c, attn_cut cut, const char *what, const float *y, const float *base) {
@@ -444,6 +461,7 @@ static void needs_are_told(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_kind_meets_the_reference),
+        cmocka_unit_test(many_rows_and_items_meet_the_reference),
         cmocka_unit_test(nothing_else_changes_a_bit),
         cmocka_unit_test(a_row_is_the_same_in_a_crowd),
         cmocka_unit_test(the_order_of_fibres_changes_no_bit),
