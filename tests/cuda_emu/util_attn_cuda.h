@@ -1,4 +1,5 @@
-/* util_attn_cuda - the attention cases of tests/kernels/util_attn.h on the emulated device, and what they should give. */
+/* util_attn_cuda - the attention cases of tests/kernels/util_attn.h on the emulated device, and what they should
+ * give. */
 #ifndef FC_TESTS_UTIL_ATTN_CUDA_H
 #define FC_TESTS_UTIL_ATTN_CUDA_H
 
