@@ -18,6 +18,8 @@ done
 missing=()
 pkg-config --exists cmocka || missing+=(libcmocka-dev)
 command -v clang >/dev/null || missing+=(clang)
+${CXX:-c++} -x c++ - -o /dev/null <<<'int main() { return 0; }' 2>/dev/null || missing+=(g++)
+[ -e /usr/include/boost/context/detail/fcontext.hpp ] || missing+=(libboost-context-dev)
 command -v python3 >/dev/null || missing+=(python3)
 python3 -c 'import jsonschema' 2>/dev/null || missing+=(python3-jsonschema)
 ./quickstart.sh --install "${missing[@]}"

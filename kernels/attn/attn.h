@@ -21,9 +21,9 @@
  *         gathered tile is the tile that the same K and V in one table would make
  * dtype   f32 q and y; KV as kv.shape.type; f32 sums. Over bf16 KV, q is rounded to bf16, and so is a weight
  *         exp(score - the largest of its tile) before it multiplies V, as units that multiply bf16 want them; sums of
- *         weights are of what they were before. CUDA multiplies int8 and fp8 codes as the bf16 numbers that they exactly
- *         are: q is rounded, a slot's K scale multiplies the score, its V scale the weight before that is rounded. The
- *         CPU computes in f32 over them
+ *         weights are of what they were before. CUDA multiplies int8 and fp8 codes as the bf16 numbers that they
+ *         exactly are: q is rounded, a slot's K scale multiplies the score, its V scale the weight before that is
+ *         rounded. The CPU computes in f32 over them
  * needs   H % G == 0, E <= 256 and a multiple of 16, P divides 64; CUDA: ldq a multiple of 4, q at one of 16 bytes
  * CUDA    one launch: attn_work.cuh says who computes what and how partial states are folded; the order of sums inside
  *         a tile is attn_mma.cuh's (bf16, int8, fp8: tensor cores) and attn_fma.cuh's (f32). A position that a row sees

@@ -133,8 +133,8 @@ static __device__ __forceinline__ uint64_t fc_best_scan(uint64_t v) {
     return v;
 }
 
-/* What is kept of the lanes' logits v, whose ids are from .. from + 7, side by side in buf [FC_TILE], which is the warp's
- * own. Returns how many. */
+/* What is kept of the lanes' logits v, whose ids are from .. from + 7, side by side in buf [FC_TILE], which is the
+ * warp's own. Returns how many. */
 static __device__ __forceinline__ int fc_best_gather(const fc_keep *keep, const float v[FC_TILE_LANE], int from,
                                                      float *buf) {
     unsigned lower = (1u << fc_lane()) - 1u;

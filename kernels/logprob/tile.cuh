@@ -42,8 +42,8 @@ static __device__ __forceinline__ float fc_tile_top(const float v[FC_TILE_LANE])
     return __any_sync(FC_ALL_LANES, bad) ? NAN : m;
 }
 
-/* fc_expf of what is not above 0, in fewer operations: no clamps; n * HI is exact, so that one fused operation rounds as
- * two do; and 2^n is put into the exponent, for what comes out is never subnormal. */
+/* fc_expf of what is not above 0, in fewer operations: no clamps; n * HI is exact, so that one fused operation rounds
+ * as two do; and 2^n is put into the exponent, for what comes out is never subnormal. */
 static __device__ __forceinline__ float fc_tile_exp(float x) {
     float t = x * FC_EXP_LOG2E + FC_EXP_MAGIC, n = t - FC_EXP_MAGIC;
     float r = fmaf(-n, FC_EXP_LN2_HI, x) - n * FC_EXP_LN2_LO;

@@ -1,8 +1,8 @@
 /* bench - operators on a device against its clock: calls in a row between two events, over buffers that take turns, so
  * that what a call reads is not what the last one left in L2.
  *
- * Each bench_<op>.c, where kernels/<op>/<op>.cu exists, is one step of tests/gpu.sh bench; bench_roof.cu is the first. Its
- * cases are lines of JSON: case, seconds of one call for each batch of calls, bytes and flops of a call.
+ * Each bench_<op>.c, where kernels/<op>/<op>.cu exists, is one step of tests/gpu.sh bench; bench_roof.cu is the first.
+ * Its cases are lines of JSON: case, seconds of one call for each batch of calls, bytes and flops of a call.
  */
 #ifndef FC_TESTS_GPU_BENCH_H
 #define FC_TESTS_GPU_BENCH_H

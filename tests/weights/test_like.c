@@ -1,4 +1,5 @@
-/* Models without a file: the shapes of the preset, finite and different rows, next to no memory, nothing left behind. */
+/* Models without a file: the shapes of the preset, finite and different rows, next to no memory, nothing left behind.
+ * */
 #include "tests/util.h"
 #include "weights_tools/layout.h"
 #include "weights_tools/weights.h"
