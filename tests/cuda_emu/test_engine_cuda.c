@@ -1,10 +1,13 @@
 /* Whole engines on CUDA, under emulation, against the CPU backend: in f32 the same tokens, log-probs and scores within
- * rounding.
+ * rounding; a real model against transformers; each call of the runtime failing in turn; calls a step, counted.
  *
  * tolerance  1e-3 on a sum of log-probs: f32 on both sides, other orders of summation, some tens of tokens
  */
+#include "engine/probe.h"
 #include "kernels/cuda/backend_cuda.h"
+#include "tests/cuda_emu/runtime_control.h"
 #include "tests/engine/util_engine.h"
+#include "tests/engine/util_smollm2.h"
 
 static fc_status open_cuda(fc_cpu_level level, int threads, const fc_op_limits *limits, fc_backend **out) {
     (void)level;
@@ -50,7 +53,8 @@ static const char *const families[] = {"llama", "qwen2", "qwen3", "gemma2", "gem
 static void every_family_draws_and_scores_as_on_the_cpu(void **state) {
     (void)state;
     for (int i = 0; i < 5; i++) {
-        fc_engine_options o = {.novelty = tiny_model(families[i], 1, true), .kv_type = "f32", .ctx = 256};
+        fc_engine_options o = {
+            .novelty = tiny_model(families[i], 1, true), .kv_type = "f32", .ctx = 256, .kv_pool = 8 << 20};
         fc_request r = text_request("The quick brown fox jumps over the lazy dog, again and again.", 12, 12);
         o.alignment = tiny_model(families[(i + 1) % 5], 2, true);
         r.score = true;
@@ -61,7 +65,7 @@ static void every_family_draws_and_scores_as_on_the_cpu(void **state) {
 
 static void filters_penalties_and_names_are_as_on_the_cpu(void **state) {
     static const char *const names[] = {"house", "night sky", "naive house", "x", "the night", "craft"};
-    fc_engine_options o = {.novelty = tiny_model("llama", 1, true), .kv_type = "f32", .ctx = 256};
+    fc_engine_options o = {.novelty = tiny_model("llama", 1, true), .kv_type = "f32", .ctx = 256, .kv_pool = 8 << 20};
     fc_request r = text_request("a night in the house", 16, 10);
     (void)state;
     o.alignment = o.novelty;
@@ -84,8 +88,138 @@ static void filters_penalties_and_names_are_as_on_the_cpu(void **state) {
     both("without replacement", o, &r);
 }
 
+/* SmolLM2, Q4_1, behind one of the oracle's prompts (tests/oracle/smollm2_golden.py); the bound is the CPU's own. */
+static void a_real_model_answers_as_transformers_does(void **state) {
+    enum { TOKENS = 10 };
+    const fc_probe_options o = {.open = open_cuda, .kv_type = "bf16", .ctx = SMOLLM2_MAX_IDS};
+    fc_json_doc *doc = smollm2_open();
+    const fc_json *prompt = fc_json_first(smollm2_need(fc_json_root(doc), "prompts"));
+    const fc_json *lp, *top, *gap;
+    int32_t ids[SMOLLM2_MAX_IDS];
+    int start = smollm2_ids(smollm2_need(prompt, "ids"), ids, 0), V, wrong = 0, clear = 0;
+    double sum = 0;
+    fc_probe *p;
+    float *logits;
+    (void)state;
+    smollm2_ids(smollm2_need(prompt, "new"), ids, start);
+    assert_ok(fc_probe_open(SMOLLM2_MODEL, &o, &p));
+    V = fc_probe_config(p)->V;
+    logits = malloc(sizeof *logits * (size_t)(start + TOKENS) * (size_t)V);
+    assert_non_null(logits);
+    assert_ok(fc_probe_logits(p, ids, start + TOKENS - 1, logits));
+    lp = fc_json_first(smollm2_need(prompt, "logprob"));
+    top = fc_json_first(smollm2_need(prompt, "top"));
+    gap = fc_json_first(smollm2_need(prompt, "gap"));
+    for (int i = start; i < start + TOKENS; i++) {
+        int32_t two[SMOLLM2_MAX_IDS];
+        int best;
+        sum += fabs(smollm2_logprob(logits + (size_t)(i - 1) * (size_t)V, V, ids[i], &best) - smollm2_number(lp));
+        assert_int_equal(smollm2_ids(top, two, 0), 2);
+        if (smollm2_number(gap) > 0.2) clear++, wrong += best != two[0];
+        lp = fc_json_next(lp);
+        top = fc_json_next(top);
+        gap = fc_json_next(gap);
+    }
+    print_message("%d tokens behind %d: log-probs %.4f mean; %d of %d first choices differ\n", TOKENS, start,
+                  sum / TOKENS, wrong, clear);
+    assert_true(clear >= TOKENS / 2 && wrong == 0);
+    assert_true(sum / TOKENS <= 0.05);
+    free(logits);
+    fc_probe_close(p);
+    fc_json_close(doc);
+}
+
+/* The runtime's call, or how much memory was asked for. */
+static bool names_the_cause(const char *sentence) {
+    return strstr(sentence, "cuda") || strstr(sentence, "of device memory; ");
+}
+
+/* A small job on an engine whose k-th call of the runtime fails (0: none). True: nothing failed. */
+static bool small_job(uint64_t k, uint64_t *calls) {
+    const fc_engine_options o = {
+        .novelty = tiny_model("llama", 1, false), .kv_type = "f32", .ctx = 64, .max_rows = 16, .kv_pool = 1 << 20};
+    fc_request r = text_request("a night", 2, 3);
+    uint64_t id, before = emu_calls();
+    fc_engine *e;
+    fc_event ev;
+    bool good;
+    emu_fail_at(k);
+    if (fc_engine_open_on(&o, open_cuda, &e)) {
+        if (k == 0 || !names_the_cause(fc_status_text())) fail_msg("call %d: \"%s\"", (int)k, fc_status_text());
+        *calls = emu_calls() - before;
+        return false;
+    }
+    assert_ok(fc_submit(e, &r, &id));
+    do {
+        assert_ok(fc_poll(e, 60000, &ev));
+        if (ev.type != FC_EVENT_DONE) fc_event_fini(&ev);
+    } while (ev.type != FC_EVENT_DONE);
+    good = ev.status == FC_OK;
+    if (!good && !names_the_cause(ev.error)) fail_msg("call %d: \"%s\"", (int)k, ev.error);
+    fc_event_fini(&ev);
+    fc_engine_close(e);
+    *calls = emu_calls() - before;
+    return good;
+}
+
+/* If this fails, a device that fails once is an answer that is wrong, memory that stays, or a crash. */
+static void every_failing_call_ends_in_a_status_and_no_leak(void **state) {
+    uint64_t calls, all;
+    int told = 0;
+    (void)state;
+    emu_reset();
+    assert_true(small_job(0, &all));
+    assert_int_equal(emu_leaks(true), 0);
+    for (uint64_t k = 1; k <= all; k++) {
+        emu_reset();
+        told += !small_job(k, &calls);
+        emu_fail_at(0);
+        if (emu_leaks(true))
+            fail_msg("call %llu of %llu failed, and something is left", (unsigned long long)k, (unsigned long long)all);
+    }
+    print_message("%llu calls failed in turn, %d of them were told\n", (unsigned long long)all, told);
+    assert_true(told > 100);
+}
+
+/* Steps of one candidate that decodes: what a step costs the host, as the longer of two jobs minus the shorter. */
+static void a_step_is_a_few_calls(void **state) {
+    enum { SHORT = 4, LONG = 24 };
+    const fc_engine_options o = {
+        .novelty = tiny_model("llama", 1, false), .kv_type = "f32", .ctx = 128, .kv_pool = 8 << 20};
+    double calls, syncs, launches, graphs;
+    emu_counters c[2];
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        fc_request r = text_request("a night", 1, i ? LONG : SHORT);
+        fc_engine *e;
+        fc_event ev;
+        r.sampling.ignore_eos = true;
+        emu_reset();
+        assert_ok(fc_engine_open_on(&o, open_cuda, &e));
+        ev = run_request(e, &r);
+        fc_event_fini(&ev);
+        emu_counts_reset();
+        ev = run_request(e, &r); /* graphs are made */
+        c[i] = emu_counts();
+        fc_event_fini(&ev);
+        fc_engine_close(e);
+    }
+    calls = (double)(c[1].calls - c[0].calls) / (LONG - SHORT);
+    syncs = (double)(c[1].syncs - c[0].syncs) / (LONG - SHORT);
+    launches = (double)(c[1].launches - c[0].launches) / (LONG - SHORT);
+    graphs = (double)(c[1].graph_launches - c[0].graph_launches) / (LONG - SHORT);
+    print_message("a step: %.1f calls of the runtime, %.1f of them wait, %.1f kernels, %.1f graphs\n", calls, syncs,
+                  launches, graphs);
+    assert_true(launches > 20);
+    assert_true(syncs <= 1.01); /* for the drawn ids */
+    assert_true(calls <= 60.0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_family_draws_and_scores_as_on_the_cpu),
-                                       cmocka_unit_test(filters_penalties_and_names_are_as_on_the_cpu)};
+                                       cmocka_unit_test(filters_penalties_and_names_are_as_on_the_cpu),
+                                       cmocka_unit_test(a_step_is_a_few_calls),
+                                       cmocka_unit_test(every_failing_call_ends_in_a_status_and_no_leak),
+                                       cmocka_unit_test(a_real_model_answers_as_transformers_does)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
