@@ -1,6 +1,7 @@
 /* draw.cu under emulation: the CPU's tokens and log-probs, bit for bit, for whole rows and lists under any mix of bias,
  * penalties, temperature and filters; ties, masks, one id, wide rows; refused rows by number. */
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/vmath.h"
 #include "kernels/draw/draw.h"
 #include "tests/cuda_emu/util_cuda.h"
 #include "tests/cuda_emu/util_same.h"
@@ -67,11 +68,14 @@ static void make(batch *b, int V, uint64_t *s) {
         d.n_bias = test_below(s, 2) ? test_below(s, extra) : 0;
         d.n_seen = test_below(s, 2) ? extra : 0;
         for (int i = 0; i < extra; i++) {
-            int step = V / extra;
-            b->bias_id[at + i] = test_below(s, V); /* now and then one id twice: in order */
-            b->bias_value[at + i] = i % 7 == 6 ? -INFINITY : test_normal(s) * 2.0f;
-            b->seen_id[at + i] = i * step + test_below(s, step); /* distinct */
+            int step = V / extra, seen = i * step + test_below(s, step);
+            b->seen_id[at + i] = seen; /* distinct */
             b->seen_count[at + i] = test_below(s, 4);
+            if (i % 4 == 0) b->x[(size_t)r * (size_t)V + (size_t)seen] = 3.0f; /* likely ones */
+        }
+        for (int i = 0; i < extra; i++) { /* now and then one id twice, in order; half of them are seen too */
+            b->bias_id[at + i] = i % 2 ? test_below(s, V) : b->seen_id[at + test_below(s, extra)];
+            b->bias_value[at + i] = i % 7 == 6 ? -INFINITY : test_normal(s) * 2.0f;
         }
         if (r % 3 == 1) {
             d.ids = d.values = listed;
@@ -213,6 +217,71 @@ static void long_vocabularies(void **state) {
     emu_opts = (emu_options){.order = EMU_FORWARD};
     has_the_cpus_bits(49152, ROWS, 5);
     has_the_cpus_bits(70001, 3, 6);
+}
+
+enum { MANY = 20000, LARGE = 100 }; /* ids of a row, those of logit 0 */
+
+/* Nearly flat rows: one id more or less that a filter keeps moves most draws. */
+static void make_flat(batch *b, uint64_t *s) {
+    static const float typical[] = {1.0f, 0.6f, 1.0f, 0.9f, 1.0f, 1.0f};
+    static const int top_k[] = {0, 0, 9000, 15000, 0, 0};
+    for (size_t i = 0; i < (size_t)ROWS * MANY; i++) {
+        b->x[i] = 0.3f * test_normal(s);
+        b->list_value[i] = 0.3f * test_normal(s);
+    }
+    for (int r = 0; r < ROWS; r++) {
+        b->rows[r].temperature = r % 2 ? 1.0f : 0.8f;
+        b->rows[r].top_p = r / 2 == 1 || r / 2 == 2 ? 1.0f : 0.52f + 0.037f * (float)r;
+        b->rows[r].typical_p = typical[r / 2];
+        b->rows[r].top_k = top_k[r / 2];
+        b->rows[r].min_p = r / 2 == 4 ? 0.3f : 0.0f;
+    }
+}
+
+/* Three values, and a top-p that a hundredth of an id keeps from one id of the last less. */
+static void make_close(batch *b) {
+    for (int r = 0; r < ROWS; r++) {
+        float middle = -0.1f - 0.07f * (float)r, low = middle - 0.4f, least = fc_expf(low);
+        int n = 100 * (r + 1); /* ids of the low value that are kept */
+        double mass = 0.0;
+        for (int i = 0; i < MANY; i++) b->x[r * MANY + i] = i % 2 ? low : i % (MANY / LARGE) ? middle : 0.0f;
+        for (int i = 0; i < MANY; i++) mass += b->x[r * MANY + i] == low ? 0.0 : (double)fc_expf(b->x[r * MANY + i]);
+        b->rows[r].top_p = (float)((mass + (n - 0.01) * (double)least) / (mass + MANY / 2 * (double)least));
+        b->rows[r].row = r;
+        b->rows[r].n_ids = b->rows[r].top_k = 0;
+        b->rows[r].temperature = b->rows[r].typical_p = 1.0f;
+        b->rows[r].min_p = 0.0f;
+    }
+}
+
+static void keeps_the_cpus_ids(bool close, uint64_t seed) {
+    uint64_t used = seed;
+    batch b;
+    int32_t token[ROWS * MEMBERS];
+    float logprob[ROWS * MEMBERS];
+    bool refused[ROWS];
+    fc_stream s = device_stream(fc_draw_workspace_cuda(ROWS, MANY));
+    fc_draw_args d;
+    make(&b, MANY, &used);
+    if (close) make_close(&b);
+    else make_flat(&b, &used);
+    for (int r = 0; r < ROWS; r++) b.rows[r].n_bias = b.rows[r].n_seen = 0;
+    d = upload(s, &b.a);
+    assert_ok(fc_draw_cuda(s, &d));
+    assert_ok(device_sync(s));
+    device_read(s, token, d.token, (size_t)b.a.M * 4);
+    device_read(s, logprob, d.logprob, (size_t)b.a.M * 4);
+    compare(&b, token, logprob, seed, refused);
+    release(&d);
+    device_close(s);
+    drop(&b);
+}
+
+static void limits_are_the_cpus_to_the_id(void **state) {
+    (void)state;
+    emu_opts = (emu_options){.order = EMU_BACKWARD};
+    keeps_the_cpus_ids(false, 21);
+    keeps_the_cpus_ids(true, 22);
 }
 
 /* ---- against the reference, and by itself */
@@ -407,11 +476,10 @@ static void broken_rows_are_named(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(any_mix_has_the_cpus_bits),
-                                       cmocka_unit_test(each_order_has_the_cpus_bits),
-                                       cmocka_unit_test(long_vocabularies),
-                                       cmocka_unit_test(meets_the_reference),
-                                       cmocka_unit_test(coalesced_members_draw_as_alone),
-                                       cmocka_unit_test(broken_rows_are_named)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(any_mix_has_the_cpus_bits), cmocka_unit_test(each_order_has_the_cpus_bits),
+        cmocka_unit_test(long_vocabularies),         cmocka_unit_test(limits_are_the_cpus_to_the_id),
+        cmocka_unit_test(meets_the_reference),       cmocka_unit_test(coalesced_members_draw_as_alone),
+        cmocka_unit_test(broken_rows_are_named)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
