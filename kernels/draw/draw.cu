@@ -6,7 +6,7 @@ extern "C" {
 #include "engine/base/rng.h"
 }
 
-enum { SUM_THREADS = 256, SUM_WARPS = SUM_THREADS / FC_WARP, WARP_TILES = 4, MEMBER_THREADS = 256, MEMBER_SPLITS = 64 };
+enum { SUM_THREADS = 256, SUM_WARPS = SUM_THREADS / FC_WARP, WARP_TILES = 4, MEMBER_THREADS = 256 };
 enum { MEMBER_WARPS = MEMBER_THREADS / FC_WARP };
 
 /* ---- whole rows: tops and sums of the untouched row, and of the changed one */
@@ -278,19 +278,23 @@ static __global__ void __launch_bounds__(MEMBER_THREADS) draw_members(const draw
 
 /* ---- all rows */
 
+/* Blocks that share a row's members: how many members it has is on the device, at most all. */
+static int member_splits(fc_stream s, int n, int M) {
+    int all = fc_div_up(M > 0 ? M : 1, MEMBER_WARPS), most = 4 * s->sms / n;
+    return all < most ? all : most > 0 ? most : 1;
+}
+
 /* Rows [first, first + n): fewer tiles a warp where rows are few, so that every multiprocessor has some. */
 static fc_status run_piece(fc_stream s, const draw_params *p, int n) {
     sums_params q = {*p, WARP_TILES};
-    unsigned splits = (unsigned)fc_div_up(p->a.M > 0 ? p->a.M : 1, 8 * MEMBER_WARPS);
     while (q.warp_tiles > 1 && n * fc_div_up(p->tiles, SUM_WARPS * q.warp_tiles) < 4 * s->sms) q.warp_tiles /= 2;
     if (p->a.R > 0)
         FC_TRY(fc_launch(s, "draw", draw_sums,
                          dim3((unsigned)n, (unsigned)fc_div_up(p->tiles, SUM_WARPS * q.warp_tiles)), SUM_THREADS, 0,
                          q));
     FC_TRY(fc_launch(s, "draw", draw_rows, dim3((unsigned)n), DRAW_ROW_THREADS, sizeof(draw_dist), *p));
-    return fc_launch(s, "draw", draw_members,
-                     dim3((unsigned)n, splits < (unsigned)MEMBER_SPLITS ? splits : (unsigned)MEMBER_SPLITS),
-                     MEMBER_THREADS, MEMBER_WARPS * FC_TILE * sizeof(float), *p);
+    return fc_launch(s, "draw", draw_members, dim3((unsigned)n, (unsigned)member_splits(s, n, p->a.M)), MEMBER_THREADS,
+                     MEMBER_WARPS * FC_TILE * sizeof(float), *p);
 }
 
 extern "C" fc_status fc_draw_cuda(fc_stream s, const fc_draw_args *a) {
