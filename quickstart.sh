@@ -44,7 +44,7 @@ install_build_packages() {
     pkg-config --exists libutf8proc 2>/dev/null || missing+=(libutf8proc-dev)
     pkg-config --exists sqlite3 2>/dev/null || missing+=(libsqlite3-dev)
     pkg-config --exists libxxhash 2>/dev/null || missing+=(libxxhash-dev)
-    [ -e /usr/share/llhttp/llhttp.c ] || missing+=(node-llhttp) # llhttp's C sources; without recommendations no Node.js comes along
+    ls /usr/share/llhttp/llhttp.c >/dev/null 2>&1 || missing+=(node-llhttp) # llhttp's C sources; no Node.js comes along
     install "${missing[@]}"
 }
 

@@ -139,22 +139,17 @@ static void finish(http *h) {
 
 static void drain_due(http_timer *t) {
     http *h = t->self;
-    if (h->state == HTTP_LEAVES)
-        drain(h);
-    else if (h->state == HTTP_DRAINS)
-        finish(h);
-    else
-        close_all(h);
+    if (h->state == HTTP_LEAVES) drain(h);
+    else if (h->state == HTTP_DRAINS) finish(h);
+    else close_all(h);
 }
 
 static void stop(http *h) {
     if (h->state == HTTP_RUNS) {
         http_notify("STOPPING=1");
         h->state = HTTP_LEAVES;
-        if (h->o.drain_delay_ms)
-            set_drain(h, h->o.drain_delay_ms);
-        else
-            drain(h);
+        if (h->o.drain_delay_ms) set_drain(h, h->o.drain_delay_ms);
+        else drain(h);
     } else if (h->state < HTTP_ENDS) {
         finish(h);
     }
@@ -169,7 +164,7 @@ static void woken(void *self) {
 static void defaults(http_options *o) {
     const struct {
         int *value, fallback;
-    } ints[] = {{&o->connections, 4096}, {&o->head_ms, 10000}, {&o->body_ms, 60000}, {&o->body_rate, 512},
+    } ints[] = {{&o->connections, 4096}, {&o->head_ms, 10000},  {&o->body_ms, 60000}, {&o->body_rate, 512},
                 {&o->idle_ms, 60000},    {&o->stall_ms, 60000}, {&o->drain_ms, 15000}};
     const struct {
         size_t *value, fallback;
@@ -195,10 +190,8 @@ static fc_status fit_files(http_options *o) {
         struct rlimit more = {.rlim_cur = now.rlim_max < want ? now.rlim_max : want, .rlim_max = now.rlim_max};
         if (setrlimit(RLIMIT_NOFILE, &more) == 0) now = more;
     }
-    if (now.rlim_cur < OTHER_FILES * 2)
-        o->connections = o->connections < 64 ? o->connections : 64;
-    else if (now.rlim_cur < want)
-        o->connections = (int)(now.rlim_cur - OTHER_FILES);
+    if (now.rlim_cur < OTHER_FILES * 2) o->connections = o->connections < 64 ? o->connections : 64;
+    else if (now.rlim_cur < want) o->connections = (int)(now.rlim_cur - OTHER_FILES);
     return FC_OK;
 }
 

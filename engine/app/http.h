@@ -48,21 +48,21 @@ typedef struct {
 typedef struct {
     const char *const *listen; /* [n_listen] "127.0.0.1:8000", "[::1]:0", "unix:/run/forkcast.sock" */
     size_t n_listen;
-    unsigned unix_mode;          /* 0660 */
-    bool inherit;                /* also the sockets that systemd passes */
-    const char *const *hosts;    /* [n_hosts] names, besides its own, that a request over loopback may ask for; "*" all */
-    size_t n_hosts;              /* (a page of another name that resolves to 127.0.0.1 is kept out: DNS rebinding) */
-    int connections;             /* 4096 */
-    size_t head, target, body;   /* 32 KiB, 8 KiB, 4 MiB of one request */
-    size_t bodies;               /* 256 MiB of all requests */
-    size_t buffer;               /* 256 KiB that wait to be written of one answer */
-    int head_ms, body_ms;        /* 10 s, 60 s for a head and a body to arrive; */
-    int body_rate;               /* 512 bytes/s, after the first 10 s */
-    int idle_ms, stall_ms;       /* 60 s between requests, 60 s without a byte written */
-    int drain_delay_ms;          /* 0: how long after http_stop connections are still accepted */
-    int drain_ms;                /* 15 s from then on for requests under way */
-    bool no_log;                 /* else an access log, JSON lines, */
-    int log_fd;                  /* to standard error */
+    unsigned unix_mode;        /* 0660 */
+    bool inherit;              /* also the sockets that systemd passes */
+    const char *const *hosts;  /* [n_hosts] names, besides its own, that a request over loopback may ask for; "*" all */
+    size_t n_hosts;            /* (a page of another name that resolves to 127.0.0.1 is kept out: DNS rebinding) */
+    int connections;           /* 4096 */
+    size_t head, target, body; /* 32 KiB, 8 KiB, 4 MiB of one request */
+    size_t bodies;             /* 256 MiB of all requests */
+    size_t buffer;             /* 256 KiB that wait to be written of one answer */
+    int head_ms, body_ms;      /* 10 s, 60 s for a head and a body to arrive; */
+    int body_rate;             /* 512 bytes/s, after the first 10 s */
+    int idle_ms, stall_ms;     /* 60 s between requests, 60 s without a byte written */
+    int drain_delay_ms;        /* 0: how long after http_stop connections are still accepted */
+    int drain_ms;              /* 15 s from then on for requests under way */
+    bool no_log;               /* else an access log, JSON lines, */
+    int log_fd;                /* to standard error */
     void (*on_head)(void *self, http_req *r); /* NULL: not wanted */
     void (*on_request)(void *self, http_req *r);
     void (*on_wake)(void *self); /* NULL: not wanted */
@@ -94,24 +94,24 @@ http_counts http_count(const http *h);
 http_loop *http_timers(http *h); /* for http_timer_set */
 
 void http_wake(http *h); /* any thread, any signal handler */
-/* Ends the server, from any thread and any signal handler: drain_delay_ms in which all goes on, then no more connections,
- * drain_ms for what is under way, then HTTP_CLOSING. Called again: HTTP_CLOSING at once. */
+/* Ends the server, from any thread and any signal handler: drain_delay_ms in which all goes on, then no more
+ * connections, drain_ms for what is under way, then HTTP_CLOSING. Called again: HTTP_CLOSING at once. */
 void http_stop(http *h);
 bool http_stopping(const http *h); /* for /health */
 
 /* What was asked. All strings end in NUL, and none is NULL unless it is said. */
 const char *http_method(const http_req *r);
-const char *http_path(const http_req *r);                       /* as it came, percent escapes and all */
-const char *http_query(const http_req *r);                      /* behind the '?', as it came */
-const char *http_header(const http_req *r, const char *name);   /* NULL: absent. Case does not matter */
-const char *http_body(const http_req *r, size_t *size);         /* a NUL stands behind it */
-const char *http_peer(const http_req *r);                       /* "127.0.0.1:50112", "unix" */
-size_t http_listener_of(const http_req *r);                     /* which address it came in by */
-const char *http_id(const http_req *r);                         /* x-request-id as it came, if sane; or an own one */
-uint64_t http_began_ns(const http_req *r);                      /* when its first byte came */
+const char *http_path(const http_req *r);                     /* as it came, percent escapes and all */
+const char *http_query(const http_req *r);                    /* behind the '?', as it came */
+const char *http_header(const http_req *r, const char *name); /* NULL: absent. Case does not matter */
+const char *http_body(const http_req *r, size_t *size);       /* a NUL stands behind it */
+const char *http_peer(const http_req *r);                     /* "127.0.0.1:50112", "unix" */
+size_t http_listener_of(const http_req *r);                   /* which address it came in by */
+const char *http_id(const http_req *r);                       /* x-request-id as it came, if sane; or an own one */
+uint64_t http_began_ns(const http_req *r);                    /* when its first byte came */
 http *http_server(const http_req *r);
-uint64_t http_announced(const http_req *r);                     /* of the body, in on_head: Content-Length or 0 */
-void http_set_user(http_req *r, void *user);                    /* a pointer of the layer above */
+uint64_t http_announced(const http_req *r);  /* of the body, in on_head: Content-Length or 0 */
+void http_set_user(http_req *r, void *user); /* a pointer of the layer above */
 void *http_user(const http_req *r);
 
 /* The answer. A field's value that holds control characters is FC_ERR_ARG. */

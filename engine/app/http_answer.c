@@ -98,9 +98,7 @@ static void end(http_req *r) {
 }
 
 /* What was put so far is no answer that a client could take for whole. */
-static void broken(http_req *r) {
-    r->cut = r->c->closing = true;
-}
+static void broken(http_req *r) { r->cut = r->c->closing = true; }
 
 static fc_status put_head(http_req *r, int status, const char *type, bool chunked, size_t length) {
     http_conn *c = r->c;
@@ -114,14 +112,10 @@ static fc_status put_head(http_req *r, int status, const char *type, bool chunke
     FC_TRY(fc_str_printf(out, "x-request-id: %s\r\n", http_id(r)));
     FC_TRY(fc_str_put(out, fc_str_text(&r->fields), r->fields.size));
     if (type) FC_TRY(fc_str_printf(out, "Content-Type: %s\r\n", type));
-    if (chunked)
-        FC_TRY(fc_str_puts(out, "Transfer-Encoding: chunked\r\n"));
-    else if (length != SIZE_MAX)
-        FC_TRY(fc_str_printf(out, "Content-Length: %zu\r\n", length));
-    if (c->closing)
-        FC_TRY(fc_str_puts(out, "Connection: close\r\n"));
-    else if (r->msg.http10)
-        FC_TRY(fc_str_puts(out, "Connection: keep-alive\r\n"));
+    if (chunked) FC_TRY(fc_str_puts(out, "Transfer-Encoding: chunked\r\n"));
+    else if (length != SIZE_MAX) FC_TRY(fc_str_printf(out, "Content-Length: %zu\r\n", length));
+    if (c->closing) FC_TRY(fc_str_puts(out, "Connection: close\r\n"));
+    else if (r->msg.http10) FC_TRY(fc_str_puts(out, "Connection: keep-alive\r\n"));
     return fc_str_puts(out, "\r\n");
 }
 
@@ -144,12 +138,10 @@ void http_answer(http_req *r, int status, const char *type, const void *body, si
 void http_fail(http_req *r, int status, const char *sentence) {
     http *h = r->c->h;
     fc_str body = {0};
-    if (!h->o.error_body)
-        http_answer(r, status, "text/plain; charset=utf-8", sentence, strlen(sentence));
+    if (!h->o.error_body) http_answer(r, status, "text/plain; charset=utf-8", sentence, strlen(sentence));
     else if (h->o.error_body(h->o.self, status, sentence, &body) == FC_OK)
         http_answer(r, status, "application/json", fc_str_text(&body), body.size);
-    else
-        http_answer(r, status, NULL, "", 0);
+    else http_answer(r, status, NULL, "", 0);
     fc_str_fini(&body);
 }
 
@@ -221,8 +213,8 @@ static fc_status put_line(const http_req *r, fc_str *s) {
     FC_TRY(m->method ? fc_json_put_string(s, m->method, strlen(m->method)) : fc_str_puts(s, "null"));
     FC_TRY(fc_str_puts(s, ",\"path\":"));
     FC_TRY(m->path ? fc_json_put_string(s, m->path, strnlen(m->path, PATH_LOGGED_MAX)) : fc_str_puts(s, "null"));
-    FC_TRY(fc_str_printf(s, ",\"status\":%d,\"ms\":%.3f,\"bytes\":%llu,\"peer\":\"%s\"", r->status ? r->status : 499, took,
-                         (unsigned long long)r->bytes_out, r->c->peer));
+    FC_TRY(fc_str_printf(s, ",\"status\":%d,\"ms\":%.3f,\"bytes\":%llu,\"peer\":\"%s\"", r->status ? r->status : 499,
+                         took, (unsigned long long)r->bytes_out, r->c->peer));
     if (r->status && (r->gone || r->cut)) FC_TRY(fc_str_puts(s, ",\"cut\":true"));
     if (m->why) {
         FC_TRY(fc_str_puts(s, ",\"why\":"));

@@ -16,7 +16,7 @@ enum {
     TURNED_AWAY_MAX = 64, /* connections above the cap that are told so; the rest is closed without a word */
     BODY_GRACE_MS = 10000,
     LINGER_MS = 2000,
-    LEAVE_IDLE_MS = 1000, /* how long a kept connection has for a request that was on its way when the server stopped */
+    ON_ITS_WAY_MS = 1000, /* a connection without a request for so long will hardly be sending one */
 };
 
 static uint64_t ms(int n) { return (uint64_t)n * 1000000u; }
@@ -52,7 +52,7 @@ static uint64_t due(const http_conn *c) {
     const http_options *o = &c->h->o;
     uint64_t all, slow;
     switch (c->state) {
-    case CONN_IDLE: return c->since_ns + ms(c->h->state >= HTTP_DRAINS ? LEAVE_IDLE_MS : o->idle_ms);
+    case CONN_IDLE: return c->since_ns + ms(c->h->state >= HTTP_DRAINS ? ON_ITS_WAY_MS : o->idle_ms);
     case CONN_HEAD: return c->since_ns + ms(o->head_ms);
     case CONN_BODY:
         all = c->since_ns + ms(o->body_ms);
@@ -181,10 +181,8 @@ static void got_request(http_conn *c) {
     enter(c, CONN_BUSY);
     h->o.on_request(h->o.self, r);
     if (r->at != REQ_ENDED && !r->watcher) {
-        if (r->at == REQ_OPEN)
-            answer_raw(r, 500, "the request was not answered");
-        else
-            http_cut(r);
+        if (r->at == REQ_OPEN) answer_raw(r, 500, "the request was not answered");
+        else http_cut(r);
     }
 }
 
@@ -210,16 +208,11 @@ static size_t take(http_conn *c, const char *p, size_t size) {
         at += used;
         h->counts.bodies += m->body.size - c->req->counted;
         c->req->counted = m->body.size;
-        if (h->counts.bodies > h->o.bodies && got != GOT_BAD)
-            refuse(c, 503, "too many bodies are held");
-        else if (got == GOT_HEAD)
-            got_head(c);
-        else if (got == GOT_DONE)
-            got_request(c);
-        else if (got == GOT_BAD)
-            refuse(c, m->status, m->why);
-        else
-            return at;
+        if (h->counts.bodies > h->o.bodies && got != GOT_BAD) refuse(c, 503, "too many bodies are held");
+        else if (got == GOT_HEAD) got_head(c);
+        else if (got == GOT_DONE) got_request(c);
+        else if (got == GOT_BAD) refuse(c, m->status, m->why);
+        else return at;
     }
 }
 
@@ -256,10 +249,8 @@ static void event(http_fd *f, uint32_t events) {
     if ((events & EPOLLRDHUP) && c->state == CONN_BUSY) {
         /* A client that has only stopped sending gets what is written already; nobody waits for more on its behalf. */
         c->half = true;
-        if (c->req->at != REQ_ENDED)
-            conn_close(c, HTTP_GONE);
-        else
-            conn_ready(c);
+        if (c->req->at != REQ_ENDED) conn_close(c, HTTP_GONE);
+        else conn_ready(c);
     }
     if (events & EPOLLOUT) conn_ready(c);
 }
@@ -282,9 +273,10 @@ static void expired(http_timer *t) {
 
 void conn_open(http *h, size_t listener, int fd, const char *peer, bool loopback) {
     const bool many = h->counts.connections >= h->o.connections;
+    const http_conn *oldest = h->idle.first;
     void *p = NULL;
     http_conn *c;
-    if (many && h->idle.first) { /* who waits longest without a request gives way */
+    if (many && oldest && fc_clock_ns() - oldest->since_ns > ms(ON_ITS_WAY_MS)) { /* it gives way */
         conn_close(h->idle.first, HTTP_GONE);
     } else if (many) {
         h->counts.turned_away++;
@@ -388,10 +380,8 @@ void conn_settle(http_conn *c) {
             size_t size = c->in_size;
             c->in = NULL;
             c->in_at += take(c, in + c->in_at, size - c->in_at);
-            if (c->io.fd >= 0 && c->state != CONN_LINGER && c->in_at < size)
-                c->in = in;
-            else
-                fc_free(in);
+            if (c->io.fd >= 0 && c->state != CONN_LINGER && c->in_at < size) c->in = in;
+            else fc_free(in);
             if (c->io.fd < 0) return;
         } else {
             break;

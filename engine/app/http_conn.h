@@ -65,10 +65,10 @@ struct http_req {
     const void *route; /* http_router.c's */
     size_t counted;    /* of the body, in h->bodies */
     enum { REQ_OPEN, REQ_STREAM, REQ_ENDED } at;
-    int status;    /* 0: none yet */
-    bool starved;  /* a write was refused */
-    bool chunked;  /* the stream */
-    bool cut;      /* not whole */
+    int status;   /* 0: none yet */
+    bool starved; /* a write was refused */
+    bool chunked; /* the stream */
+    bool cut;     /* not whole */
     bool quiet, late, gone;
     uint64_t began_ns, bytes_out;
     fc_str fields, note;
@@ -91,7 +91,7 @@ struct http {
     int stops_seen;
     http_counts counts;
     uint64_t id_key[2], n_ids; /* of the ids made here */
-    int64_t date_s; /* of date */
+    int64_t date_s;            /* of date */
     char date[32];
     char scratch[HTTP_READ];
 };

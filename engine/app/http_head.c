@@ -136,10 +136,8 @@ static bool loopback_ipv4(const char *p, size_t size) {
     int dots = 0;
     if (size < 9 || memcmp(p, "127.", 4)) return false;
     for (size_t i = 0; i < size; i++) {
-        if (p[i] == '.')
-            dots++;
-        else if (!digit((unsigned char)p[i]))
-            return false;
+        if (p[i] == '.') dots++;
+        else if (!digit((unsigned char)p[i])) return false;
     }
     return dots == 3;
 }

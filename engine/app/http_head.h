@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-bool http_is_token(const char *text, size_t size); /* RFC 9110 5.6.2; false when empty */
+bool http_is_token(const char *text, size_t size);         /* RFC 9110 5.6.2; false when empty */
 bool http_same(const char *a, size_t size, const char *b); /* b ends in NUL; letters of either case are one */
 
 /* Bytes of one line of a head, which may be its first part: control characters, bare CR, bytes above ASCII where

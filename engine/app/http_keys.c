@@ -23,7 +23,8 @@ struct http_keys {
 };
 
 static digest digest_of(const http_keys *k, const char *key, size_t size) {
-    return (digest){fc_siphash(k->secret[0], k->secret[1], key, size), fc_siphash(k->secret[2], k->secret[3], key, size)};
+    return (digest){fc_siphash(k->secret[0], k->secret[1], key, size),
+                    fc_siphash(k->secret[2], k->secret[3], key, size)};
 }
 
 static fc_status add(http_keys *k, const char *path, size_t line, const char *key, size_t size) {

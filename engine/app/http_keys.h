@@ -1,8 +1,8 @@
 /* http_keys - who may ask: a file of keys, and the key that a request brings.
  *
  * A line of the file is a key of 8 to 512 visible ASCII characters; empty lines and lines that begin with # are not.
- * Keys are kept as two SipHash values under keys of this process alone, and compared without a branch on what they hold:
- * neither time nor memory tells one. No error names a key.
+ * Keys are kept as two SipHash values under keys of this process alone, and compared without a branch on what they
+ * hold: neither time nor memory tells one. No error names a key.
  */
 #ifndef FC_APP_HTTP_KEYS_H
 #define FC_APP_HTTP_KEYS_H

@@ -130,10 +130,8 @@ static fc_status listen_tcp(const char *text, http_listener *out, size_t *n) {
     unsigned long port = colon ? strtoul(colon + 1, &end, 10) : 0;
     if (!colon || size >= sizeof host || colon[1] < '0' || colon[1] > '9' || *end || port > 65535)
         return FC_FAIL(FC_ERR_ARG, "%s: an address is HOST:PORT, [IPv6]:PORT or unix:PATH", text);
-    if (size > 1 && text[0] == '[' && text[size - 1] == ']')
-        memcpy(host, text + 1, size - 2);
-    else
-        memcpy(host, text, size);
+    if (size > 1 && text[0] == '[' && text[size - 1] == ']') memcpy(host, text + 1, size - 2);
+    else memcpy(host, text, size);
     rc = getaddrinfo(*host ? host : NULL, colon + 1, &hints, &list);
     if (rc) return FC_FAIL(FC_ERR_ARG, "%s: %s", text, gai_strerror(rc));
     for (const struct addrinfo *a = list; a && !st; a = a->ai_next) {
@@ -143,10 +141,8 @@ static fc_status listen_tcp(const char *text, http_listener *out, size_t *n) {
         if (*n > first && port == 0) { /* the port that the first address was given */
             const char *p = strrchr(out[first].name, ':');
             in_port_t own = htons((in_port_t)atoi(p + 1));
-            if (a->ai_family == AF_INET6)
-                ((struct sockaddr_in6 *)a->ai_addr)->sin6_port = own;
-            else
-                ((struct sockaddr_in *)a->ai_addr)->sin_port = own;
+            if (a->ai_family == AF_INET6) ((struct sockaddr_in6 *)a->ai_addr)->sin6_port = own;
+            else ((struct sockaddr_in *)a->ai_addr)->sin_port = own;
         }
         fd = listen_at(a);
         if (fd < 0) {

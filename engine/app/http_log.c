@@ -111,7 +111,8 @@ void http_log_put(http_log *l, const char *line, size_t size) {
     pthread_mutex_lock(&l->lock);
     if (l->waits.size + size > HTTP_LOG_ROOM || fc_str_put(&l->waits, line, size)) {
         l->dropped++;
-    } else if (l->dropped && fc_str_printf(&l->waits, "{\"dropped\":%llu}\n", (unsigned long long)l->dropped) == FC_OK) {
+    } else if (l->dropped &&
+               fc_str_printf(&l->waits, "{\"dropped\":%llu}\n", (unsigned long long)l->dropped) == FC_OK) {
         l->dropped = 0;
     }
     pthread_cond_signal(&l->work);

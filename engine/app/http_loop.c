@@ -68,8 +68,7 @@ void http_loop_wake(http_loop *l) {
 
 fc_status http_loop_add(http_loop *l, http_fd *f, uint32_t mask) {
     struct epoll_event ev = {.events = mask, .data.ptr = f};
-    if (epoll_ctl(l->epoll, EPOLL_CTL_ADD, f->fd, &ev))
-        return FC_FAIL(FC_ERR_IO, "event loop: %s", strerror(errno));
+    if (epoll_ctl(l->epoll, EPOLL_CTL_ADD, f->fd, &ev)) return FC_FAIL(FC_ERR_IO, "event loop: %s", strerror(errno));
     f->mask = mask;
     return FC_OK;
 }

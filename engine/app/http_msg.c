@@ -148,8 +148,9 @@ const char *http_msg_field(const http_msg *m, const char *name) {
 
 /* A header that says one thing: two of them are two opinions, and a proxy in front may hold the other one. */
 static bool repeated(const http_msg *m) {
-    static const char *const single[] = {"host",      "content-length", "transfer-encoding", "authorization",
-                                         "x-api-key", "content-type",   "expect",            "upgrade"};
+    static const char *const single[] = {"host",          "content-length", "transfer-encoding",
+                                         "authorization", "x-api-key",      "content-type",
+                                         "expect",        "upgrade"};
     for (size_t k = 0; k < sizeof single / sizeof *single; k++) {
         size_t n = 0;
         for (size_t i = 0; i < m->n_fields; i++)
@@ -203,12 +204,10 @@ static http_got take_framing(http_msg *m) {
     const char *length = http_msg_field(m, "content-length"), *coding = http_msg_field(m, "transfer-encoding");
     if (coding && length) return bad(m, 400, "Content-Length and Transfer-Encoding exclude one another");
     if (coding && m->http10) return bad(m, 400, "HTTP/1.0 has no Transfer-Encoding");
-    if (coding && !http_same(coding, strlen(coding), "chunked"))
-        return bad(m, 501, ONLY_CHUNKED);
+    if (coding && !http_same(coding, strlen(coding), "chunked")) return bad(m, 501, ONLY_CHUNKED);
     if (length) {
         size_t n = strlen(length);
-        if (n == 0 || n > 18 || strspn(length, "0123456789") != n)
-            return bad(m, 400, "Content-Length is not a number");
+        if (n == 0 || n > 18 || strspn(length, "0123456789") != n) return bad(m, 400, "Content-Length is not a number");
         for (size_t i = 0; i < n; i++) m->length = m->length * 10 + (uint64_t)(length[i] - '0');
         if (m->length > m->limits->body) return bad(m, 413, "the body is too long");
     }
@@ -303,8 +302,7 @@ static http_got body(http_msg *m, const char *data, size_t size, size_t *used) {
     e = llhttp_execute(&m->parser, data, size);
     *used = e == HPE_OK ? size : (size_t)(llhttp_get_error_pos(&m->parser) - data);
     if (m->at == MSG_BAD) return GOT_BAD;
-    if (m->chunked && frame(m, m->cursor, (size_t)(data + *used - m->cursor)))
-        return GOT_BAD;
+    if (m->chunked && frame(m, m->cursor, (size_t)(data + *used - m->cursor))) return GOT_BAD;
     if (e == HPE_OK) return GOT_MORE;
     if (e == HPE_PAUSED && m->at == MSG_COMPLETE) return GOT_DONE;
     return bad(m, 400, llhttp_get_error_reason(&m->parser));

@@ -45,7 +45,8 @@ typedef struct {
     size_t n_fields;
 
     /* from GOT_HEAD on */
-    const char *method, *path, *query, *host; /* query, host: "" when absent. Of a bad message: what is known, or NULL */
+    const char *method, *path, *query,
+        *host; /* query, host: "" when absent. Of a bad message: what is known, or NULL */
     size_t path_at, path_size;
     bool has_body, chunked, expects, keep, http10;
     uint64_t length; /* of the body, as announced; 0 when chunked */

@@ -35,8 +35,8 @@ static fc_status allow_method(fc_str *allow, const char *method) {
     return fc_str_printf(allow, "%s%s%s", allow->size ? ", " : "", method, get ? ", HEAD" : "");
 }
 
-fc_status http_route_find(const http_router *t, const char *method, const char *path, const http_route **out, fc_str *rest,
-                          bool *known, fc_str *allow) {
+fc_status http_route_find(const http_router *t, const char *method, const char *path, const http_route **out,
+                          fc_str *rest, bool *known, fc_str *allow) {
     const char *as = strcmp(method, "HEAD") == 0 ? "GET" : method;
     const bool all = strcmp(path, "*") == 0; /* the server itself */
     *out = NULL;
@@ -65,12 +65,11 @@ static bool origin_allowed(const http_router *t, const char *origin) {
 static void options(http_req *r, bool cors, const char *allow) {
     fc_status st = http_field(r, "Allow", allow);
     if (cors && !st) st = http_field(r, "Access-Control-Allow-Methods", allow);
-    if (cors && !st) st = http_field(r, "Access-Control-Allow-Headers", "authorization, content-type, x-api-key, x-request-id");
+    if (cors && !st)
+        st = http_field(r, "Access-Control-Allow-Headers", "authorization, content-type, x-api-key, x-request-id");
     if (cors && !st) st = http_field(r, "Access-Control-Max-Age", "600");
-    if (st)
-        http_fail(r, 503, "out of memory");
-    else
-        http_answer(r, 204, NULL, "", 0);
+    if (st) http_fail(r, 503, "out of memory");
+    else http_answer(r, 204, NULL, "", 0);
 }
 
 static void refuse(http_req *r, int status, const char *sentence, const char *name, const char *value) {
@@ -88,22 +87,16 @@ void http_router_head(const http_router *t, http_req *r) {
     if (!st && t->n_origins) st = http_field(r, "Vary", "Origin");
     if (!st && cors) st = http_field(r, "Access-Control-Allow-Origin", origin);
     if (!st && cors) st = http_field(r, "Access-Control-Expose-Headers", "x-request-id, retry-after");
-    if (st == FC_ERR_FORMAT)
-        http_fail(r, 400, fc_status_text());
-    else if (st)
-        http_fail(r, 503, "out of memory");
-    else if (known && strcmp(method, "OPTIONS") == 0)
-        options(r, cors, fc_str_text(&allow));
+    if (st == FC_ERR_FORMAT) http_fail(r, 400, fc_status_text());
+    else if (st) http_fail(r, 503, "out of memory");
+    else if (known && strcmp(method, "OPTIONS") == 0) options(r, cors, fc_str_text(&allow));
     else if (t->keys && !(route && route->open) && !http_keys_have(t->keys, http_credential(r)))
-        refuse(r, 401, "an API key is needed, and this request brings none that is known", "WWW-Authenticate", "Bearer");
-    else if (!known)
-        http_fail(r, 404, "nothing is found at this path");
-    else if (!route)
-        refuse(r, 405, "this path does not take that method", "Allow", fc_str_text(&allow));
-    else if (route->max_body && http_announced(r) > route->max_body)
-        http_fail(r, 413, "the body is too long");
-    else
-        r->route = route;
+        refuse(r, 401, "an API key is needed, and this request brings none that is known", "WWW-Authenticate",
+               "Bearer");
+    else if (!known) http_fail(r, 404, "nothing is found at this path");
+    else if (!route) refuse(r, 405, "this path does not take that method", "Allow", fc_str_text(&allow));
+    else if (route->max_body && http_announced(r) > route->max_body) http_fail(r, 413, "the body is too long");
+    else r->route = route;
     if (route && route->quiet) http_quiet(r);
     fc_str_fini(&rest);
     fc_str_fini(&allow);
@@ -117,9 +110,7 @@ void http_router_request(const http_router *t, http_req *r) {
     http_body(r, &size);
     if (route->max_body && size > route->max_body) /* a chunked one, which announced nothing */
         http_fail(r, 413, "the body is too long");
-    else if (unescape(part, &rest))
-        http_fail(r, 503, "out of memory");
-    else
-        route->run(t->self, r, fc_str_text(&rest));
+    else if (unescape(part, &rest)) http_fail(r, 503, "out of memory");
+    else route->run(t->self, r, fc_str_text(&rest));
     fc_str_fini(&rest);
 }

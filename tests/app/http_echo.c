@@ -65,10 +65,8 @@ static void pour(job *j, long most) {
 static void cancelled(void *self, http_req *r, http_why why) {
     job *j = self;
     if (why == HTTP_CLOSING && j->left > 0) { /* a last word */
-        if (!j->every_ms && !j->flood)
-            http_fail(r, 503, "closing");
-        else if (http_write(r, "closing", 7) == FC_OK)
-            http_end(r);
+        if (!j->every_ms && !j->flood) http_fail(r, 503, "closing");
+        else if (http_write(r, "closing", 7) == FC_OK) http_end(r);
     }
     hanging -= j->left < 0;
     free_job(j);
@@ -100,10 +98,8 @@ static job *start(http_req *r) {
 
 static void health(void *self, http_req *r, const char *rest) {
     (void)self, (void)rest;
-    if (http_stopping(http_server(r)))
-        http_fail(r, 503, "stopping");
-    else
-        text(r, "ok");
+    if (http_stopping(http_server(r))) http_fail(r, 503, "stopping");
+    else text(r, "ok");
 }
 
 static void echo(void *self, http_req *r, const char *rest) {
@@ -124,7 +120,8 @@ static void later(void *self, http_req *r, const char *rest) {
     job *j = start(r);
     (void)self, (void)rest;
     j->left = 1;
-    if (http_timer_set(http_timers(server), &j->timer, fc_clock_ns() + (uint64_t)number(r, "ms", 50) * 1000000u)) abort();
+    if (http_timer_set(http_timers(server), &j->timer, fc_clock_ns() + (uint64_t)number(r, "ms", 50) * 1000000u))
+        abort();
 }
 
 static void hang(void *self, http_req *r, const char *rest) {
@@ -141,10 +138,8 @@ static void stream(void *self, http_req *r, const char *rest) {
     j->every_ms = number(r, "ms", 0);
     j->flood = !j->every_ms;
     http_begin(r, 200, "text/event-stream; charset=utf-8");
-    if (j->flood)
-        pour(j, 1000000);
-    else if (http_timer_set(http_timers(server), &j->timer, fc_clock_ns() + (uint64_t)j->every_ms * 1000000u))
-        abort();
+    if (j->flood) pour(j, 1000000);
+    else if (http_timer_set(http_timers(server), &j->timer, fc_clock_ns() + (uint64_t)j->every_ms * 1000000u)) abort();
 }
 
 static void cut(void *self, http_req *r, const char *rest) {
@@ -169,12 +164,13 @@ static void counts(void *self, http_req *r, const char *rest) {
     http_counts c = http_count(server);
     char out[512];
     (void)self, (void)rest;
-    snprintf(out, sizeof out,
-             "{\"accepted\":%llu,\"turned_away\":%llu,\"requests\":%llu,\"cancelled\":%llu,\"connections\":%d,\"active\":%d,"
-             "\"bodies\":%zu,\"hanging\":%d,\"turns\":%llu,\"bytes_out\":%llu}",
-             (unsigned long long)c.accepted, (unsigned long long)c.turned_away, (unsigned long long)c.requests,
-             (unsigned long long)c.cancelled, c.connections, c.active, c.bodies, hanging,
-             (unsigned long long)http_loop_turns(http_timers(server)), (unsigned long long)c.bytes_out);
+    snprintf(
+        out, sizeof out,
+        "{\"accepted\":%llu,\"turned_away\":%llu,\"requests\":%llu,\"cancelled\":%llu,\"connections\":%d,\"active\":%d,"
+        "\"bodies\":%zu,\"hanging\":%d,\"turns\":%llu,\"bytes_out\":%llu}",
+        (unsigned long long)c.accepted, (unsigned long long)c.turned_away, (unsigned long long)c.requests,
+        (unsigned long long)c.cancelled, c.connections, c.active, c.bodies, hanging,
+        (unsigned long long)http_loop_turns(http_timers(server)), (unsigned long long)c.bytes_out);
     http_answer(r, 200, "application/json", out, strlen(out));
 }
 
@@ -266,10 +262,18 @@ int main(int argc, char **argv) {
         int *value;
         size_t *bytes;
     } numbers[] = {
-        {"unix_mode", (int *)&o.unix_mode, NULL}, {"connections", &o.connections, NULL}, {"head_ms", &o.head_ms, NULL},
-        {"body_ms", &o.body_ms, NULL},            {"idle_ms", &o.idle_ms, NULL},         {"stall_ms", &o.stall_ms, NULL},
-        {"drain_delay_ms", &o.drain_delay_ms, NULL}, {"drain_ms", &o.drain_ms, NULL},    {"head", NULL, &o.head},
-        {"target", NULL, &o.target},              {"body", NULL, &o.body},               {"bodies", NULL, &o.bodies},
+        {"unix_mode", (int *)&o.unix_mode, NULL},
+        {"connections", &o.connections, NULL},
+        {"head_ms", &o.head_ms, NULL},
+        {"body_ms", &o.body_ms, NULL},
+        {"idle_ms", &o.idle_ms, NULL},
+        {"stall_ms", &o.stall_ms, NULL},
+        {"drain_delay_ms", &o.drain_delay_ms, NULL},
+        {"drain_ms", &o.drain_ms, NULL},
+        {"head", NULL, &o.head},
+        {"target", NULL, &o.target},
+        {"body", NULL, &o.body},
+        {"bodies", NULL, &o.bodies},
         {"buffer", NULL, &o.buffer},
     };
     for (int i = 1; i < argc; i++) {
@@ -284,20 +288,13 @@ int main(int argc, char **argv) {
                 if (numbers[k].bytes) *numbers[k].bytes = strtoul(value, NULL, 0);
             }
         if (known) continue;
-        if (strcmp(argv[i], "listen") == 0 && o.n_listen < 16)
-            listen[o.n_listen++] = value;
-        else if (strcmp(argv[i], "inherit") == 0)
-            o.inherit = true;
-        else if (strcmp(argv[i], "log") == 0)
-            o.no_log = *value == '0';
-        else if (strcmp(argv[i], "origin") == 0)
-            origin = value;
-        else if (strcmp(argv[i], "host") == 0)
-            host = value;
-        else if (strcmp(argv[i], "keys") == 0 && http_keys_open(value, &keys) == FC_OK)
-            continue;
-        else
-            return fprintf(stderr, "http_echo: %s: %s\n", argv[i], fc_status_text()), 2;
+        if (strcmp(argv[i], "listen") == 0 && o.n_listen < 16) listen[o.n_listen++] = value;
+        else if (strcmp(argv[i], "inherit") == 0) o.inherit = true;
+        else if (strcmp(argv[i], "log") == 0) o.no_log = *value == '0';
+        else if (strcmp(argv[i], "origin") == 0) origin = value;
+        else if (strcmp(argv[i], "host") == 0) host = value;
+        else if (strcmp(argv[i], "keys") == 0 && http_keys_open(value, &keys) == FC_OK) continue;
+        else return fprintf(stderr, "http_echo: %s: %s\n", argv[i], fc_status_text()), 2;
     }
     router = (http_router){.routes = routes,
                            .n_routes = sizeof routes / sizeof *routes,

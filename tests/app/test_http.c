@@ -1,5 +1,5 @@
-/* The parts of the server's HTTP that need no second process: head checks, messages in any cut, router, keys, timers, and
- * a whole server fed with bad bytes. */
+/* The parts of the server's HTTP that need no second process: head checks, messages in any cut, router, keys, timers,
+ * and a whole server fed with bad bytes. */
 #define _GNU_SOURCE
 #include "tests/util.h"
 
@@ -19,13 +19,23 @@ static const http_limits limits = {.head = 4096, .target = 512, .body = 5000};
 
 /* If this fails, a page of another name can ask a server on its visitor's own machine. */
 static void hosts(void **state) {
-    static const char *const ours[] = {"localhost", "LocalHost:8000", "a.b.localhost", "127.0.0.1", "127.9.8.7:1", "[::1]:2"};
-    static const char *const others[] = {"example.com", "localhost.example.com", "127.0.0.1.example.com", "127.0.0",
-                                         "notlocalhost", "[::1", "[::2]", "128.0.0.1", "1270.0.0.1"};
+    static const char *const ours[] = {"localhost", "LocalHost:8000", "a.b.localhost",
+                                       "127.0.0.1", "127.9.8.7:1",    "[::1]:2"};
+    static const char *const others[] = {"example.com",
+                                         "localhost.example.com",
+                                         "127.0.0.1.example.com",
+                                         "127.0.0",
+                                         "notlocalhost",
+                                         "[::1",
+                                         "[::2]",
+                                         "128.0.0.1",
+                                         "1270.0.0.1"};
     static const char *const valid[] = {"a", "a-b.c_d:65535", "1.2.3.4", "[fe80::1]", "[::ffff:1.2.3.4]:80"};
-    static const char *const bad[] = {"", ":80", "a:", "a:65536", "a:123456", "a b", "a/b", "a@b", "[]", "[g]", ".a", "a:b:1"};
+    static const char *const bad[] = {"",    ":80", "a:", "a:65536", "a:123456", "a b",
+                                      "a/b", "a@b", "[]", "[g]",     ".a",       "a:b:1"};
     (void)state;
-    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) assert_true(http_host_is_loopback(ours[i], strlen(ours[i])));
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        assert_true(http_host_is_loopback(ours[i], strlen(ours[i])));
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (http_host_is_loopback(others[i], strlen(others[i]))) fail_msg("%s is taken for this machine", others[i]);
     for (size_t i = 0; i < sizeof valid / sizeof *valid; i++) assert_true(http_host_valid(valid[i], strlen(valid[i])));
@@ -50,14 +60,12 @@ static void ids(void **state) {
 
 /* What a message came to: one line of text, so that two ways can be compared. */
 static void tell(const http_msg *m, http_got got, fc_str *out) {
-    if (got == GOT_BAD)
-        assert_ok(fc_str_printf(out, "bad %d %s\n", m->status, m->why));
+    if (got == GOT_BAD) assert_ok(fc_str_printf(out, "bad %d %s\n", m->status, m->why));
     else if (got == GOT_DONE)
-        assert_ok(fc_str_printf(out, "%s %s ?%s host %s fields %zu keep %d body %zu %016llx\n", m->method, m->path, m->query,
-                                m->host, m->n_fields, m->keep, m->body.size,
+        assert_ok(fc_str_printf(out, "%s %s ?%s host %s fields %zu keep %d body %zu %016llx\n", m->method, m->path,
+                                m->query, m->host, m->n_fields, m->keep, m->body.size,
                                 (unsigned long long)fc_siphash(1, 2, fc_str_text(&m->body), m->body.size)));
-    else
-        assert_ok(fc_str_puts(out, "more\n"));
+    else assert_ok(fc_str_puts(out, "more\n"));
 }
 
 /* All messages of the bytes, given in pieces of random length, or whole where cuts is NULL. */
@@ -97,16 +105,30 @@ static void read_all(const char *p, size_t size, uint64_t *cuts, fc_str *out) {
 static const char *const seeds[] = {
     "GET /a?b=c HTTP/1.1\r\nHost: h\r\n\r\n",
     "\r\nPOST /echo HTTP/1.1\r\nHost: localhost:80\r\nContent-Length: 11\r\nX-Y:  v \t\r\n\r\nhello world",
-    "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n00A\r\n0123456789\r\n0\r\nT: 1\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n00A\r\n0123456789\r\n0\r\nT: "
+    "1\r\n\r\n",
     "HEAD http://h/x HTTP/1.1\r\nhost: h\r\nConnection: close\r\n\r\n",
     "OPTIONS * HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
-    "PUT /p HTTP/1.1\r\nEmpty:\r\nHost: h\r\nBlank: \r\nExpect: 100-continue\r\nContent-Length: 1\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\nx",
+    "PUT /p HTTP/1.1\r\nEmpty:\r\nHost: h\r\nBlank: \r\nExpect: 100-continue\r\nContent-Length: 1\r\nUpgrade: "
+    "h2c\r\nConnection: upgrade\r\n\r\nx",
 };
 
 /* Some requests, with some bytes of them changed. */
 static void make(uint64_t *rng, int changes, fc_str *s) {
-    static const char *const words[] = {"\r\n", "\n", "\r", " ", "\t", ":", "0\r\n\r\n", "Content-Length: 3\r\n",
-                                        "Transfer-Encoding: chunked\r\n", "Host: h\r\n", "\xff", "%00", ";a=\"b", "GET"};
+    static const char *const words[] = {"\r\n",
+                                        "\n",
+                                        "\r",
+                                        " ",
+                                        "\t",
+                                        ":",
+                                        "0\r\n\r\n",
+                                        "Content-Length: 3\r\n",
+                                        "Transfer-Encoding: chunked\r\n",
+                                        "Host: h\r\n",
+                                        "\xff",
+                                        "%00",
+                                        ";a=\"b",
+                                        "GET"};
     fc_str_clear(s);
     for (int n = 1 + test_below(rng, 3); n > 0; n--)
         assert_ok(fc_str_puts(s, seeds[test_below(rng, sizeof seeds / sizeof *seeds)]));
@@ -116,7 +138,10 @@ static void make(uint64_t *rng, int changes, fc_str *s) {
         char byte = (char)test_below(rng, 256);
         switch (test_below(rng, 3)) {
         case 0: s->data[at] = byte; break;
-        case 1: memmove(s->data + at, s->data + at + 1, s->size - at); s->size--; break;
+        case 1:
+            memmove(s->data + at, s->data + at + 1, s->size - at);
+            s->size--;
+            break;
         default:
             assert_ok(fc_str_put(s, word, k));
             memmove(s->data + at + k, s->data + at, s->size - at - k);
@@ -151,7 +176,8 @@ static void any_cut_is_the_same(void **state) {
 
 /* If this fails, a handler reads another header than the one that it asks for. */
 static void fields(void **state) {
-    static const char text[] = "GET /p%20q?x=1?y HTTP/1.1\r\nHost: h\r\nEmpty:\r\nBlank:   \r\nX-Two: a\r\nx-two: b\r\nL: \tv w\t \r\n\r\n";
+    static const char text[] =
+        "GET /p%20q?x=1?y HTTP/1.1\r\nHost: h\r\nEmpty:\r\nBlank:   \r\nX-Two: a\r\nx-two: b\r\nL: \tv w\t \r\n\r\n";
     http_msg m;
     size_t used;
     (void)state;
@@ -218,7 +244,8 @@ static void routes(void **state) {
     {
         const http_route *found;
         bool known;
-        assert_fails(http_route_find(&t, "GET", "/v1/models/%ff", &found, &rest, &known, &allow), FC_ERR_FORMAT, "UTF-8");
+        assert_fails(http_route_find(&t, "GET", "/v1/models/%ff", &found, &rest, &known, &allow), FC_ERR_FORMAT,
+                     "UTF-8");
     }
     fc_str_fini(&rest);
     fc_str_fini(&allow);
@@ -235,9 +262,11 @@ static void keys(void **state) {
     close(fd);
     assert_ok(http_keys_open(path, &k));
     assert_int_equal(http_keys_count(k), 3);
-    assert_true(http_keys_have(k, "first-key-1") && http_keys_have(k, "second-key-2") && http_keys_have(k, "third-key-3"));
+    assert_true(http_keys_have(k, "first-key-1") && http_keys_have(k, "second-key-2") &&
+                http_keys_have(k, "third-key-3"));
     assert_false(http_keys_have(k, NULL) || http_keys_have(k, "") || http_keys_have(k, "first-key-"));
-    assert_false(http_keys_have(k, "first-key-11") || http_keys_have(k, "First-key-1") || http_keys_have(k, "# comment"));
+    assert_false(http_keys_have(k, "first-key-11") || http_keys_have(k, "First-key-1") ||
+                 http_keys_have(k, "# comment"));
     http_keys_close(k);
     http_keys_close(NULL);
     unlink(path);
@@ -266,7 +295,8 @@ static void timers(void **state) {
         }
         for (int i = 0; i < 64; i++) { /* some move, some go */
             due[i] = t[i].due_ns;
-            if (test_below(&rng, 3) == 0) assert_ok(http_timer_set(l, &t[i], due[i] = now + (uint64_t)test_below(&rng, 1000)));
+            if (test_below(&rng, 3) == 0)
+                assert_ok(http_timer_set(l, &t[i], due[i] = now + (uint64_t)test_below(&rng, 1000)));
             if (test_below(&rng, 4) == 0) {
                 http_timer_clear(l, &t[i]);
                 http_timer_clear(l, &t[i]);
@@ -317,9 +347,7 @@ static void chaos_cancel(void *self, http_req *r, http_why why) {
     (void)why;
     drop(self, r);
 }
-static void chaos_writable(void *self, http_req *r) {
-    (void)self, (void)r;
-}
+static void chaos_writable(void *self, http_req *r) { (void)self, (void)r; }
 static const http_watcher chaos_watcher = {.on_cancel = chaos_cancel, .on_writable = chaos_writable};
 
 static void chaos_request(void *self, http_req *r) {
@@ -353,12 +381,9 @@ static void chaos_step(chaos *c) {
         if (st && st != FC_ERR_FULL) fail_msg("%s", fc_status_text());
         return;
     }
-    if (c->stream[i] && test_below(&c->rng, 2))
-        http_end(r);
-    else if (c->stream[i])
-        http_cut(r);
-    else
-        http_answer(r, 200, "text/plain", "later", 5);
+    if (c->stream[i] && test_below(&c->rng, 2)) http_end(r);
+    else if (c->stream[i]) http_cut(r);
+    else http_answer(r, 200, "text/plain", "later", 5);
     drop(c, r);
 }
 
@@ -375,7 +400,7 @@ static void chaos_is_survived(void **state) {
     bool over = false;
     fc_str bytes = {0};
     http_options o = {.n_listen = 1,
-                      .connections = CLIENTS / 2,
+                      .connections = CLIENTS - 4,
                       .body = 5000,
                       .buffer = 8192,
                       .bodies = 40000,
@@ -444,9 +469,14 @@ static void chaos_is_survived(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(hosts),  cmocka_unit_test(ids),  cmocka_unit_test(any_cut_is_the_same),
-        cmocka_unit_test(fields), cmocka_unit_test(routes), cmocka_unit_test(keys),
-        cmocka_unit_test(timers), cmocka_unit_test(chaos_is_survived),
+        cmocka_unit_test(hosts),
+        cmocka_unit_test(ids),
+        cmocka_unit_test(any_cut_is_the_same),
+        cmocka_unit_test(fields),
+        cmocka_unit_test(routes),
+        cmocka_unit_test(keys),
+        cmocka_unit_test(timers),
+        cmocka_unit_test(chaos_is_survived),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -285,14 +285,18 @@ class Clients(unittest.TestCase):
             hang = [s.connect() for _ in range(3)]
             for c in hang:
                 c.send(GET % b"/hang")
+            time.sleep(0.1)
             with s.connect() as c:
                 a = c.answer()
                 self.assertEqual((a.status, a.headers["connection"]), (503, "close"))
             hang[0].s.close()
             time.sleep(0.1)
-            kept = s.connect()  # idle: it gives way to who comes
+            kept = s.connect()
             kept.send(GET % b"/items/kept")
             self.assertEqual(kept.answer().body, b"kept")
+            with s.connect() as c:
+                self.assertEqual(c.answer().status, 503)  # it may be about to ask again
+            time.sleep(1.1)  # idle for so long it gives way to who comes
             self.assertEqual(s.ask(GET % b"/items/new").body, b"new")
             self.assertTrue(kept.closed())
             for c in hang[1:] + [kept]:

@@ -25,9 +25,9 @@ expect() {
 # If this fails, a user without root gets "sudo: command not found", or nothing.
 stub id 'echo 1000'
 stub apt-get 'echo "apt-get $*"'
-expect 'missing: gcc libc6-dev cmake ninja-build pkg-config libcjson-dev libpcre2-dev libutf8proc-dev libsqlite3-dev libxxhash-dev; installing them needs root or sudo' 1 --no-run
+expect 'missing: gcc libc6-dev cmake ninja-build pkg-config libcjson-dev libpcre2-dev libutf8proc-dev libsqlite3-dev libxxhash-dev node-llhttp; installing them needs root or sudo' 1 --no-run
 stub sudo 'exec "$@"'
-for c in cc cmake ninja pkg-config; do stub $c "echo \"$c \$*\" >>$dir/calls"; done
+for c in cc cmake ninja pkg-config ls; do stub $c "echo \"$c \$*\" >>$dir/calls"; done
 stub pkg-config '[ "$2" != libpcre2-8 ]'
 expect 'apt-get install -y -qq --no-install-recommends libpcre2-dev' 0 --install libpcre2-dev
 stub pkg-config 'true'
