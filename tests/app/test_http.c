@@ -25,6 +25,8 @@ static void hosts(void **state) {
                                          "localhost.example.com",
                                          "127.0.0.1.example.com",
                                          "127.0.0",
+                                         "127.0.0.0.1",
+                                         "127.00000",
                                          "notlocalhost",
                                          "[::1",
                                          "[::2]",
@@ -43,6 +45,65 @@ static void hosts(void **state) {
         if (http_host_valid(bad[i], strlen(bad[i]))) fail_msg("\"%s\" is taken for a host", bad[i]);
     assert_true(http_host_is("Example.com:80", 14, "example.com"));
     assert_false(http_host_is("example.com.", 12, "example.com"));
+}
+
+/* If this fails, a line that a proxy may read in another way is passed on, or refused with a sentence that misleads. */
+static void lines(void **state) {
+    const struct {
+        const char *line, *words; /* NULL: in order */
+    } fields_of[] = {
+        {"A: b", NULL},       {"A:", NULL},         {"!#$%&'*+-.^_`|~9: x", NULL},
+        {" A: b", "folded"},  {"\tA: b", "folded"}, {": b", "no name"},
+        {"A : b", "colon"},   {"A\t: b", "colon"},  {"A", "colon"},
+        {"A(b): c", "colon"}, {"", "no name"},
+    };
+    const struct {
+        const char *line, *words;
+        bool last;
+    } chunks[] = {
+        {"5", NULL, false},
+        {"000", NULL, true},
+        {"aF;x;y=z;q=\"a;\\\"\"", NULL, false},
+        {"", "hexadecimal", false},
+        {"5 ", "extension", false},
+        {"5;", "extension", false},
+        {"5;a=", "extension", false},
+        {"5;a b", "extension", false},
+        {"5;a=\"b", "extension", false},
+        {"0x5", "extension", false},
+        {"1000000000000000", "hexadecimal", false},
+    };
+    const struct {
+        const char *bytes;
+        size_t size;
+        bool ascii;
+        const char *words;
+    } bytes[] = {
+        {"a\tb \xff\r\n", 7, false, NULL},     {"a\n", 2, false, "LF alone"},
+        {"a\rb", 3, false, "CR stands alone"}, {"a\r\r\n", 4, false, "CR stands alone"},
+        {"a\0b", 3, false, "control"},         {"a\x7f", 2, false, "control"},
+        {"a\tb", 3, true, "control"},          {"a\xff", 2, true, "ASCII"},
+    };
+    bool last, cr;
+    (void)state;
+    for (size_t i = 0; i < sizeof fields_of / sizeof *fields_of; i++) {
+        const char *why = http_field_line(fields_of[i].line, strlen(fields_of[i].line));
+        if (!why != !fields_of[i].words || (why && !strstr(why, fields_of[i].words)))
+            fail_msg("\"%s\": %s", fields_of[i].line, why ? why : "in order");
+    }
+    for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
+        const char *why = http_chunk_line(chunks[i].line, strlen(chunks[i].line), &last);
+        if (!why != !chunks[i].words || (why && !strstr(why, chunks[i].words)))
+            fail_msg("\"%s\": %s", chunks[i].line, why ? why : "in order");
+        if (!why) assert_int_equal(last, chunks[i].last);
+    }
+    for (size_t i = 0; i < sizeof bytes / sizeof *bytes; i++) {
+        const char *why;
+        cr = false;
+        why = http_line_bytes(bytes[i].bytes, bytes[i].size, bytes[i].ascii, &cr);
+        if (!why != !bytes[i].words || (why && !strstr(why, bytes[i].words)))
+            fail_msg("case %zu: %s", i, why ? why : "in order");
+    }
 }
 
 /* If this fails, what a client sends as its id breaks lines of the log, or a trace loses its thread. */
@@ -470,6 +531,7 @@ static void chaos_is_survived(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hosts),
+        cmocka_unit_test(lines),
         cmocka_unit_test(ids),
         cmocka_unit_test(any_cut_is_the_same),
         cmocka_unit_test(fields),

@@ -26,6 +26,11 @@ class Running(unittest.TestCase):
                 time.sleep(1.5)
                 self.assertEqual(s.ticks() - a, 0)
                 self.assertLessEqual(s.counts()["turns"] - turns, 8)  # of the two that ask, and no timer
+            time.sleep(0.05)
+            a, turns = s.ticks(), s.counts()["turns"]
+            time.sleep(0.5)  # the same with nobody there
+            self.assertEqual(s.ticks() - a, 0)
+            self.assertLessEqual(s.counts()["turns"] - turns, 8)
 
     # If this fails, a rollout loses requests that were taken.
     def test_drain_under_load(self):
@@ -104,6 +109,19 @@ class Running(unittest.TestCase):
                 c.s.close()
             self.assertEqual(s.p.wait(timeout=5), 0)
             self.assertTrue(1.0 < time.monotonic() - begin < 3)
+
+    # If this fails, a request that was on its way when the server was told to stop ends without a word.
+    def test_request_on_its_way(self):
+        with Server() as s, s.connect() as c:
+            c.send(GET % b"/items/x")
+            c.answer()
+            s.p.send_signal(signal.SIGTERM)
+            time.sleep(0.2)
+            c.send(GET % b"/items/y")
+            a = c.answer()
+            self.assertEqual((a.status, a.headers["connection"]), (503, "close"))
+            c.s.close()
+            self.assertEqual(s.p.wait(timeout=3), 0)
 
     def test_second_signal_ends_it(self):
         with Server() as s, s.connect() as c:

@@ -137,6 +137,8 @@ class Refused(unittest.TestCase):
         self.assertEqual(self.server.ask(b"GET /items/x HTTP/1.1\r\nHost: localhost\r\n" + b"X: 1\r\n" * 99 + b"\r\n").status, 200)
         self.refused(413, b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4194305\r\n\r\n")
         self.refused(413, b"POST /echo HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 4194305\r\n\r\n")
+        # a client that sends on all the same can still read why: no reset overtakes the answer
+        self.refused(413, b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50000000\r\n\r\n" + b"x" * 8000000, "a long body")
         chunked = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
         self.refused(413, chunked + b"400001\r\n" + b"x" * 0x400001 + b"\r\n0\r\n\r\n", "a chunk above the cap")
         self.refused(413, chunked + (b"100000\r\n" + b"x" * 0x100000 + b"\r\n") * 5 + b"0\r\n\r\n", "chunks above the cap")
