@@ -111,6 +111,13 @@ static int on_body(llhttp_t *p, const char *at, size_t size) {
     return 0;
 }
 
+/* Its size is known, and none of its bytes is read yet. */
+static int on_chunk(llhttp_t *p) {
+    http_msg *m = p->data;
+    if (p->content_length > m->limits->body - m->body.size) return refuse(m, 413, "the body is too long");
+    return 0;
+}
+
 static int on_complete(llhttp_t *p) {
     http_msg *m = p->data;
     if (m->at != MSG_BAD) m->at = MSG_COMPLETE;
@@ -123,6 +130,7 @@ static const llhttp_settings_t callbacks = {
     .on_header_value = on_value,
     .on_header_value_complete = on_value_end,
     .on_headers_complete = on_head,
+    .on_chunk_header = on_chunk,
     .on_body = on_body,
     .on_message_complete = on_complete,
 };
@@ -264,24 +272,26 @@ static http_got head(http_msg *m) {
 
 /* One line of the head, or a part of one. */
 static http_got line(http_msg *m, const char *p, size_t size) {
+    const bool first = m->at == MSG_LINE;
+    size_t most = m->limits->head, n;
     const char *text, *why;
     int status = 400;
-    size_t n;
-    if (m->at == MSG_LINE && m->head.size + size > m->limits->target + LINE_REST)
-        return bad(m, 414, "the request line is too long");
-    if (m->head.size + size > m->limits->head) return bad(m, 431, "the headers are too long");
-    why = http_line_bytes(p, size, m->at == MSG_LINE, &m->cr);
+    if (first && most > m->limits->target + LINE_REST) most = m->limits->target + LINE_REST;
+    n = most - m->head.size < size ? most - m->head.size : size; /* what the cap allows is looked at in any case */
+    why = http_line_bytes(p, n, first, &m->cr);
     if (why) return bad(m, 400, why);
+    if (n < size)
+        return first ? bad(m, 414, "the request line is too long") : bad(m, 431, "the headers are too long");
     if (fc_str_put(&m->head, p, size)) return bad(m, 503, "out of memory");
     if (p[size - 1] != '\n') return GOT_MORE;
     text = m->head.data + m->line;
     n = m->head.size - m->line - 2;
-    if (m->at == MSG_LINE && n == 0 && !m->blank) { /* old clients send one behind a body */
+    if (first && n == 0 && !m->blank) { /* old clients send one behind a body */
         m->blank = true;
         fc_str_clear(&m->head);
         return GOT_MORE;
     }
-    if (m->at == MSG_LINE) {
+    if (first) {
         why = http_request_line(text, n, &status);
         if (why) return bad(m, status, why);
         m->at = MSG_FIELDS;
