@@ -258,6 +258,41 @@ static void fields(void **state) {
     http_msg_fini(&m);
 }
 
+/* A request whose line has `target` bytes of target, whose head has `head` bytes, with n fields and a body. */
+static int verdict(size_t target, size_t head, int n, int body) {
+    fc_str s = {0}, out = {0};
+    int status = 0;
+    assert_ok(fc_str_puts(&s, "GET /"));
+    while (s.size < 4 + target) assert_ok(fc_str_puts(&s, "a"));
+    assert_ok(fc_str_printf(&s, " HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n", body));
+    for (int i = 2; i < n; i++) assert_ok(fc_str_puts(&s, "a: b\r\n"));
+    if (head) {
+        assert_ok(fc_str_puts(&s, "x:"));
+        while (s.size < head - 4) assert_ok(fc_str_puts(&s, "y"));
+        assert_ok(fc_str_puts(&s, "\r\n"));
+    }
+    assert_ok(fc_str_puts(&s, "\r\n"));
+    for (int i = 0; i < body; i++) assert_ok(fc_str_puts(&s, "b"));
+    read_all(s.data, s.size, NULL, &out);
+    sscanf(fc_str_text(&out), "bad %d", &status);
+    fc_str_fini(&s);
+    fc_str_fini(&out);
+    return status;
+}
+
+/* If this fails, a cap is another number than what the options say. */
+static void caps(void **state) {
+    (void)state;
+    assert_int_equal(verdict(512 + 32 - 15, 0, 2, 0), 0); /* "GET " and " HTTP/1.1\r\n" are 15 */
+    assert_int_equal(verdict(512 + 32 - 14, 0, 2, 0), 414);
+    assert_int_equal(verdict(1, 4096, 2, 0), 0);
+    assert_int_equal(verdict(1, 4097, 2, 0), 431);
+    assert_int_equal(verdict(1, 0, 100, 0), 0);
+    assert_int_equal(verdict(1, 0, 101, 0), 431);
+    assert_int_equal(verdict(1, 0, 2, 5000), 0);
+    assert_int_equal(verdict(1, 0, 2, 5001), 413);
+}
+
 static void nothing(void *self, http_req *r, const char *rest) { (void)self, (void)r, (void)rest; }
 
 /* If this fails, a path is answered by another one's function, or a method is refused with the wrong list. */
@@ -530,15 +565,11 @@ static void chaos_is_survived(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(hosts),
-        cmocka_unit_test(lines),
-        cmocka_unit_test(ids),
-        cmocka_unit_test(any_cut_is_the_same),
-        cmocka_unit_test(fields),
-        cmocka_unit_test(routes),
-        cmocka_unit_test(keys),
-        cmocka_unit_test(timers),
-        cmocka_unit_test(chaos_is_survived),
+        cmocka_unit_test(hosts),  cmocka_unit_test(lines),
+        cmocka_unit_test(ids),    cmocka_unit_test(any_cut_is_the_same),
+        cmocka_unit_test(fields), cmocka_unit_test(caps),
+        cmocka_unit_test(routes), cmocka_unit_test(keys),
+        cmocka_unit_test(timers), cmocka_unit_test(chaos_is_survived),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@ Runs against http_echo, a server made for it. Standard library alone.
 """
 import os
 import random
+import resource
 import signal
 import socket
 import subprocess
@@ -133,6 +134,21 @@ class Running(unittest.TestCase):
             c.answer()
             c.s.close()
             self.assertEqual(s.p.wait(timeout=3), 0)
+
+    # If this fails, a server that is out of descriptors spins, or never comes back.
+    def test_out_of_descriptors(self):
+        with Server(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (30, 30))) as s:
+            clients = [s.connect() for _ in range(50)]  # the last ones wait in the backlog
+            time.sleep(0.3)
+            a = s.ticks()
+            time.sleep(0.5)
+            self.assertLess(s.ticks() - a, 5)
+            for c in clients[:30]:
+                c.s.close()
+            for c in clients[30:]:
+                c.send(GET % b"/items/x")
+                self.assertEqual(c.answer().body, b"x")
+                c.s.close()
 
     # If this fails, a key is guessed, told or not asked for.
     def test_keys(self):
@@ -286,6 +302,16 @@ class Running(unittest.TestCase):
                         os._exit(99)
                 return child
 
+            def exit_of(child):
+                for _ in range(500):
+                    pid, status = os.waitpid(child, os.WNOHANG)
+                    if pid:
+                        return os.waitstatus_to_exitcode(status)
+                    time.sleep(0.02)
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                return "it runs on"
+
             child = launch([tcp.fileno(), unix.fileno()])
             self.assertEqual(notify.recv(100), b"READY=1")
             said = os.read(read, 1000).decode().split()
@@ -299,10 +325,10 @@ class Running(unittest.TestCase):
                 c.s.close()
             os.kill(child, signal.SIGTERM)
             self.assertEqual(notify.recv(100), b"STOPPING=1")
-            self.assertEqual(os.waitpid(child, 0)[1], 0)
+            self.assertEqual(exit_of(child), 0)
             self.assertTrue(os.path.exists(os.path.join(d, "s.sock")))  # systemd's, not ours
             for args in (([tcp.fileno()], 1), ([write],)):  # another process is meant; a pipe is no listener
-                self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(launch(*args), 0)[1]), 1)
+                self.assertEqual(exit_of(launch(*args)), 1)
             for s in (tcp, unix, notify):
                 s.close()
             os.close(read)

@@ -140,6 +140,7 @@ class Refused(unittest.TestCase):
         # a client that sends on all the same can still read why: no reset overtakes the answer
         self.refused(413, b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50000000\r\n\r\n" + b"x" * 8000000, "a long body")
         chunked = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        self.refused(413, chunked + b"400001\r\n", "a chunk above the cap, none of it sent")
         self.refused(413, chunked + b"400001\r\n" + b"x" * 0x400001 + b"\r\n0\r\n\r\n", "a chunk above the cap")
         self.refused(413, chunked + (b"100000\r\n" + b"x" * 0x100000 + b"\r\n") * 5 + b"0\r\n\r\n", "chunks above the cap")
         self.refused(413, chunked + b"1;" + b"a" * 2000 + b"\r\nx\r\n0\r\n\r\n")
