@@ -74,7 +74,7 @@ static __device__ __forceinline__ void attn_fma_scores(const attn_params &p, con
         }
 }
 
-/* The rows' weights, where their own lanes find them; most, sum: of the tile. */
+/* The rows' weights, for their own lanes behind the next barrier; most, sum: of the tile. */
 template <int E, int RT>
 static __device__ __forceinline__ void attn_fma_weights(attn_fma_shared<E> *m, float (*s)[4], float *most, float *sum) {
     const int x = (int)threadIdx.x % ATTN_LANES, r = (int)threadIdx.x / ATTN_LANES;
@@ -90,7 +90,6 @@ static __device__ __forceinline__ void attn_fma_weights(attn_fma_shared<E> *m, f
         for (int bit = ATTN_LANES / 2; bit; bit /= 2) sum[a] += __shfl_xor_sync(FC_ALL_LANES, sum[a], bit);
         for (int k = 0; k < 4; k++) m->weight[r + a * ATTN_HALVES][x + 16 * k] = s[a][k];
     }
-    __syncwarp();
 }
 
 template <int E, int RT>
@@ -118,7 +117,6 @@ static __device__ __forceinline__ void attn_fma_values(int place, const attn_fma
                 }
             }
     }
-    __syncwarp(); /* the weights may be written again */
 }
 
 /* The run ends. It folds into y, or as the unit's last becomes the answer or the partial state. */

@@ -186,6 +186,28 @@ static void nothing_else_changes_a_bit(void **state) {
     }
 }
 
+/* Rows of two and three runs, folded in y by one unit, or from partial states; some of them grow at a later run. */
+static void runs_fold_alike_in_y_and_from_parts(void **state) {
+    static const int pos[] = {2100, 1500, 1024, 2047};
+    (void)state;
+    for (int i = 0; i < N_TYPES; i++) {
+        attn_case c = {.type = types[i], .P = 64, .G = 1, .H = 4, .E = 16, .L = 1, .seed = 50 + (uint64_t)i};
+        fc_stream s = device_stream(0);
+        float *whole, *y;
+        emu_opts.order = (emu_order)(i % EMU_ORDERS);
+        set_rows(&c, 1, 4, pos);
+        meets_the_reference(s, &c, CUT_WHOLE);
+        whole = run_case(&c, CUT_WHOLE);
+        for (attn_cut cut = CUT_RUNS; cut <= CUT_TILES; cut++) {
+            y = run_case(&c, cut);
+            assert_same_bits(&c, cut, "runs", y, whole);
+            free(y);
+        }
+        free(whole);
+        device_close(s);
+    }
+}
+
 /* A row by itself against the same row in a crowd: decode of n candidates, a chunk of prefill of 70 rows. */
 static void a_row_is_the_same_in_a_crowd(void **state) {
     (void)state;
@@ -463,6 +485,7 @@ int main(void) {
         cmocka_unit_test(every_kind_meets_the_reference),
         cmocka_unit_test(many_rows_and_items_meet_the_reference),
         cmocka_unit_test(nothing_else_changes_a_bit),
+        cmocka_unit_test(runs_fold_alike_in_y_and_from_parts),
         cmocka_unit_test(a_row_is_the_same_in_a_crowd),
         cmocka_unit_test(the_order_of_fibres_changes_no_bit),
         cmocka_unit_test(calls_leave_nothing_behind),
