@@ -1,0 +1,126 @@
+/* openai - the HTTP API that everyone speaks, without sockets: a body becomes requests for the engine, their events
+ * become an answer's bytes. Who has a socket does:
+ *
+ *   openai_call_parse       body -> call, or an error to answer with
+ *   fc_submit               each of call->requests; a refusal goes through openai_error_of
+ *   openai_answer_open      takes the call
+ *   openai_answer_event     each event, with the place of its request in the call; bytes are appended to *out
+ *
+ * When not a byte has been sent yet a failure is an answer of its own (openai_error_put, with its HTTP status); behind
+ * the first bytes of a stream it is openai_stream_error. Everything of one server is called from one thread: the recipe
+ * belongs to it.
+ */
+#ifndef FC_APP_OPENAI_H
+#define FC_APP_OPENAI_H
+
+#include "engine/base/str.h"
+#include "engine/forkcast.h"
+
+/* What a request's `model` may name. */
+typedef struct {
+    const char *id;
+    const char *root;                                /* the model behind it: a name or path */
+    const char *parent;                              /* of an adapter: the id of its base; else NULL */
+    const char *novelty_adapter, *alignment_adapter; /* loaded ones, or NULL */
+} openai_model;
+
+/* What a server was started with. Strings and lists are borrowed; openai_server_init puts in what is 0. */
+typedef struct {
+    const openai_model *models; /* [n_models] the first is meant where a request names none */
+    size_t n_models;
+    const fc_tokenizer *tok[2]; /* by fc_role; no alignment model: NULL */
+    fc_engine_info info;
+    fc_recipe *recipe;       /* never NULL: "{}" where the server has none; has_recipe says which */
+    bool has_recipe;         /* then its values stand where a request is silent */
+    const char *taxonomy;    /* id under which the recipe's names are registered, or NULL */
+    const char *fingerprint; /* system_fingerprint */
+    int64_t started;         /* Unix seconds: `created` of the models */
+    bool usage_all;          /* completion_tokens counts all candidates, not the returned ones */
+    int max_best_of;         /* 64, or what the recipe draws */
+    int max_prompts;         /* 64 in one body */
+    int chat_max_tokens;     /* 512, as far as the context goes: chat without max_tokens and recipe */
+    int64_t max_draws;       /* 4194304: prompts x best_of x max_tokens of one body */
+} openai_server;
+
+fc_status openai_server_init(openai_server *s); /* after info and recipe are set; tells the recipe whether to score */
+
+/* ---- errors ---- */
+
+/* status and sentence as {"error":{message,type,param,code}}. */
+typedef struct {
+    int http;         /* 400 */
+    const char *type; /* "BadRequestError"; static */
+    char param[64];   /* the field, "": none */
+    char message[1024];
+    bool may_retry;  /* false: x-should-retry: false */
+    int retry_after; /* seconds for Retry-After; 0: none */
+} openai_error;
+
+/* What a failed call of the engine or of this layer is over HTTP; param: the field, or NULL to read it from the
+ * sentence. A full queue of a server that is `draining` is 503, else 429. */
+void openai_error_of(fc_status st, const char *sentence, const char *param, bool draining, openai_error *out);
+/* Of a status that has no fc_status: 401, 404, 405, 413, 415, ... */
+void openai_error_http(int http, const char *sentence, openai_error *out);
+fc_status openai_error_put(const openai_error *e, fc_str *out);    /* the JSON body */
+fc_status openai_stream_error(const openai_error *e, fc_str *out); /* as an event, and [DONE] */
+
+extern const char openai_ping[]; /* ": ping\n\n": keeps a stream alive */
+
+/* ---- calls ---- */
+
+typedef enum {
+    OPENAI_COMPLETIONS = 0, /* /v1/completions */
+    OPENAI_CHAT,            /* /v1/chat/completions */
+    OPENAI_SCORE,           /* /score, /v1/score: vLLM's form or SGLang's, by the body */
+    OPENAI_RERANK,          /* /rerank, /v1/rerank: Jina's form, or TEI's by the body */
+    OPENAI_RERANK_V2        /* /v2/rerank: Cohere's */
+} openai_route;
+
+/* What is known of a request besides its body. */
+typedef struct {
+    const char *request_id; /* sane, for the answer's id; NULL: made of random */
+    uint64_t random;        /* the seed where nobody gives one */
+    int64_t now;            /* Unix seconds: `created` */
+    const char *api_key;    /* whose prefixes and scores are whose; NULL: all share */
+    const int *priority;    /* of a header; the body's goes first */
+} openai_context;
+
+typedef struct openai_call {
+    openai_route route;
+    fc_request *requests; /* [n_requests], for fc_submit in order; what they point to lives as long as the call */
+    size_t n_requests;
+    bool stream;              /* the answer is text/event-stream */
+    bool sends_early;         /* bytes come before the end: worth a keep-alive when they do not */
+    const char *model;        /* as served */
+    char id[160];             /* "cmpl-..." */
+    struct openai_show *show; /* for the answer */
+    struct openai_held *held; /* what everything lives in */
+} openai_call;
+
+fc_status openai_call_parse(openai_server *s, openai_route route, const openai_context *c, const char *body,
+                            size_t size, openai_call **out, openai_error *err);
+void openai_call_close(openai_call *c); /* NULL is fine */
+
+/* ---- answers ---- */
+
+typedef struct openai_answer openai_answer;
+
+fc_status openai_answer_open(const openai_server *s, openai_call *c, openai_answer **out); /* the call is its own now */
+void openai_answer_close(openai_answer *a);                                                /* NULL is fine */
+const openai_call *openai_answer_call(const openai_answer *a);
+/* ev belongs to the caller. *over: the answer is whole, stream end included. A failure is the whole answer's: the
+ * other requests of the call are to be cancelled. */
+fc_status openai_answer_event(openai_answer *a, size_t request, const fc_event *ev, fc_str *out, bool *over,
+                              openai_error *err);
+
+/* ---- answers at once ---- */
+
+fc_status openai_models(const openai_server *s, fc_str *out);                                     /* /v1/models */
+fc_status openai_model_one(const openai_server *s, const char *id, fc_str *out, openai_error *e); /* /v1/models/{id} */
+fc_status openai_version(fc_str *out);                                                            /* /version */
+/* /health, /livez, /ping: HTTP status and body. ready: loaded and not draining; alive: the engine thread answers. */
+int openai_health(bool alive, bool ready, fc_str *out);
+fc_status openai_tokenize(openai_server *s, const char *body, size_t size, fc_str *out, openai_error *e);
+fc_status openai_detokenize(openai_server *s, const char *body, size_t size, fc_str *out, openai_error *e);
+
+#endif
