@@ -93,7 +93,6 @@ static fc_status read_flag(openai_parse *p, const char *name, bool *out) {
 static fc_status read_own(openai_parse *p) {
     const fc_json *n;
     bool score = true;
-    if (p->base->stop_when && !p->base->stop_when[0]) p->base->stop_when = NULL;
     FC_TRY(read_flag(p, "distinct", &p->show->distinct));
     FC_TRY(read_flag(p, "all", &p->show->all));
     FC_TRY(read_flag(p, "events", &p->show->events));

@@ -319,7 +319,7 @@ static fc_status settle_counts(openai_parse *p, int64_t n, int64_t best_of) {
                              p->s->max_best_of);
     if (p->base->n_max > p->s->max_best_of)
         return openai_refuse(p, "forkcast", "n_max is %d; at most %d", p->base->n_max, p->s->max_best_of);
-    if (p->base->n_max < best_of) p->base->n_max = 0; /* the recipe's, for fewer */
+    if (p->base->n_max < best_of && !fc_json_get(p->more, "n_max")) p->base->n_max = 0; /* a recipe's, for fewer */
     p->show->n = p->base->keep = (int)n;
     p->show->best_of = p->base->n = (int)best_of;
     return FC_OK;

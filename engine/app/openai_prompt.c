@@ -91,7 +91,7 @@ static fc_status show_prompt(openai_parse *p, const fc_request *r, openai_prompt
     char *text;
     fc_status st = FC_OK;
     if (q->ids) {
-        FC_TRY(fc_tokenizer_decode(t, q->ids, q->n_ids, true, &text, &w->size));
+        FC_TRY(fc_tokenizer_decode(t, q->ids, q->n_ids, !p->show->echo, &text, &w->size)); /* an echo has no <s> */
         st = copy_text(p, text, w->size, &w->text);
         fc_memory_free(text);
         return st;

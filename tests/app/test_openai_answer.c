@@ -302,6 +302,7 @@ static void the_engine_refuses_with_the_fields_name(void **state) {
     } rows[] = {
         {",\"min_tokens\":13", "min_tokens"},
         {",\"stop_token_ids\":[99999999]", "stop_token_ids"},
+        {",\"best_of\":4,\"forkcast\":{\"n_max\":2}", "forkcast"},
         {",\"forkcast\":{\"taxonomy\":\"none\"}", "forkcast"},
         {",\"n\":2,\"guided_choice\":[\"a\"],\"logit_bias\":{\"5\":1},\"forkcast\":{\"draw\":\"sbs\"}", "forkcast"},
         {",\"max_tokens\":100000", "prompt"}};
