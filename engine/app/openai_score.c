@@ -260,7 +260,7 @@ static fc_status read_labels(openai_parse *p) {
                   *labels = openai_get(p, p->root, "label_token_ids");
     const fc_engine_info *info = &p->s->info;
     bool softmax = false, item_first = false;
-    fc_given query = {0}, *list;
+    fc_given *query, *list;
     const int32_t *ids;
     size_t n, at = 0;
     if (!q || !items || !labels)
@@ -280,15 +280,16 @@ static fc_status read_labels(openai_parse *p) {
         return openai_refuse(p, "label_token_ids", "%zu ids; %d to %d are possible", n, p->show->drawn ? 1 : 2,
                              FC_LABELS_MAX);
     p->show->n_labels = (int)n;
+    FC_TRY(openai_alloc(p, 1, sizeof *query, &query)); /* with item_first it is what is given: it stays */
     p->param = "query";
-    FC_TRY(read_side(p, q, &query));
+    FC_TRY(read_side(p, q, query));
     p->param = "items";
     if (fc_json_kind(items) != FC_JSON_ARRAY || !fc_json_count(items) || fc_json_count(items) > DOCS)
         return openai_refuse(p, "items", "a list of 1 to %d texts or lists of ids is expected", DOCS);
     FC_TRY(openai_alloc(p, fc_json_count(items), sizeof *list, &list));
     for (const fc_json *k = fc_json_first(items); k; k = fc_json_next(k)) FC_TRY(read_side(p, k, &list[at++]));
-    return p->show->drawn ? drawn_labels(p, &query, list, at, ids, item_first)
-                          : judged_labels(p, &query, list, at, ids, item_first);
+    return p->show->drawn ? drawn_labels(p, query, list, at, ids, item_first)
+                          : judged_labels(p, query, list, at, ids, item_first);
 }
 
 fc_status openai_score_read(openai_parse *p) {

@@ -2,12 +2,11 @@
 
 #include "engine/base/mem.h"
 
-void rig_open(rig *r, const char *recipe, bool aligned) {
-    const char *path = tiny_model("llama", 11, false);
+static void open_models(rig *r, const char *recipe, const char *path, const char *scorer) {
     memset(r, 0, sizeof *r);
-    r->e = open_engine(&(fc_engine_options){.novelty = path, .alignment = aligned ? path : NULL, .threads = 1});
+    r->e = open_engine(&(fc_engine_options){.novelty = path, .alignment = scorer, .threads = 1});
     assert_ok(fc_tokenizer_open(path, &r->tok[0]));
-    if (aligned) assert_ok(fc_tokenizer_open(path, &r->tok[1]));
+    if (scorer) assert_ok(fc_tokenizer_open(scorer, &r->tok[1]));
     r->models[0] = (openai_model){.id = "tiny", .root = "tiny-root"};
     r->models[1] = (openai_model){.id = "tuned", .root = "tuned-root", .parent = "tiny", .novelty_adapter = "tuned"};
     r->s = (openai_server){.models = r->models, .n_models = 2, .tok = {r->tok[0], r->tok[1]}, .started = 1600000000};
@@ -16,6 +15,15 @@ void rig_open(rig *r, const char *recipe, bool aligned) {
     r->s.has_recipe = recipe != NULL;
     assert_ok(openai_server_init(&r->s));
     r->c = (openai_context){.random = 0x1234, .now = 1700000000};
+}
+
+void rig_open(rig *r, const char *recipe, bool aligned) {
+    const char *path = tiny_model("llama", 11, false);
+    open_models(r, recipe, path, aligned ? path : NULL);
+}
+
+void rig_open_apart(rig *r, const char *recipe) {
+    open_models(r, recipe, tiny_model("llama", 11, false), tiny_model_vocab("llama", 12, false, 400));
 }
 
 void rig_close(rig *r) {

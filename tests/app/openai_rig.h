@@ -15,6 +15,8 @@ typedef struct {
 
 /* recipe: JSON text, or NULL: a server without one. aligned: the novelty model scores, too. */
 void rig_open(rig *r, const char *recipe, bool aligned);
+/* The scoring model is another one, with another tokenizer. */
+void rig_open_apart(rig *r, const char *recipe);
 void rig_close(rig *r);
 
 /* The call of a body; a failure fails the test. The caller closes it. */

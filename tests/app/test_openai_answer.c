@@ -345,6 +345,32 @@ static void a_choice_is_one_of_them(void **state) {
     free(text);
 }
 
+/* What the novelty model reads as ids or in its own template, another tokenizer's model reads as text and in its. */
+static void a_scorer_of_another_tokenizer(void **state) {
+    static const struct {
+        openai_route route;
+        const char *body;
+    } rows[] = {
+        {OPENAI_COMPLETIONS, "{\"prompt\":[70,71,72],\"best_of\":3}"},
+        {OPENAI_COMPLETIONS, "{\"prompt\":\"abc\",\"best_of\":3,\"stream\":true}"},
+        {OPENAI_CHAT, "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"best_of\":3,\"max_tokens\":4}"},
+        {OPENAI_SCORE, "{\"queries\":\"a\",\"documents\":[\"b\",\"c\"]}"},
+        {OPENAI_SCORE, "{\"query\":\"a\",\"items\":[\"b\"],\"label_token_ids\":[100,101],\"apply_softmax\":true}"}};
+    rig r;
+    (void)state;
+    rig_open_apart(&r, NULL);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        int http;
+        char *text = rig_post(&r, rows[i].route, rows[i].body, &http);
+        if (http != 200) fail_msg("%s: %d %s", rows[i].body, http, text);
+        free(text);
+    }
+    assert_non_null(
+        strstr(rig_refused(&r, OPENAI_SCORE, "{\"query\":\"a\",\"items\":[\"b\"],\"label_token_ids\":[100,101]}", NULL),
+               "\"param\":\"apply_softmax\""));
+    rig_close(&r);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_c_api_says_the_same),
@@ -359,6 +385,7 @@ int main(void) {
         cmocka_unit_test(the_engine_refuses_with_the_fields_name),
         cmocka_unit_test(draws_without_replacement_differ),
         cmocka_unit_test(a_choice_is_one_of_them),
+        cmocka_unit_test(a_scorer_of_another_tokenizer),
     };
     return cmocka_run_group_tests(tests, open_shared, close_shared);
 }
