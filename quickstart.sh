@@ -3,6 +3,7 @@
 #
 #   ./quickstart.sh [bestof options]    such as -k 3; a later option wins
 #   ./quickstart.sh --no-run            stops before the run
+#   ./quickstart.sh --no-build          packages and model alone: what test.sh, which has builds of its own, begins with
 #   ./quickstart.sh --install PACKAGE...    installs Debian packages and nothing else: what test.sh asks for
 #
 # Needs Debian 12 (or later) and root or sudo for the packages that are not there yet. The model is SmolLM2-135M-Instruct
@@ -83,19 +84,20 @@ get_model() {
     rm -rf models/.download
 }
 
-run=yes options=()
+run=yes build=yes options=()
 while [ $# -gt 0 ]; do
     case "$1" in
     -h | --help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 0 ;;
     --no-run) run=no ;;
+    --no-build) run=no build=no ;;
     --install) shift; install "$@"; exit 0 ;;
     *) options+=("$1") ;;
     esac
     shift
 done
 install_build_packages
-build
-if [ "${#options[@]}" -gt 0 ]; then # a misspelt option is better told before the download
+[ "$build" = no ] || build
+if [ "$build" = yes ] && [ "${#options[@]}" -gt 0 ]; then # a misspelt option is better told before the download
     build/forkcast bestof "${options[@]}" --help >/dev/null
 fi
 get_model

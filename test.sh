@@ -14,7 +14,7 @@ for a in "$@"; do
     esac
 done
 
-./quickstart.sh --no-run # the program, its packages and the model
+./quickstart.sh --no-build # packages and the model
 missing=()
 pkg-config --exists cmocka || missing+=(libcmocka-dev)
 command -v clang >/dev/null || missing+=(clang)
