@@ -113,6 +113,15 @@ static void meets_the_reference(fc_stream s, const attn_case *c, attn_cut cut) {
     free(y), free(ref);
 }
 
+/* Decoding of Llama 3.1 8B: a prefix of 4096 that 16 branches share. */
+static attn_case decoding(fc_dtype type, int rows) {
+    attn_case c = {.type = type, .P = 16, .G = 8, .H = 32, .E = 128, .L = 1, .prefix = 4096, .seed = 99};
+    int pos[ATTN_ROWS];
+    for (int t = 0; t < rows; t++) pos[t] = 4096 + 7 * t % 60;
+    set_rows(&c, ATTN_BRANCHES, rows, pos);
+    return c;
+}
+
 static void every_kind_meets_the_reference(void **state) {
     static const int dims[] = {16, 64, 96, 128, 256, 48, 80, 208};
     uint64_t seed = 20240611;
@@ -127,6 +136,10 @@ static void every_kind_meets_the_reference(void **state) {
         emu_opts.seed = (uint64_t)i;
         if (i % 3 == 2) c = gathered(&c, &seed);
         meets_the_reference(s, &c, (attn_cut)test_below(&seed, CUT_COUNT));
+    }
+    for (int i = 0; i < 2 * N_TYPES && device_full(); i++) {
+        attn_case c = decoding(types[i % N_TYPES], i < N_TYPES ? 64 : 16);
+        meets_the_reference(s, &c, i < N_TYPES ? CUT_RUNS : CUT_WHOLE);
     }
     device_close(s);
     print_message("rounded weights: %.3g off in the mean of %.0f outputs\n", off / of, of);

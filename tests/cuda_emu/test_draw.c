@@ -217,6 +217,7 @@ static void long_vocabularies(void **state) {
     emu_opts = (emu_options){.order = EMU_FORWARD};
     has_the_cpus_bits(49152, ROWS, 5);
     has_the_cpus_bits(70001, 3, 6);
+    for (int k = 0; k < 8 && device_full(); k++) has_the_cpus_bits(k % 2 ? 128256 : 262144, ROWS, 60 + (uint64_t)k);
 }
 
 enum { MANY = 20000, LARGE = 100 }; /* ids of a row, those of logit 0 */

@@ -68,6 +68,13 @@ static void many_outputs_meet_the_reference(void **state) {
     meets_the_reference(FC_BF16, 1030, 70, 35, false);
     meets_the_reference(FC_Q8_0, 1030, 32, 3, false);
     meets_the_reference(FC_F32, 300, 70, 9, false);
+    for (int t = 0; t < MATRIX_TYPES && device_full(); t++) { /* enough for 132 processors, too */
+        meets_the_reference(matrix_types[t], 6144, 4096, 8, t % 2);
+        meets_the_reference(matrix_types[t], 4500, 4096, 16, t % 2 == 0);
+        meets_the_reference(matrix_types[t], 2048, 4096, 70, t % 2);
+        meets_the_reference(matrix_types[t], 1030, 4096, 140, t % 2 == 0);
+        meets_the_reference(matrix_types[t], 4096, 14336, 3, t % 2);
+    }
 }
 
 /* Ranges longer than a warp's ring of steps, of one panel and of two. */

@@ -70,6 +70,8 @@ static void every_shape_of_logprob(void **state) {
     (void)state;
     for (int k = 0; k < 7; k++) each_order(logprob_has_the_cpus_bits(vocabs[k], k % 2 ? 2 : 1, 11 + (uint64_t)k));
     logprob_has_the_cpus_bits(70001, 3, 5);
+    for (int k = 0; k < 4 && device_full(); k++)
+        logprob_has_the_cpus_bits(k % 2 ? 128256 : 262144, 1, 50 + (uint64_t)k);
 }
 
 /* ---- top_logprobs */
@@ -118,6 +120,8 @@ static void every_shape_of_top_logprobs(void **state) {
     for (int k = 0; k < 8; k++)
         each_order(top_has_the_cpus_bits(shapes[k].V, shapes[k].n, k % 3 == 2 ? 2 : 1, 31 + (uint64_t)k));
     top_has_the_cpus_bits(70001, 128, 1, 3);
+    for (int k = 0; k < 4 && device_full(); k++)
+        top_has_the_cpus_bits(k % 2 ? 128256 : 262144, 20, 1, 50 + (uint64_t)k);
 }
 
 /* ---- what is refused */
