@@ -1,5 +1,5 @@
-/* bench_roof - what the device can do at most, as far as kernels of mma.sync can ask for it, and cuBLASLt's best product
- * where its library is found. */
+/* bench_roof - what the device can do at most, as far as kernels of mma.sync can ask for it, and cuBLASLt's best
+ * product where its library is found. */
 #include "kernels/cuda/mma.cuh"
 #include "tests/gpu/bench.h"
 

@@ -1,4 +1,4 @@
-/* conform_sync - kernels/cuda/sync.cuh and load.cuh: named barriers, the whole grid, words between blocks, wide loads. */
+/* conform_sync - kernels/cuda/sync.cuh and load.cuh: named barriers, the grid, words between blocks, wide loads. */
 #include "kernels/cuda/load.cuh"
 #include "kernels/cuda/sync.cuh"
 #include "tests/gpu/conform.cuh"

@@ -114,7 +114,7 @@ static uint16_t bf16_narrow(float f) { return fc_f32_to_bf16(f); }
 static const product_format formats[2] = {{bf16_wide, bf16_narrow, 0x7f80, 0x7fc0, 0x807f, 7, 127, 0x1p-133f},
                                           {fc_f16_to_f32, fc_f32_to_f16, 0x7c00, 0x7e00, 0x83ff, 10, 15, 0x1p-24f}};
 
-/* What a device may differ by: 2^-19 of the sum of absolute terms. It may drop a term's bits below the largest's last. */
+/* What a device may differ by: 2^-19 of the sum of absolute terms: it may drop bits below the last of the largest. */
 static void product_allow(const product_format *f, const words &in, std::vector<float> *allow) {
     for (size_t block = 0; block < in.size() / 320; block++) {
         double a[16][16], b[16][8];

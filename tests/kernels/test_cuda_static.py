@@ -5,6 +5,7 @@ Registers come from what ptxas said during the build (kernels/cuda/keep_words.sh
 where the toolkit lacks it. Threads and shared memory of a launch are those of the tests under emulation, as far as they have run.
 """
 import collections
+import concurrent.futures
 import glob
 import os
 import re
@@ -21,8 +22,23 @@ ARCHS = ("sm_80", "sm_90a")
 
 # What must be in a kernel's machine code: (file, kernel, instructions; a tuple: one of them). Each line must find a kernel once its file exists.
 # LDGSTS is cp.async, LDSM ldmatrix, HMMA and IMMA the tensor cores' products.
+WIDE, PRODUCT = "LDG.E.128", "HMMA.16816.F32.BF16"
 REQUIRED = [
-    ("kernels/rmsnorm/rmsnorm.cu", r"rmsnorm_kernel", ["SHFL", "BAR.SYNC"]),
+    ("kernels/attn/attn.cu", r"attn_kernel<(2|11|12), \d+>", [PRODUCT, "LDSM", "LDGSTS.E.BYPASS.128"]),
+    ("kernels/attn/attn.cu", r"attn_kernel<0, \d+>", ["LDGSTS.E.BYPASS.128"]),
+    ("kernels/linear/linear.cu", r"(few|many)_kernel<.*>", [PRODUCT, "LDGSTS.E.BYPASS.128"]),
+    ("kernels/linear/linear.cu", r"float_kernel<.*>", [WIDE]),
+    ("kernels/linear/linear_pick.cu", r"pick_kernel<.*>", [PRODUCT, "LDGSTS.E.BYPASS.128"]),
+    ("kernels/head/head_tiles.cu", r"tile_kernel<[2-6], \d>", [PRODUCT, "LDGSTS.E.BYPASS.128"]),
+    ("kernels/head/head_tiles.cu", r"tile_kernel<[01], \d>", [WIDE]),
+    ("kernels/draw/draw.cu", r"draw_sums", [WIDE]),
+    ("kernels/logprob/logprob.cu", r"(logprob|top)_sums", [WIDE]),
+    ("kernels/lora/lora.cu", r"shrink_kernel<.*>", [WIDE]),
+    ("kernels/rmsnorm/rmsnorm.cu", r"rmsnorm_kernel<.*>", ["SHFL", "BAR.SYNC"]),
+    ("kernels/kv/kv_copy.cu", r"kv_copy_kernel<uint4>", [WIDE, "STG.E.128"]),
+    ("kernels/rows/rows_copy.cu", r"rows_copy_kernel<true>", [WIDE, "STG.E.128"]),
+    ("kernels/glu/glu.cu", r"glu_kernel<true>", [WIDE, "STG.E.128"]),
+    ("kernels/softcap/softcap.cu", r"softcap_kernel<true>", [WIDE, "STG.E.128"]),
 ]
 FORBIDDEN = ("LDL", "STL")  # loads and stores of local memory
 
@@ -59,15 +75,14 @@ def object_of(source):
 
 
 def plain(names):
-    """Demangled: functions without their parameters' types, and without nvcc's own name for a file's static part."""
+    """{mangled: demangled}, without nvcc's own name for a file's static part."""
     names = sorted(names)
     out = subprocess.run(["c++filt"], input="\n".join(names), check=True, capture_output=True, text=True).stdout.splitlines()
-    return {m: shorten(p) for m, p in zip(names, out)}
+    return {m: re.sub(r"\b_INTERNAL_\w+::|\(anonymous namespace\)::|^void ", "", p) for m, p in zip(names, out)}
 
 
 def shorten(name):
-    name = re.sub(r"\b_INTERNAL_\w+::|\(anonymous namespace\)::", "", name)
-    name = re.sub(r"^void ", "", name)
+    """Without the parameters' types."""
     depth, at = 0, len(name)
     for i, c in enumerate(name):  # the parenthesis that opens the parameters: not one inside template arguments
         depth += (c == "<") - (c == ">")
@@ -111,20 +126,23 @@ def measured():
 
 
 def launches():
-    """{kernel: {(threads, dynamic shared bytes)}} of the tests under emulation: tests/cuda_emu/util_launches.cpp."""
-    found = collections.defaultdict(set)
-    for path in glob.glob(os.path.join(BUILD, "launches", "*.tsv")):
+    """{kernel: {(threads, dynamic shared bytes)}} of the tests under emulation (tests/cuda_emu/util_launches.cpp), and the tests that have not
+    run since they were built."""
+    found, not_run = collections.defaultdict(set), []
+    for program in sorted(p for p in glob.glob(os.path.join(BUILD, "tests/cuda_emu/emu_test_*")) if os.access(p, os.X_OK)):
+        path = os.path.join(BUILD, "launches", os.path.basename(program) + ".tsv")
+        if not os.path.exists(path) or os.path.getmtime(program) > os.path.getmtime(path):
+            not_run.append(os.path.basename(program))
+            continue
         with open(path) as f:
-            program, *rows = f.read().splitlines()
-        if not os.path.exists(program) or os.path.getmtime(program) > os.path.getmtime(path):
-            continue  # it was not run since it was built
+            rows = f.read().splitlines()[1:]
         symbols = subprocess.run(["nm", program], check=True, capture_output=True, text=True).stdout
         at = {int(m[1], 16): m[2] for m in re.finditer(r"^([0-9a-f]+) [tTwW] (\S+)$", symbols, re.M)}
         rows = [row.split("\t") for row in rows]
         names = plain({at[int(place, 16)] for place, _, _ in rows})
         for place, threads, shared in rows:
             found[names[at[int(place, 16)]]].add((int(threads), int(shared)))
-    return found
+    return found, not_run
 
 
 def resident(arch, k, threads, shared):
@@ -139,16 +157,16 @@ def document(version, found, launched):
     lines = ["# What each CUDA kernel takes", "",
              "Made by `tests/kernels/test_cuda_static.py --write` from what ptxas " + version + " says and from the launches of the tests under emulation; a "
              "test holds it to that. No kernel spills a register or has local memory. `sm_80 / sm_90a` where they differ. Blocks a multiprocessor: how many are "
-             "resident at once at that launch, by registers, threads and shared memory. A kernel's shapes: the header of its folder.", "",
+             "resident at once at that launch, by registers, threads and shared memory; -: no test under emulation launches it. A kernel's shapes: the header of its folder.", "",
              "| file | kernel | registers | barriers | threads a block | shared bytes a block | blocks a multiprocessor |", "|---|---|---|---|---|---|---|"]
 
     def both(values):
         return " / ".join(dict.fromkeys(str(v) for v in values)) or "-"
-    for source, name in sorted({(s, n) for s, _, n in found}):
+    for source, name in sorted({(s, n) for s, _, n in found}, key=lambda x: (x[0], shorten(x[1]))):
         ks = [(arch, found[source, arch, name]) for arch in ARCHS if (source, arch, name) in found]
         at = sorted(launched.get(name, ()))
         largest = max(at, key=lambda x: (x[1], x[0])) if at else None
-        lines.append(f"| `{os.path.relpath(source, 'kernels')}` | `{name}` | {both(k.registers for _, k in ks)} | {both(k.barriers for _, k in ks)} | "
+        lines.append(f"| `{os.path.relpath(source, 'kernels')}` | `{shorten(name)}` | {both(k.registers for _, k in ks)} | {both(k.barriers for _, k in ks)} | "
                      f"{both(sorted({t for t, _ in at}))} | {both([largest[1] + ks[0][1].shared] if largest else [])} | "
                      f"{both(resident(arch, k, *largest) for arch, k in ks) if largest else '-'} |")
     return "\n".join(lines) + "\n"
@@ -169,19 +187,23 @@ def cuobjdump():
 
 
 def disassembled(tool, source):
-    """{(arch, name): [instruction]}; an instruction without its predicate and operands: LDG.E.128."""
+    """{(arch, kernel): its instructions, each once}, without predicates and operands: LDG.E.128."""
     env = {**os.environ, "PATH": os.path.dirname(tool) + os.pathsep + os.environ["PATH"]}  # nvdisasm lies beside it
-    text = subprocess.run([tool, "-sass", object_of(source)], check=True, capture_output=True, text=True, env=env).stdout
     found, arch, at = {}, None, None
-    for line in text.splitlines():
-        if m := re.match(r"\s*code for (sm_\w+)", line):
-            arch = m[1]
-        elif m := re.match(r"\s*Function : (\S+)", line):
-            at = found.setdefault((arch, m[1]), [])
-        elif m := re.match(r"\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+ )?\s*([A-Z][\w.]*)", line):
-            at.append(m[1])
+    with subprocess.Popen([tool, "-sass", object_of(source)], stdout=subprocess.PIPE, text=True, env=env) as p:
+        for line in p.stdout:  # hundreds of thousands
+            if line.startswith("        /*"):
+                words = line.split(None, 3)  # /*0040*/ @P0 IMAD.MOV.U32 R7, ...; a line of the code's second half has one word
+                if len(words) > 2:
+                    at.add((words[2] if words[1][0] == "@" else words[1]).rstrip(";"))
+            elif m := re.match(r"\s*code for (sm_\w+)", line):
+                arch = m[1]
+            elif m := re.match(r"\s*Function : (\S+)", line):
+                at = found.setdefault((arch, m[1]), set())
+    if p.returncode:
+        raise SystemExit(f"{tool} -sass {object_of(source)}: exit status {p.returncode}")
     names = plain({m for _, m in found})
-    return {(arch, names[m]): v for (arch, m), v in found.items()}
+    return {(arch, shorten(names[m])): v for (arch, m), v in found.items()}
 
 
 class Static(unittest.TestCase):
@@ -191,7 +213,7 @@ class Static(unittest.TestCase):
         found, strange = measured()
         self.assertEqual(strange, [], "nvcc said more than its report")
         for (source, arch, name), k in found.items():
-            with self.subTest(source=source, arch=arch, kernel=name):
+            with self.subTest(source=source, arch=arch, kernel=shorten(name)):
                 self.assertEqual((k.stack, k.stores, k.loads), (0, 0, 0), "bytes of stack frame, of spill stores and of spill loads")
         for source in sources():
             with open(source) as f:
@@ -205,10 +227,9 @@ class Static(unittest.TestCase):
             text = f.read()
         if f"ptxas {version} says" not in text:
             self.skip(f"{DOCUMENT} is not of nvcc {version}")
-        launched = launches()
-        missing = sorted({n for _, _, n in found if n not in launched})
-        if missing:  # as far as the tests under emulation have run in this build folder
-            print(f"skipped: launches of {len(missing)} kernels were not seen: {', '.join(missing[:4])}", flush=True)
+        launched, not_run = launches()
+        if not_run or not launched:
+            print(f"skipped: threads and shared memory: {len(not_run)} tests under emulation have not run since they were built: {' '.join(not_run[:3])}", flush=True)
             text, mine = (re.sub(r"( \| [^|\n]+){3} \|$", " |", t, flags=re.M) for t in (text, document(version, found, launched)))
         else:
             mine = document(version, found, launched)
@@ -218,14 +239,15 @@ class Static(unittest.TestCase):
         tool = cuobjdump()
         if not tool:
             self.skip("cuobjdump was not found, and PyPI's (nvidia-cuda-cuobjdump) could not be had: no machine code was looked at")
-        for source in sources():
-            code = disassembled(tool, source)
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            codes = list(pool.map(lambda source: disassembled(tool, source), sources()))
+        for source, code in zip(sources(), codes):
             for (arch, name), instructions in code.items():
                 with self.subTest(source=source, arch=arch, kernel=name):
                     self.assertGreater(len(instructions), 4)
-                    self.assertEqual([i for i in instructions if i.startswith(FORBIDDEN)], [])
+                    self.assertEqual(sorted(i for i in instructions if i.startswith(FORBIDDEN)), [])
             for _, kernel, wanted in (r for r in REQUIRED if r[0] == source):
-                those = [(k, i) for k, i in code.items() if re.fullmatch(kernel, k[1].split("<")[0])]
+                those = [(k, i) for k, i in code.items() if re.fullmatch(kernel, k[1])]
                 self.assertEqual({k[0] for k, _ in those}, set(ARCHS), f"{source}: {kernel} names no kernel")
                 for k, instructions in those:
                     for w in wanted:
@@ -241,7 +263,7 @@ class Static(unittest.TestCase):
         for path in sorted(glob.glob("kernels/cuda/*.cuh")):
             with open(path) as f:
                 header = f.read()
-            bodies = re.split(r"^(?=(?:template <[^;{]*>\s*)?static __device__ __forceinline__ )", header, flags=re.M)
+            bodies = re.split(r"^(?=(?:template <[^;{]*>\s*)?static __device__ __forceinline__ )", header, flags=re.M)[1:]
             found |= {m[1] for body in bodies if "FC_CUDA_EMU" in body.split("\n}")[0] and (m := re.search(r"[ *](fc_\w+)\(", body))}
             found |= set(re.findall(r"^#define (fc_\w+)\(.*emu_", header, re.M))
         for name in sorted(found):
@@ -259,6 +281,6 @@ if __name__ == "__main__":
     NVCC = nvcc()
     if sys.argv[1:] == ["--write"]:
         with open(DOCUMENT, "w") as out:
-            out.write(document(NVCC, measured()[0], launches()))
+            out.write(document(NVCC, measured()[0], launches()[0]))
     else:
         unittest.main()
