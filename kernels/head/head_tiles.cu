@@ -86,12 +86,14 @@ template <int CODE, int NT> static fc_status launch(fc_stream s, const char *wha
     return fc_launch(s, what, tile_kernel<CODE, NT>, grid, FC_LINEAR_THREADS, shared, p);
 }
 
-/* 64 rows a block where there are as many and their logits fit beside the ring, else 32, or 8. */
+/* 64 rows a block where there are as many and their logits fit beside the ring, else 32, or 8. Q6_K's second scale a
+ * group is more than the registers of 64 rows leave. */
 template <int CODE> static fc_status run(fc_stream s, const char *what, const fc_head_piece &p) {
+    constexpr int most = CODE == FC_CODE_8H ? 4 : 8;
     size_t shared = fc_linear_tile_ring(&p.w, 8, p.x.precise) + fc_linear_tile_logits(8);
     if (p.x.T <= FC_X_ROWS) return launch<CODE, 1>(s, what, p);
     if (p.x.T <= 4 * FC_X_ROWS || shared > s->shared_max) return launch<CODE, 4>(s, what, p);
-    return launch<CODE, 8>(s, what, p);
+    return launch<CODE, most>(s, what, p);
 }
 
 fc_status fc_head_sum_tiles(fc_stream s, const char *what, const fc_head_piece *p) {
