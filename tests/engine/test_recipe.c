@@ -224,7 +224,7 @@ static void options_are_keys(void **state) {
     refused("{\"page_slots\":9}", "page_slots: \"9\"; it is 0, 8, 16, 32 or 64");
     refused("{\"off\":\"all,none\"}", "off: \"all,none\"; it is fork, groups");
     refused("{\"cpu\":\"sse\"}", "cpu: \"sse\"; it is auto, amx, avx512, avxvnni, avx2 or portable");
-    refused("{\"backend\":\"abacus\"}", "backend: \"abacus\"; it is auto or cpu");
+    refused("{\"backend\":\"abacus\"}", "backend: \"abacus\"; it is auto, cpu or cuda");
     refused("{\"batch_invariant\":false}", "r.json: batch_invariant: false: on the CPU it is always true");
     refused("{\"novelty\":{\"adapter\":{}}}", "novelty.adapter is of type object");
     refused("{\"alignment\":{\"adapter\":\"\"}}", "alignment.adapter: it is empty");

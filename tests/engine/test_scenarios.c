@@ -77,6 +77,7 @@ static void pick_engines(scenario *c) {
     c->plain = (fc_engine_options){.threads = 2, .page_slots = 16, .ctx = CTX, .cpu = fc_cpu_level_name(level)};
     c->plain.kv_type = kv[test_below(&c->s, 5)];
     pick_models(c);
+    if (engine_opener) c->plain.kv_pool = 32 << 20; /* zeroing the usual one takes emulation longer than a scenario */
     c->other = c->plain;
     c->other.page_slots = pages[test_below(&c->s, 4)];
     c->other.threads = 1 + test_below(&c->s, 4);
