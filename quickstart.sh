@@ -58,6 +58,10 @@ build() {
     say "building (Release)"
     [ -f build/build.ninja ] || cmake -S . -B build -G Ninja -DCMAKE_BUILD_TYPE=Release >&2
     ninja -C build program >&2
+    if [ -e /dev/nvidiactl ] && grep -q '^build forkcast_cuda: ' build/build.ninja; then
+        say "building for the GPU: some minutes"
+        ninja -C build forkcast_cuda >&2
+    fi
 }
 
 sha_of() { sha256sum "$1" | cut -d' ' -f1; }
