@@ -144,15 +144,16 @@ static fc_status run_part(fc_stream s, const linear_params &p) {
 static fc_status check(const fc_linear_args *a) {
     const fc_rmsnorm_args *norm = a->norm;
     const fc_glu_args *glu = a->glu;
-    int K = a->w->K;
+    int K = a->w->K, act = FC_ACT_SILU;
     if (a->T < 1) return FC_FAIL(FC_ERR_ARG, "linear: T=%d; it must be at least 1", a->T);
     if (norm && glu) return FC_FAIL(FC_ERR_ARG, "linear: x from a norm and from a gated unit");
     if (norm && (norm->T != a->T || norm->D != K || norm->rows))
         return FC_FAIL(FC_ERR_ARG, "linear: x is [%d,%d], its norm's y [%d,%d]%s", a->T, K, norm->T, norm->D,
                        norm->rows ? " of listed rows" : "");
-    if (glu && (glu->T != a->T || glu->F != K || (glu->act != FC_ACT_SILU && glu->act != FC_ACT_GELU_TANH)))
+    if (glu) memcpy(&act, &glu->act, sizeof act); /* C's enum may hold any number, which C++ may not load as one */
+    if (glu && (glu->T != a->T || glu->F != K || (act != FC_ACT_SILU && act != FC_ACT_GELU_TANH)))
         return FC_FAIL(FC_ERR_ARG, "linear: x is [%d,%d], its gated unit's y [%d,%d], activation %d", a->T, K, glu->T,
-                       glu->F, (int)glu->act);
+                       glu->F, act);
     return FC_OK;
 }
 

@@ -92,7 +92,7 @@ template <int OP> static __device__ __forceinline__ void number_do(uint32_t *y, 
     case MUL_DOUBLE: number_put(y, __dmul_rn(number_double(x), number_double(x + 2))); break;
     case ADD_DOUBLE: number_put(y, __dadd_rn(number_double(x), number_double(x + 2))); break;
     case TO_INT: y[0] = isfinite(a) ? (uint32_t)__float2int_rn(fmodf(a, 1e9f)) : 0; break;
-    case MIN_MAX: y[0] = (uint32_t)(min((int)x[0], (int)x[1]) ^ max((int)x[0], (int)x[1]) << 1); break;
+    case MIN_MAX: y[0] = (uint32_t)min((int)x[0], (int)x[1]) ^ (uint32_t)max((int)x[0], (int)x[1]) << 1; break;
     case FMAX_FMIN: y[0] = __float_as_uint(fmaxf(a, b)), y[1] = __float_as_uint(fminf(a, b)); break;
     case POPC: y[0] = (uint32_t)__popc(x[0]); break;
     case FFS: y[0] = (uint32_t)__ffs((int)x[0]); break;
