@@ -40,6 +40,19 @@ typedef struct {
     int heads, head_dim;
 } fc_op_limits;
 
+/* FC_ERR_ARG where one is below 0. */
+static inline fc_status fc_op_limits_check(const char *backend, const fc_op_limits *l) {
+    const struct {
+        const char *name;
+        int value;
+    } fields[] = {
+        {"rows", l->rows}, {"cols", l->cols}, {"vocab", l->vocab}, {"heads", l->heads}, {"head_dim", l->head_dim}};
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
+        if (fields[i].value < 0)
+            return FC_FAIL(FC_ERR_ARG, "%s backend: limit %s=%d", backend, fields[i].name, fields[i].value);
+    return FC_OK;
+}
+
 typedef struct fc_backend {
     const char *name;  /* "cpu" */
     const char *level; /* what its bits depend on beside the name: the CPU's vector unit, "avx512" */

@@ -218,10 +218,14 @@ static __device__ __forceinline__ void attn_folds(const attn_params &p, int tick
         __syncthreads();
         for (int i = mine * ATTN_WARPS + warp; i < tasks; i += step) attn_fold_row<WIDE>(p, i / p.a.H, i % p.a.H);
     }
-    if (threadIdx.x == 0 && atomicAdd(&p.counters->gone, 1u) == gridDim.x - 1) {
-        p.counters->next = 0;
-        p.counters->done = 0;
-        p.counters->gone = 0;
+    if (threadIdx.x == 0) {
+        __threadfence(); /* a block has counted its units before it counts as gone */
+        if (atomicAdd(&p.counters->gone, 1u) == gridDim.x - 1) {
+            __threadfence(); /* and so have all others before the counters are zero for the next launch */
+            p.counters->next = 0;
+            p.counters->done = 0;
+            p.counters->gone = 0;
+        }
     }
 }
 

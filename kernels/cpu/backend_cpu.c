@@ -75,18 +75,6 @@ static void cpu_close(fc_backend *be) {
     fc_free(be);
 }
 
-static fc_status check_limits(const fc_op_limits *l) {
-    const struct {
-        const char *name;
-        int value;
-    } fields[] = {
-        {"rows", l->rows}, {"cols", l->cols}, {"vocab", l->vocab}, {"heads", l->heads}, {"head_dim", l->head_dim}};
-    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
-        if (fields[i].value < 0)
-            return FC_FAIL(FC_ERR_ARG, "cpu backend: limit %s=%d", fields[i].name, fields[i].value);
-    return FC_OK;
-}
-
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 fc_status fc_backend_open_cpu(fc_cpu_level level, int threads, const fc_op_limits *limits, fc_backend **out) {
@@ -94,7 +82,7 @@ fc_status fc_backend_open_cpu(fc_cpu_level level, int threads, const fc_op_limit
     fc_backend *be;
     void *p;
     size_t workspace, scratch;
-    FC_TRY(check_limits(limits));
+    FC_TRY(fc_op_limits_check("cpu", limits));
     workspace = fc_head_draw_workspace_cpu(limits->rows, limits->cols, limits->vocab); /* nobody wants more */
     scratch = larger(fc_draw_workspace_cpu(limits->vocab), fc_attn_scratch_cpu(limits->head_dim));
     scratch = larger(scratch, fc_linear_scratch_cpu(limits->cols));

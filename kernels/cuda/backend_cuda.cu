@@ -197,23 +197,11 @@ static fc_status open_parts(device *d, const fc_cuda_options *o, const fc_op_lim
     return FC_OK;
 }
 
-static fc_status check_limits(const fc_op_limits *l) {
-    const struct {
-        const char *name;
-        int value;
-    } fields[] = {
-        {"rows", l->rows}, {"cols", l->cols}, {"vocab", l->vocab}, {"heads", l->heads}, {"head_dim", l->head_dim}};
-    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
-        if (fields[i].value < 0)
-            return FC_FAIL(FC_ERR_ARG, "cuda backend: limit %s=%d", fields[i].name, fields[i].value);
-    return FC_OK;
-}
-
 extern "C" fc_status fc_backend_open_cuda(const fc_cuda_options *o, const fc_op_limits *limits, fc_backend **out) {
     device *d;
     fc_status st;
     void *p;
-    FC_TRY(check_limits(limits));
+    FC_TRY(fc_op_limits_check("cuda", limits));
     FC_TRY(fc_alloc(1, sizeof *d, "cuda backend", &p));
     d = (device *)p;
     st = open_parts(d, o, limits);
