@@ -306,7 +306,6 @@ fc_status fc_drawing_commit(fc_sched *s, fc_flight *f, fc_branch *b) {
     const fc_sampler_row *r = b->draw >= 0 ? &f->sampler.rows[b->draw] : NULL;
     int rest = -1, rest_last = -1, n = 0;
     if (r) {
-        if (r->status) return FC_OK; /* the job has failed and is cleared away as a whole */
         if (stem_stays(s, j) && j->stem[FC_NOVELTY].table < 0)
             FC_TRY(fc_kv_fork_at(s->lane[FC_NOVELTY]->kv, b->table, j->n_prompt, &j->stem[FC_NOVELTY].table));
         FC_TRY(regroup(s, j, r, f->sampler.token + r->member, s->who));

@@ -164,13 +164,17 @@ fc_status fc_echo_launch(fc_lane *l, fc_flight *f) {
     FC_TRY(l->be->upload(l->be, e->dev_id, e->id, (size_t)e->n_ids * sizeof *e->id));
     for (int i = 0, at = 0; i < e->n_reads; at += e->reads[i++].n) {
         const fc_echo_read *r = &e->reads[i];
-        fc_status st = r->job->echo.top ? read_tops(l, e, r, at) : read_lp(l, e, r, at);
-        if (st == FC_ERR_ARG) { /* a row that cannot be read ends its request alone */
-            fc_job_blame(r->job, FC_NOVELTY, l->model, fc_status_text());
-            continue;
-        }
-        FC_TRY(st);
+        FC_TRY(r->job->echo.top ? read_tops(l, e, r, at) : read_lp(l, e, r, at));
         FC_TRY(l->be->download(l->be, r->job->echo.lp + r->pos + 1, e->dev_lp + at, (size_t)r->n * sizeof *e->dev_lp));
     }
     return FC_OK;
+}
+
+void fc_echo_land(fc_flight *f, const fc_model *m) {
+    for (int i = 0; i < f->echoer.n_reads; i++) {
+        const fc_echo_read *r = &f->echoer.reads[i];
+        for (int k = 0; k < r->n; k++)
+            if (isnan(r->job->echo.lp[r->pos + 1 + k]))
+                fc_job_blame(r->job, FC_NOVELTY, m, fc_row_words(FC_ROW_BROKEN));
+    }
 }

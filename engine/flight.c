@@ -303,7 +303,11 @@ void fc_flight_land(fc_sched *s, int list) {
     s->op_ns += now - begin;
     if (st) each_job(s, list, f, fail, st);
     each_job(s, list, f, touch_down, FC_OK);
-    if (list == (int)FC_NOVELTY) clock_draws(f, now);
+    if (list == (int)FC_NOVELTY) {
+        clock_draws(f, now);
+        fc_sampler_land(&f->sampler, s->lane[list]->model);
+        fc_echo_land(f, s->lane[list]->model);
+    }
     if (f->scorer.n_reads) fc_scoring_land(s, f);
     if (f->seeker.n_reads) fc_searching_land(s, f);
     for (int i = 0; i < f->n_branches; i++) commit(s, f, &s->branches[list][f->branch[i]]);

@@ -593,7 +593,8 @@ void fc_job_fail(fc_job *j, fc_status st) {
 
 void fc_job_blame(fc_job *j, fc_role role, const fc_model *m, const char *why) {
     bool head = role == FC_ALIGNMENT && j->reward && j->reward != m->reward; /* an adapter's */
-    fc_job_fail(j, FC_FAIL(FC_ERR_FORMAT, "%s model %s%s: it gives NaN or infinity: %s",
-                           role == FC_NOVELTY ? "novelty" : "alignment", m->path,
-                           j->stem[role].adapter >= 0 || head ? " with the request's adapter" : "", why));
+    if (!j->over)
+        fc_job_fail(j, FC_FAIL(FC_ERR_FORMAT, "%s model %s%s: it gives NaN or infinity: %s",
+                               role == FC_NOVELTY ? "novelty" : "alignment", m->path,
+                               j->stem[role].adapter >= 0 || head ? " with the request's adapter" : "", why));
 }

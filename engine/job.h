@@ -181,8 +181,8 @@ int fc_job_piece(const fc_job *j);
 bool fc_job_is_end(const fc_job *j, int32_t id);
 /* First error wins; the sentence is this thread's last one. */
 void fc_job_fail(fc_job *j, fc_status st);
-/* Fails with FC_ERR_FORMAT because of the numbers that model m gave in that role. why is quoted behind the model's
- * path; it may be fc_status_text(): what an operator said, who knows no model. */
+/* Fails with FC_ERR_FORMAT because of the numbers that model m gave in that role, unless the answer is there already.
+ * why is quoted behind the model's path. */
 void fc_job_blame(fc_job *j, fc_role role, const fc_model *m, const char *why);
 
 static inline bool fc_job_is_loglik(const fc_job *j) {

@@ -1,10 +1,9 @@
 /* sampler - draws for many rows of logits in one operator call, with every request's own settings.
  *
- *   begin -> add* -> run -> (the backend's wait) -> read -> begin
+ *   begin -> add* -> run -> (the backend's wait) -> land -> read -> begin
  *
  * Of a row that needs a temperature and no more the head keeps no logits: it draws the token itself (head_draw). Which
- * way a row goes changes no bit. A failing row fails its request alone: when the operator refuses a whole call, run
- * repeats it row by row.
+ * way a row goes changes no bit. A row that is broken (fc_row_state) fails its request alone, at land.
  */
 #ifndef FC_ENGINE_SAMPLER_H
 #define FC_ENGINE_SAMPLER_H
@@ -24,7 +23,6 @@ typedef struct {
     int head, draw;  /* its place in head[], where the head draws, or else in draw[]; the other is -1 */
     int list, full;  /* places of its sums in lse_list and lse_full, -1 = none */
     bool whole;      /* a list whose log-probs are those of the whole row all the same: allowed_token_ids */
-    fc_status status;
 } fc_sampler_row;
 
 typedef struct {
@@ -83,7 +81,9 @@ void fc_sampler_begin(fc_sampler *s);
  * added. */
 bool fc_sampler_add(fc_sampler *s, fc_job *j, int group, int length, bool pick);
 /* logits [n_logits,V] of the rows that have one, out [n_outs,D]: the batch's final hidden states; backend. Once the
- * read-back has arrived, token[], logprob[], top_*[], lse_*[] hold the answers of all rows whose status is OK. */
+ * read-back has arrived, token[], logprob[], top_*[], lse_*[] hold the answers of all rows. */
 fc_status fc_sampler_run(fc_sampler *s, const fc_model *m, fc_work *w, int n_outs);
+/* Once it has arrived: requests with a broken row fail. */
+void fc_sampler_land(fc_sampler *s, const fc_model *m);
 
 #endif

@@ -1,7 +1,8 @@
 /* sampler_run - the device's side of a call of the sampler: draws by the head, logits of whole rows and of listed ids,
- * draws from these, read-back. */
+ * draws from these, read-back; then what was read of each row. */
 #include "engine/sampler.h"
 
+#include <math.h>
 #include <string.h>
 
 static fc_status up(fc_backend *be, void *dev, const void *host, int n, size_t size) {
@@ -58,71 +59,38 @@ static fc_status gather(fc_sampler *s, const fc_model *m, fc_work *w, int n_outs
                                                                 .y_rows = w->max_rows});
 }
 
-static fc_status sum_lists(fc_sampler *s, int first, int n) {
-    return s->be->list_logprob(s->be->stream, &(fc_list_logprob_args){.lse = s->dev.lse_list + first,
-                                                                      .value = s->dev.list_value,
-                                                                      .ids = s->dev.list_id,
-                                                                      .rows = s->dev.lists + first,
-                                                                      .n_rows = n,
-                                                                      .V = s->V});
-}
-
-static fc_status sum_whole(fc_sampler *s, const fc_model *m, const fc_work *w, int first, int n) {
-    return s->be->head_lse(s->be->stream, &(fc_head_lse_args){.lse = s->dev.lse_full + first,
-                                                              .x = w->x + (size_t)first * (size_t)m->cfg.D,
-                                                              .w = m->head,
-                                                              .R = n,
-                                                              .cap = m->cfg.final_soft_cap,
-                                                              .precise = true});
-}
-
-static void blame(fc_sampler_row *r, const fc_model *m) {
-    r->status = FC_ERR_FORMAT;
-    fc_job_blame(r->job, FC_NOVELTY, m, fc_status_text());
-}
-
-/* Rows first .. first+n-1 of head[], whose states are the first of w->x, in one call. */
-static fc_status draw_heads(fc_sampler *s, const fc_model *m, const fc_work *w, int first, int n) {
-    return s->be->head_draw(s->be->stream, &(fc_head_draw_args){.token = s->dev.token,
-                                                                .logprob = s->dev.logprob,
-                                                                .x = w->x + (size_t)first * (size_t)m->cfg.D,
-                                                                .w = m->head,
-                                                                .rows = s->dev.head + first,
-                                                                .members = s->dev.members,
-                                                                .R = n,
-                                                                .M = s->n_members,
-                                                                .cap = m->cfg.final_soft_cap,
-                                                                .precise = true});
-}
-
-/* Tokens of rows that the head draws, when the call is refused, row by row; logits of the others that want them. */
-static fc_status run_head(fc_sampler *s, const fc_model *m, fc_work *w, int n_outs) {
-    fc_status st = FC_OK;
-    FC_TRY(gather(s, m, w, n_outs, 0, s->n_head + s->n_logits));
-    if (s->n_head) st = draw_heads(s, m, w, 0, s->n_head);
-    for (int i = 0; i < s->n_rows && st == FC_ERR_ARG; i++) {
-        fc_sampler_row *r = &s->rows[i];
-        fc_status one = r->head >= 0 ? draw_heads(s, m, w, r->head, 1) : FC_OK;
-        if (one == FC_ERR_ARG) blame(r, m);
-        else FC_TRY(one);
-    }
-    if (st && st != FC_ERR_ARG) return st;
-    return s->n_logits ? fc_forward_logits(m, w->x + (size_t)s->n_head * (size_t)m->cfg.D, s->n_logits, 0, w) : FC_OK;
-}
-
-/* Sums of lists and, of rows that lie in w->x, of the whole vocabulary: when a call is refused, row by row. */
+/* Sums of lists and, of rows that lie in w->x, of the whole vocabulary. */
 static fc_status compute_sums(fc_sampler *s, const fc_model *m, const fc_work *w) {
-    fc_status lists = sum_lists(s, 0, s->n_lists), whole = sum_whole(s, m, w, 0, s->n_full);
-    for (int i = 0; i < s->n_rows; i++) {
-        fc_sampler_row *r = &s->rows[i];
-        fc_status list = lists == FC_ERR_ARG && r->list >= 0 ? sum_lists(s, r->list, 1) : FC_OK;
-        fc_status full = whole == FC_ERR_ARG && r->full >= 0 ? sum_whole(s, m, w, r->full, 1) : FC_OK;
-        if (list == FC_ERR_ARG || full == FC_ERR_ARG) blame(r, m);
-        if (list != FC_ERR_ARG) FC_TRY(list);
-        if (full != FC_ERR_ARG) FC_TRY(full);
-    }
-    if (lists && lists != FC_ERR_ARG) return lists;
-    return whole == FC_ERR_ARG ? FC_OK : whole;
+    fc_backend *be = s->be;
+    FC_TRY(be->list_logprob(be->stream, &(fc_list_logprob_args){.lse = s->dev.lse_list,
+                                                                .value = s->dev.list_value,
+                                                                .ids = s->dev.list_id,
+                                                                .rows = s->dev.lists,
+                                                                .n_rows = s->n_lists,
+                                                                .V = s->V}));
+    return be->head_lse(be->stream, &(fc_head_lse_args){.lse = s->dev.lse_full,
+                                                        .x = w->x,
+                                                        .w = m->head,
+                                                        .R = s->n_full,
+                                                        .cap = m->cfg.final_soft_cap,
+                                                        .precise = true});
+}
+
+/* Tokens of rows that the head draws; logits of the others that want them. */
+static fc_status run_head(fc_sampler *s, const fc_model *m, fc_work *w, int n_outs) {
+    FC_TRY(gather(s, m, w, n_outs, 0, s->n_head + s->n_logits));
+    if (s->n_head)
+        FC_TRY(s->be->head_draw(s->be->stream, &(fc_head_draw_args){.token = s->dev.token,
+                                                                    .logprob = s->dev.logprob,
+                                                                    .x = w->x,
+                                                                    .w = m->head,
+                                                                    .rows = s->dev.head,
+                                                                    .members = s->dev.members,
+                                                                    .R = s->n_head,
+                                                                    .M = s->n_members,
+                                                                    .cap = m->cfg.final_soft_cap,
+                                                                    .precise = true}));
+    return s->n_logits ? fc_forward_logits(m, w->x + (size_t)s->n_head * (size_t)m->cfg.D, s->n_logits, 0, w) : FC_OK;
 }
 
 /* Values of listed ids: picked by the head, or gathered from whole rows; then the sums that full_logprob compares. */
@@ -160,12 +128,11 @@ static fc_status compute_lists(fc_sampler *s, const fc_model *m, fc_work *w, int
     return compute_sums(s, m, w);
 }
 
-/* Rows first .. first+n-1 of draw[] in one call. */
-static fc_status draw_rows(fc_sampler *s, const float *logits, int first, int n) {
+static fc_status draw(fc_sampler *s, const float *logits) {
     return s->be->draw(s->be->stream, &(fc_draw_args){.token = s->dev.token,
                                                       .logprob = s->dev.logprob,
                                                       .logits = s->n_logits ? logits : NULL,
-                                                      .rows = s->dev.draw + first,
+                                                      .rows = s->dev.draw,
                                                       .members = s->dev.members,
                                                       .bias_id = s->dev.bias_id,
                                                       .bias_value = s->dev.bias_value,
@@ -175,105 +142,48 @@ static fc_status draw_rows(fc_sampler *s, const float *logits, int first, int n)
                                                       .list_value = s->dev.list_value,
                                                       .R = s->n_logits,
                                                       .V = s->V,
-                                                      .n_rows = n,
+                                                      .n_rows = s->n_draw,
                                                       .M = s->n_members});
 }
 
-/* Whether row i of draw[] is refused without the request's bias, penalties and filters too: the logits are at fault. */
-static bool broken(fc_sampler *s, const float *logits, int i) {
-    const fc_draw_row *d = &s->draw[i];
-    const fc_draw_row plain = {.row = d->row,
-                               .member = d->member,
-                               .n_members = d->n_members,
-                               .top_p = 1.0f,
-                               .typical_p = 1.0f,
-                               .repetition = 1.0f,
-                               .n_ids = d->n_ids,
-                               .ids = d->ids,
-                               .values = d->values};
-    return !up(s->be, s->dev.draw + i, &plain, 1, sizeof plain) && draw_rows(s, logits, i, 1) == FC_ERR_ARG;
-}
-
-/* A row that cannot be drawn from fails its request alone: when the whole call is refused, row by row. */
-static fc_status draw(fc_sampler *s, const fc_model *m, const float *logits) {
-    fc_status st = draw_rows(s, logits, 0, s->n_draw);
-    if (st != FC_ERR_ARG) return st;
-    for (int i = 0; i < s->n_rows; i++) {
-        fc_sampler_row *r = &s->rows[i];
-        if (r->draw < 0) continue;
-        st = draw_rows(s, logits, r->draw, 1);
-        if (st == FC_OK) continue;
-        if (st == FC_ERR_ARG && broken(s, logits, r->draw)) {
-            blame(r, m);
-        } else {
-            r->status = st;
-            fc_job_fail(r->job, st);
-        }
-    }
-    return FC_OK;
-}
-
-/* Log-probs of n ids under one row; a row that cannot be read fails its request alone. */
-static fc_status read_row(fc_sampler *s, const fc_model *m, const float *logits, fc_sampler_row *r, const int32_t *id,
-                          float *lp, int n) {
-    fc_status st = s->be->logprob(s->be->stream, &(fc_logprob_args){.lp = lp,
-                                                                    .logits = logits + (size_t)r->logits * (size_t)s->V,
-                                                                    .row = s->dev.zero,
-                                                                    .id = id,
-                                                                    .R = 1,
-                                                                    .V = s->V,
-                                                                    .M = n});
-    if (st == FC_ERR_ARG) blame(r, m);
-    return st == FC_ERR_ARG ? FC_OK : st;
+/* Log-probs of n ids under one row. */
+static fc_status read_row(fc_sampler *s, const float *logits, int row, const int32_t *id, float *lp, int n) {
+    return s->be->logprob(s->be->stream, &(fc_logprob_args){.lp = lp,
+                                                            .logits = logits + (size_t)row * (size_t)s->V,
+                                                            .row = s->dev.zero,
+                                                            .id = id,
+                                                            .R = 1,
+                                                            .V = s->V,
+                                                            .M = n});
 }
 
 /* What a row of allowed ids drew, under the whole row as without them; and of ids that were asked for. */
-static fc_status whole_logprobs(fc_sampler *s, const fc_model *m, const float *logits) {
+static fc_status whole_logprobs(fc_sampler *s, const float *logits) {
     for (int i = 0; i < s->n_rows; i++) {
-        fc_sampler_row *r = &s->rows[i];
-        if (r->whole && !r->status)
-            FC_TRY(read_row(s, m, logits, r, s->dev.token + r->member, s->dev.logprob + r->member, r->n_members));
-        if (r->asked >= 0 && !r->status)
-            FC_TRY(read_row(s, m, logits, r, s->dev.asked_id + r->asked, s->dev.asked_lp + r->asked,
+        const fc_sampler_row *r = &s->rows[i];
+        if (r->whole)
+            FC_TRY(read_row(s, logits, r->logits, s->dev.token + r->member, s->dev.logprob + r->member, r->n_members));
+        if (r->asked >= 0)
+            FC_TRY(read_row(s, logits, r->logits, s->dev.asked_id + r->asked, s->dev.asked_lp + r->asked,
                             (int)r->job->sampling.n_logprob_ids));
     }
     return FC_OK;
 }
 
-/* Places first .. first+n-1 of top_rows in one call. */
-static fc_status read_tops(fc_sampler *s, const float *logits, int first, int n) {
-    size_t at = (size_t)first * (size_t)s->top_n;
-    return s->be->top_logprobs(s->be->stream, &(fc_top_logprobs_args){.ids = s->dev.top_ids + at,
-                                                                      .lp = s->dev.top_logprobs + at,
-                                                                      .logits = logits,
-                                                                      .rows = s->dev.top_rows + first,
-                                                                      .R = n,
-                                                                      .V = s->V,
-                                                                      .n = s->top_n});
-}
-
-/* Of a row that drew under a list the rest is read here for the first time: when the call is refused, row by row. */
-static fc_status top_logprobs(fc_sampler *s, const fc_model *m, const float *logits) {
+static fc_status top_logprobs(fc_sampler *s, const float *logits) {
     fc_backend *be = s->be;
-    int kept = 0;
-    fc_status st;
-    for (int i = 0; i < s->n_rows; i++) { /* a row that could not be drawn from is not looked at again */
-        fc_sampler_row *r = &s->rows[i];
-        if (r->top < 0 || r->status) continue;
-        s->top_rows[kept] = r->logits;
-        r->top = kept++;
-    }
-    s->n_top = kept;
-    if (kept == 0) return FC_OK;
-    FC_TRY(up(be, s->dev.top_rows, s->top_rows, kept, 4));
-    st = read_tops(s, logits, 0, kept);
-    for (int i = 0; i < s->n_rows && st == FC_ERR_ARG; i++) {
-        fc_sampler_row *r = &s->rows[i];
-        if (r->top >= 0 && !r->status && read_tops(s, logits, r->top, 1)) blame(r, m);
-    }
-    if (st && st != FC_ERR_ARG) return st;
-    FC_TRY(down(be, s->top_ids, s->dev.top_ids, kept * s->top_n, 4));
-    return down(be, s->top_logprobs, s->dev.top_logprobs, kept * s->top_n, 4);
+    for (int i = 0; i < s->n_rows; i++)
+        if (s->rows[i].top >= 0) s->top_rows[s->rows[i].top] = s->rows[i].logits;
+    FC_TRY(up(be, s->dev.top_rows, s->top_rows, s->n_top, 4));
+    FC_TRY(be->top_logprobs(be->stream, &(fc_top_logprobs_args){.ids = s->dev.top_ids,
+                                                                .lp = s->dev.top_logprobs,
+                                                                .logits = logits,
+                                                                .rows = s->dev.top_rows,
+                                                                .R = s->n_top,
+                                                                .V = s->V,
+                                                                .n = s->top_n}));
+    FC_TRY(down(be, s->top_ids, s->dev.top_ids, s->n_top * s->top_n, 4));
+    return down(be, s->top_logprobs, s->dev.top_logprobs, s->n_top * s->top_n, 4);
 }
 
 fc_status fc_sampler_run(fc_sampler *s, const fc_model *m, fc_work *w, int n_outs) {
@@ -283,12 +193,37 @@ fc_status fc_sampler_run(fc_sampler *s, const fc_model *m, fc_work *w, int n_out
     FC_TRY(upload_lists(s));
     FC_TRY(run_head(s, m, w, n_outs));
     if (s->n_lists) FC_TRY(compute_lists(s, m, w, n_outs));
-    if (s->n_draw) FC_TRY(draw(s, m, w->logits));
-    FC_TRY(whole_logprobs(s, m, w->logits));
+    if (s->n_draw) FC_TRY(draw(s, w->logits));
+    FC_TRY(whole_logprobs(s, w->logits));
     FC_TRY(down(be, s->token, s->dev.token, s->n_members, 4));
     FC_TRY(down(be, s->logprob, s->dev.logprob, s->n_members, 4));
     FC_TRY(down(be, s->asked_lp, s->dev.asked_lp, s->n_asked, 4));
     FC_TRY(down(be, s->lse_list, s->dev.lse_list, s->n_full ? s->n_lists : 0, sizeof *s->lse_list));
     FC_TRY(down(be, s->lse_full, s->dev.lse_full, s->n_full, sizeof *s->lse_full));
-    return s->n_top ? top_logprobs(s, m, w->logits) : FC_OK;
+    return s->n_top ? top_logprobs(s, w->logits) : FC_OK;
+}
+
+static bool any_nan(const float *v, int n) {
+    for (int i = 0; i < n; i++)
+        if (isnan(v[i])) return true;
+    return false;
+}
+
+/* What was read of the row, all of it. */
+static fc_row_state state_of(const fc_sampler *s, const fc_sampler_row *r) {
+    bool sums = r->full >= 0 && (isnan(s->lse_list[r->list]) || isnan(s->lse_full[r->full]));
+    if (s->token[r->member] < 0) return (fc_row_state)-s->token[r->member];
+    if (sums || any_nan(s->logprob + r->member, r->n_members)) return FC_ROW_BROKEN;
+    if (r->asked >= 0 && any_nan(s->asked_lp + r->asked, (int)r->job->sampling.n_logprob_ids)) return FC_ROW_BROKEN;
+    return r->top >= 0 && s->top_ids[r->top * s->top_n] < 0 ? FC_ROW_BROKEN : FC_ROW_OK;
+}
+
+void fc_sampler_land(fc_sampler *s, const fc_model *m) {
+    for (int i = 0; i < s->n_rows; i++) {
+        const fc_sampler_row *r = &s->rows[i];
+        fc_row_state state = state_of(s, r);
+        if (state == FC_ROW_CHANGED_BROKEN || state == FC_ROW_CHANGED_EMPTY)
+            fc_job_fail(r->job, FC_FAIL(FC_ERR_ARG, "token %d of a candidate: %s", r->length + 1, fc_row_words(state)));
+        else if (state) fc_job_blame(r->job, FC_NOVELTY, m, fc_row_words(state));
+    }
 }

@@ -265,6 +265,7 @@ void fc_echoer_close(const fc_lane *lane, fc_echoer *e);
  * log-probs are asked for, the states are wanted. Before any other output of these rows. */
 void fc_echo_want(fc_flight *f, const fc_branch *b, int first, int n);
 fc_status fc_echo_launch(fc_lane *lane, fc_flight *f);
+void fc_echo_land(fc_flight *f, const fc_model *m); /* a prompt with a broken row fails its request */
 
 /* scoring.c */
 void fc_scoring_idle(fc_sched *s, fc_job *j); /* its KV is about to be given back: what is not scored begins anew */

@@ -1,7 +1,6 @@
 /* scorer - the device's side of scoring: states into the pool, states out of it through a head, log-probs gathered. */
 #include "engine/sched.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static fc_status host_list(size_t n, size_t size, void *out_ptr) {
@@ -118,32 +117,15 @@ static int put_picks(fc_scorer *sc, int R) {
     return at;
 }
 
-/* Rows [r0, r1), picks [m0, m1): a row that cannot be read ends the requests that read it. */
+/* Rows [r0, r1), picks [m0, m1). */
 static fc_status gather(fc_lane *l, fc_scorer *sc, int r0, int r1, int m0, int m1) {
-    fc_logprob_args a = {.lp = sc->dev_lp + m0,
-                         .logits = l->work.logits,
-                         .row = sc->dev_row + m0,
-                         .id = sc->dev_id + m0,
-                         .R = r1 - r0,
-                         .V = l->model->cfg.V,
-                         .M = m1 - m0};
-    fc_status st = l->be->logprob(l->be->stream, &a);
-    char why[128];
-    if (st != FC_ERR_ARG) return st;
-    for (int m = m0, end; m < m1; m = end) {
-        for (end = m + 1; end < m1 && sc->row[end] == sc->row[m];) end++;
-        a.lp = sc->dev_lp + m;
-        a.row = sc->dev_row + m;
-        a.id = sc->dev_id + m;
-        a.M = end - m;
-        st = l->be->logprob(l->be->stream, &a);
-        if (st && st != FC_ERR_ARG) return st;
-        snprintf(why, sizeof why, "%s", fc_status_text()); /* kept: several requests may be told it */
-        for (int i = 0; st && i < sc->n_reads; i++)
-            if (sc->reads[i].at >= m && sc->reads[i].at < end)
-                fc_job_blame(sc->reads[i].job, FC_ALIGNMENT, l->model, why);
-    }
-    return FC_OK;
+    return l->be->logprob(l->be->stream, &(fc_logprob_args){.lp = sc->dev_lp + m0,
+                                                            .logits = l->work.logits,
+                                                            .row = sc->dev_row + m0,
+                                                            .id = sc->dev_id + m0,
+                                                            .R = r1 - r0,
+                                                            .V = l->model->cfg.V,
+                                                            .M = m1 - m0});
 }
 
 static fc_status read_states(fc_lane *l, fc_scorer *sc, int r0, int n) {

@@ -364,6 +364,10 @@ void fc_scoring_land(fc_sched *s, fc_flight *f) {
         const fc_score_read *r = &sc->reads[i];
         const float *lp = sc->lp + r->at;
         if (r->job->failed || r->job->paths[r->path].scoring == FC_SCORED) continue; /* given up */
+        if (r->job->mode != FC_SCORE_REWARD && isnan(lp[0])) {
+            fc_job_blame(r->job, FC_ALIGNMENT, s->lane[FC_ALIGNMENT]->model, fc_row_words(FC_ROW_BROKEN));
+            continue;
+        }
         if (r->job->mode == FC_SCORE_REWARD) take(s, r->job, r->path, (double)lp[0]);
         else if (r->job->mode == FC_SCORE_JUDGE) take(s, r->job, r->path, judge(lp, r->job->n_labels));
         else take_loglik(s, r->job, r->path, (double)lp[0]);

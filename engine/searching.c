@@ -275,10 +275,12 @@ static fc_status tell(fc_job *j, int32_t node, const float *lp) {
 void fc_searching_land(fc_sched *s, fc_flight *f) {
     fc_seeker *k = &f->seeker;
     uint64_t now = k->n_reads ? fc_clock_ns() : 0;
-    (void)s;
     for (int i = 0; i < k->n_reads; i++) {
         fc_job *j = k->reads[i].job;
-        fc_status st = j->failed ? FC_OK : tell(j, k->reads[i].node, k->lp + k->lists[i].values);
+        const float *lp = k->lp + k->lists[i].values;
+        fc_status st = FC_OK;
+        if (isnan(lp[0])) fc_job_blame(j, FC_NOVELTY, s->lane[FC_NOVELTY]->model, fc_row_words(FC_ROW_BROKEN));
+        else if (!j->failed) st = tell(j, k->reads[i].node, lp);
         if (st) fc_job_fail(j, st);
         if (!j->clock.first_draw_ns) j->clock.first_draw_ns = now; /* a search draws what it is told */
     }

@@ -46,22 +46,11 @@ void fc_seeker_close(const fc_lane *lane, fc_seeker *k) {
     memset(k, 0, sizeof *k);
 }
 
-/* A row that cannot be read ends its request alone: when the call is refused, row by row. */
-static fc_status logprobs(fc_lane *l, fc_seeker *k, int first, int n) {
-    return l->be->list_logprob(l->be->stream, &(fc_list_logprob_args){.lp = k->dev_lp,
-                                                                      .value = k->dev_lp,
-                                                                      .ids = k->dev_list_id,
-                                                                      .rows = k->dev_lists + first,
-                                                                      .n_rows = n,
-                                                                      .V = l->model->cfg.V});
-}
-
 fc_status fc_searching_launch(fc_sched *s, fc_flight *f) {
     fc_seeker *k = &f->seeker;
     fc_lane *l = s->lane[FC_NOVELTY];
     fc_backend *be = l->be;
     float cap = l->model->cfg.final_soft_cap;
-    fc_status st;
     FC_TRY(be->upload(be, k->dev_lists, k->lists, (size_t)k->n_reads * sizeof *k->lists));
     FC_TRY(be->upload(be, k->dev_segments, k->segments, (size_t)k->n_reads * sizeof *k->segments));
     FC_TRY(be->upload(be, k->dev_list_id, k->list_id, (size_t)k->n_list * 4));
@@ -75,11 +64,11 @@ fc_status fc_searching_launch(fc_sched *s, fc_flight *f) {
                                                               .precise = true}));
     if (cap > 0)
         FC_TRY(be->softcap(be->stream, &(fc_softcap_args){.x = k->dev_lp, .n = (size_t)k->n_list, .cap = cap}));
-    st = logprobs(l, k, 0, k->n_reads);
-    for (int i = 0; st == FC_ERR_ARG && i < k->n_reads; i++) {
-        fc_status one = logprobs(l, k, i, 1);
-        if (one) fc_job_blame(k->reads[i].job, FC_NOVELTY, l->model, fc_status_text());
-    }
-    if (st && st != FC_ERR_ARG) return st;
+    FC_TRY(be->list_logprob(be->stream, &(fc_list_logprob_args){.lp = k->dev_lp,
+                                                                .value = k->dev_lp,
+                                                                .ids = k->dev_list_id,
+                                                                .rows = k->dev_lists,
+                                                                .n_rows = k->n_reads,
+                                                                .V = l->model->cfg.V}));
     return be->download(be, k->lp, k->dev_lp, (size_t)k->n_list * 4);
 }

@@ -16,34 +16,20 @@ typedef enum {
     FC_TROUBLE_KV_SLOT,      /* rope_kv: a row for a page or slot that the store does not have */
     FC_TROUBLE_PICK_SEGMENT, /* linear_pick: rows that are not in x, or sizes below 0 */
     FC_TROUBLE_PICK_ID,
-    FC_TROUBLE_ATTN_SLOT,      /* attn: a position in no slot of the store; the number is the item's */
-    FC_TROUBLE_LOGPROB_BROKEN, /* from here on: stream.cu has the sentences */
-    FC_TROUBLE_LOGPROB_EMPTY,
-    FC_TROUBLE_LOGPROB_ROW,
+    FC_TROUBLE_ATTN_SLOT,   /* attn: a position in no slot of the store; the number is the item's */
+    FC_TROUBLE_LOGPROB_ROW, /* from here on: stream.cu has the sentences */
     FC_TROUBLE_LOGPROB_ID,
-    FC_TROUBLE_TOP_BROKEN,
-    FC_TROUBLE_TOP_EMPTY,
     FC_TROUBLE_TOP_ROW,
-    FC_TROUBLE_LIST_BROKEN,
-    FC_TROUBLE_LIST_EMPTY,
     FC_TROUBLE_LIST_IDS,
     FC_TROUBLE_GATHER_ROW,
     FC_TROUBLE_GATHER_IDS,
-    FC_TROUBLE_DRAW_BROKEN,
-    FC_TROUBLE_DRAW_EMPTY,
-    FC_TROUBLE_DRAW_CHANGED_BROKEN,
-    FC_TROUBLE_DRAW_CHANGED_EMPTY,
     FC_TROUBLE_DRAW_ROW,
     FC_TROUBLE_DRAW_OPTIONS,
     FC_TROUBLE_DRAW_IDS,
     FC_TROUBLE_DRAW_BIAS,
     FC_TROUBLE_DRAW_SEEN,
-    FC_TROUBLE_HEAD_LSE_BROKEN,
-    FC_TROUBLE_HEAD_LSE_EMPTY,
     FC_TROUBLE_HEAD_LSE_ROW,
     FC_TROUBLE_HEAD_LSE_ID,
-    FC_TROUBLE_HEAD_DRAW_BROKEN,
-    FC_TROUBLE_HEAD_DRAW_EMPTY,
     FC_TROUBLE_HEAD_DRAW_MEMBERS,
     FC_TROUBLE_HEAD_DRAW_TEMPERATURE,
     FC_TROUBLE_COUNT

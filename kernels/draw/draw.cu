@@ -165,12 +165,11 @@ static __device__ fc_trouble read_row(const draw_params *p, draw_dist *d) {
         (void)fc_tiles_fold(d->m.top0, d->m.sum, d->line.n_tiles, max, scale, d->m.run);
     }
     __syncthreads();
-    if (d->lse.state == FC_ROW_OK) return FC_TROUBLE_NONE;
-    return d->lse.state == FC_ROW_BROKEN ? FC_TROUBLE_DRAW_BROKEN : FC_TROUBLE_DRAW_EMPTY;
+    return FC_TROUBLE_NONE;
 }
 
 /* Bias and penalties; of a whole row they have been worked in. max: the largest logit then. */
-static __device__ fc_trouble change_row(const draw_params *p, draw_dist *d, float scale, float *max) {
+static __device__ fc_row_state change_row(const draw_params *p, draw_dist *d, float scale, float *max) {
     if (d->r->n_ids) {
         for (int i = (int)threadIdx.x; i < d->line.n; i += DRAW_ROW_THREADS) d->m.x[i] = d->line.x[i];
         __syncthreads();
@@ -183,9 +182,9 @@ static __device__ fc_trouble change_row(const draw_params *p, draw_dist *d, floa
     __syncthreads();
     if (d->r->n_ids) sum_line(d, NULL, scale, d->m.top, d->m.sum);
     switch (tops_max(d, max)) {
-    case FC_ROW_BROKEN: return FC_TROUBLE_DRAW_CHANGED_BROKEN;
-    case FC_ROW_EMPTY: return FC_TROUBLE_DRAW_CHANGED_EMPTY;
-    default: return FC_TROUBLE_NONE;
+    case FC_ROW_BROKEN: return FC_ROW_CHANGED_BROKEN;
+    case FC_ROW_EMPTY: return FC_ROW_CHANGED_EMPTY;
+    default: return FC_ROW_OK;
     }
 }
 
@@ -211,15 +210,22 @@ static __global__ void __launch_bounds__(DRAW_ROW_THREADS) draw_rows(const draw_
     float max = 0.0f, scale = 1.0f;
     int id = -1;
     fc_trouble trouble = read_row(&p, d);
+    fc_row_state state = FC_ROW_OK;
     if (trouble == FC_TROUBLE_NONE) {
+        state = d->lse.state;
         max = d->lse.max;
         if (d->r->temperature != 0.0f) scale = fc_draw_scale(d->r->temperature);
-        if (draw_changes(d->r)) trouble = change_row(&p, d, scale, &max);
+        if (state == FC_ROW_OK && draw_changes(d->r)) state = change_row(&p, d, scale, &max);
     }
-    if (trouble != FC_TROUBLE_NONE) {
+    if (trouble != FC_TROUBLE_NONE || state != FC_ROW_OK) {
+        const fc_draw_row *r = p.a.rows + p.first + blockIdx.x;
         if (threadIdx.x == 0) {
-            fc_complain(p.trouble, trouble, p.a.rows[p.first + (int)blockIdx.x].row);
+            if (trouble != FC_TROUBLE_NONE) fc_complain(p.trouble, trouble, r->row);
             draw_room_of(&p, (int)blockIdx.x).state->n_tiles = 0;
+        }
+        for (int i = (int)threadIdx.x; trouble == FC_TROUBLE_NONE && i < r->n_members; i += DRAW_ROW_THREADS) {
+            p.a.token[r->member + i] = -(int32_t)state;
+            p.a.logprob[r->member + i] = NAN;
         }
         return;
     }

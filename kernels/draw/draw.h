@@ -22,12 +22,12 @@
  * softmax; bias and penalties on ids that are not listed do nothing.
  *
  * shapes  logits [R,V] (read only), rows [n_rows], members [M], token, logprob [M]
- * needs   every row keeps at least one id of finite logit, else FC_ERR_ARG names the row; NaN logits: FC_ERR_ARG; ids
- *         of a list rise, 0 <= id < V
+ * needs   ids of a list rise, 0 <= id < V
+ * broken  where a logit is NaN or +inf, or no id keeps a finite one, members have token -fc_row_state, logprob NaN
  * CUDA    the CPU's tokens for the same logits, but where a uniform number lies within 1e-15 of a boundary, or the mass
  *         at which a filter stops within about 1e-13 of one: exp of a tile is the device's in double, within 1 ulp, and
- *         filters add weights as whole numbers (logprob/best.cuh). A row's draws depend on that row alone. A row that
- *         is refused is named by the next wait, the others are drawn
+ *         filters add weights as whole numbers (logprob/best.cuh). A row's draws depend on that row alone. A row
+ *         whose fields are refused is named by the next wait, the others are drawn
  * error   ids: exact given the weights; logprob as kernels/logprob. draw_ref.c computes weights in double: it may
  *         choose a neighbouring id only when u lies within 1e-5 of a boundary of the cumulative distribution
  * source  Holtzman et al. 2020 (top-p); Meister et al. 2023 (typical); Nguyen et al. 2024 (min-p); Keskar et al. 2019

@@ -3,9 +3,7 @@
 #include "kernels/draw/draw_tree.h"
 
 #include <float.h>
-#include <limits.h>
 #include <math.h>
-#include <stdatomic.h>
 
 /* ---- scratch */
 
@@ -126,10 +124,8 @@ static int32_t invert(const fc_draw_dist *d, const fc_draw_scratch *m, double u,
                      fc_draw_tree_find(&last->tree, fc_draw_left(m->run, k, target)));
 }
 
-typedef enum { ROW_OK = 0, ROW_BROKEN, ROW_EMPTY, ROW_CHANGED_BROKEN, ROW_CHANGED_EMPTY, ROW_STATES } row_state;
-
 /* The row as it came: sets d's logits, m's tiles at scale 1 and lse. */
-static row_state read_row(const fc_draw_args *a, fc_draw_dist *d, fc_draw_scratch *m, fc_row_lse *lse) {
+static fc_row_state read_row(const fc_draw_args *a, fc_draw_dist *d, fc_draw_scratch *m, fc_row_lse *lse) {
     const fc_draw_row *r = d->r;
     fc_row_state st;
     if (r->n_ids) {
@@ -140,13 +136,12 @@ static row_state read_row(const fc_draw_args *a, fc_draw_dist *d, fc_draw_scratc
         d->n_tiles = fc_tile_count(a->V);
         st = fc_tiles_lse(d->tiler, d->x, a->V, m->top, m->sum, lse);
     }
-    if (st) return st == FC_ROW_BROKEN ? ROW_BROKEN : ROW_EMPTY;
     d->max = lse->max;
-    return ROW_OK;
+    return st;
 }
 
 /* Bias and penalties. */
-static row_state change_row(const fc_draw_args *a, fc_draw_dist *d, fc_draw_scratch *m) {
+static fc_row_state change_row(const fc_draw_args *a, fc_draw_dist *d, fc_draw_scratch *m) {
     bool sound;
     change_logits(a, d->r, d->x ? d->x : d->list.value, m->x);
     if (d->x) {
@@ -156,20 +151,31 @@ static row_state change_row(const fc_draw_args *a, fc_draw_dist *d, fc_draw_scra
         d->list.value = m->x;
         sound = fc_tops_max(m->top, fc_list_tiles(d->tiler.ops, &d->list, 1.0f, m->tile, m->top, m->sum), &d->max);
     }
-    if (!sound) return ROW_CHANGED_BROKEN;
-    return d->max == -INFINITY ? ROW_CHANGED_EMPTY : ROW_OK;
+    if (!sound) return FC_ROW_CHANGED_BROKEN;
+    return d->max == -INFINITY ? FC_ROW_CHANGED_EMPTY : FC_ROW_OK;
 }
 
-static row_state draw_row(const fc_draw_args *a, const fc_draw_row *r, fc_tiler tiler, fc_draw_scratch *m) {
+/* A row that is not FC_ROW_OK says so in its members' places. */
+static void refuse_row(const fc_draw_args *a, const fc_draw_row *r, fc_row_state st) {
+    for (int i = r->member; i < r->member + r->n_members; i++) {
+        a->token[i] = -(int32_t)st;
+        a->logprob[i] = NAN;
+    }
+}
+
+static void draw_row(const fc_draw_args *a, const fc_draw_row *r, fc_tiler tiler, fc_draw_scratch *m) {
     fc_draw_dist d = {.tiler = tiler, .r = r, .V = a->V};
     fc_row_lse lse;
-    row_state st = read_row(a, &d, m, &lse);
+    fc_row_state st = read_row(a, &d, m, &lse);
     const float *logits = d.x ? d.x : d.list.value; /* untouched */
     bool changed = has_changes(r), filtered = r->top_k || r->typical_p < 1.0f || r->top_p < 1.0f || r->min_p > 0.0f;
     last_tile last = {.k = -1};
     int32_t id = -1;
-    if (st == ROW_OK && changed) st = change_row(a, &d, m);
-    if (st) return st;
+    if (!st && changed) st = change_row(a, &d, m);
+    if (st) {
+        refuse_row(a, r, st);
+        return;
+    }
     if (r->temperature == 0.0f) {
         id = greedy(&d, m);
     } else {
@@ -186,7 +192,6 @@ static row_state draw_row(const fc_draw_args *a, const fc_draw_row *r, fc_tiler 
         a->logprob[i] =
             (float)((double)logits[r->n_ids ? fc_list_find(a->list_id + r->ids, r->n_ids, id) : id] - lse.lse);
     }
-    return ROW_OK;
 }
 
 /* ---- all rows */
@@ -194,22 +199,14 @@ static row_state draw_row(const fc_draw_args *a, const fc_draw_row *r, fc_tiler 
 typedef struct {
     fc_stream s;
     const fc_draw_args *a;
-    atomic_int worst; /* smallest row * ROW_STATES + state that failed: the same whoever comes first */
 } work;
 
-static void note(work *w, int row, row_state st) {
-    int now = row * (int)ROW_STATES + (int)st, old = atomic_load(&w->worst);
-    if (st == ROW_OK) return;
-    while (now < old && !atomic_compare_exchange_weak(&w->worst, &old, now)) {
-    }
-}
-
 static void run_row(void *arg, int unit, int thread) {
-    work *w = arg;
+    const work *w = arg;
     fc_draw_scratch m;
     fc_tiler tiler = {fc_tile_ops_of(w->s->level), NULL};
     fc_draw_scratch_init(&m, fc_cpu_scratch_of(w->s, thread), w->a->V);
-    note(w, unit, draw_row(w->a, w->a->rows + unit, tiler, &m));
+    draw_row(w->a, w->a->rows + unit, tiler, &m);
 }
 
 static fc_status check_ids(const char *what, int row, const int32_t *id, int from, int n, int V) {
@@ -248,31 +245,19 @@ static fc_status check_row(const fc_draw_args *a, const fc_draw_row *r) {
 }
 
 fc_status fc_draw_cpu(fc_stream s, const fc_draw_args *a) {
-    static const char *const words[ROW_STATES] = {
-        [ROW_BROKEN] = "a logit is NaN or +inf",
-        [ROW_EMPTY] = "every logit is -inf",
-        [ROW_CHANGED_BROKEN] = "a logit is NaN or +inf after bias and penalties",
-        [ROW_CHANGED_EMPTY] = "bias and penalties leave no id",
-    };
     work w = {.s = s, .a = a};
-    int worst;
     if (a->V < 1) return FC_FAIL(FC_ERR_ARG, "draw: V=%d; it must be at least 1", a->V);
-    if (a->n_rows < 0 || a->n_rows >= INT_MAX / (int)ROW_STATES) return FC_FAIL(FC_ERR_ARG, "draw: %d rows", a->n_rows);
+    if (a->n_rows < 0) return FC_FAIL(FC_ERR_ARG, "draw: %d rows", a->n_rows);
     for (int i = 0; i < a->n_rows; i++) FC_TRY(check_row(a, a->rows + i));
     FC_TRY(fc_cpu_scratch(s, fc_draw_workspace_cpu(a->V), "draw"));
-    atomic_init(&w.worst, INT_MAX);
     if (a->n_rows >= fc_pool_threads(s->pool)) {
         fc_pool_run(s->pool, a->n_rows, run_row, &w);
     } else { /* few rows: the threads share the tiles of each whole one */
         fc_draw_scratch m;
         fc_draw_scratch_init(&m, fc_cpu_scratch_of(s, 0), a->V);
-        for (int i = 0; i < a->n_rows; i++)
-            note(&w, i, draw_row(a, a->rows + i, (fc_tiler){fc_tile_ops_of(s->level), s->pool}, &m));
+        for (int i = 0; i < a->n_rows; i++) draw_row(a, a->rows + i, (fc_tiler){fc_tile_ops_of(s->level), s->pool}, &m);
     }
-    worst = atomic_load(&w.worst);
-    if (worst == INT_MAX) return FC_OK;
-    return FC_FAIL(FC_ERR_ARG, "draw: row %d: %s", a->rows[worst / (int)ROW_STATES].row,
-                   words[worst % (int)ROW_STATES]);
+    return FC_OK;
 }
 
 fc_cost fc_draw_cost(const fc_draw_args *a) {

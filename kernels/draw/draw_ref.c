@@ -80,16 +80,23 @@ static void read_logits(const fc_draw_args *a, const fc_draw_row *r, double *l) 
     for (int i = 0; i < r->n_ids; i++) l[a->list_id[r->ids + i]] = (double)a->list_value[r->values + i];
 }
 
-static fc_status row_ref(const fc_draw_args *a, const fc_draw_row *r, const room *m) {
+static void refuse(const fc_draw_args *a, const fc_draw_row *r, fc_row_state st) {
+    for (int i = r->member; i < r->member + r->n_members; i++) {
+        a->token[i] = -(int32_t)st;
+        a->logprob[i] = NAN;
+    }
+}
+
+static fc_row_state row_ref(const fc_draw_args *a, const fc_draw_row *r, const room *m) {
     double lse;
     int best = 0, n;
     read_logits(a, r, m->l);
     for (int i = 0; i < a->V; i++) {
         m->logits[i] = m->l[i];
-        if (!(m->l[i] < INFINITY)) return FC_FAIL(FC_ERR_ARG, "draw: row %d: a logit is NaN or +inf", r->row);
+        if (!(m->l[i] < INFINITY)) return FC_ROW_BROKEN;
     }
     n = softmax(m->l, m->p, a->V);
-    if (n == 0) return FC_FAIL(FC_ERR_ARG, "draw: row %d: every logit is -inf", r->row);
+    if (n == 0) return FC_ROW_EMPTY;
     for (int i = 1; i < a->V; i++) best = m->l[i] > m->l[best] ? i : best;
     lse = m->l[best] - log(m->p[best]);
     for (int i = r->bias; i < r->bias + r->n_bias; i++) m->l[a->bias_id[i]] += (double)a->bias_value[i];
@@ -99,8 +106,11 @@ static fc_status row_ref(const fc_draw_args *a, const fc_draw_row *r, const room
         *l -= (double)r->frequency * count + (count > 0.0 ? (double)r->presence : 0.0);
     }
     best = 0;
-    for (int i = 1; i < a->V; i++) best = m->l[i] > m->l[best] ? i : best;
-    if (m->l[best] == -INFINITY) return FC_FAIL(FC_ERR_ARG, "draw: row %d: bias and penalties leave no id", r->row);
+    for (int i = 0; i < a->V; i++) {
+        if (!(m->l[i] < INFINITY)) return FC_ROW_CHANGED_BROKEN;
+        best = m->l[i] > m->l[best] ? i : best;
+    }
+    if (m->l[best] == -INFINITY) return FC_ROW_CHANGED_EMPTY;
     if (r->temperature > 0.0f) {
         for (int i = 0; i < a->V; i++) m->l[i] /= (double)r->temperature;
         filters(r, a->V, m);
@@ -117,7 +127,7 @@ static fc_status row_ref(const fc_draw_args *a, const fc_draw_row *r, const room
         a->token[i] = id;
         a->logprob[i] = (float)(m->logits[id] - lse);
     }
-    return FC_OK;
+    return FC_ROW_OK;
 }
 
 fc_status fc_draw_ref(fc_stream s, const fc_draw_args *a) {
@@ -130,7 +140,10 @@ fc_status fc_draw_ref(fc_stream s, const fc_draw_args *a) {
     {
         double *d = doubles;
         room m = {d, d + V, d + 2 * V, d + 3 * V, entries};
-        for (int i = 0; i < a->n_rows; i++) FC_TRY_GOTO(st, row_ref(a, a->rows + i, &m), end);
+        for (int i = 0; i < a->n_rows; i++) {
+            fc_row_state row = row_ref(a, a->rows + i, &m);
+            if (row) refuse(a, a->rows + i, row);
+        }
     }
 end:
     fc_free(entries);

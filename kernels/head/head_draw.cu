@@ -14,7 +14,8 @@ enum { ROW_WARPS = FC_HEAD_ROW_THREADS / FC_WARP };
 typedef struct {
     double lse;
     float max, scale;
-    bool drawn, greedy; /* not drawn: it is refused */
+    bool drawn, greedy; /* not drawn: it is refused, or broken */
+    fc_row_state state;
 } row_sum;
 
 typedef struct {
@@ -64,13 +65,12 @@ static __global__ void fold_rows(const head_params q) {
         row_sum mine = {};
         if (trouble == FC_TROUBLE_NONE) {
             fc_row_lse lse = fc_tops_lse(p.top + at, p.sum + at, p.tiles, q.run + at);
-            if (lse.state == FC_ROW_BROKEN) trouble = FC_TROUBLE_HEAD_DRAW_BROKEN;
-            if (lse.state == FC_ROW_EMPTY) trouble = FC_TROUBLE_HEAD_DRAW_EMPTY;
+            mine.state = lse.state;
             mine.lse = lse.lse;
             mine.max = lse.max;
             mine.greedy = w->temperature == 0.0f;
             mine.scale = mine.greedy ? 1.0f : fc_draw_scale(w->temperature);
-            mine.drawn = trouble == FC_TROUBLE_NONE;
+            mine.drawn = lse.state == FC_ROW_OK;
             if (mine.drawn && mine.scale != 1.0f)
                 (void)fc_tiles_fold(p.top + at, p.drawn + at, p.tiles, mine.max, mine.scale, q.run + at);
         }
@@ -81,6 +81,11 @@ static __global__ void fold_rows(const head_params q) {
     }
     __syncthreads();
     sum = *shared;
+    if (sum.state != FC_ROW_OK)
+        for (int m = w->member + (int)threadIdx.x; m < w->member + w->n_members; m += FC_HEAD_ROW_THREADS) {
+            q.token[m] = -(int32_t)sum.state;
+            q.logprob[m] = NAN;
+        }
     if (!sum.drawn) return;
     for (int m = w->member + warp; m < w->member + w->n_members; m += ROW_WARPS) {
         const double *run = q.run + at;

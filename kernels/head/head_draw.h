@@ -9,12 +9,13 @@
  *         and, for logprob, at 1; the tile that a uniform number falls into is computed again, for that row alone and
  *         once for all its members that fell there
  * needs   R >= 1, temperature >= 0 and finite (0: greedy); members of a row behind those of the rows before it: token
- *         and logprob of others are left as they are. A row with NaN or +inf, or -inf alone: FC_ERR_ARG names it
+ *         and logprob of others are left as they are
+ * broken  as draw's
  * memory  workspace: for each row of a piece, x rounded and 20 bytes a tile; more rows than fit are done in pieces
  * bytes   W once for each 256 rows and at most 256 rows of it for each member, x, members, token, logprob
  * flops   2*R*V*D and 20*R*V (60 with a cap; 36 and 76 at temperatures other than 0 and 1)
- * CUDA    the same, with the bits of the operators of CUDA; a row that is refused is named by the next wait, the others
- *         are drawn
+ * CUDA    the same, with the bits of the operators of CUDA; a row whose fields are refused is named by the next wait,
+ *         the others are drawn
  * error   ids as draw's, logprob as kernels/logprob, over logits within linear's tolerance, against head_draw_ref.c
  */
 #ifndef FC_KERNELS_HEAD_DRAW_H

@@ -57,10 +57,14 @@ static void fold_row(void *arg, int row, int thread) {
     fc_row_lse lse;
     fc_row_state state = fc_tops_lse(top, w->sum1 + at, tiles, &lse);
     (void)thread;
-    w->row[row] = (row_sum){.state = state};
-    if (state) return;
-    w->row[row].lse = lse.lse;
-    w->row[row].max = lse.max;
+    w->row[row] = (row_sum){.lse = lse.lse, .max = lse.max, .state = state};
+    if (state) {
+        for (int m = r->member; m < end_of(w, row); m++) {
+            w->a->token[m] = -(int32_t)state;
+            w->a->logprob[m] = NAN;
+        }
+        return;
+    }
     if (greedy(r)) {
         while (top[best] != lse.max) best++;
         for (int m = r->member; m < end_of(w, row); m++) w->a->token[m] = best;
@@ -72,22 +76,16 @@ static void fold_row(void *arg, int row, int thread) {
     fc_head_tiles_alone(&w->h, row);
 }
 
-/* Members by tile: of those of a tile, rising, token leads to the next one. An error names the first row that is
- * broken. */
-static fc_status list_members(const work *w) {
+/* Members by tile: of those of a tile, rising, token leads to the next one. */
+static void list_members(const work *w) {
     int32_t *token = w->a->token;
-    for (int i = 0; i < w->h.n; i++)
-        if (w->row[i].state)
-            return FC_FAIL(FC_ERR_ARG, "head_draw: row %d: %s", w->h.first + i,
-                           w->row[i].state == FC_ROW_BROKEN ? "a logit is NaN or +inf" : "every logit is -inf");
     for (int t = 0; t < w->h.tiles; t++) w->drawn[t] = -1;
     for (int i = w->h.n; i-- > 0;)
-        for (int m = end_of(w, i); m-- > row_of(w, i)->member;) {
+        for (int m = end_of(w, i); m-- > row_of(w, i)->member && !w->row[i].state;) {
             int tile = token[m];
             token[m] = w->drawn[tile];
             w->drawn[tile] = m;
         }
-    return FC_OK;
 }
 
 /* A tile of one row, computed again. */
@@ -182,7 +180,7 @@ fc_status fc_head_draw_cpu(fc_stream s, const fc_head_draw_args *a) {
         w.h.n = a->R - w.h.first < rows ? a->R - w.h.first : rows;
         fc_head_tiles_run(s, &w.h, reduce, &w);
         fc_pool_run(s->pool, w.h.n, fold_row, &w);
-        FC_TRY(list_members(&w));
+        list_members(&w);
         fc_pool_run(s->pool, w.h.tiles, draw_tile, &w);
     }
     return FC_OK;
@@ -196,7 +194,7 @@ size_t fc_head_draw_workspace_cpu(int R, int D, int V) {
 fc_cost fc_head_draw_cost(const fc_head_draw_args *a) {
     double R = a->R, V = a->w->N, D = a->w->K, sums = 0.0, more = (double)a->M * FC_TILE;
     for (int i = 0; i < a->R; i++) sums += (a->cap > 0.0f ? 60 : 20) + (tempered(a->rows + i) ? 16 : 0);
-    return (fc_cost){.bytes = (fc_head_readings(a->R) + (more < V ? more / V : 1)) * (double)a->w->bytes +
-                              4 * R * D + (double)(sizeof(fc_draw_member) + 8) * a->M,
+    return (fc_cost){.bytes = (fc_head_readings(a->R) + (more < V ? more / V : 1)) * (double)a->w->bytes + 4 * R * D +
+                              (double)(sizeof(fc_draw_member) + 8) * a->M,
                      .flops = 2 * (R * V + more) * D + sums * V + 20 * more};
 }

@@ -20,12 +20,6 @@ static __global__ void fold_rows(const lse_params q) {
         if (fc_lane() == 0) *shared = lse;
     }
     __syncthreads();
-    if (shared->state != FC_ROW_OK) {
-        if (threadIdx.x == 0)
-            fc_complain(q.trouble,
-                        shared->state == FC_ROW_BROKEN ? FC_TROUBLE_HEAD_LSE_BROKEN : FC_TROUBLE_HEAD_LSE_EMPTY, r);
-        return;
-    }
     if (threadIdx.x == 0) q.lse[r] = shared->lse;
     if (p.M == 0) return;
     for (int m = fc_list_from(p.row, p.M, r) + (int)threadIdx.x; m < p.M && p.row[m] == r; m += FC_HEAD_ROW_THREADS) {

@@ -7,11 +7,12 @@
  * dtype   logits as linear, softcap and logprob would have them one after another: the same bits, lp included. A tile
  *         of 256 ids is computed for a few rows at a time and only its largest and its sum (logprob/tile.h) are kept;
  *         lse f64
- * needs   R >= 1, 0 <= id < V, rows not decreasing; a row with NaN or +inf, or -inf alone: FC_ERR_ARG names it
+ * needs   R >= 1, 0 <= id < V, rows not decreasing
+ * broken  where a logit is NaN or +inf, or all are -inf: lse and lp NaN
  * memory  workspace: for each row of a piece, x rounded and 8 bytes a tile; more rows than fit are done in pieces
  * bytes   W once for each 256 rows, x, lp
  * flops   2*R*V*D and 20*R*V (60 with a cap)
- * CUDA    the same, with the bits of the operators of CUDA; a row that is refused is named by the next wait
+ * CUDA    the same, with the bits of the operators of CUDA; a row or id that is refused is named by the next wait
  * error   lse: as logprob, 2e-6 + 2e-6 * |lse|, over logits within linear's tolerance, against head_lse_ref.c
  */
 #ifndef FC_KERNELS_HEAD_LSE_H

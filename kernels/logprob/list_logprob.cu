@@ -54,12 +54,6 @@ static __global__ void list_rows(const list_params p) {
         if (fc_lane() == 0) m->lse = lse;
     }
     __syncthreads();
-    if (m->lse.state != FC_ROW_OK) {
-        if (threadIdx.x == 0)
-            fc_complain(p.trouble, m->lse.state == FC_ROW_BROKEN ? FC_TROUBLE_LIST_BROKEN : FC_TROUBLE_LIST_EMPTY,
-                        row->row);
-        return;
-    }
     if (p.a.lse && threadIdx.x == 0) p.a.lse[r] = m->lse.lse;
     if (p.a.lp)
         for (int k = (int)threadIdx.x; k < l.n; k += THREADS)

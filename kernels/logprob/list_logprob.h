@@ -7,7 +7,8 @@
  *         lse [n_rows]; logits [R,V]
  * dtype   f32, lse f64; tiles of 256 ids in their own places (kernels/logprob/list.h), so that lse has the bits of
  *         logprob's for the row of V whose other ids are -inf, and of a list row's in draw
- * needs   n_ids >= 1, 0 <= id < V; a NaN, a +inf or nothing but -inf in a list: FC_ERR_ARG names the row
+ * needs   n_ids >= 1, 0 <= id < V
+ * broken  where a value is NaN or +inf, or all are -inf: lse and lp NaN
  * CUDA    as logprob's
  * error   2e-6 + 2e-6 * |lp| against list_logprob_ref.c; list_gather exact
  */

@@ -98,16 +98,10 @@ static __global__ void logprob_rows(const lp_params p) {
             fc_complain(p.trouble, FC_TROUBLE_LOGPROB_ROW, m);
     if (!asked(p.a.row, p.a.M, row)) return;
     lse = row_lse(&p.w, i, fc_shared<fc_row_lse>());
-    if (lse.state != FC_ROW_OK) {
-        if (threadIdx.x == 0)
-            fc_complain(p.trouble, lse.state == FC_ROW_BROKEN ? FC_TROUBLE_LOGPROB_BROKEN : FC_TROUBLE_LOGPROB_EMPTY,
-                        row);
-        return;
-    }
     for (int m = first_of(p.a.row, p.a.M, row) + (int)threadIdx.x; m < p.a.M && p.a.row[m] == row; m += LP_THREADS) {
         int id = p.a.id[m];
-        if (id < 0 || id >= p.a.V) fc_complain(p.trouble, FC_TROUBLE_LOGPROB_ID, row);
-        else p.a.lp[m] = (float)((double)x[id] - lse.lse);
+        if (id >= p.a.V) fc_complain(p.trouble, FC_TROUBLE_LOGPROB_ID, row);
+        else p.a.lp[m] = id < 0 ? NAN : (float)((double)x[id] - lse.lse);
     }
 }
 
@@ -189,8 +183,10 @@ static __global__ void __launch_bounds__(TOP_THREADS) top_rows(const top_params 
     if (threadIdx.x == 0) m->n = 0;
     lse = row_lse(&p.w, i, &m->lse);
     if (lse.state != FC_ROW_OK) {
-        if (threadIdx.x == 0)
-            fc_complain(p.trouble, lse.state == FC_ROW_BROKEN ? FC_TROUBLE_TOP_BROKEN : FC_TROUBLE_TOP_EMPTY, row);
+        for (int k = (int)threadIdx.x; k < p.a.n; k += TOP_THREADS) {
+            p.a.ids[(size_t)r * (size_t)p.a.n + (size_t)k] = -1;
+            p.a.lp[(size_t)r * (size_t)p.a.n + (size_t)k] = NAN;
+        }
         return;
     }
     keep = fc_keep_all(lse.max, 1.0f);

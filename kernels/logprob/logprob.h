@@ -7,9 +7,10 @@
  * dtype   f32; in the draw's tiles of 256 ids (draw.h, step 8): m_t = largest of the tile, s_t = sum of exp(l - m_t) by
  *         a fixed pairwise tree; lse = max + log(sum of s_t * exp(m_t - max)), tiles folded left in double. So draw and
  *         score agree on one number, and a tile's m_t and s_t come from one reading, whatever the other tiles hold
- * needs   R >= 1, V >= 1, 0 <= id < V, 1 <= n <= FC_TOP_LOGPROBS_MAX and <= V
+ * needs   R >= 1, V >= 1, id < V, 1 <= n <= FC_TOP_LOGPROBS_MAX and <= V
+ * broken  where a logit is NaN or +inf, or all are -inf: lp NaN, ids -1. An id below 0, as a draw leaves it, has lp NaN
  * CUDA    the CPU's bits up to the fold of tiles, whose exp and log in double are the device's, within 1 ulp; a row
- *         that is refused (NaN, +inf, nothing finite, an id outside) is named by the next wait, the others are done
+ *         that is refused (an id past V) is named by the next wait, the others are done
  * error   2e-6 + 2e-6 * |lp| against logprob_ref.c
  */
 #ifndef FC_KERNELS_LOGPROB_H

@@ -3,9 +3,7 @@
 #include "kernels/logprob/best.h"
 #include "kernels/logprob/tile.h"
 
-#include <limits.h>
 #include <math.h>
-#include <stdatomic.h>
 
 /* A thread's scratch; kernels/draw reserves more than this for the same V. */
 typedef struct {
@@ -38,33 +36,21 @@ typedef struct {
     fc_stream s;
     const fc_logprob_args *lp;
     const fc_top_logprobs_args *top;
-    fc_pool *inner;   /* for few rows: the threads share a row's tiles */
-    atomic_int worst; /* smallest logits row * 4 + state that failed: the same whoever comes first */
+    fc_pool *inner; /* for few rows: the threads share a row's tiles */
 } work;
 
-static bool row_lse(work *w, const float *logits, int V, int row, room *m, fc_row_lse *out) {
+static fc_row_state row_lse(const work *w, const float *logits, int V, int row, room *m, fc_row_lse *out) {
     fc_tiler tiler = {fc_tile_ops_of(w->s->level), w->inner};
-    fc_row_state st = fc_tiles_lse(tiler, logits + (size_t)row * (size_t)V, V, m->top, m->sum, out);
-    int now = row * 4 + (int)st, old = atomic_load(&w->worst);
-    if (st == FC_ROW_OK) return true;
-    while (now < old && !atomic_compare_exchange_weak(&w->worst, &old, now)) {
-    }
-    return false;
+    return fc_tiles_lse(tiler, logits + (size_t)row * (size_t)V, V, m->top, m->sum, out);
 }
 
-static fc_status run(work *w, const char *what, int rows, fc_unit_fn job) {
-    int worst;
-    atomic_init(&w->worst, INT_MAX);
+static void run(work *w, int rows, fc_unit_fn job) {
     if (rows >= fc_pool_threads(w->s->pool)) {
         fc_pool_run(w->s->pool, rows, job, w);
     } else {
         w->inner = w->s->pool;
         for (int r = 0; r < rows; r++) job(w, r, 0);
     }
-    worst = atomic_load(&w->worst);
-    if (worst == INT_MAX) return FC_OK;
-    return FC_FAIL(FC_ERR_ARG, "%s: row %d: %s", what, worst / 4,
-                   worst % 4 == FC_ROW_BROKEN ? "a logit is NaN or +inf" : "every logit is -inf");
 }
 
 /* ---- logprob */
@@ -81,29 +67,31 @@ static int first_of(const int32_t *of, int n, int row) {
 }
 
 static void logprob_row(void *arg, int row, int thread) {
-    work *w = arg;
+    const work *w = arg;
     const fc_logprob_args *a = w->lp;
     const float *logits = a->logits + (size_t)row * (size_t)a->V;
     int i = first_of(a->row, a->M, row);
     fc_row_lse lse;
     room m = room_of(w->s, thread, a->V);
     if (i == a->M || a->row[i] != row) return;
-    if (!row_lse(w, a->logits, a->V, row, &m, &lse)) return;
-    for (; i < a->M && a->row[i] == row; i++) a->lp[i] = (float)((double)logits[a->id[i]] - lse.lse);
+    (void)row_lse(w, a->logits, a->V, row, &m, &lse);
+    for (; i < a->M && a->row[i] == row; i++)
+        a->lp[i] = a->id[i] < 0 ? NAN : (float)((double)logits[a->id[i]] - lse.lse);
 }
 
 fc_status fc_logprob_cpu(fc_stream s, const fc_logprob_args *a) {
     work w = {.s = s, .lp = a};
-    if (a->R < 1 || a->V < 1 || a->M < 0 || a->R > INT_MAX / 4)
+    if (a->R < 1 || a->V < 1 || a->M < 0)
         return FC_FAIL(FC_ERR_ARG, "logprob: R=%d V=%d M=%d; R and V must be at least 1", a->R, a->V, a->M);
     for (int i = 0; i < a->M; i++) {
         if (a->row[i] < (i ? a->row[i - 1] : 0) || a->row[i] >= a->R)
             return FC_FAIL(FC_ERR_ARG, "logprob: row[%d]=%d of %d; rows must not decrease", i, a->row[i], a->R);
-        if (a->id[i] < 0 || a->id[i] >= a->V)
+        if (a->id[i] >= a->V)
             return FC_FAIL(FC_ERR_ARG, "logprob: row %d: id %d; ids are 0 to %d", a->row[i], a->id[i], a->V - 1);
     }
     FC_TRY(fc_cpu_scratch(s, room_bytes(a->V, false), "logprob"));
-    return run(&w, "logprob", a->R, logprob_row);
+    run(&w, a->R, logprob_row);
+    return FC_OK;
 }
 
 fc_cost fc_logprob_cost(const fc_logprob_args *a) {
@@ -114,7 +102,7 @@ fc_cost fc_logprob_cost(const fc_logprob_args *a) {
 /* ---- top_logprobs */
 
 static void top_row(void *arg, int r, int thread) {
-    work *w = arg;
+    const work *w = arg;
     const fc_top_logprobs_args *a = w->top;
     const float *logits = a->logits + (size_t)a->rows[r] * (size_t)a->V;
     int32_t *ids = a->ids + (size_t)r * (size_t)a->n;
@@ -123,7 +111,13 @@ static void top_row(void *arg, int r, int thread) {
     fc_best_cut cut;
     room m = room_of(w->s, thread, a->V);
     int n, kept = 0;
-    if (!row_lse(w, a->logits, a->V, a->rows[r], &m, &lse)) return;
+    if (row_lse(w, a->logits, a->V, a->rows[r], &m, &lse)) {
+        for (int i = 0; i < a->n; i++) {
+            ids[i] = -1;
+            lp[i] = NAN;
+        }
+        return;
+    }
     n = fc_best_collect(logits, a->V, m.top, fc_best_bound(m.top, fc_tile_count(a->V), a->n, m.key, m.digits), m.id,
                         m.value);
     for (int i = 0; i < n; i++) m.key[i] = fc_best_key(m.value[i]);
@@ -145,10 +139,10 @@ fc_status fc_top_logprobs_cpu(fc_stream s, const fc_top_logprobs_args *a) {
         return FC_FAIL(FC_ERR_ARG, "top_logprobs: R=%d V=%d n=%d; n is 1 to %d and at most V", a->R, a->V, a->n,
                        (int)FC_TOP_LOGPROBS_MAX);
     for (int r = 0; r < a->R; r++)
-        if (a->rows[r] < 0 || a->rows[r] > INT_MAX / 4 - 1)
-            return FC_FAIL(FC_ERR_ARG, "top_logprobs: rows[%d]=%d", r, a->rows[r]);
+        if (a->rows[r] < 0) return FC_FAIL(FC_ERR_ARG, "top_logprobs: rows[%d]=%d", r, a->rows[r]);
     FC_TRY(fc_cpu_scratch(s, room_bytes(a->V, true), "top_logprobs"));
-    return run(&w, "top_logprobs", a->R, top_row);
+    run(&w, a->R, top_row);
+    return FC_OK;
 }
 
 fc_cost fc_top_logprobs_cost(const fc_top_logprobs_args *a) {

@@ -127,6 +127,7 @@ double fc_tiles_fold(const float *top, const float *sum, int n, float max, float
 }
 
 fc_row_state fc_tops_lse(const float *top, const float *sum, int n, fc_row_lse *out) {
+    out->lse = (double)NAN;
     if (!fc_tops_max(top, n, &out->max)) return FC_ROW_BROKEN;
     if (out->max == -INFINITY) return FC_ROW_EMPTY;
     out->lse = (double)out->max + log(fc_tiles_fold(top, sum, n, out->max, 1.0f, NULL));

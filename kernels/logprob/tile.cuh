@@ -108,8 +108,6 @@ static inline __device__ double fc_tiles_fold(const float *top, const float *sum
     return total;
 }
 
-typedef enum { FC_ROW_OK = 0, FC_ROW_BROKEN, FC_ROW_EMPTY } fc_row_state; /* NaN or +inf; only -inf */
-
 static inline __device__ fc_row_state fc_tops_max(const float *top, int n, float *max) {
     float m = -INFINITY;
     bool bad = false;
@@ -126,11 +124,12 @@ static inline __device__ fc_row_state fc_tops_max(const float *top, int n, float
 typedef struct {
     double lse;
     float max;
-    fc_row_state state; /* not FC_ROW_OK: lse says nothing */
+    fc_row_state state; /* not FC_ROW_OK: lse is NaN */
 } fc_row_lse;
 
 static inline __device__ fc_row_lse fc_tops_lse(const float *top, const float *sum, int n, double *run) {
     fc_row_lse r = {};
+    r.lse = (double)NAN;
     r.state = fc_tops_max(top, n, &r.max);
     if (r.state == FC_ROW_OK) r.lse = (double)r.max + log(fc_tiles_fold(top, sum, n, r.max, 1.0f, run));
     return r;

@@ -51,9 +51,7 @@ static inline double fc_tile_factor(float top, float max, float scale) {
 /* Total of n tiles; run [n]: the running totals, or NULL. */
 double fc_tiles_fold(const float *top, const float *sum, int n, float max, float scale, double *run);
 
-typedef enum { FC_ROW_OK = 0, FC_ROW_BROKEN, FC_ROW_EMPTY } fc_row_state; /* NaN or +inf; only -inf */
-
-/* log of the sum of exp(x), as draw and logprob report it, from tiles of scale 1. */
+/* log of the sum of exp(x), as draw and logprob report it, from tiles of scale 1; NaN where the row is not OK. */
 typedef struct {
     float max;
     double lse;

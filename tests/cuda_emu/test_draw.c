@@ -374,13 +374,14 @@ enum { SMALL = 300 };
 static const fc_draw_row plain = {
     .n_members = 1, .temperature = 1.0f, .top_p = 1.0f, .typical_p = 1.0f, .repetition = 1.0f};
 
-/* Two rows, the second changed by the caller: it is named, the first draws as ever. */
-static void refused(fc_draw_row bad, const float *x, const char *words) {
+/* Two rows, the second changed by the caller: it says what it is, or is named; the first draws as ever. */
+static void refused(fc_draw_row bad, const float *x, fc_row_state says, const char *words) {
     static const int32_t ids[] = {5, 6, SMALL, 5, 6, 7, -1};
     static const float values[] = {INFINITY, -INFINITY, 0.0f, 1.0f, NAN, -INFINITY, -INFINITY};
     fc_draw_row rows[] = {plain, bad};
     fc_draw_member members[2] = {{.seed = 1}, {.seed = 1}};
     int32_t token[2];
+    float lp[2];
     fc_stream s = device_stream(fc_draw_workspace_cuda(2, SMALL));
     fc_draw_args a = {.token = device_copy(s, NULL, 8),
                       .logprob = device_copy(s, NULL, 8),
@@ -396,9 +397,15 @@ static void refused(fc_draw_row bad, const float *x, const char *words) {
     a.seen_id = a.seen_count = a.list_id = a.bias_id;
     a.list_value = a.bias_value;
     assert_ok(fc_draw_cuda(s, &a));
-    assert_fails(device_sync(s), FC_ERR_ARG, words);
+    if (words) assert_fails(device_sync(s), FC_ERR_ARG, words);
+    else assert_ok(device_sync(s));
     device_read(s, token, a.token, sizeof token);
     assert_in_range(token[0], 0, SMALL - 1);
+    device_read(s, lp, a.logprob, sizeof lp);
+    if (says) {
+        assert_int_equal(token[1], -(int)says);
+        assert_true(isnan(lp[1]));
+    }
     device_free(a.token);
     device_free(a.logprob);
     device_free((void *)(uintptr_t)a.logits);
@@ -409,7 +416,7 @@ static void refused(fc_draw_row bad, const float *x, const char *words) {
     device_close(s);
 }
 
-static void broken_rows_are_named(void **state) {
+static void broken_rows_say_so_and_wrong_ones_are_named(void **state) {
     float x[2 * SMALL];
     fc_draw_row r = plain;
     uint64_t seed = 5;
@@ -422,7 +429,13 @@ static void broken_rows_are_named(void **state) {
     do {                                                                                                               \
         fc_draw_row w_ = r;                                                                                            \
         w_.field = value;                                                                                              \
-        refused(w_, x, words);                                                                                         \
+        refused(w_, x, FC_ROW_OK, words);                                                                              \
+    } while (0)
+#define with_state(field, value, says)                                                                                 \
+    do {                                                                                                               \
+        fc_draw_row w_ = r;                                                                                            \
+        w_.field = value;                                                                                              \
+        refused(w_, x, says, NULL);                                                                                    \
     } while (0)
     with(row, 2, "draw: row 2: its row of logits");
     with(row, -1, "its row of logits");
@@ -438,8 +451,8 @@ static void broken_rows_are_named(void **state) {
     with(repetition, 0.0f, "draw: row 1: temperature");
     with(presence, NAN, "draw: row 1: temperature");
     with(frequency, INFINITY, "draw: row 1: temperature");
-    with(n_bias, 1, "draw: row 1: a logit is NaN or +inf after bias and penalties");
-    with(n_bias, 3, "draw: row 1: "); /* both: which of them is not said */
+    with_state(n_bias, 1, FC_ROW_CHANGED_BROKEN);
+    with(n_bias, 3, "draw: row 1: a bias id is outside"); /* both */
     r.bias = 2;
     with(n_bias, 1, "draw: row 1: a bias id is outside");
     r.repetition = 2.0f;
@@ -452,23 +465,23 @@ static void broken_rows_are_named(void **state) {
     r.values = 1;
     with(n_ids, 4, "draw: row 7: its listed ids");
     r.values = 2;
-    with(n_ids, 3, "draw: row 7: a logit is NaN or +inf");
+    with_state(n_ids, 3, FC_ROW_BROKEN);
     r.values = 5;
-    with(n_ids, 2, "draw: row 7: every logit is -inf");
+    with_state(n_ids, 2, FC_ROW_EMPTY);
     r.values = 1; /* -inf, 0: the 0 is forbidden */
     r.bias = 1;
     r.n_bias = 1;
     r.ids = 0;
-    with(n_ids, 1, "draw: row 7: every logit is -inf");
+    with_state(n_ids, 1, FC_ROW_EMPTY);
     r.ids = 1;
     r.values = 3;
-    with(n_ids, 1, "draw: row 7: bias and penalties leave no id");
+    with_state(n_ids, 1, FC_ROW_CHANGED_EMPTY);
     r = plain;
     r.row = r.member = 1;
     x[SMALL + 299] = NAN;
-    refused(r, x, "draw: row 1: a logit is NaN or +inf");
+    refused(r, x, FC_ROW_BROKEN, NULL);
     for (int i = 0; i < SMALL; i++) x[SMALL + i] = -INFINITY;
-    refused(r, x, "draw: row 1: every logit is -inf");
+    refused(r, x, FC_ROW_EMPTY, NULL);
     s = device_stream(0);
     assert_fails(fc_draw_cuda(s, &(fc_draw_args){.V = 0}), FC_ERR_ARG, "V=0");
     assert_fails(fc_draw_cuda(s, &(fc_draw_args){.V = 1, .n_rows = -1}), FC_ERR_ARG, "-1 rows");
@@ -477,10 +490,12 @@ static void broken_rows_are_named(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(any_mix_has_the_cpus_bits), cmocka_unit_test(each_order_has_the_cpus_bits),
-        cmocka_unit_test(long_vocabularies),         cmocka_unit_test(limits_are_the_cpus_to_the_id),
-        cmocka_unit_test(meets_the_reference),       cmocka_unit_test(coalesced_members_draw_as_alone),
-        cmocka_unit_test(broken_rows_are_named)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(any_mix_has_the_cpus_bits),
+                                       cmocka_unit_test(each_order_has_the_cpus_bits),
+                                       cmocka_unit_test(long_vocabularies),
+                                       cmocka_unit_test(limits_are_the_cpus_to_the_id),
+                                       cmocka_unit_test(meets_the_reference),
+                                       cmocka_unit_test(coalesced_members_draw_as_alone),
+                                       cmocka_unit_test(broken_rows_say_so_and_wrong_ones_are_named)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

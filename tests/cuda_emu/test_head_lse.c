@@ -85,7 +85,7 @@ static void pieces_of_any_size(void **state) {
     picks_have_the_bits(FC_F16, 260, 70, 0.0f, 0, 6);
 }
 
-static void broken_rows_are_named(void **state) {
+static void broken_rows_say_so_and_wrong_ones_are_named(void **state) {
     static const int32_t row[] = {0, 2, 4}, id[] = {1, 2, 3}, far[] = {1, 300, 3}, back[] = {2, 0, 4};
     uint64_t seed = 8;
     fc_stream s = device_stream(16 << 20);
@@ -97,7 +97,7 @@ static void broken_rows_are_named(void **state) {
     head_init(&h, s, FC_Q8_0, 300, 5, 0.0f, true, 3, &seed);
     a = args_of(&h, s, row, id, 3);
     assert_ok(fc_head_lse_cuda(s, &a));
-    assert_fails(device_sync(s), FC_ERR_ARG, "head_lse: row 3: a logit is NaN or +inf");
+    assert_ok(device_sync(s));
     device_read(s, lse, a.lse, sizeof lse);
     for (int r = 0; r < 5; r++) assert_true(r == 3 ? isnan(lse[r]) : isfinite(lse[r])); /* of the others as ever */
     release(&a);
@@ -114,6 +114,7 @@ static void broken_rows_are_named(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(pieces_of_any_size), cmocka_unit_test(broken_rows_are_named)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(pieces_of_any_size),
+                                       cmocka_unit_test(broken_rows_say_so_and_wrong_ones_are_named)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

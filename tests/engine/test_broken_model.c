@@ -116,7 +116,7 @@ static void a_broken_row_outside_the_names_is_of_full_logprob_alone(void **state
     full.constraint = FC_CONSTRAINT_MASK;
     masked = full;
     full.full_logprob = true;
-    assert_blamed(e, "full", &full, "novelty", path, "head_lse");
+    assert_blamed(e, "full", &full, "novelty", path, "a logit is NaN or +inf");
     assert_ok(fc_submit(e, &full, &id[0]));
     assert_ok(fc_submit(e, &masked, &id[1]));
     for (int i = 0; i < 2; i++) {
@@ -290,45 +290,41 @@ static void a_broken_row_outside_the_list_is_of_those_who_read_it(void **state) 
     assert_int_equal(unlink(path), 0);
 }
 
-/* The CPU backend, which refuses alternatives of more than one row. */
-static fc_status (*cpu_top_logprobs)(fc_stream s, const fc_top_logprobs_args *a);
-static int refused;
-
-static fc_status one_top_logprobs(fc_stream s, const fc_top_logprobs_args *a) {
-    if (a->R == 1) return cpu_top_logprobs(s, a);
-    refused++;
-    return FC_FAIL(FC_ERR_ARG, "top_logprobs: %d rows", a->R);
-}
-
-static fc_status open_refusing(fc_cpu_level level, int threads, const fc_op_limits *limits, fc_backend **out) {
-    FC_TRY(fc_backend_open_cpu(level, threads, limits, out));
-    cpu_top_logprobs = (*out)->top_logprobs;
-    (*out)->top_logprobs = one_top_logprobs;
-    return FC_OK;
-}
-
-/* If this fails, alternatives that were read row by row, as beside a broken row, are another row's. */
-static void alternatives_row_by_row_are_those_of_one_call(void **state) {
-    const fc_engine_options o = {.novelty = tiny_model("llama", 1, false), .threads = 2, .ctx = 128};
-    fc_engine *e = open_engine(&o);
-    fc_request r = text_request("The cat", 6, 4);
-    fc_event want, ev;
+/* If this fails, alternatives that a broken row leaves are taken for its neighbour's. */
+static void alternatives_beside_a_broken_row_are_those_alone(void **state) {
+    static const int32_t ids[] = {40, BROKEN_ID};
+    fc_request good = text_request("", 6, 4), bad;
+    fc_event alone;
+    uint64_t id[3];
+    char path[160];
+    fc_engine *e;
     (void)state;
-    r.sampling.top_logprobs = 3;
-    want = run_request(e, &r);
-    fc_engine_close(e);
-    assert_ok(fc_engine_open_on(&o, open_refusing, &e));
-    ev = run_request(e, &r);
-    assert_true(refused > 0);
-    for (int i = 0; i < 6; i++) {
-        const fc_candidate *a = &ev.result->all[i], *b = &want.result->all[i];
-        assert_same_candidate("row by row", a, b);
-        assert_memory_equal(a->top_ids, b->top_ids, 3 * a->n_logprobs * sizeof *a->top_ids);
-        assert_memory_equal(a->top_logprobs, b->top_logprobs, 3 * a->n_logprobs * sizeof *a->top_logprobs);
+    change_row(tiny_model("llama", 1, false), "token_embd.weight", BROKEN_ID, NAN, path);
+    e = open_engine(&(fc_engine_options){.novelty = path, .threads = 2, .ctx = 128});
+    good.prompt = (fc_prompt){.ids = ids, .n_ids = 1};
+    good.sampling.top_logprobs = 3;
+    good.sampling.bias_ids = &ids[1]; /* or it draws the broken one */
+    good.sampling.bias_values = (const float[]){-INFINITY};
+    good.sampling.n_bias = 1;
+    bad = good;
+    bad.prompt.n_ids = 2;
+    alone = run_request(e, &good);
+    for (int i = 0; i < 3; i++) assert_ok(fc_submit(e, i == 1 ? &good : &bad, &id[i]));
+    for (int i = 0; i < 3; i++) {
+        fc_event ev;
+        assert_ok(fc_poll(e, 60000, &ev));
+        assert_int_equal(ev.status, ev.id == id[1] ? FC_OK : FC_ERR_FORMAT);
+        for (int k = 0; ev.id == id[1] && k < 6; k++) {
+            const fc_candidate *a = &ev.result->all[k], *b = &alone.result->all[k];
+            assert_same_candidate("beside", a, b);
+            assert_memory_equal(a->top_ids, b->top_ids, 3 * a->n_logprobs * sizeof *a->top_ids);
+            assert_memory_equal(a->top_logprobs, b->top_logprobs, 3 * a->n_logprobs * sizeof *a->top_logprobs);
+        }
+        fc_event_fini(&ev);
     }
-    fc_event_fini(&want);
-    fc_event_fini(&ev);
+    fc_event_fini(&alone);
     fc_engine_close(e);
+    assert_int_equal(unlink(path), 0);
 }
 
 /* Rank 1 on one matrix of a tiny llama; A is all NaN. */
@@ -387,7 +383,7 @@ int main(void) {
         cmocka_unit_test(full_logprobs_beside_a_broken_row_are_those_alone),
         cmocka_unit_test(log_probs_of_a_prompt_name_the_model),
         cmocka_unit_test(a_broken_row_outside_the_list_is_of_those_who_read_it),
-        cmocka_unit_test(alternatives_row_by_row_are_those_of_one_call),
+        cmocka_unit_test(alternatives_beside_a_broken_row_are_those_alone),
         cmocka_unit_test(an_adapter_is_not_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

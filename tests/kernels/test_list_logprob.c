@@ -223,22 +223,28 @@ static void lists_are_cut_out_of_any_row(void **state) {
     fc_cpu_stream_close(s);
 }
 
-static void broken_lists_are_named(void **state) {
+static void broken_lists_say_so_and_wrong_ones_are_named(void **state) {
     float value[6] = {0, 1, 2, 3, 4, 5}, logits[20] = {0}, lp[6];
+    double lse[2];
     int32_t ids[6] = {0, 4, 9, 1, 2, 3};
     fc_list_row rows[2] = {{.row = 40, .n_ids = 3}, {.row = 41, .ids = 3, .values = 3, .n_ids = 3}};
-    fc_list_logprob_args a = {.lp = lp, .value = value, .ids = ids, .rows = rows, .n_rows = 2, .V = 10};
+    fc_list_logprob_args a = {.lp = lp, .lse = lse, .value = value, .ids = ids, .rows = rows, .n_rows = 2, .V = 10};
     fc_list_gather_args g = {.value = lp, .logits = logits, .ids = ids, .rows = rows, .n_rows = 2, .R = 2, .V = 10};
     fc_stream s = open_stream(FC_CPU_AUTO, 2, 10);
     (void)state;
     assert_ok(fc_list_logprob_cpu(s, &a));
     assert_fails(fc_list_gather_cpu(s, &g), FC_ERR_ARG, "row 40 of 2");
     value[5] = NAN;
-    assert_fails(fc_list_logprob_cpu(s, &a), FC_ERR_ARG, "row 41: a logit is NaN or +inf");
-    value[1] = INFINITY;
-    assert_fails(fc_list_logprob_cpu(s, &a), FC_ERR_ARG, "row 40: a logit is NaN or +inf");
-    value[0] = value[1] = value[2] = -INFINITY;
-    assert_fails(fc_list_logprob_cpu(s, &a), FC_ERR_ARG, "row 40: every logit is -inf");
+    for (int broken = 1; broken <= 3; broken++) { /* the second row, then the first in two ways too */
+        if (broken == 2) value[1] = INFINITY;
+        if (broken == 3) value[0] = value[1] = value[2] = -INFINITY;
+        for (int ref = 0; ref < 2; ref++) {
+            memset(lp, 0, sizeof lp);
+            assert_ok((ref ? fc_list_logprob_ref : fc_list_logprob_cpu)(s, &a));
+            for (int i = 0; i < 6; i++) assert_true((i < 3 && broken == 1 ? lp[i] < 0 : isnan(lp[i])) != 0);
+            for (int r = 0; r < 2; r++) assert_true((r == 0 && broken == 1 ? isfinite(lse[r]) : isnan(lse[r])) != 0);
+        }
+    }
     ids[4] = 10;
     assert_fails(fc_list_logprob_cpu(s, &a), FC_ERR_ARG, "row 41: listed id 10 at place 1");
     assert_fails(fc_list_gather_cpu(s, &g), FC_ERR_ARG, "row 41: listed id 10 at place 1");
@@ -257,7 +263,7 @@ int main(void) {
         cmocka_unit_test(a_list_s_tiles_are_the_row_s),
         cmocka_unit_test(a_drawn_id_has_the_list_s_logprob),
         cmocka_unit_test(lists_are_cut_out_of_any_row),
-        cmocka_unit_test(broken_lists_are_named),
+        cmocka_unit_test(broken_lists_say_so_and_wrong_ones_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
