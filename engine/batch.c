@@ -11,6 +11,10 @@ static size_t round64(size_t n) { return (n + 63) & ~(size_t)63; }
 /* Partial states are bounded so that the scratch is; a batch that would need more is planned without sharing. */
 enum { PARTS_PER_ROW = 24, TILES_PER_CHAIN = 4 };
 
+/* How finely items are cut, besides where rows part: not; into runs; into tiles, where one unit reads all rows. */
+typedef enum { CUT_NOT, CUT_RUNS, CUT_TILES } cut_at;
+enum { UNIT_VECTORS = 64 };
+
 static int tiles_for(int positions) { return (positions + FC_ATTN_TILE - 1) / FC_ATTN_TILE; }
 
 /* Where the item from tile t0 on ends: a run where one begins, one tile inside a run. */
@@ -24,9 +28,9 @@ int fc_batch_parts(int max_rows, int max_len) {
     return max_rows * PARTS_PER_ROW > deepest ? max_rows * PARTS_PER_ROW : deepest;
 }
 
-fc_status fc_batch_open(fc_backend *be, fc_kv *kv, int max_rows, int max_seqs, int max_len, fc_batch *out) {
+fc_status fc_batch_open(fc_backend *be, fc_kv *kv, int per, int max_rows, int max_seqs, int max_len, fc_batch *out) {
     fc_status st = FC_OK;
-    fc_batch b = {.be = be, .kv = kv, .max_rows = max_rows, .max_seqs = max_seqs, .share = true};
+    fc_batch b = {.be = be, .kv = kv, .per = per, .max_rows = max_rows, .max_seqs = max_seqs, .share = true};
     int P = fc_kv_store(kv)->shape.P;
     size_t rows = (size_t)max_rows, seqs = (size_t)max_seqs, pages = (size_t)fc_kv_pages_for(max_len, P);
     void *p;
@@ -218,10 +222,20 @@ static bool emit_item(fc_batch *b, int lo, int first, int n_rows, int t0, int t1
     return true;
 }
 
+/* Pieces of work that an item is to a backend. */
+static int units_of(const fc_batch *b, int n_rows) {
+    return (n_rows * b->per + UNIT_VECTORS - 1) / UNIT_VECTORS * fc_kv_store(b->kv)->shape.G;
+}
+
+/* The same as this plan cuts them. */
+static int cut_end(const fc_batch *b, int n_rows, int t0, int t1) {
+    return b->cut == CUT_TILES && n_rows * b->per <= UNIT_VECTORS ? t0 + 1 : item_end(t0, t1);
+}
+
 /* Tiles [t0, t1): run by run where a run begins here, tile by tile inside a run that an ancestor began. */
 static bool emit_stretch(fc_batch *b, int lo, int first, int n_rows, int t0, int t1) {
     while (t0 < t1) {
-        int end = item_end(t0, t1);
+        int end = cut_end(b, n_rows, t0, t1);
         if (!emit_item(b, lo, first, n_rows, t0, end, false)) return false;
         t0 = end;
     }
@@ -231,7 +245,9 @@ static bool emit_stretch(fc_batch *b, int lo, int first, int n_rows, int t0, int
 /* The tiles of one ordered sequence from t0 on, which nobody shares. */
 static bool emit_alone(fc_batch *b, int i, int first, int t0) {
     const fc_batch_seq *s = seq_at(b, i);
-    if (t0 == 0 && (s->gather < 0 || s->n_paged == 0)) return emit_item(b, i, first, s->n_rows, 0, s->n_tiles, true);
+    bool whole = b->cut == CUT_NOT || cut_end(b, s->n_rows, 0, s->n_tiles) == s->n_tiles;
+    if (whole && t0 == 0 && (s->gather < 0 || s->n_paged == 0))
+        return emit_item(b, i, first, s->n_rows, 0, s->n_tiles, true);
     return emit_stretch(b, i, first, s->n_rows, t0, s->n_paged) &&
            emit_stretch(b, i, first, s->n_rows, s->n_paged, s->n_tiles);
 }
@@ -255,29 +271,37 @@ static bool emit_group(fc_batch *b, int lo, int hi, int first, int t0) {
     return true;
 }
 
-static void emit_all(fc_batch *b) {
+/* All items, or false where they leave more partial states than there is room for. */
+static bool emit(fc_batch *b, cut_at cut, bool share) {
     int per_tile = FC_ATTN_TILE / fc_kv_store(b->kv)->shape.P, first = 0;
-    bool fits = true;
+    b->cut = cut;
     b->n_items = b->n_parts = 0;
     b->tiles = b->row_tiles = 0;
-    if (b->share) {
-        for (int lo = 0; lo < b->n_seqs && fits;) {
-            int end = lo + 1, rows = seq_at(b, lo)->n_rows;
-            while (end < b->n_seqs && common_pages(seq_at(b, lo), seq_at(b, end)) >= per_tile)
-                rows += seq_at(b, end++)->n_rows;
-            fits = emit_group(b, lo, end, first, 0);
-            first += rows;
-            lo = end;
-        }
-        if (fits) return;
+    for (int lo = 0; lo < b->n_seqs;) {
+        int end = lo + 1, rows = seq_at(b, lo)->n_rows;
+        while (share && end < b->n_seqs && common_pages(seq_at(b, lo), seq_at(b, end)) >= per_tile)
+            rows += seq_at(b, end++)->n_rows;
+        if (!emit_group(b, lo, end, first, 0)) return false;
+        first += rows;
+        lo = end;
     }
-    b->n_items = b->n_parts = first = 0;
-    b->tiles = b->row_tiles = 0;
-    for (int i = 0; i < b->n_seqs; i++) {
-        fits = emit_alone(b, i, first, 0);
-        FC_ASSERT(fits); /* of chains fc_batch_fits_chain has counted them; others are one item each */
-        first += seq_at(b, i)->n_rows;
-    }
+    return true;
+}
+
+static bool keeps_busy(const fc_batch *b) {
+    int units = 0;
+    for (int i = 0; i < b->n_items; i++) units += units_of(b, b->items[i].n_rows);
+    return units >= b->be->attn_units;
+}
+
+static void emit_all(fc_batch *b) {
+    bool fits = emit(b, CUT_NOT, b->share);
+    int cut = CUT_NOT;
+    while (fits && cut < CUT_TILES && !keeps_busy(b)) fits = emit(b, ++cut, b->share);
+    if (!fits && cut > CUT_NOT) fits = emit(b, cut - 1, b->share);
+    if (fits) return;
+    fits = emit(b, CUT_NOT, false);
+    FC_ASSERT(fits); /* of chains fc_batch_fits_chain has counted them; others are one item each */
 }
 
 /* Staging: hands out the next piece of the block, on the host and on the backend. */

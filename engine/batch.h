@@ -12,8 +12,10 @@
  *
  * Sharing: sequences and chains whose tables begin with the same pages are found by sorting the tables; what they share
  * is read by one item for all their rows. A chain's table counts up to the last whole tile of its prompt; its tiles
- * from there on are gathered slot by slot, for that chain alone. Where items are cut, and where K and V lie, never
- * changes a bit (kernels/attn/attn.h): a node's hidden state is that of the same tokens in one sequence.
+ * from there on are gathered slot by slot, for that chain alone. Where that leaves a backend idle
+ * (fc_backend.attn_units), items are cut into runs, and into tiles where few rows read them. Where items are cut, and
+ * where K and V lie, never changes a bit (kernels/attn/attn.h): a node's hidden state is that of the same tokens in one
+ * sequence.
  */
 #ifndef FC_ENGINE_BATCH_H
 #define FC_ENGINE_BATCH_H
@@ -61,6 +63,7 @@ typedef struct {
     fc_backend *be; /* borrowed */
     fc_kv *kv;      /* borrowed */
     int max_rows, max_seqs, max_parts, max_slots;
+    int per;    /* query heads of a KV head */
     bool share; /* false: every sequence reads all its tiles alone */
 
     int T, n_seqs, n_outs;
@@ -72,6 +75,7 @@ typedef struct {
 
     int n_items, n_fold, n_fold_slots, n_parts; /* after plan */
     double tiles, row_tiles;                    /* of all items, for accounting and cost */
+    int cut;                                    /* batch.c's: how finely items are cut */
     fc_attn_item *items;                        /* [max_items] host */
     int max_items;
     int32_t *order, *item_rows, *fold_count; /* [max_seqs], [max_rows], [max_rows] host scratch */
@@ -87,8 +91,8 @@ typedef struct {
 
 /* Partial attention states that a batch of so many rows may leave: fc_work_open reserves them. */
 int fc_batch_parts(int max_rows, int max_len);
-/* All memory now. max_len: positions of one table, and of a chain with its prompt. */
-fc_status fc_batch_open(fc_backend *be, fc_kv *kv, int max_rows, int max_seqs, int max_len, fc_batch *out);
+/* All memory now. per: query heads of a KV head. max_len: positions of one table, and of a chain with its prompt. */
+fc_status fc_batch_open(fc_backend *be, fc_kv *kv, int per, int max_rows, int max_seqs, int max_len, fc_batch *out);
 void fc_batch_close(fc_batch *b); /* zeroed and half-built are fine */
 
 void fc_batch_reset(fc_batch *b);

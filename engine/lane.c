@@ -71,7 +71,8 @@ fc_status fc_lane_ridge(const fc_lane *l, int *rows) {
 
 fc_status fc_lane_batch(const fc_lane *l, fc_batch *out) {
     int max_seqs = l->max_branches < l->max_rows ? l->max_branches : l->max_rows;
-    return fc_batch_open(l->be, l->kv, l->max_rows, max_seqs, l->ctx, out);
+    const fc_model_config *c = &l->model->cfg;
+    return fc_batch_open(l->be, l->kv, c->H / c->G, l->max_rows, max_seqs, l->ctx, out);
 }
 
 void fc_lane_close(fc_lane *l) {

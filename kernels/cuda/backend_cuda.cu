@@ -221,6 +221,7 @@ extern "C" fc_status fc_backend_open_cuda(const fc_cuda_options *o, const fc_op_
     be->download = cuda_download;
     be->sync = cuda_sync;
     be->depth = 2;
+    be->attn_units = 2 * d->stream->sms;
     be->mark = cuda_mark;
     be->wait = cuda_wait;
     be->weight_pack = fc_weight_pack_cuda;

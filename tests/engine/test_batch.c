@@ -20,7 +20,7 @@ static void open_fixture(fixture *f, int P, int tables, int max_rows, int max_le
         FC_CPU_PORTABLE, 1, &(fc_op_limits){.rows = 16, .cols = 64, .vocab = 256, .heads = 1, .head_dim = 16}, &f->be));
     assert_ok(fc_kv_open(f->be, &(fc_kv_shape){.type = FC_F32, .n_pages = 20000, .P = P, .L = 1, .G = 1, .E = 16},
                          tables, max_len, &f->kv));
-    assert_ok(fc_batch_open(f->be, f->kv, max_rows, tables, max_len, &f->batch));
+    assert_ok(fc_batch_open(f->be, f->kv, 4, max_rows, tables, max_len, &f->batch));
 }
 
 static void close_fixture(fixture *f) {
@@ -143,6 +143,7 @@ static void random_trees_are_covered(void **state) {
         fixture f;
         int P = 8 << test_below(&seed, 4), tables[24], n = 0;
         open_fixture(&f, P, 24, 400, 8192);
+        f.be->attn_units = round % 3 * 300; /* some of them too many to be had */
         while (n < 24) {
             if (n == 0 || test_below(&seed, 5) == 0) assert_ok(fc_kv_table_open(f.kv, &tables[n]));
             else assert_ok(fc_kv_fork(f.kv, tables[test_below(&seed, n)], &tables[n]));
@@ -164,6 +165,36 @@ static void random_trees_are_covered(void **state) {
     }
     printf("%d items were read by several rows\n", shared_items);
     assert_true(shared_items > 200);
+}
+
+/* If this fails, a wide backend idles where few rows read long contexts, or is given more items than it needs. */
+static void items_are_cut_until_a_backend_is_busy(void **state) {
+    static const struct {
+        int units, rows, n, items, parts; /* n tables of 40 tiles, of so many rows each */
+    } cases[] = {{0, 1, 1, 1, 0},    {1, 1, 1, 1, 0},    {2, 1, 1, 3, 3}, {3, 1, 1, 3, 3},
+                 {4, 1, 1, 40, 40},  {99, 1, 1, 40, 40}, {4, 1, 5, 5, 0}, {15, 1, 5, 15, 15},
+                 {16, 1, 5, 200, 0}, {9, 32, 1, 3, 96},  {2, 32, 1, 1, 0}};
+    (void)state;
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        fixture f;
+        int parts = 0;
+        open_fixture(&f, 16, 8, 40, 4096);
+        f.be->attn_units = cases[c].units;
+        for (int i = 0; i < cases[c].n; i++) {
+            int t;
+            assert_ok(fc_kv_table_open(f.kv, &t));
+            assert_ok(fc_kv_append(f.kv, t, 40 * FC_ATTN_TILE - cases[c].rows));
+            add(&f, t, cases[c].rows);
+        }
+        assert_ok(fc_batch_plan(&f.batch));
+        for (int r = 0; r < f.batch.T; r++) check_row(&f, r);
+        assert_int_equal(f.batch.n_items, cases[c].items);
+        for (int i = 0; i < f.batch.n_items; i++)
+            if (f.batch.items[i].part >= 0) parts += f.batch.items[i].n_rows;
+        assert_int_equal(f.batch.n_parts, parts);
+        if (cases[c].parts) assert_int_equal(parts, cases[c].parts);
+        close_fixture(&f);
+    }
 }
 
 /* A tree of `nodes` behind `base` new positions of a new table. */
@@ -223,6 +254,7 @@ static void random_chains_are_covered(void **state) {
         fixture f;
         int P = 8 << test_below(&seed, 4), forks[TREES];
         open_fixture(&f, P, 100, MAX_ROWS, 8192);
+        f.be->attn_units = round % 3 * 300;
         for (int i = 0; i < TREES; i++) {
             int base = test_below(&seed, 4) ? test_below(&seed, 400) : test_below(&seed, 3000);
             plant(&f, i, base, 1 + test_below(&seed, TREE_NODES), 6 + test_below(&seed, 4), &seed);
@@ -351,6 +383,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shared_prompt_is_read_once),
         cmocka_unit_test(random_trees_are_covered),
+        cmocka_unit_test(items_are_cut_until_a_backend_is_busy),
         cmocka_unit_test(chains_read_the_prompt_once),
         cmocka_unit_test(random_chains_are_covered),
         cmocka_unit_test(a_batch_too_deep_to_share_is_read_alone),
