@@ -83,9 +83,9 @@ typedef struct {
     const char
         *score_cache_file; /* SQLite: scores also on disk, shared by engines; made if missing. NULL: memory alone */
     uint64_t kv_pool; /* bytes of KV memory a model; 0: room for 2 x ctx, at least 256 MiB, at most a quarter of RAM */
-    bool batch_invariant; /* a candidate's bits do not depend on the batch; on the CPU they never do, CUDA takes its own
-                             products alone, never cuBLASLt */
-    bool pin_threads;     /* thread i stays on the i-th core that the process may use, as in every engine that pins;
+    bool batch_variant; /* a candidate's bits may depend on what else is in the batch: CUDA may give products of many
+                             rows and bf16 weights to cuBLASLt. On the CPU they never do */
+    bool pin_threads;   /* thread i stays on the i-th core that the process may use, as in every engine that pins;
                              more threads than cores: an error */
 } fc_engine_options;
 

@@ -17,10 +17,6 @@ static fc_status check_stop_when(const fc_option_value *v) {
     return FC_FAIL(st, "%s", text + (strncmp(text, prefix, sizeof prefix - 1) == 0 ? sizeof prefix - 1 : 0));
 }
 
-static fc_status check_invariant(const fc_option_value *v) {
-    return v->yes ? FC_OK : FC_FAIL(FC_ERR_ARG, "false: on the CPU it is always true; leave it out");
-}
-
 #define OPTION(STRUCT, field, SCOPE, PART, KIND)                                                                       \
     .at = offsetof(STRUCT, field), .o.scope = FC_SCOPE_##SCOPE, .o.part = FC_PART_##PART, .o.kind = FC_OPTION_##KIND
 #define ENGINE(field, KIND) ENGINE_AS(#field, field, KIND)
@@ -178,8 +174,8 @@ static const fc_option_row rows[] = {
      .o.choices = "fork|groups|coalesce|score-tree|overlap|prefix-cache|forced|restricted-head|shared-trunk|"
                   "score-cache|all",
      .o.help = "what is not shared, so that its gain can be measured; answers stay the same bits"},
-    {ENGINE(batch_invariant, BOOL), .check = check_invariant, .o.fallback = "true",
-     .o.help = "a candidate's bits do not depend on the batch; on the CPU always"},
+    {ENGINE_AS("batch_invariant", batch_variant, BOOL), .negated = true, .o.fallback = "true",
+     .o.help = "a candidate's bits do not depend on the batch; false: CUDA may use cuBLASLt for bf16 weights"},
 };
 /* clang-format on */
 

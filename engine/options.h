@@ -25,6 +25,7 @@ typedef struct {
     size_t at;                  /* in fc_engine_options, fc_request or fc_sampling; of a list: its pointer */
     size_t count_at, values_at; /* of a list: its count; of BIASES: the values */
     fc_status (*check)(const fc_option_value *v); /* what no kind knows, or NULL */
+    bool negated;                                 /* of BOOL: true is stored as false, so that zero is the default */
 } fc_option_row;
 
 enum { FC_OPTIONS_MAX = 64 };

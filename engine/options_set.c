@@ -104,7 +104,7 @@ fc_status fc_option_store(fc_option_target *t, const fc_option_row *row, const f
     place = base + row->at;
     add = m->set[index] && !v->replace;
     switch (row->o.kind) {
-    case FC_OPTION_BOOL: *(bool *)place = v->yes; break;
+    case FC_OPTION_BOOL: *(bool *)place = v->yes != row->negated; break;
     case FC_OPTION_INT:
     case FC_OPTION_CHOICE: *(int *)place = (int)v->whole; break;
     case FC_OPTION_INT64: *(int64_t *)place = v->whole; break;

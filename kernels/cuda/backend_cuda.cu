@@ -1,4 +1,5 @@
 #include "kernels/cuda/copies.cuh"
+#include "kernels/cuda/lt.cuh"
 #include "kernels/cuda/replay.cuh"
 
 extern "C" {
@@ -184,7 +185,8 @@ static size_t workspace_of(const fc_op_limits *l) {
 
 static fc_status open_parts(device *d, const fc_cuda_options *o, const fc_op_limits *limits) {
     void *p;
-    FC_TRY(fc_cuda_stream_open(o->device, workspace_of(limits), o->invariant, &d->stream));
+    size_t workspace = workspace_of(limits) + (o->invariant ? 0 : FC_LT_WORKSPACE);
+    FC_TRY(fc_cuda_stream_open(o->device, workspace, o->invariant, &d->stream));
     FC_TRY(fc_ring_open(UP_BYTES, &d->up));
     FC_TRY(fc_ring_open(DOWN_BYTES, &d->down));
     FC_TRY(fc_alloc(DOWNLOADS, sizeof *d->deliveries, "downloads", &p));

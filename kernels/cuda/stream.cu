@@ -1,3 +1,4 @@
+#include "kernels/cuda/lt.cuh"
 #include "kernels/cuda/replay.cuh"
 
 extern "C" {
@@ -56,7 +57,7 @@ fc_status fc_cuda_workspace(fc_stream s, size_t bytes, const char *what, void **
     return FC_OK;
 }
 
-static fc_status open_device(fc_stream s, size_t workspace) {
+static fc_status open_device(fc_stream s, size_t workspace, bool invariant) {
     void *p;
     cudaDeviceProp prop;
     FC_CUDA_TRY(cudaSetDevice(s->device));
@@ -65,6 +66,7 @@ static fc_status open_device(fc_stream s, size_t workspace) {
     s->sm = prop.major * 10 + prop.minor;
     s->shared_max = prop.sharedMemPerBlockOptin;
     FC_TRY(fc_replay_open(&s->replay));
+    if (!invariant) FC_TRY(fc_lt_open(&s->lt));
     FC_CUDA_TRY(cudaStreamCreateWithFlags(&s->queue, cudaStreamNonBlocking));
     FC_CUDA_TRY(cudaMalloc(&p, sizeof *s->trouble));
     s->trouble = (unsigned long long *)p;
@@ -87,8 +89,7 @@ fc_status fc_cuda_stream_open(int device, size_t workspace, bool invariant, fc_s
     FC_TRY(fc_alloc(1, sizeof *s, "cuda stream", &p));
     s = (fc_stream)p;
     s->device = device;
-    s->invariant = invariant;
-    st = open_device(s, workspace);
+    st = open_device(s, workspace, invariant);
     if (st) {
         fc_cuda_stream_close(s);
         return st;
@@ -101,6 +102,7 @@ void fc_cuda_stream_close(fc_stream s) {
     if (!s) return;
     if (s->queue) cudaStreamSynchronize(s->queue);
     fc_replay_close(s->replay);
+    fc_lt_close(s->lt);
     cudaFree(s->workspace);
     cudaFree(s->counters);
     cudaFree(s->trouble);

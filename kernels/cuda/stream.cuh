@@ -45,8 +45,8 @@ struct fc_stream_s {
     size_t workspace_bytes;
     unsigned *counters; /* device, [FC_CUDA_COUNTERS]; zero between operators: who counts in them leaves zeroes */
     unsigned long long
-        *trouble;   /* device: the smallest (row << 8 | fc_trouble) since it was last asked for; ~0: none */
-    bool invariant; /* products whose bits depend on no other row: never cuBLASLt */
+        *trouble;     /* device: the smallest (row << 8 | fc_trouble) since it was last asked for; ~0: none */
+    struct fc_lt *lt; /* cuBLASLt, for large products; NULL: batch-invariant, no row's bits depend on another */
 };
 
 /* Takes the device's memory for workspace now. Caller closes. */

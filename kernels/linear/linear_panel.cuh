@@ -28,12 +28,12 @@ static inline size_t fc_linear_panel_shared(const fc_part_cuda *w, int m, int nt
 
 /* A step of M panels to `to`; from[] goes on to the next. */
 template <int CODE, int M>
-static __device__ __forceinline__ void fc_linear_panel_fetch(unsigned char *to, const unsigned char *from[M], int chunk,
-                                                             int lane) {
+static __device__ __forceinline__ void fc_linear_panel_fetch(unsigned char *to, const unsigned char *from[M],
+                                                             const fc_part_cuda &w, int lane) {
 #pragma unroll
     for (int m = 0; m < M; m++) {
-        fc_linear_copy<CODE>(to + m * chunk, from[m], chunk, lane);
-        from[m] += chunk;
+        fc_linear_copy<CODE>(to + m * w.chunk, from[m], w, lane);
+        from[m] += fc_linear_stride<CODE>(w);
     }
 }
 
@@ -55,12 +55,10 @@ static __device__ __forceinline__ void fc_linear_panels(const fc_part_cuda &w, c
     fc_linear_b b[NT][2];
     float acc[NT][M][4];
 #pragma unroll
-    for (int m = 0; m < M; m++)
-        from[m] =
-            w.panels + (size_t)min(panel + m, w.n_panels - 1) * w.panel_bytes + (size_t)first * w.chunk + lane * 16;
+    for (int m = 0; m < M; m++) from[m] = fc_linear_from<CODE>(w, min(panel + m, w.n_panels - 1), first, lane);
 #pragma unroll
     for (int i = 0; i < stages - 1; i++) {
-        if (i < steps) fc_linear_panel_fetch<CODE, M>(to, from, w.chunk, lane);
+        if (i < steps) fc_linear_panel_fetch<CODE, M>(to, from, w, lane);
         fc_copy_commit();
         to += stage_bytes;
     }
@@ -83,7 +81,7 @@ static __device__ __forceinline__ void fc_linear_panels(const fc_part_cuda &w, c
     for (int i = 0; i < steps; i++) {
         fc_copy_wait<stages - 2>();
         __syncwarp(); /* the step is there for all lanes, and all have done with the slot before it */
-        if (i + stages - 1 < steps) fc_linear_panel_fetch<CODE, M>(to, from, w.chunk, lane);
+        if (i + stages - 1 < steps) fc_linear_panel_fetch<CODE, M>(to, from, w, lane);
         fc_copy_commit();
         to = slot + lane * 16;
         int on = i + 1 < steps ? x.chunk : 0; /* the last step's x is read once more */

@@ -55,9 +55,9 @@ static __device__ __forceinline__ void fc_linear_a(uint32_t a[2][4], const unsig
                                                    const fc_linear_at &at) {
     if (CODE == FC_CODE_BF16) {
 #pragma unroll
-        for (int j = 0; j < 2; j++) {
-            uint4 u = *(const uint4 *)(chunk + ((group * 2 + j) * 32 + lane) * 16);
-            a[j][0] = u.x, a[j][1] = u.y, a[j][2] = u.z, a[j][3] = u.w;
+        for (int h = 0; h < 2; h++) {
+            uint4 u = *(const uint4 *)(chunk + ((group * 2 + h) * 32 + lane) * 16);
+            a[0][h] = u.x, a[0][2 + h] = u.y, a[1][h] = u.z, a[1][2 + h] = u.w;
         }
     } else if (CODE == FC_CODE_4) {
         uint2 u = *(const uint2 *)(chunk + lane * 16 + group * 8);
@@ -130,14 +130,35 @@ static __device__ __forceinline__ void fc_linear_b_of(fc_linear_b *b, const unsi
 /* The lane's place among the sums of a chunk: rows 2t, 2t + 1. */
 static __device__ __forceinline__ int fc_linear_sums(int lane) { return FC_X_SUMS + lane % 4 * 8; }
 
-/* A chunk of a panel to shared memory by the lanes of a warp; from and to are the lane's: 16 bytes a lane. */
+/* Where the lane's bytes of a step of a panel begin, and how far it is to those of the next step. */
 template <int CODE>
-static __device__ __forceinline__ void fc_linear_copy(unsigned char *to, const unsigned char *from, int chunk,
-                                                      int lane) {
+static __device__ __forceinline__ const unsigned char *fc_linear_from(const fc_part_cuda &w, int panel, int step,
+                                                                      int lane) {
+    const unsigned char *at = w.panels + (size_t)panel * w.panel_bytes;
+    if (CODE != FC_CODE_BF16) return at + (size_t)step * w.chunk + lane * 16;
+    return at + (size_t)(lane / 4) * fc_bf16_row_bytes(w.steps) + (size_t)step * (FC_STEP * 2) + lane % 4 * 16;
+}
+template <int CODE> static __device__ __forceinline__ int fc_linear_stride(const fc_part_cuda &w) {
+    return CODE == FC_CODE_BF16 ? FC_STEP * 2 : w.chunk;
+}
+
+/* That step to shared memory as a chunk, by the lanes of a warp; from and to are the lane's: 16 bytes a lane. */
+template <int CODE>
+static __device__ __forceinline__ void fc_linear_copy(unsigned char *to, const unsigned char *from,
+                                                      const fc_part_cuda &w, int lane) {
+    if constexpr (CODE == FC_CODE_BF16) {
 #pragma unroll
-    for (int i = 0; i < fc_code_bytes(CODE); i += 512) fc_copy_async<16>(to + i, from + i);
-    if (fc_code_scales(CODE) && lane * 16 < chunk - fc_code_bytes(CODE)) /* at most 256 bytes */
-        fc_copy_async<16>(to + fc_code_bytes(CODE), from + fc_code_bytes(CODE));
+        for (int group = 0; group < 2; group++)
+#pragma unroll
+            for (int h = 0; h < 2; h++)
+                fc_copy_async<16>(to + (group * 2 + h) * 512,
+                                  from + group * FC_GROUP * 2 + h * (FC_PANEL / 2) * fc_bf16_row_bytes(w.steps));
+    } else {
+#pragma unroll
+        for (int i = 0; i < fc_code_bytes(CODE); i += 512) fc_copy_async<16>(to + i, from + i);
+        if (fc_code_scales(CODE) && lane * 16 < w.chunk - fc_code_bytes(CODE)) /* at most 256 bytes */
+            fc_copy_async<16>(to + fc_code_bytes(CODE), from + fc_code_bytes(CODE));
+    }
 }
 
 static __device__ __forceinline__ void fc_linear_add(float acc[4], const float p[4], const float scale[2]) {

@@ -54,10 +54,9 @@ static __device__ __forceinline__ void fc_linear_tile_fetch(const fc_part_cuda &
                                                             unsigned char *stage, int panel, int row_tile, int step) {
     int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, tiles = (x.T - 1) / FC_X_ROWS + 1;
 #pragma unroll
-    for (int m = 0; m < 2; m++) {
-        size_t at = (size_t)min(panel + m, w.n_panels - 1) * w.panel_bytes + (size_t)step * w.chunk;
-        fc_linear_copy<CODE>(stage + (warp * 2 + m) * w.chunk + lane * 16, w.panels + at + lane * 16, w.chunk, lane);
-    }
+    for (int m = 0; m < 2; m++)
+        fc_linear_copy<CODE>(stage + (warp * 2 + m) * w.chunk + lane * 16,
+                             fc_linear_from<CODE>(w, min(panel + m, w.n_panels - 1), step, lane), w, lane);
 #pragma unroll
     for (int n = warp; n < NT; n += FC_LINEAR_WARPS) {
         size_t at = ((size_t)min(row_tile + n, tiles - 1) * x.steps + step) * x.chunk;

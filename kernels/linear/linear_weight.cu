@@ -140,6 +140,11 @@ static fc_status pack_row(const fc_part_cuda *p, const fc_weight_part *from, int
         memcpy(panel + (size_t)(o * p->steps * FC_STEP) * size, row, (size_t)p->K * size);
         return FC_OK;
     }
+    if (p->code == FC_CODE_BF16) {
+        for (int k = 0; k < p->K; k++)
+            memcpy(panel + (size_t)o * fc_bf16_row_bytes(p->steps) + fc_bf16_place(k), row + (size_t)k * size, size);
+        return FC_OK;
+    }
     if (fc_dtype_is_quant(from->dtype)) return pack_quant(p, from, row, o, panel);
     for (int k = 0; k < p->K; k++) {
         fc_code_place at = fc_code_place_of(p->code, o, k % FC_STEP);

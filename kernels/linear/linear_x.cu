@@ -14,6 +14,7 @@ typedef struct {
     const float *w; /* [K] of a norm */
     float *y;       /* [T,K] or NULL */
     unsigned char *codes;
+    size_t half; /* of rows: from hi to lo; 0: codes are chunks */
     float *floats;
     float eps;
     int T, K, steps, chunk;
@@ -107,7 +108,8 @@ static __device__ __forceinline__ void put_codes(const x_params &p, int row, int
                                                  bool there) {
     int group = piece / 4, t = piece % 4;
     unsigned char *chunk = p.codes + ((size_t)(row / FC_X_ROWS) * p.steps + group / 2) * p.chunk;
-    int at = ((group % 2 * FC_X_ROWS + row % FC_X_ROWS) * 4 + t) * 16;
+    unsigned char *to = chunk + ((group % 2 * FC_X_ROWS + row % FC_X_ROWS) * 4 + t) * 16;
+    size_t lo_at = FC_X_LO;
     float sum = 0.0f;
     uint32_t lo[4];
     uint4 hi;
@@ -118,9 +120,13 @@ static __device__ __forceinline__ void put_codes(const x_params &p, int row, int
     sum += __shfl_xor_sync(FC_ALL_LANES, sum, 1);
     sum += __shfl_xor_sync(FC_ALL_LANES, sum, 2);
     if (!there) return;
-    *(uint4 *)(chunk + at) = hi;
-    if (p.precise) *(uint4 *)(chunk + FC_X_LO + at) = make_uint4(lo[0], lo[1], lo[2], lo[3]);
-    if (t == 0) ((float *)(chunk + FC_X_SUMS))[group % 2 * FC_X_ROWS + row % FC_X_ROWS] = sum;
+    if (p.half) {
+        to = p.codes + (size_t)row * fc_bf16_row_bytes(p.steps) + piece * 16;
+        lo_at = p.half;
+    }
+    *(uint4 *)to = hi;
+    if (p.precise) *(uint4 *)(to + lo_at) = make_uint4(lo[0], lo[1], lo[2], lo[3]);
+    if (t == 0 && !p.half) ((float *)(chunk + FC_X_SUMS))[group % 2 * FC_X_ROWS + row % FC_X_ROWS] = sum;
 }
 
 /* A block per row, or, where no sum needs it whole, per THREADS * PIECE elements of one. */
@@ -180,8 +186,8 @@ fc_status fc_linear_x_rows(fc_stream s, const char *what, const fc_weight *w, in
 
 static bool in_fours(const void *p) { return (uintptr_t)p % 16 == 0; }
 
-fc_status fc_linear_x_make(fc_stream s, const fc_weight *w, const fc_linear_x_from *from, void *memory,
-                           fc_linear_x *out) {
+static fc_status make(fc_stream s, const fc_weight *w, const fc_linear_x_from *from, void *memory, size_t half,
+                      fc_linear_x *out) {
     bool codes, floats;
     int K = w->K, steps = fc_linear_steps(K), rows = fc_div_up(from->T, FC_X_ROWS) * FC_X_ROWS;
     size_t at = (size_t)from->first * (size_t)K;
@@ -190,6 +196,7 @@ fc_status fc_linear_x_make(fc_stream s, const fc_weight *w, const fc_linear_x_fr
     forms_of(w, &codes, &floats);
     p.T = from->T, p.K = K, p.steps = steps, p.precise = from->precise;
     p.chunk = p.precise ? FC_X_CHUNK_PRECISE : FC_X_CHUNK;
+    p.half = half;
     if (codes) p.codes = (unsigned char *)memory;
     if (floats) p.floats = (float *)((unsigned char *)memory + (codes ? codes_bytes(p.T, steps, p.precise) : 0));
     *out = {p.codes, p.floats, p.T, K, steps, p.chunk, p.precise};
@@ -211,4 +218,14 @@ fc_status fc_linear_x_make(fc_stream s, const fc_weight *w, const fc_linear_x_fr
     if (from->norm) return fc_launch(s, "linear: x of a norm", x_kernel<FROM_NORM>, grid, THREADS, sizeof(x_shared), p);
     if (from->glu) return fc_launch(s, "linear: x of a gated unit", x_kernel<FROM_GLU>, grid, THREADS, 0, p);
     return fc_launch(s, "linear: x", x_kernel<FROM_ARRAY>, grid, THREADS, 0, p);
+}
+
+fc_status fc_linear_x_make(fc_stream s, const fc_weight *w, const fc_linear_x_from *from, void *memory,
+                           fc_linear_x *out) {
+    return make(s, w, from, memory, 0, out);
+}
+
+fc_status fc_linear_x_make_rows(fc_stream s, const fc_weight *w, const fc_linear_x_from *from, void *memory,
+                                size_t half, fc_linear_x *out) {
+    return make(s, w, from, memory, half, out);
 }

@@ -7,6 +7,8 @@
  *           sum [2 groups][8 rows] f32: of what hi (and lo) hold, for minimums
  *           lo as hi, where precise
  *         rows past T and k past K are zero. A number that is not finite, or rounds to none, is NaN.
+ * rows    hi of codes as [T rounded up to 8][64 steps] bf16, each group of 32 in the order of a row of BF16 weights
+ *         (weight.cuh); lo, where precise, likewise
  * floats  for F32 and F16: x itself, [T][64 steps] f32, zero past K
  */
 #ifndef FC_KERNELS_LINEAR_X_CUH
@@ -50,5 +52,8 @@ fc_status fc_linear_x_rows(fc_stream s, const char *what, const fc_weight *w, in
  * to its y too, and updates the norm's res. */
 fc_status fc_linear_x_make(fc_stream s, const fc_weight *w, const fc_linear_x_from *from, void *memory,
                            fc_linear_x *out);
+/* The same as rows, at out->codes; lo is `half` bytes further. */
+fc_status fc_linear_x_make_rows(fc_stream s, const fc_weight *w, const fc_linear_x_from *from, void *memory,
+                                size_t half, fc_linear_x *out);
 
 #endif

@@ -2,18 +2,21 @@
  * kernels/head.
  *
  * A part of N outputs is cut into panels of 16 outputs; outputs past N are zero. K is filled up with zeros to steps of
- * 64 k. A panel of F32 or F16 is [16][64 steps], row-major. Any other panel is [steps] chunks, each one contiguous
- * piece: codes, then scales, then minimums, where the type has them. Codes lie as mma.m16n8k16 wants its a. With
- * g = output % 8, h = output / 8 and, in a group of 32 k, k = 16 (p / 2) + 4 t + 2 (p % 2) + e: lane 4g + t holds the
- * pairs p of (e = 0, 1); p = 0, 1 (the first 16 k) are its first a, p = 2, 3 its second, and its b is two runs of four.
+ * 64 k. A panel of F32, F16 or BF16 is [16][64 steps], row-major; of BF16 the k of a group of 32 are in the order of t
+ * below, [t][p / 2][p % 2][e], as those of x are (linear_x.cuh): a product of cuBLASLt cares for no order of k. Any
+ * other panel is [steps] chunks, each one contiguous piece: codes, then scales, then minimums, where the type has them.
+ * Codes lie as mma.m16n8k16 wants its a. With g = output % 8, h = output / 8 and, in a group of 32 k,
+ * k = 16 (p / 2) + 4 t + 2 (p % 2) + e: lane 4g + t holds the pairs p of (e = 0, 1); p = 0, 1 (the first 16 k) are its
+ * first a, p = 2, 3 its second, and its b is two runs of four.
  *
- *   BF16   [4 of 16 k][32 lanes][p % 2][h][e] u16: a lane's 16 bytes are one a
+ *   BF16   in shared memory a chunk is [2 groups][h][32 lanes][p / 2][p % 2][e] u16
  *   8 bit  [2 groups][32 lanes][h][p / 2][e][p % 2] bytes: code minus zero code as i8, or F8 as it stands
  *   4 bit  [32 lanes][2 groups][h] u32, whose bits 4p + 16e.. are the code
  *   scales and minimums [8 g][groups of the step][h], f16 where the file has f16, else f32; of F8 one for the step
  *
  * A weight is scale * code + minimum, or scale * (code - zero). A warp reads a chunk 16 bytes a lane, and a panel from
- * first byte to last. Bytes a chunk: BF16 2048, F8 1024 (with scales 1088), 8 bit 1088 to 1280, 4 bit 576 to 768.
+ * first byte to last, of BF16 128 bytes of each row at a time. Bytes a chunk: BF16 2048, F8 1024 (with scales 1088),
+ * 8 bit 1088 to 1280, 4 bit 576 to 768.
  */
 #ifndef FC_KERNELS_LINEAR_WEIGHT_CUH
 #define FC_KERNELS_LINEAR_WEIGHT_CUH
@@ -46,7 +49,7 @@ typedef enum {
 typedef struct {
     const unsigned char *panels; /* device [n_panels][panel_bytes], 64-byte aligned */
     size_t panel_bytes;
-    int chunk; /* bytes of a step of a panel; 0: F32, F16 */
+    int chunk; /* bytes of a step of a panel, of BF16 in shared memory; 0: F32, F16 */
     fc_code code;
     bool wide; /* scales and minimums are f32; F8: there are scales */
     bool min;  /* there are minimums          */
@@ -82,7 +85,17 @@ static __host__ __device__ constexpr int fc_code_scales(int code) {
     return code == FC_CODE_8H ? 4 : code == FC_CODE_8 || code == FC_CODE_4 ? 2 : code == FC_CODE_F8 ? 1 : 0;
 }
 
-/* Where output o (of 16) and k (of 64) lie in a chunk: the byte, and for 4 bits by how much the code is shifted. */
+/* Bytes of a row of a panel of BF16, and where in it k lies. */
+static __host__ __device__ __forceinline__ size_t fc_bf16_row_bytes(int steps) {
+    return (size_t)steps * FC_STEP * sizeof(uint16_t);
+}
+static __host__ __device__ __forceinline__ size_t fc_bf16_place(int k) {
+    int in = k % FC_GROUP;
+    return (size_t)(k - in + in % 16 / 4 * 8 + in / 16 * 4 + in % 4) * sizeof(uint16_t);
+}
+
+/* Where output o (of 16) and k (of 64) lie in a chunk of codes of 4 or 8 bits: the byte, and for 4 bits by how much the
+ * code is shifted. */
 typedef struct {
     int byte, shift;
 } fc_code_place;
@@ -91,9 +104,7 @@ static __host__ __device__ __forceinline__ fc_code_place fc_code_place_of(int co
     int g = o % 8, h = o / 8, group = k / FC_GROUP, in = k % FC_GROUP;
     int p = in / 16 * 2 + in % 4 / 2, e = in % 2, lane = g * 4 + in % 16 / 4;
     fc_code_place at = {0, 0};
-    if (code == FC_CODE_BF16) {
-        at.byte = ((group * 2 + p / 2) * 32 + lane) * 16 + (p % 2 * 2 + h) * 4 + e * 2;
-    } else if (code == FC_CODE_4) {
+    if (code == FC_CODE_4) {
         at.byte = lane * 16 + (group * 2 + h) * 4 + p / 2 + e * 2;
         at.shift = p % 2 * 4;
     } else {
@@ -118,9 +129,10 @@ static __device__ __forceinline__ float fc_part_value(const fc_part_cuda &w, con
         size_t at = (size_t)o * (size_t)(w.steps * FC_STEP) + (size_t)k;
         return w.code == FC_CODE_F32 ? ((const float *)panel)[at] : fc_f16_float(((const uint16_t *)panel)[at]);
     }
+    if (w.code == FC_CODE_BF16)
+        return fc_bf16_to_f32(*(const uint16_t *)(panel + (size_t)o * fc_bf16_row_bytes(w.steps) + fc_bf16_place(k)));
     const unsigned char *chunk = panel + (size_t)(k / FC_STEP) * w.chunk, *scales = chunk + fc_code_bytes(w.code);
     fc_code_place at = fc_code_place_of(w.code, o, k % FC_STEP);
-    if (w.code == FC_CODE_BF16) return fc_bf16_to_f32(*(const uint16_t *)(chunk + at.byte));
     if (w.code == FC_CODE_F8 && !w.wide) return fc_f8_to_f32(chunk[at.byte]);
     int groups = fc_code_scales(w.code), place = fc_code_scale_place(w.code, o, k % FC_STEP / (FC_STEP / groups));
     float scale = fc_part_scale(w, scales, place);

@@ -254,12 +254,11 @@ class OptionFlags(Program):
             if off in ("fork", "coalesce", "score-tree", "all"):
                 self.assertGreater(account["rows_prefill"] + account["rows_decode"] + account["rows_score"], rows, off)
         self.assertEqual(answer("--off", "fork", "--off", "score-tree")[1]["rows_score"], answer("--off", "fork,score-tree")[1]["rows_score"])
-        for more in (("--score-rows", 1), ("--batch-invariant",), ("--batch-invariant=true",), ("--priority", -7),
+        for more in (("--score-rows", 1), ("--batch-invariant",), ("--batch-invariant=true",), ("--batch-invariant=false",), ("--priority", -7),
                      ("--cache-salt", "s"), ("--page-slots", 32), ("--max-rows", 9), ("--ctx", 100)):
             self.assertEqual(answer(*more)[0], want, more)
         args = ("bestof", "--novelty", self.novelty, "--alignment", "none", "--prompt", "x")
         self.refused(2, '--off: "spoon"; it is fork, groups,', *args, "--off", "spoon")
-        self.refused(2, "--batch-invariant: false: on the CPU it is always true", *args, "--batch-invariant=false")
         self.refused(2, '--score-rows: "-1" is not a whole number from 0 to 65536', *args, "--score-rows", -1)
         self.refused(2, '--priority: "high"', *args, "--priority", "high")
         self.refused(2, "--cache-salt: it is empty", *args, "--cache-salt", "")
@@ -377,7 +376,7 @@ class OptionFlags(Program):
         self.assertNotIn("prompt_logprobs", answer({"prompt_logprobs": True}, "--prompt-logprobs=false"))
         engine = {"threads": 1, "backend": "cpu", "cpu": "auto", "kv_type": "f32", "kv_pool": "64M", "ctx": 128, "max_rows": 50,
                   "max_branches": 40, "page_slots": 8, "score_rows": 3, "score_cache": "2M", "score_cache_file": "s.db",
-                  "off": "coalesce", "batch_invariant": True, "pin_threads": True,
+                  "off": "coalesce", "batch_invariant": False, "pin_threads": True,
                   "deadline_ms": 3600000, "priority": 2, "cache_salt": "s"}
         slow = answer(engine)
         self.assertEqual(slow["candidates"], plain)
@@ -393,7 +392,7 @@ class OptionFlags(Program):
         answer({}, "--alignment", "none", alignment={"adapter": "../strong"})  # nothing scores, so it is not read
         for key, value, words in (("kv_pool", "lots", "r.json: kv_pool: \"lots\" is not a number of bytes"),
                                   ("draw", "best", "r.json: draw: \"best\"; it is iid, sbs"),
-                                  ("batch_invariant", False, "r.json: batch_invariant: false: on the CPU"),
+                                  ("batch_invariant", 0, "r.json: batch_invariant"),
                                   ("n_maximum", 3, "r.json: n_maximum: unknown key; known here are")):
             with open(recipe, "w") as f:
                 json.dump({key: value}, f)

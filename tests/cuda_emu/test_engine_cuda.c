@@ -131,7 +131,7 @@ static void a_real_model_answers_as_transformers_does(void **state) {
 
 /* The runtime's call, or how much memory was asked for. */
 static bool names_the_cause(const char *sentence) {
-    return strstr(sentence, "cuda") || strstr(sentence, "of device memory; ");
+    return strstr(sentence, "cuda") || strstr(sentence, "cublas") || strstr(sentence, "of device memory; ");
 }
 
 /* A small job on an engine whose k-th call of the runtime fails (0: none). True: nothing failed. */

@@ -172,7 +172,7 @@ static void options_are_keys(void **state) {
         "\"deadline_ms\":500,\"diversity\":\"parent\",\"blend\":0.5,\"priority\":-3,\"cache_salt\":\"s\","
         "\"kv_pool\":\"64M\",\"kv_type\":\"bf16\",\"ctx\":512,\"page_slots\":8,\"max_rows\":100,\"max_branches\":50,"
         "\"threads\":2,\"score_rows\":7,\"off\":\"fork,groups\",\"backend\":\"cpu\",\"cpu\":\"portable\","
-        "\"batch_invariant\":true}");
+        "\"batch_invariant\":false}");
     const fc_recipe_info *i = fc_recipe_edit(r);
     const fc_engine_options *e = &i->engine;
     char path[128], want[160];
@@ -187,7 +187,7 @@ static void options_are_keys(void **state) {
     assert_string_equal(q.novelty_adapter, "lora/a");
     assert_string_equal(q.alignment_adapter, "/abs/b");
     assert_true(e->kv_pool == 64 << 20 && e->ctx == 512 && e->page_slots == 8 && e->max_rows == 100);
-    assert_true(e->max_branches == 50 && e->threads == 2 && e->score_rows == 7 && e->batch_invariant);
+    assert_true(e->max_branches == 50 && e->threads == 2 && e->score_rows == 7 && e->batch_variant);
     assert_int_equal(e->off, FC_OFF_FORK | FC_OFF_GROUPS);
     assert_string_equal(e->kv_type, "bf16");
     assert_string_equal(e->backend, "cpu");
@@ -225,7 +225,7 @@ static void options_are_keys(void **state) {
     refused("{\"off\":\"all,none\"}", "off: \"all,none\"; it is fork, groups");
     refused("{\"cpu\":\"sse\"}", "cpu: \"sse\"; it is auto, amx, avx512, avxvnni, avx2 or portable");
     refused("{\"backend\":\"abacus\"}", "backend: \"abacus\"; it is auto, cpu or cuda");
-    refused("{\"batch_invariant\":false}", "r.json: batch_invariant: false: on the CPU it is always true");
+    refused("{\"batch_invariant\":0}", "r.json: batch_invariant");
     refused("{\"novelty\":{\"adapter\":{}}}", "novelty.adapter is of type object");
     refused("{\"alignment\":{\"adapter\":\"\"}}", "alignment.adapter: it is empty");
     refused("{\"novelty_adapter\":\"a\"}", "novelty_adapter: unknown key"); /* there is one key for each */
