@@ -3,6 +3,7 @@
 
 #include "engine/answer.h"
 #include "engine/base/os.h"
+#include "engine/counts.h"
 #include "engine/events.h"
 #include "engine/fit.h"
 #include "engine/model_tok.h"
@@ -48,6 +49,7 @@ struct fc_engine {
     bool stop, draining;
     fc_events events;
     atomic_int pages_used;
+    fc_counts counts;
 };
 
 /* ---- the engine thread ---- */
@@ -143,8 +145,10 @@ static void *engine_main(void *arg) {
             return NULL;
         }
         pthread_mutex_unlock(&e->lock);
+        fc_counts_put(&e->counts, &e->sched);
         fc_sched_step(&e->sched);
         count_used_pages(e);
+        fc_counts_put(&e->counts, &e->sched);
     }
 }
 
@@ -515,6 +519,7 @@ fc_status fc_drain(fc_engine *e) {
 }
 
 fc_status fc_poll(fc_engine *e, int timeout_ms, fc_event *out) { return fc_events_poll(&e->events, timeout_ms, out); }
+void fc_engine_notify(fc_engine *e, void (*wake)(void *arg), void *arg) { fc_events_notify(&e->events, wake, arg); }
 
 void fc_engine_describe(const fc_engine *e, fc_engine_info *out) { *out = e->info; }
 fc_sched_stats fc_engine_stats(const fc_engine *e) { return fc_sched_counts(&e->sched); }
@@ -522,6 +527,12 @@ fc_score_cache_stats fc_engine_score_stats(const fc_engine *e) {
     return e->sched.scores ? fc_score_cache_counts(e->sched.scores) : (fc_score_cache_stats){0};
 }
 int fc_engine_pages_used(const fc_engine *e) { return atomic_load(&e->pages_used); }
+
+void fc_engine_count(const fc_engine *e, fc_engine_counts *out) {
+    fc_counts_get(&e->counts, out);
+    out->pages_used = fc_engine_pages_used(e);
+    out->pages = e->info.novelty.kv_pages + (e->shared ? 0 : e->info.alignment.kv_pages);
+}
 
 const char *fc_version(void) { return FC_VERSION; }
 const char *fc_last_error(void) { return fc_status_text(); }

@@ -45,6 +45,7 @@ void fc_events_close(fc_events *q) {
 
 void fc_events_put(fc_events *q, const fc_event *ev, bool copy) {
     struct fc_event_node *n = NULL;
+    bool first;
     size_t text = copy ? ev->text_size + 1 : 0;
     void *p;
     if (fc_alloc(1, sizeof *n + text, "event", &p) == FC_OK) {
@@ -59,6 +60,7 @@ void fc_events_put(fc_events *q, const fc_event *ev, bool copy) {
         fc_job_close(ev->memory);
     }
     pthread_mutex_lock(&q->lock);
+    first = !q->head && !q->lost;
     if (n) {
         *q->tail = n;
         q->tail = &n->next;
@@ -66,6 +68,15 @@ void fc_events_put(fc_events *q, const fc_event *ev, bool copy) {
         q->lost = true;
     }
     pthread_cond_broadcast(&q->arrived);
+    if (first && q->wake) q->wake(q->arg);
+    pthread_mutex_unlock(&q->lock);
+}
+
+void fc_events_notify(fc_events *q, void (*wake)(void *arg), void *arg) {
+    pthread_mutex_lock(&q->lock);
+    q->wake = wake;
+    q->arg = arg;
+    if (wake && (q->head || q->lost)) wake(arg);
     pthread_mutex_unlock(&q->lock);
 }
 

@@ -42,7 +42,7 @@ void fc_flight_close(fc_sched *s, int list, fc_flight *f) {
 
 /* ---- building ---- */
 
-static void count_rows(fc_branch *b, int n) {
+static void count_rows(fc_sched *s, fc_branch *b, int n) {
     fc_job *j = b->job;
     int replay = 0, until = b->len + n, prompt;
     if (b->kind == FC_BRANCH_DRAW) {
@@ -53,14 +53,18 @@ static void count_rows(fc_branch *b, int n) {
     }
     replay = replay < b->len ? 0 : replay < until ? replay - b->len : n;
     j->rows.rows_replayed += replay;
+    s->stats.rows_replayed += replay;
     if (b->role == FC_ALIGNMENT) {
         j->rows.rows_score += n - replay;
+        s->stats.rows_score += n - replay;
         return;
     }
     prompt = j->n_prompt - b->len - replay; /* of the others, those of the prompt come first */
     prompt = prompt < 0 ? 0 : prompt > n - replay ? n - replay : prompt;
     j->rows.rows_prefill += prompt;
     j->rows.rows_decode += n - replay - prompt;
+    s->stats.rows_prefill += prompt;
+    s->stats.rows_decode += n - replay - prompt;
 }
 
 static int32_t id_at(const fc_branch *b, int pos) {
@@ -104,7 +108,7 @@ static fc_status take_table_rows(fc_sched *s, int list, fc_flight *f, fc_branch 
     }
     if (b->role == FC_ALIGNMENT) fc_scoring_keep(s, f, b, first, n);
     else if (b->kind == FC_BRANCH_PROMPT && b->job->searching) fc_searching_want(s, f, b, first, n);
-    count_rows(b, n);
+    count_rows(s, b, n);
     b->rows = n;
     return FC_OK;
 }
@@ -114,7 +118,9 @@ static fc_status take_chain_rows(fc_sched *s, int list, fc_flight *f, fc_branch 
     fc_job *j = b->job;
     const fc_stem *stem = &j->stem[b->role];
     fc_tree *t = &j->stem[b->role].tree;
-    int64_t *rows = b->role == FC_ALIGNMENT ? &j->rows.rows_score : &j->rows.rows_decode;
+    bool scores = b->role == FC_ALIGNMENT;
+    int64_t *rows = scores ? &j->rows.rows_score : &j->rows.rows_decode;
+    int64_t *all = scores ? &s->stats.rows_score : &s->stats.rows_decode;
     int depth = b->len - stem->n, last = fc_tree_up(t, b->group, depth + n - 1), above = last, first;
     if (!stem->ready) return FC_OK;
     for (int i = 0; i < n; i++) above = t->nodes[above].parent;
@@ -126,6 +132,7 @@ static fc_status take_chain_rows(fc_sched *s, int list, fc_flight *f, fc_branch 
         s->ids[i] = t->nodes[node].token & ~FC_TREE_ADAPTED;
         s->slots[i] = t->nodes[node].slot;
         *(t->nodes[node].once ? &j->rows.rows_replayed : rows) += 1;
+        *(t->nodes[node].once ? &s->stats.rows_replayed : all) += 1;
     }
     for (int i = depth - 1, node = above; i >= 0; i--, node = t->nodes[node].parent)
         s->ancestors[i] = t->nodes[node].slot;

@@ -132,6 +132,18 @@ FC_API void fc_engine_describe(const fc_engine *e, fc_engine_info *out);
 /* Pages in use right now, both models: 0 when nothing runs. */
 FC_API int fc_engine_pages_used(const fc_engine *e);
 
+/* What runs now, and what was done since it was opened. */
+typedef struct {
+    int running, waiting;  /* requests */
+    int pages_used, pages; /* of KV, both models; what the prefix cache alone holds is not used */
+    int64_t steps, batches, preemptions;
+    int64_t rows_prefill, rows_decode, rows_score, rows_replayed; /* computed, of requests that were cancelled too */
+    int64_t prefix_asked, prefix_hit; /* tokens of prompts that began, and those found in the prefix cache */
+} fc_engine_counts;
+
+/* As of the engine's last step; each number is whole, taken one after the other. Waits for nobody. */
+FC_API void fc_engine_count(const fc_engine *e, fc_engine_counts *out);
+
 /* ---- taxonomy -------------------------------------------------------------------------------------------- */
 
 /* A closed set of names. keywords ("a, b") and parents (ids of other entries, or groups) are read by `diversity`
@@ -408,6 +420,10 @@ typedef struct {
 
 /* The next event, in order per request. timeout_ms: -1 waits, 0 does not. FC_ERR_TIMEOUT when none came. */
 FC_API fc_status fc_poll(fc_engine *e, int timeout_ms, fc_event *out);
+/* For a loop that waits elsewhere: wake(arg) is called when an event waits and none did before, also at once. It polls
+ * then, with timeout 0, until FC_ERR_TIMEOUT. wake runs on the engine thread and calls nothing of this interface; it is
+ * not called any more when this returns with another one, or NULL. */
+FC_API void fc_engine_notify(fc_engine *e, void (*wake)(void *arg), void *arg);
 FC_API void fc_event_fini(fc_event *ev); /* frees what the event points to; zeroed is fine */
 
 /* ---- options --------------------------------------------------------------------------------------------- */

@@ -224,6 +224,7 @@ fc_sched_stats fc_sched_counts(const fc_sched *s) {
         all.evicted_pages += p.evicted_pages;
         all.partial_copies += p.partial_copies;
         all.hit_tokens += p.hit_tokens;
+        all.asked_tokens += p.asked_tokens;
     }
     return all;
 }

@@ -141,9 +141,10 @@ typedef struct {
 /* What happened so far, for tests and metrics. */
 typedef struct {
     int64_t steps, batches, preemptions, splits, redraws;
-    int64_t shared_tiles;                              /* reads of a tile that another row's read served */
-    int64_t cross_groups;                              /* attention items that rows of several requests share */
-    int64_t evicted_pages, partial_copies, hit_tokens; /* of the prefix caches */
+    int64_t shared_tiles; /* reads of a tile that another row's read served */
+    int64_t cross_groups; /* attention items that rows of several requests share */
+    int64_t evicted_pages, partial_copies, hit_tokens, asked_tokens; /* of the prefix caches */
+    int64_t rows_prefill, rows_decode, rows_score, rows_replayed;    /* as of fc_accounting, of all jobs */
 } fc_sched_stats;
 
 typedef struct {

@@ -1,0 +1,19 @@
+/* counts - what the scheduler did, for threads that must not wait for it: numbers that one thread puts and any may read. */
+#ifndef FC_ENGINE_COUNTS_H
+#define FC_ENGINE_COUNTS_H
+
+#include "engine/sched.h"
+
+#include <stdatomic.h>
+
+enum { FC_COUNTS = 11 };
+
+/* Zeroed is empty. */
+typedef struct {
+    atomic_llong v[FC_COUNTS];
+} fc_counts;
+
+void fc_counts_put(fc_counts *c, const fc_sched *s);           /* the engine thread */
+void fc_counts_get(const fc_counts *c, fc_engine_counts *out); /* any thread; pages stay as they are */
+
+#endif
