@@ -68,6 +68,8 @@ typedef struct {
     void (*on_wake)(void *self); /* NULL: not wanted */
     /* The JSON body of an answer that is no success; NULL: the sentence as text. */
     fc_status (*error_body)(void *self, int status, const char *sentence, fc_str *out);
+    /* Once for each request, when its answer is written or nobody waits for it: status 499. NULL: not wanted. */
+    void (*on_end)(void *self, const http_req *r, int status, double seconds);
     void *self;
 } http_options;
 
@@ -113,6 +115,8 @@ http *http_server(const http_req *r);
 uint64_t http_announced(const http_req *r);  /* of the body, in on_head: Content-Length or 0 */
 void http_set_user(http_req *r, void *user); /* a pointer of the layer above */
 void *http_user(const http_req *r);
+
+bool http_answered(const http_req *r); /* or begun to be */
 
 /* The answer. A field's value that holds control characters is FC_ERR_ARG. */
 fc_status http_field(http_req *r, const char *name, const char *value);

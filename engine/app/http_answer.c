@@ -229,6 +229,8 @@ void req_log(http_req *r) {
     http *h = r->c->h;
     fc_str line = {0};
     h->counts.requests++;
+    if (h->o.on_end)
+        h->o.on_end(h->o.self, r, r->status ? r->status : 499, (double)(fc_clock_ns() - r->began_ns) * 1e-9);
     if (r->gone) h->counts.cancelled++;
     if (h->log && (!r->quiet || r->status >= 400) && put_line(r, &line) == FC_OK)
         http_log_put(h->log, line.data, line.size);
@@ -257,6 +259,7 @@ http *http_server(const http_req *r) { return r->c->h; }
 uint64_t http_announced(const http_req *r) { return r->msg.length; }
 void http_set_user(http_req *r, void *user) { r->user = user; }
 void *http_user(const http_req *r) { return r->user; }
+bool http_answered(const http_req *r) { return r->at != REQ_OPEN; }
 void http_quiet(http_req *r) { r->quiet = true; }
 
 const char *http_body(const http_req *r, size_t *size) {

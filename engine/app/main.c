@@ -15,6 +15,7 @@ static const struct {
     {"bestof", cmd_bestof, "sample n candidates for one prompt, score them, print the best k"},
     {"run", cmd_run, "complete one prompt, streamed to the terminal"},
     {"score", cmd_score, "score given candidates for one prompt in one pass"},
+    {"serve", cmd_serve, "answer over HTTP, as OpenAI and vLLM do"},
     {"tokenize", cmd_tokenize, "text to token ids, and back"},
     {"inspect", cmd_inspect, "what a model file holds and how much memory it takes"},
     {"convert", cmd_convert, "safetensors or GGUF to GGUF in another type"},

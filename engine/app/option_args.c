@@ -52,9 +52,13 @@ fc_status option_args_take(option_args *o, const fc_option *option, const char *
     fc_status st;
     if (o->n == OPTION_ARGS_MAX)
         return FC_FAIL(FC_ERR_ARG, "%s: more than %d options are given", said, OPTION_ARGS_MAX);
-    o->check.said = said;
-    st = fc_option_set_text(&o->check, option->name, text);
-    o->check.said = NULL; /* the caller's text */
+    if (fc_option_find(option->name) != option) {
+        st = o->other(option, said, text);
+    } else {
+        o->check.said = said;
+        st = fc_option_set_text(&o->check, option->name, text);
+        o->check.said = NULL; /* the caller's text */
+    }
     FC_TRY(st);
     o->given[o->n].option = option;
     o->given[o->n++].text = text;

@@ -20,6 +20,8 @@ typedef struct {
         const char *text;
     } given[OPTION_ARGS_MAX]; /* as they came */
     size_t n;
+    /* Checks a value of an option that is not of the engine's table, for commands that have such rows. */
+    fc_status (*other)(const fc_option *o, const char *said, const char *text);
 } option_args;
 
 void option_args_init(option_args *o);

@@ -140,12 +140,11 @@ static fc_status show_pieces(request_args *a, const fc_prompt *p) {
     return FC_OK;
 }
 
-/* A file wins over the built-in recipe of its name; without --recipe, --history uses that one. */
-static fc_status open_recipe(request_args *a) {
-    static const char builtin[] = "interests";
-    if (a->recipe && (strcmp(a->recipe, builtin) != 0 || fc_path_exists(a->recipe)))
-        return fc_recipe_open(a->recipe, &a->opened);
-    return fc_recipe_builtin(builtin, &a->opened);
+static const char builtin[] = "interests";
+
+fc_status request_args_recipe(const char *name, fc_recipe **out) {
+    if (strcmp(name, builtin) != 0 || fc_path_exists(name)) return fc_recipe_open(name, out);
+    return fc_recipe_builtin(builtin, out);
 }
 
 /* Flags override the recipe before it makes the request, so that it fills the templates that will be read, and no
@@ -156,7 +155,7 @@ static fc_status use_recipe(request_args *a, fc_request *r) {
     if (a->prompt_ids || a->prompt_file)
         return FC_FAIL(FC_ERR_ARG, "--%s: a recipe's template takes --prompt or --history",
                        a->prompt_ids ? "prompt-ids" : "prompt-file");
-    FC_TRY(open_recipe(a));
+    FC_TRY(request_args_recipe(a->recipe ? a->recipe : builtin, &a->opened)); /* --history alone uses that one */
     if (a->taxonomy) FC_TRY(fc_recipe_set_taxonomy(a->opened, a->taxonomy));
     info = fc_recipe_edit(a->opened);
     FC_TRY(option_args_set(&a->options, &info->engine, &info->request));

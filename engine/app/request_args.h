@@ -39,6 +39,9 @@ void request_args_scoring(request_args *a, arg *args, size_t *n);
 void request_args_ranking(request_args *a, bool drawn, arg *args, size_t *n);
 void request_args_engine(request_args *a, arg *args, size_t *n); /* and what any request has */
 
+/* The recipe of a path, or the built-in one of that name, over which a file wins. Caller: fc_recipe_close. */
+fc_status request_args_recipe(const char *name, fc_recipe **out);
+
 /* Reads recipe, prompt and files. The request points into *a. */
 fc_status request_args_request(request_args *a, bool needs_alignment, fc_request *r);
 /* Opens the engine that the request needs, with its adapters and taxonomy, which *r then names; p says so meanwhile.
