@@ -46,6 +46,7 @@ typedef struct serve {
     struct serve_call *calls;                 /* all that are not forgotten */
     struct serve_job *buckets[SERVE_BUCKETS]; /* requests of calls, by id */
     int n_calls, jobs;                        /* whose answer is open; requests in the engine */
+    size_t held;                              /* bytes of all calls that wait for readers */
     fc_str out;                               /* scratch of one event */
     int64_t seen_steps;                       /* of the engine, */
     uint64_t seen_ns;                         /* and when they last rose, or nothing ran */

@@ -5,7 +5,8 @@
  *                          +-- client, deadline, end ----+   jobs are cancelled, their events dropped
  *
  * A call outlives its answer until the engine has let go of its jobs. Bytes that the connection does not take are held
- * here, up to HELD_MAX of an answer that goes on; one that is whole waits for its reader as long as stall_ms lets it.
+ * here, up to HELD_MAX of an answer that goes on and HELD_ALL of all of them; one that is whole waits for its reader as
+ * long as stall_ms lets it.
  */
 #include "engine/app/serve.h"
 #include "engine/base/os.h"
@@ -17,7 +18,7 @@
 #include <sys/random.h>
 #include <time.h>
 
-enum { HELD_MAX = 1 << 20, EVENTS_A_TURN = 512 };
+enum { HELD_MAX = 8 << 20, HELD_ALL = 128 << 20, EVENTS_A_TURN = 512 };
 
 static const char event_stream[] = "text/event-stream; charset=utf-8";
 
@@ -67,6 +68,21 @@ static void take_out(serve *s, serve_job *j) {
     s->jobs--;
 }
 
+/* ---- bytes that wait ---- */
+
+static fc_status hold(serve_call *c, const char *bytes, size_t size) {
+    if (!c->whole && (c->held.size + size > HELD_MAX || c->s->held + size > HELD_ALL))
+        return FC_FAIL(FC_ERR_CANCELLED, "the client does not read: %zu bytes wait", c->held.size);
+    FC_TRY(fc_str_put(&c->held, bytes, size));
+    c->s->held += size;
+    return FC_OK;
+}
+
+static void drop_held(serve_call *c) {
+    c->s->held -= c->held.size;
+    fc_str_fini(&c->held); /* not only cleared: it may be large, and is rarely needed twice */
+}
+
 /* ---- a call's ages ---- */
 
 static void forget(serve_call *c) {
@@ -77,7 +93,7 @@ static void forget(serve_call *c) {
     else s->calls = c->next;
     if (c->next) c->next->prev = c->prev;
     openai_answer_close(c->answer);
-    fc_str_fini(&c->held);
+    drop_held(c);
     fc_free(c->jobs);
     fc_free(c);
 }
@@ -109,7 +125,7 @@ static void detach(serve_call *c) {
     http_timer_clear(http_timers(c->s->h), &c->deadline);
     if (c->r) c->s->n_calls--;
     c->r = NULL;
-    fc_str_clear(&c->held);
+    drop_held(c);
     if (c->left) cancel_jobs(c);
     else forget(c);
 }
@@ -147,11 +163,7 @@ static bool send(serve_call *c, const char *bytes, size_t size) {
         c->began = !st;
     }
     if (!st && !c->held.size) st = http_write(c->r, bytes, size);
-    if (c->began && (c->held.size || st == FC_ERR_FULL)) {
-        st = fc_str_put(&c->held, bytes, size);
-        if (!st && c->held.size > HELD_MAX && !c->whole)
-            st = FC_FAIL(FC_ERR_CANCELLED, "the client does not read: %zu bytes wait", c->held.size);
-    }
+    if (c->began && (c->held.size || st == FC_ERR_FULL)) st = hold(c, bytes, size);
     if (!st) {
         c->written_ns = fc_clock_ns();
         return true;
@@ -168,7 +180,7 @@ static void writable(void *self, http_req *r) {
     if (!c->held.size) return;
     st = http_write(r, c->held.data, c->held.size);
     if (st == FC_ERR_FULL) return;
-    fc_str_clear(&c->held);
+    drop_held(c);
     if (st) {
         http_cut(r);
         detach(c);

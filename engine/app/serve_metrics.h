@@ -1,7 +1,7 @@
 /* serve_metrics - what a server counts, and how that is told to Prometheus (text format 0.0.4).
  *
- * Names that vLLM uses, where the same thing is measured here, with its labels model_name and engine; our own are
- * forkcast_*. A request is one prompt. All of it is the loop's thread's; what the engine did comes from fc_engine_count.
+ * Names that vLLM uses, where the same thing is measured here, with its labels model_name and engine; ours begin with
+ * forkcast_. A request is one prompt. All of it is the loop's thread's; what the engine did comes from fc_engine_count.
  */
 #ifndef FC_APP_SERVE_METRICS_H
 #define FC_APP_SERVE_METRICS_H
