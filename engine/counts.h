@@ -1,4 +1,4 @@
-/* counts - what the scheduler did, for threads that must not wait for it: one thread puts the numbers, any reads them. */
+/* counts - what the scheduler did, for threads that must not wait for it: one thread puts the numbers, any may read. */
 #ifndef FC_ENGINE_COUNTS_H
 #define FC_ENGINE_COUNTS_H
 

@@ -1,7 +1,8 @@
-/* option_list - the command `options`: the table of what can be set, for people, programs and documents. */
+/* option_list - the command `options`: the tables of what can be set, for people, programs and documents. */
 #include "engine/app/commands.h"
 #include "engine/app/option_args.h"
 #include "engine/app/print.h"
+#include "engine/app/serve_config.h"
 #include "engine/app/textio.h"
 #include "engine/base/json.h"
 
@@ -23,7 +24,11 @@ static fc_status put_values(const fc_option *o, fc_str *out) {
     case FC_OPTION_WORD: return fc_str_puts(out, fc_option_choices(o, choices, sizeof choices));
     case FC_OPTION_WORDS: return fc_str_printf(out, "some of %s", fc_option_choices(o, choices, sizeof choices));
     case FC_OPTION_TEXT: return fc_str_puts(out, "text");
-    case FC_OPTION_PATH: return fc_str_puts(out, strcmp(o->value, "FILE") == 0 ? "a file" : "a name or folder");
+    case FC_OPTION_PATH:
+        return fc_str_puts(out, strcmp(o->value, "FILE") == 0     ? "a file"
+                                : strcmp(o->value, "MODEL") == 0  ? "a model"
+                                : strcmp(o->value, "FOLDER") == 0 ? "a folder"
+                                                                  : "a name or folder");
     case FC_OPTION_TEXTS: return fc_str_puts(out, "texts");
     case FC_OPTION_IDS: return fc_str_puts(out, "token ids");
     case FC_OPTION_BIASES: return fc_str_puts(out, "token ids and numbers");
@@ -33,6 +38,10 @@ static fc_status put_values(const fc_option *o, fc_str *out) {
 
 static void widen(size_t *width, const char *text) {
     if (strlen(text) > *width) *width = strlen(text);
+}
+
+static fc_status put_default(const fc_option *o, fc_str *out) {
+    return fc_str_printf(out, "%s%s; %s\n", o->fallback ? "; default " : "", o->fallback ? o->fallback : "", o->help);
 }
 
 static fc_status put_plain(fc_str *out) {
@@ -54,8 +63,7 @@ static fc_status put_plain(fc_str *out) {
         FC_TRY(fc_str_printf(out, "%-*s  --%-*s  %-*s  %-8s  ", (int)name, o->name, (int)flag,
                              option_flag(o, text, sizeof text), (int)key, o->key, fc_option_scope_name(o->scope)));
         FC_TRY(put_values(o, out));
-        FC_TRY(
-            fc_str_printf(out, "%s%s; %s\n", o->fallback ? "; default " : "", o->fallback ? o->fallback : "", o->help));
+        FC_TRY(put_default(o, out));
     }
     return FC_OK;
 }
@@ -69,6 +77,15 @@ static fc_status put_cell(fc_str *out, const char *text) {
     return FC_OK;
 }
 
+/* | values | default | meaning | */
+static fc_status put_cells(const fc_option *o, fc_str *out) {
+    FC_TRY(put_values(o, out));
+    if (o->fallback) FC_TRY(fc_str_printf(out, " | `%s` | ", o->fallback));
+    else FC_TRY(fc_str_puts(out, " | | "));
+    FC_TRY(put_cell(out, o->help));
+    return fc_str_puts(out, " |\n");
+}
+
 static fc_status put_markdown(fc_str *out) {
     char flag[32];
     FC_TRY(fc_str_puts(out,
@@ -77,11 +94,7 @@ static fc_status put_markdown(fc_str *out) {
         const fc_option *o = fc_option_at(i);
         FC_TRY(fc_str_printf(out, "| `--%s` | `%s` | %s | ", option_flag(o, flag, sizeof flag), o->key,
                              fc_option_scope_name(o->scope)));
-        FC_TRY(put_values(o, out));
-        if (o->fallback) FC_TRY(fc_str_printf(out, " | `%s` | ", o->fallback));
-        else FC_TRY(fc_str_puts(out, " | | "));
-        FC_TRY(put_cell(out, o->help));
-        FC_TRY(fc_str_puts(out, " |\n"));
+        FC_TRY(put_cells(o, out));
     }
     return FC_OK;
 }
@@ -106,7 +119,7 @@ static fc_status put_text(json_object *j, const char *key, const char *text) {
     return fc_str_puts(j->out, "null");
 }
 
-static fc_status put_option(const fc_option *o, fc_str *out) {
+static fc_status put_option(const fc_option *o, bool server, fc_str *out) {
     json_object j = {.out = out};
     fc_str values = {0};
     char flag[32];
@@ -115,9 +128,11 @@ static fc_status put_option(const fc_option *o, fc_str *out) {
     FC_TRY(fc_str_puts(out, "{"));
     FC_TRY(put_text(&j, "name", o->name));
     FC_TRY(put_text(&j, "flag", option_flag(o, flag, sizeof flag)));
-    FC_TRY(put_text(&j, "key", o->key));
-    FC_TRY(put_text(&j, "scope", fc_option_scope_name(o->scope)));
-    FC_TRY(put_text(&j, "part", fc_option_part_name(o->part)));
+    if (!server) {
+        FC_TRY(put_text(&j, "key", o->key));
+        FC_TRY(put_text(&j, "scope", fc_option_scope_name(o->scope)));
+        FC_TRY(put_text(&j, "part", fc_option_part_name(o->part)));
+    }
     FC_TRY(put_text(&j, "kind", fc_option_kind_name(o->kind)));
     if (ranged) {
         FC_TRY(json_key(&j, "min"));
@@ -135,25 +150,47 @@ static fc_status put_option(const fc_option *o, fc_str *out) {
     return fc_str_puts(out, "}");
 }
 
-static fc_status put_json(fc_str *out) {
+static fc_status put_json(bool server, fc_str *out) {
+    const size_t n = server ? serve_option_count() : fc_option_count();
     FC_TRY(fc_str_puts(out, "{\"options\":["));
-    for (size_t i = 0; i < fc_option_count(); i++) {
+    for (size_t i = 0; i < n; i++) {
         if (i) FC_TRY(fc_str_puts(out, ","));
-        FC_TRY(put_option(fc_option_at(i), out));
+        FC_TRY(put_option(server ? serve_option_at(i) : fc_option_at(i), server, out));
     }
     return fc_str_puts(out, "]}\n");
 }
 
+/* ---- the server's own ---- */
+
+static fc_status put_serve(bool markdown, fc_str *out) {
+    char flag[32];
+    if (markdown) FC_TRY(fc_str_puts(out, "| flag | values | default | meaning |\n|---|---|---|---|\n"));
+    for (size_t i = 0; i < serve_option_count(); i++) {
+        const fc_option *o = serve_option_at(i);
+        FC_TRY(fc_str_printf(out, markdown ? "| `--%s` | " : "--%-20s  ", option_flag(o, flag, sizeof flag)));
+        if (!markdown) FC_TRY(put_values(o, out));
+        FC_TRY(markdown ? put_cells(o, out) : put_default(o, out));
+    }
+    return FC_OK;
+}
+
+static fc_status put_table(bool server, bool json, bool markdown, fc_str *out) {
+    if (json) return put_json(server, out);
+    if (server) return put_serve(markdown, out);
+    return markdown ? put_markdown(out) : put_plain(out);
+}
+
 int cmd_options(int argc, char **argv) {
-    bool json = false, markdown = false, help;
+    bool json = false, markdown = false, server = false, help;
     int rest;
     arg args[] = {
         arg_of(ARG_FLAG, "json", &json, NULL, "one JSON object"),
         arg_of(ARG_FLAG, "markdown", &markdown, NULL, "the table of README.md"),
+        arg_of(ARG_FLAG, "serve", &server, NULL, "those of the command serve alone"),
     };
     command c = {
         .name = "options",
-        .usage = "options [--json | --markdown]",
+        .usage = "options [--serve] [--json | --markdown]",
         .about =
             "Lists what can be set, by flags (with - for _), by recipes and by requests: the one table that help and\n"
             "documents are made from. Options of the scope engine are set when it is opened, the others a request.",
@@ -163,7 +200,7 @@ int cmd_options(int argc, char **argv) {
     fc_str out = {0};
     fc_status st = args_parse(&c, argc, argv, &rest, &help);
     if (!st && !help && json && markdown) st = FC_FAIL(FC_ERR_ARG, "--json and --markdown: give one of them");
-    if (!st && !help) st = json ? put_json(&out) : markdown ? put_markdown(&out) : put_plain(&out);
+    if (!st && !help) st = put_table(server, json, markdown, &out);
     if (!st && !help) st = text_write(fc_str_text(&out), out.size);
     fc_str_fini(&out);
     return args_exit("options", st);

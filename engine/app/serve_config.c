@@ -194,15 +194,19 @@ static fc_status find_file(serve_config *c) {
     return c->config ? open_file(c) : FC_OK;
 }
 
+static bool is_named(const fc_option *o, const char *name) { return strcmp(o->name, name) == 0; }
+
 static fc_status set_own(serve_config *c) {
     for (size_t i = 0; i < c->n_values; i++) {
         const struct serve_value *v = &c->values[i];
-        if (!is_own(v->option)) continue;
-        FC_TRY(serve_option_set(c, v->option, v->said ? v->said : v->option->name, v->text));
-        if (v->said && (strcmp(v->option->name, "host") == 0 || strcmp(v->option->name, "port") == 0 ||
-                        strcmp(v->option->name, "listen") == 0))
-            c->addressed = true;
-        if (v->said && c->listen.n && (strcmp(v->option->name, "host") == 0 || strcmp(v->option->name, "port") == 0))
+        if (is_own(v->option)) FC_TRY(serve_option_set(c, v->option, v->said ? v->said : v->option->name, v->text));
+    }
+    for (size_t i = 0; i < c->n_values; i++) { /* now that all is known */
+        const struct serve_value *v = &c->values[i];
+        const bool part = is_named(v->option, "host") || is_named(v->option, "port");
+        if (!v->said || !(part || is_named(v->option, "listen"))) continue;
+        c->addressed = true;
+        if (part && c->listen.n)
             return FC_FAIL(FC_ERR_ARG, "%s: listen is given too, which says the whole address", v->said);
     }
     return FC_OK;

@@ -32,7 +32,7 @@ def keys():
     return "\n".join(rows) + "\n"
 
 
-SECTIONS = (("README.md", "options", lambda: options("--markdown")), ("examples/recipes/README.md", "keys", keys))
+SECTIONS = (("README.md", "options", lambda: options("--markdown")), ("README.md", "serve", lambda: options("--serve", "--markdown")), ("examples/recipes/README.md", "keys", keys))
 
 
 def split(path, name):
@@ -70,6 +70,17 @@ class OptionDocs(unittest.TestCase):
         p = subprocess.run([BIN, "options", "--json", "--markdown"], capture_output=True, text=True)
         self.assertEqual((p.returncode, p.stdout), (2, ""))
         self.assertIn("give one of them", p.stderr)
+
+
+    def test_serve(self):
+        rows = json.loads(options("--serve", "--json"))["options"]
+        self.assertEqual(set(rows[0]), {"name", "flag", "kind", "choices", "default", "values", "help"})
+        self.assertEqual([o["flag"].replace("-", "_") for o in rows], [o["name"] for o in rows])
+        self.assertEqual([line.split()[0] for line in options("--serve").splitlines()], ["--" + o["flag"] for o in rows])
+        engine = [o["name"] for o in json.loads(options("--json"))["options"] if o["scope"] == "engine"]
+        self.assertEqual(set(engine) & {o["name"] for o in rows}, set())
+        help = subprocess.run([BIN, "serve", "--help"], check=True, capture_output=True, text=True).stdout
+        self.assertEqual([f for f in (o["flag"] for o in rows) if f"    --{f} " not in help], [])
 
 
 if __name__ == "__main__":

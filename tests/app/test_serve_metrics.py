@@ -1,0 +1,148 @@
+"""/metrics: the format, every name with its type, and numbers against what was asked."""
+import re
+import subprocess
+import shutil
+import time
+import unittest
+
+from util_serve import Serve, alignment, events, main, novelty
+
+SAMPLE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(\{(?:[a-zA-Z_]\w*="(?:[^"\\\n]|\\["\\n])*",?)*\})? (-?\d+(?:\.\d+)?(?:e[+-]\d+)?)\Z')
+
+# Names that dashboards and gateways read, with their types.
+WANTED = {
+    "vllm:num_requests_running": "gauge", "vllm:num_requests_waiting": "gauge", "vllm:kv_cache_usage_perc": "gauge",
+    "vllm:cache_config_info": "gauge", "vllm:prompt_tokens_total": "counter", "vllm:generation_tokens_total": "counter",
+    "vllm:request_success_total": "counter", "vllm:num_preemptions_total": "counter", "vllm:prefix_cache_queries_total": "counter",
+    "vllm:prefix_cache_hits_total": "counter", "vllm:time_to_first_token_seconds": "histogram",
+    "vllm:request_time_per_output_token_seconds": "histogram", "vllm:e2e_request_latency_seconds": "histogram",
+    "vllm:request_queue_time_seconds": "histogram", "vllm:request_prefill_time_seconds": "histogram",
+    "vllm:request_decode_time_seconds": "histogram", "vllm:request_inference_time_seconds": "histogram",
+    "vllm:request_prompt_tokens": "histogram", "vllm:request_generation_tokens": "histogram", "vllm:request_params_n": "histogram",
+    "vllm:request_params_max_tokens": "histogram", "forkcast_best_of": "histogram", "forkcast_score": "histogram",
+    "forkcast_score_margin": "histogram", "forkcast_score_seconds": "histogram", "forkcast_candidates_total": "counter",
+    "forkcast_rows_total": "counter", "forkcast_admission_rejections_total": "counter", "forkcast_cancelled_total": "counter",
+    "http_requests_total": "counter", "http_request_duration_seconds": "histogram", "process_resident_memory_bytes": "gauge",
+}
+
+
+def parse(text):
+    """Samples by family, each checked; types by family."""
+    types, helps, samples, family = {}, set(), {}, None
+    for line in text.splitlines():
+        if line.startswith("# HELP "):
+            family = line.split(" ", 3)[2]
+            assert family not in helps, f"{family}: told twice"
+            helps.add(family)
+            continue
+        if line.startswith("# TYPE "):
+            name, kind = line.split(" ")[2:]
+            assert name == family and kind in ("counter", "gauge", "histogram"), line
+            types[name] = kind
+            continue
+        m = SAMPLE.match(line)
+        assert m, f"no sample: {line}"
+        base = re.sub("_(bucket|sum|count)$", "", m[1]) if types[family] == "histogram" else m[1]
+        assert base == family, f"{line}: it stands under {family}"
+        assert (m[1], m[2]) not in samples, f"{line}: twice"
+        samples[m[1], m[2]] = float(m[3])
+    return types, samples
+
+
+class Metrics(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.s = Serve("--novelty", novelty(), "--alignment", alignment(), "--served-model-name", 'a "name"\\')
+
+    @classmethod
+    def tearDownClass(cls):
+        assert cls.s.stop() == 0, cls.s.logged()
+        cls.s.__exit__()
+
+    def read(self):
+        a = self.s.get("/metrics")
+        self.assertEqual(a.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8")
+        return a.body.decode()
+
+    # If this fails, a dashboard stays empty.
+    def test_format(self):
+        self.s.ok("/v1/completions", {"prompt": "the night", "n": 2, "best_of": 3})
+        self.s.ok("/rerank", {"query": "the night", "documents": ["a", "b"]})
+        self.s.get("/v1/models/none")
+        self.s.get("/nothing")
+        text = self.read()
+        types, samples = parse(text)
+        self.assertEqual({k: types.get(k) for k in WANTED}, WANTED)
+        self.assertTrue(all(k.endswith("_total") == (v == "counter") for k, v in types.items()))
+        vllm = 'model_name="a \\"name\\"\\\\",engine="0"'
+        self.assertEqual([k for k in samples if k[0].startswith("vllm:") and not k[1].startswith("{" + vllm)], [])
+        for family, kind in types.items():
+            if kind != "histogram":
+                continue
+            series = {}
+            for (name, labels), v in samples.items():
+                if name == family + "_bucket":
+                    rest, le = re.fullmatch(r'\{(.*?),?le="([^"]*)"\}', labels).groups()
+                    series.setdefault(rest, []).append((float(le), v))
+            for rest, buckets in series.items():
+                labels = "{" + rest + "}" if rest else None
+                self.assertEqual(buckets, sorted(buckets), family)  # bounds rise, and so do counts
+                self.assertEqual([v for _, v in buckets], sorted(v for _, v in buckets), family)
+                self.assertEqual(buckets[-1], (float("inf"), samples[family + "_count", labels]), family)
+                self.assertIn((family + "_sum", labels), samples)
+        handlers = {k[1] for k in samples if k[0] == "http_requests_total"}
+        self.assertIn('{handler="/v1/models/{}",method="GET",status="404"}', handlers)
+        self.assertIn('{handler="other",method="",status="404"}', handlers)
+        try:
+            from prometheus_client.parser import text_string_to_metric_families as families
+        except ImportError:
+            families = None
+        if families:
+            self.assertGreater(len(list(families(text))), 40)
+        if shutil.which("promtool"):
+            p = subprocess.run(["promtool", "check", "metrics"], input=text.encode(), capture_output=True)
+            self.assertEqual(p.returncode, 0, p.stderr)
+
+    # If this fails, the numbers are of something else.
+    def test_numbers(self):
+        before = parse(self.read())[1]
+        begin = time.monotonic()
+        a = self.s.ok("/v1/completions", {"prompt": "the house of the night", "n": 2, "best_of": 6, "max_tokens": 7, "seed": 3})
+        took = time.monotonic() - begin
+        events(self.s.post("/v1/completions", {"prompt": ["abc", "xyz"], "n": 1, "max_tokens": 5, "stream": True, "ignore_eos": True}))
+        self.s.refused("/v1/completions", {"prompt": "x", "n": 0}, 400, "n")
+        after = parse(self.read())[1]
+        model = 'model_name="a \\"name\\"\\\\",engine="0"'
+
+        def rise(name, labels=None):
+            return after[name, labels] - before.get((name, labels), 0)
+        acc = a["best_of"]["accounting"]
+        self.assertEqual(rise("vllm:e2e_request_latency_seconds_count", "{" + model + "}"), 3)
+        self.assertEqual(rise("forkcast_candidates_total"), 8)
+        self.assertEqual(rise("forkcast_best_of_sum"), 8)
+        self.assertEqual(rise("vllm:request_params_n_sum", "{" + model + "}"), 4)
+        self.assertEqual(rise("vllm:request_params_max_tokens_sum", "{" + model + "}"), 17)
+        self.assertEqual(rise("vllm:request_success_total", "{" + model + ',finished_reason="length"}')
+                         + rise("vllm:request_success_total", "{" + model + ',finished_reason="stop"}'), 3)
+        self.assertGreaterEqual(rise("forkcast_rows_total", '{kind="score"}'), acc["rows_score"])
+        self.assertEqual(rise("forkcast_score_count"), 3)
+        self.assertLess(rise("vllm:time_to_first_token_seconds_sum", "{" + model + "}"), rise("vllm:e2e_request_latency_seconds_sum", "{" + model + "}"))
+        self.assertEqual(rise("http_requests_total", '{handler="/v1/completions",method="POST",status="200"}'), 2)
+        self.assertEqual(rise("http_requests_total", '{handler="/v1/completions",method="POST",status="400"}'), 1)
+        self.assertLessEqual(a["best_of"]["timings_ms"]["total"] / 1000, took)
+        self.assertEqual(after["forkcast_calls", None], 0)
+
+    # If this fails, a scrape every 50 ms is felt by those who wait.
+    def test_quick(self):
+        took = []
+        with self.s.connect() as c:
+            for _ in range(50):
+                begin = time.monotonic()
+                c.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                c.answer()
+                took.append(time.monotonic() - begin)
+        self.assertLess(sorted(took)[25], 0.003)  # with the way there and back, and Python
+
+
+if __name__ == "__main__":
+    main()
