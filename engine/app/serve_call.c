@@ -130,18 +130,6 @@ static void detach(serve_call *c) {
     else forget(c);
 }
 
-/* Ends the answer with an error: of its own, or the stream's last event. */
-static void fail(serve_call *c, const openai_error *e) {
-    fc_str out = {0};
-    note(c);
-    if (!c->began) serve_refuse(c->r, e);
-    else if (c->held.size || openai_stream_error(e, &out) || http_write(c->r, fc_str_text(&out), out.size))
-        http_cut(c->r); /* it would not be read in order */
-    else http_end(c->r);
-    fc_str_fini(&out);
-    detach(c);
-}
-
 /* ---- bytes ---- */
 
 static void end_if_whole(serve_call *c) {
@@ -149,6 +137,33 @@ static void end_if_whole(serve_call *c) {
     note(c);
     http_end(c->r);
     detach(c);
+}
+
+static fc_status write_or_hold(serve_call *c, const char *bytes, size_t size) {
+    const fc_status st = c->held.size ? FC_ERR_FULL : http_write(c->r, bytes, size);
+    return st == FC_ERR_FULL ? hold(c, bytes, size) : st;
+}
+
+static void cut(serve_call *c) {
+    note(c);
+    http_cut(c->r);
+    detach(c);
+}
+
+/* Ends the answer with an error: of its own, or the stream's last event, behind what waits to be read. */
+static void fail(serve_call *c, const openai_error *e) {
+    fc_str out = {0};
+    if (!c->began) {
+        note(c);
+        serve_refuse(c->r, e);
+        detach(c);
+        return;
+    }
+    c->whole = true;
+    cancel_jobs(c);
+    if (openai_stream_error(e, &out) || write_or_hold(c, fc_str_text(&out), out.size)) cut(c);
+    else end_if_whole(c);
+    fc_str_fini(&out);
 }
 
 /* False where the call has ended for it. */
@@ -162,13 +177,16 @@ static bool send(serve_call *c, const char *bytes, size_t size) {
         if (!st) http_begin(c->r, 200, event_stream);
         c->began = !st;
     }
-    if (!st && !c->held.size) st = http_write(c->r, bytes, size);
-    if (c->began && (c->held.size || st == FC_ERR_FULL)) st = hold(c, bytes, size);
+    if (!st) st = write_or_hold(c, bytes, size);
     if (!st) {
         c->written_ns = fc_clock_ns();
         return true;
     }
-    if (st == FC_ERR_CANCELLED) serve_count(&c->s->metrics, SERVE_CANCEL_CLIENT, 1);
+    if (st == FC_ERR_CANCELLED) {
+        serve_count(&c->s->metrics, SERVE_CANCEL_CLIENT, 1);
+        cut(c);
+        return false;
+    }
     openai_error_of(st, fc_last_error(), NULL, false, &e);
     fail(c, &e);
     return false;
@@ -181,12 +199,8 @@ static void writable(void *self, http_req *r) {
     st = http_write(r, c->held.data, c->held.size);
     if (st == FC_ERR_FULL) return;
     drop_held(c);
-    if (st) {
-        http_cut(r);
-        detach(c);
-        return;
-    }
-    end_if_whole(c);
+    if (st) cut(c);
+    else end_if_whole(c);
 }
 
 /* ---- ends that come from outside ---- */
@@ -203,7 +217,8 @@ static void cancelled(void *self, http_req *r, http_why why) {
     }
     openai_error_http(503, "the server is stopping", &e);
     e.retry_after = 1;
-    fail(c, &e);
+    if (c->held.size) cut(c); /* nobody waits for its reader any more */
+    else fail(c, &e);
 }
 
 static const http_watcher watcher = {.on_cancel = cancelled, .on_writable = writable};
@@ -280,8 +295,8 @@ static void take_event(serve *s, const fc_event *ev) {
         take_out(s, j);
         c->left--;
     }
-    if (c->r) answer_event(c, at, ev);
-    else if (!c->left) forget(c);
+    if (c->r && !c->whole) answer_event(c, at, ev);
+    else if (!c->r && !c->left) forget(c);
 }
 
 /* An event that was lost for want of memory may have been anybody's last. */
@@ -290,7 +305,7 @@ static void fail_all(serve *s) {
     openai_error_of(FC_ERR_MEM, fc_last_error(), NULL, false, &e);
     for (serve_call *c = s->calls, *next; c; c = next) {
         next = c->next;
-        if (c->r) fail(c, &e);
+        if (c->r && !c->whole) fail(c, &e);
     }
 }
 

@@ -146,6 +146,18 @@ class Time(unittest.TestCase):
                 kept = {c["index"]: c["text"].replace("\ufffd", "") for c in chunks[-1]["best_of"]["candidates"]}
                 self.assertEqual({i: t.replace("\ufffd", "") for i, t in enumerate(texts(chunks, 64))}, kept)
 
+    # If this fails, a stream that ends in an error looks as if it had been broken off.
+    def test_error_behind_what_waits(self):
+        with Serve("--novelty", long(), "--alignment", "none", "--request-ms", 500, "--kv-pool", "1G") as s, s.connect() as c:
+            c.s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            c.send(body(PATH, {**LONG, "n": 64, "stream": True}))
+            s.until('forkcast_cancelled_total{reason="deadline"}', 1)
+            s.until("vllm:num_requests_running", 0)
+            a = c.answer()
+            self.assertTrue(a.whole and a.body.endswith(b'"code":504}}\n\ndata: [DONE]\n\n'), a.body[-200:])
+            self.assertGreater(len(a.body), 3 << 20)
+            s.until("forkcast_calls", 0)
+
     # If this fails, a rollout loses requests that were taken.
     def test_end_under_load(self):
         with Serve(*SLOW, "--drain-ms", 8000) as s:
