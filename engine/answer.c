@@ -33,6 +33,8 @@ static fc_candidate describe(const fc_job *j, int index, int votes) {
         .votes = votes,
         .valid = j->names ? p->name >= 0 : -1,
         .finish = p->finish,
+        .stop = fc_path_stop(j, p),
+        .end_id = fc_path_end_id(p),
         .logprobs = p->logprobs,
         .n_logprobs = given ? 0 : (size_t)p->n,
         .top_ids = p->top_ids,

@@ -75,7 +75,9 @@ static void on_candidate(void *arg, fc_job *j, int candidate, const fc_path *p) 
                               .candidate = candidate,
                               .text = fc_str_text(&p->text),
                               .text_size = p->text.size,
-                              .finish = p->finish},
+                              .finish = p->finish,
+                              .stop = fc_path_stop(j, p),
+                              .end_id = fc_path_end_id(p)},
                   true);
 }
 

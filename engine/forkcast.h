@@ -345,6 +345,8 @@ typedef struct {
     int votes;           /* of the n_used candidates, how many drew it */
     int valid;           /* 1, 0; -1 without names */
     fc_finish finish;
+    int stop;                  /* of the request's stop strings, the one that ended it; -1: none did */
+    int32_t end_id;            /* the end token that ended it, which is not among tokens; -1: none did */
     const float *logprobs;     /* [n_logprobs] per drawn id */
     size_t n_logprobs;         /* n_tokens, + 1 when an end token was drawn; 0 when given */
     const int32_t *top_ids;    /* [n_logprobs, top_n] */
@@ -411,6 +413,8 @@ typedef struct {
                           comes); CANDIDATE: whole text, also what the tokens' texts left open at the end */
     size_t text_size;
     fc_finish finish;        /* CANDIDATE */
+    int stop;                /* CANDIDATE: as of an fc_candidate */
+    int32_t end_id;          /* CANDIDATE: likewise */
     double score;            /* SCORE */
     fc_status status;        /* DONE */
     const char *error;       /* DONE: the sentence, "" when OK */

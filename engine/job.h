@@ -179,6 +179,9 @@ fc_status fc_searching_open(fc_job *j, const fc_request *r);
 int fc_job_piece(const fc_job *j);
 
 bool fc_job_is_end(const fc_job *j, int32_t id);
+/* What ended a finished candidate: a stop string's place, an end token; -1. */
+int fc_path_stop(const fc_job *j, const fc_path *p);
+int32_t fc_path_end_id(const fc_path *p);
 /* First error wins; the sentence is this thread's last one. */
 void fc_job_fail(fc_job *j, fc_status st);
 /* Fails with FC_ERR_FORMAT because of the numbers that model m gave in that role, unless the answer is there already.

@@ -60,6 +60,12 @@ fc_status fc_path_grow(fc_sched *s, fc_job *j, int path, int32_t id, bool *stopp
 
 /* ---- finishing ---- */
 
+int32_t fc_path_end_id(const fc_path *p) { return p->n > p->n_text ? p->ids[p->n - 1] : -1; }
+
+int fc_path_stop(const fc_job *j, const fc_path *p) {
+    return p->finish == FC_FINISH_STOP && p->n == p->n_text && j->sampling.n_stop ? p->stop : -1;
+}
+
 /* What ended the candidate, behind its text. */
 static fc_status put_end(const fc_sched *s, const fc_job *j, fc_path *p, bool ended) {
     if (!j->sampling.include_stop || p->finish != FC_FINISH_STOP) return FC_OK;

@@ -78,7 +78,7 @@ static fc_status put_choices(openai_answer *a, size_t at, const fc_result *r, co
     for (size_t i = 0; i < n; i++) {
         openai_choice c;
         size_t offset = 0;
-        FC_TRY(openai_describe(a, part, r, picked[i], (int)at * a->w->n + (int)i, &c));
+        openai_describe(a, r, picked[i], (int)at * a->w->n + (int)i, &c);
         if (a->w->echo) {
             FC_TRY(echoed(a, r, &a->w->prompts[at], &c, text));
             c.text = fc_str_text(text);
@@ -175,7 +175,6 @@ static fc_status open_part(openai_answer *a, size_t i) {
     part->n_live = (size_t)(r->n_max > r->n ? r->n_max : r->n);
     FC_TRY(fc_alloc(part->n_live, sizeof *part->live, "answer", &mem));
     part->live = mem;
-    for (size_t k = 0; k < part->n_live; k++) part->live[k].last = -1;
     FC_TRY(fc_alloc(part->n_live, sizeof *part->texts, "answer", &mem));
     part->texts = mem;
     return FC_OK;

@@ -46,7 +46,6 @@ typedef struct {
     fc_finish finish;
     int stop; /* as of a choice */
     int32_t stop_id;
-    int32_t last; /* the last id that was drawn; -1: none */
 } openai_live;
 
 /* One request of the call. */
@@ -80,12 +79,8 @@ fc_status openai_put_prompt_logprobs(const openai_answer *a, const fc_result *r,
 
 /* openai_choice.c. The choices of a result, best first (or in candidate order), into out [at most w->n]; how many. */
 fc_status openai_pick(const openai_answer *a, const fc_result *r, double blend, const fc_candidate **out, size_t *n);
-/* What ended it. ids [n]: drawn; text [size]: cut. -1: no stop string did. */
-fc_status openai_find_stop(const openai_answer *a, const int32_t *ids, size_t n, const char *text, size_t size,
-                           int *out);
 bool openai_is_stop_id(const openai_answer *a, int32_t id);
-fc_status openai_describe(const openai_answer *a, const openai_part *part, const fc_result *r, const fc_candidate *c,
-                          int index, openai_choice *out);
+void openai_describe(const openai_answer *a, const fc_result *r, const fc_candidate *c, int index, openai_choice *out);
 fc_status openai_put_choice(const openai_answer *a, const openai_choice *c, bool delta, size_t *offset, fc_str *out);
 
 /* openai_answer.c */

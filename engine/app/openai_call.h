@@ -40,7 +40,6 @@ typedef struct openai_show {
     bool events, all, include_usage, continuous;
     bool live; /* each candidate is a choice, streamed while it is drawn, in candidate order */
     int n, best_of;
-    int32_t end_id;         /* of the request's `end`; -1: none */
     openai_prompt *prompts; /* [n_requests] */
     /* scores */
     openai_as as;

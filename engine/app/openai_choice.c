@@ -55,27 +55,6 @@ bool openai_is_stop_id(const openai_answer *a, int32_t id) {
     return false;
 }
 
-/* The text ends where a stop string begins: the first of the list that goes on there. */
-fc_status openai_find_stop(const openai_answer *a, const int32_t *ids, size_t n, const char *text, size_t size,
-                           int *out) {
-    const fc_sampling *s = a->sampling;
-    char *whole;
-    size_t n_whole;
-    *out = -1;
-    for (size_t i = 0; i < n; i++)
-        if (ids[i] >= fc_tokenizer_vocab(a->s->tok[FC_NOVELTY])) return FC_OK; /* it has no text to look at */
-    if (!s->n_stop) return FC_OK;
-    FC_TRY(fc_tokenizer_decode(a->s->tok[FC_NOVELTY], ids, n, !s->skip_special, &whole, &n_whole));
-    for (size_t i = 0; i < s->n_stop && *out < 0; i++) {
-        size_t len = strlen(s->stop[i]), at = size;
-        if (s->include_stop && size >= len && memcmp(text + size - len, s->stop[i], len) == 0) at = size - len;
-        else if (s->include_stop) continue;
-        if (at + len <= n_whole && memcmp(whole + at, s->stop[i], len) == 0) *out = (int)i;
-    }
-    fc_memory_free(whole);
-    return FC_OK;
-}
-
 /* ---- what is said ---- */
 
 static openai_tokens prompt_run(const fc_result *r) {
@@ -87,23 +66,17 @@ static openai_tokens prompt_run(const fc_result *r) {
                            .top = r->prompt_top_n};
 }
 
-fc_status openai_describe(const openai_answer *a, const openai_part *part, const fc_result *r, const fc_candidate *c,
-                          int index, openai_choice *out) {
-    bool ended = c->n_logprobs > c->n_tokens;
-    int32_t last = part->live && (size_t)c->index < part->n_live ? part->live[c->index].last : -1;
+void openai_describe(const openai_answer *a, const fc_result *r, const fc_candidate *c, int index, openai_choice *out) {
     *out = (openai_choice){.index = index,
                            .text = c->text,
                            .size = c->text_size,
                            .over = true,
                            .finish = c->finish,
-                           .stop = -1,
-                           .stop_id = -1,
+                           .stop = c->stop,
+                           .stop_id = openai_is_stop_id(a, c->end_id) ? c->end_id : -1,
                            .score = c->score,
                            .candidate = c->index,
                            .prompt = r};
-    if (c->finish == FC_FINISH_STOP && ended && last >= 0 && openai_is_stop_id(a, last)) out->stop_id = last;
-    if (c->finish == FC_FINISH_STOP && !ended)
-        FC_TRY(openai_find_stop(a, c->tokens, c->n_tokens, c->text, c->text_size, &out->stop));
     if (a->w->echo && r->prompt_logprobs) out->runs[out->n_runs++] = prompt_run(r);
     out->runs[out->n_runs++] = (openai_tokens){.ids = c->tokens,
                                                .lp = c->logprobs,
@@ -114,7 +87,6 @@ fc_status openai_describe(const openai_answer *a, const openai_part *part, const
                                                .asked = c->ids,
                                                .asked_lp = c->id_logprobs,
                                                .n_asked = c->n_ids};
-    return FC_OK;
 }
 
 static fc_status put_content(const openai_answer *a, const openai_choice *c, bool delta, fc_str *out) {

@@ -366,25 +366,13 @@ static fc_status settle(openai_parse *p) {
     if (r->diversity || r->draw != FC_DRAW_IID) p->show->distinct = true;
     p->show->live = streams_live(p);
     p->call->sends_early = p->show->live || (p->call->stream && p->show->events);
-    r->events = p->call->sends_early || r->sampling.n_stop_ids > 0; /* which id ended it, only they say */
+    r->events = p->call->sends_early;
     FC_TRY(openai_prompts_read(p));
     each = (int64_t)(r->n_max ? r->n_max : r->n) * r->sampling.max_tokens;
     if (each * (int64_t)p->call->n_requests > p->s->max_draws)
         return openai_refuse(p, "max_tokens", "%zu prompts x %d candidates x %d tokens; at most %lld in one request",
                              p->call->n_requests, r->n_max ? r->n_max : r->n, r->sampling.max_tokens,
                              (long long)p->s->max_draws);
-    return FC_OK;
-}
-
-/* The id of the text that ends a candidate, to tell it from a stop string of the same text. */
-static fc_status find_end(openai_parse *p) {
-    int32_t *ids;
-    size_t n;
-    p->show->end_id = -1;
-    if (!p->base->end) return FC_OK;
-    FC_TRY(fc_tokenizer_encode(p->s->tok[FC_NOVELTY], p->base->end, strlen(p->base->end), false, true, &ids, &n));
-    if (n == 1) p->show->end_id = ids[0];
-    fc_memory_free(ids);
     return FC_OK;
 }
 
@@ -402,7 +390,6 @@ static fc_status read_completion(openai_parse *p) {
     FC_TRY(read_rest(p));
     FC_TRY(openai_form_read(p));
     FC_TRY(read_counts(p));
-    FC_TRY(find_end(p));
     p->param = NULL;
     return settle(p);
 }

@@ -115,17 +115,6 @@ static fc_status live_token(openai_answer *a, size_t at, const fc_event *ev, fc_
     return !detailed(a) && v->text.size ? send_live(a, at, v, &c, v->n, out) : FC_OK;
 }
 
-/* The last id was an end token: no stop string explains the end. */
-static fc_status ended_by_id(const openai_answer *a, openai_live *v, const char *text, size_t size, openai_choice *c) {
-    c->stop = c->stop_id = -1;
-    if (c->finish != FC_FINISH_STOP || !v->n) return FC_OK;
-    if (v->last != a->w->end_id && !openai_is_stop_id(a, v->last))
-        FC_TRY(openai_find_stop(a, v->ids, v->n, text, size, &c->stop));
-    if (c->stop < 0 && openai_is_stop_id(a, v->last)) c->stop_id = v->last;
-    if (c->stop < 0) v->n--;
-    return FC_OK;
-}
-
 /* r: of the request, once it has ended. Ids of the prompt come with a completion's end, and so wait for it. */
 static fc_status finish_live(openai_answer *a, size_t at, int candidate, double score, const fc_result *r,
                              fc_str *out) {
@@ -145,12 +134,11 @@ static fc_status finish_live(openai_answer *a, size_t at, int candidate, double 
 
 static fc_status live_candidate(openai_answer *a, size_t at, const fc_event *ev, fc_str *out) {
     openai_live *v = &a->parts[at].live[ev->candidate];
-    openai_choice c = {.finish = ev->finish};
     v->over = true;
     v->finish = ev->finish;
-    FC_TRY(ended_by_id(a, v, ev->text, ev->text_size, &c));
-    v->stop = c.stop;
-    v->stop_id = c.stop_id;
+    v->stop = ev->stop;
+    v->stop_id = openai_is_stop_id(a, ev->end_id) ? ev->end_id : -1;
+    if (ev->end_id >= 0 && v->n) v->n--; /* it was drawn, and is not shown */
     if (ev->text_size > v->came) FC_TRY(fc_str_put(&v->text, ev->text + v->came, ev->text_size - v->came));
     v->came = ev->text_size;
     return a->call->requests[at].score ? FC_OK : finish_live(a, at, ev->candidate, NAN, NULL, out);
@@ -205,7 +193,6 @@ static fc_status show_event(openai_answer *a, size_t at, const fc_event *ev, fc_
 fc_status openai_stream_event(openai_answer *a, size_t request, const fc_event *ev, fc_str *out) {
     openai_part *part = &a->parts[request];
     if (!part->live || ev->candidate < 0 || (size_t)ev->candidate >= part->n_live) return FC_OK;
-    if (ev->type == FC_EVENT_TOKEN) part->live[ev->candidate].last = ev->token;
     if (!a->call->stream) return FC_OK;
     if (a->w->events) FC_TRY(show_event(a, request, ev, out));
     if (!a->w->live) return FC_OK;
@@ -262,7 +249,7 @@ static fc_status put_late(openai_answer *a, size_t at, const fc_result *r, const
     openai_choice c;
     size_t offset = 0;
     const openai_tokens *prompt;
-    FC_TRY(openai_describe(a, &a->parts[at], r, picked, index, &c));
+    openai_describe(a, r, picked, index, &c);
     prompt = a->w->logprobs && c.n_runs > 1 ? &c.runs[0] : NULL;
     FC_TRY(begin_choice(a, at, index, prompt, &offset, out));
     return put_tokens(a, &c, &offset, out);

@@ -294,7 +294,9 @@ static fc_status put_engine(const serve_facts *f, fc_str *out) {
 
 static fc_status put_http(const serve_facts *f, fc_str *out) {
     const http_counts *c = &f->http;
-    FC_TRY(put_one(out, "forkcast_calls", "gauge", "Bodies that the engine works on.", NULL, f->calls));
+    FC_TRY(put_one(out, "forkcast_calls", "gauge", "Bodies that are being answered.", NULL, f->calls));
+    FC_TRY(put_one(out, "forkcast_requests", "gauge", "Requests of max_requests, those being cancelled too.", NULL,
+                   f->jobs));
     FC_TRY(put_one(out, "forkcast_connections", "gauge", "Connections.", NULL, c->connections));
     FC_TRY(put_one(out, "forkcast_connections_total", "counter", "Connections so far.", NULL, (double)c->accepted));
     FC_TRY(put_one(out, "forkcast_connections_refused_total", "counter", "Connections above the limit.", NULL,

@@ -79,7 +79,7 @@ typedef struct {
     http_counts http;
     const http_route *routes; /* [n_routes]; handler n_routes is any other path */
     size_t n_routes;
-    int calls; /* bodies under way */
+    int calls, jobs; /* bodies under way; requests in the engine, those that are cancelled too */
 } serve_facts;
 
 fc_status serve_metrics_put(const serve_metrics *m, const serve_facts *f, fc_str *out);

@@ -183,7 +183,8 @@ static void metrics(void *self, http_req *r, const char *rest) {
                      .http = http_count(s->h),
                      .routes = routes,
                      .n_routes = ROUTES,
-                     .calls = s->n_calls};
+                     .calls = s->n_calls,
+                     .jobs = s->jobs};
     fc_str out = {0};
     (void)rest;
     fc_engine_count(s->e, &f.engine);

@@ -37,6 +37,8 @@ static int32_t id_of(char byte) {
     return id;
 }
 
+enum { EOS = 2 }; /* what ends a candidate by itself */
+
 static fc_candidate candidate(made *m, int index, const char *text, double score, bool ended) {
     size_t n = strlen(text);
     for (size_t i = 0; i <= n && i < LONG; i++) {
@@ -60,6 +62,8 @@ static fc_candidate candidate(made *m, int index, const char *text, double score
                           .votes = 1,
                           .valid = -1,
                           .finish = ended ? FC_FINISH_STOP : FC_FINISH_LENGTH,
+                          .stop = -1,
+                          .end_id = ended ? EOS : -1,
                           .logprobs = m->lps,
                           .n_logprobs = n + ended,
                           .top_ids = m->top_ids,
@@ -100,7 +104,8 @@ static void token(openai_answer *a, int c, char byte, const char *text, fc_str *
 }
 
 static void ended(openai_answer *a, int c, const char *text, fc_finish finish, fc_str *out) {
-    fc_event ev = {.type = FC_EVENT_CANDIDATE, .candidate = c, .finish = finish, .text = text};
+    fc_event ev = {.type = FC_EVENT_CANDIDATE, .candidate = c, .finish = finish, .stop = -1, .text = text};
+    ev.end_id = finish == FC_FINISH_STOP ? EOS : -1;
     ev.text_size = strlen(text);
     assert_false(feed(a, 0, ev, out));
 }
@@ -248,6 +253,7 @@ static void stop_reasons(void **state) {
     fc_result r;
     (void)state;
     c.finish = FC_FINISH_STOP;
+    c.stop = 1;
     c.text_size = 2;
     r = result(&c, 1, &c, 1);
     assert_true(feed(a, 0, (fc_event){.type = FC_EVENT_DONE, .result = &r}, &out));
@@ -257,8 +263,8 @@ static void stop_reasons(void **state) {
     fc_str_clear(&out);
 
     a = begin(OPENAI_COMPLETIONS, TEXT_BODY(",\"stop_token_ids\":[77]"));
-    assert_false(feed(a, 0, (fc_event){.type = FC_EVENT_TOKEN, .token = 77, .text = ""}, &out));
     c = candidate(&m, 0, "ab", -2, true);
+    c.end_id = 77;
     r = result(&c, 1, &c, 1);
     assert_true(feed(a, 0, (fc_event){.type = FC_EVENT_DONE, .result = &r}, &out));
     assert_non_null(strstr(out.data, "\"finish_reason\":\"stop\",\"stop_reason\":77,"));

@@ -111,6 +111,21 @@ class Answers(unittest.TestCase):
             self.assertEqual([ran(r) for r in record], [ran(whole["best_of"])])
             self.assertEqual({c["id"] for c in chunks}, {chunks[0]["id"]})
 
+    # If this fails, a client cannot tell its own stop from the model's end.
+    def test_stop_reasons(self):
+        ask = {"prompt": PROMPT, "seed": 5, "max_tokens": 16, "temperature": 0, "ignore_eos": True, "return_token_ids": True}
+        free = self.s.ok("/v1/completions", ask)["choices"][0]
+        fifth, word = free["token_ids"][4], free["text"][6:9]
+        for stop, reason in (({"stop_token_ids": [fifth]}, fifth), ({"stop": ["\x01\x02", word]}, word), ({}, None)):
+            c = self.s.ok("/v1/completions", {**ask, **stop})["choices"][0]
+            self.assertEqual((c["finish_reason"], c["stop_reason"]), ("stop" if stop else "length", reason))
+            self.assertTrue(free["text"].startswith(c["text"]))
+            chunks = events(self.s.post("/v1/completions", {**ask, **stop, "stream": True}))
+            last = chunks[-1]["choices"][0]
+            self.assertEqual((last["finish_reason"], last["stop_reason"]), (c["finish_reason"], reason))
+            self.assertEqual([i for k in chunks for i in k["choices"][0]["token_ids"]], c["token_ids"])
+            self.assertEqual(texts(chunks, 1)[0], c["text"])
+
     def test_chat(self):
         ask = {"messages": [{"role": "user", "content": "Say it."}], "seed": 3, "max_tokens": 8, "n": 2}
         whole = self.s.ok("/v1/chat/completions", ask)

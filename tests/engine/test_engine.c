@@ -173,7 +173,7 @@ static void stops_and_lengths(void **state) {
     fc_request r = text_request(prompt, 1, 24);
     fc_event free_run, ev;
     char stop[8] = "";
-    const char *stops[1] = {stop};
+    const char *stops[2] = {"\x01\x02\x03", stop};
     int32_t third;
     (void)state;
     r.sampling.temperature = 0;
@@ -181,6 +181,8 @@ static void stops_and_lengths(void **state) {
     free_run = run_request(e, &r);
     assert_int_equal(free_run.result->all[0].n_tokens, 24);
     assert_int_equal(free_run.result->all[0].finish, FC_FINISH_LENGTH);
+    assert_int_equal(free_run.result->all[0].stop, -1);
+    assert_int_equal(free_run.result->all[0].end_id, -1);
     third = free_run.result->all[0].tokens[2];
     r.sampling.stop_ids = &third; /* a stop token ends the candidate and is left out of tokens, not of logprob */
     r.sampling.n_stop_ids = 1;
@@ -188,6 +190,8 @@ static void stops_and_lengths(void **state) {
     assert_int_equal(ev.result->all[0].finish, FC_FINISH_STOP);
     assert_true(ev.result->all[0].n_tokens <= 2);
     assert_int_equal(ev.result->all[0].n_logprobs, ev.result->all[0].n_tokens + 1);
+    assert_int_equal(ev.result->all[0].stop, -1);
+    assert_int_equal(ev.result->all[0].end_id, third);
     fc_event_fini(&ev);
     r.sampling.min_tokens = 5; /* forbidden until then: the greedy path changes, but does not end */
     ev = run_request(e, &r);
@@ -198,13 +202,15 @@ static void stops_and_lengths(void **state) {
     r.sampling.min_tokens = 0;
     memcpy(stop, free_run.result->all[0].text + 3, 2); /* two characters inside the text */
     r.sampling.stop = stops;
-    r.sampling.n_stop = 1;
+    r.sampling.n_stop = 2;
     for (int with_events = 0; with_events < 2; with_events++) {
         const char *first = strstr(free_run.result->all[0].text, stop);
         r.events = with_events;
         ev = run_request(e, &r);
         assert_int_equal(ev.result->all[0].finish, FC_FINISH_STOP);
         assert_int_equal(ev.result->all[0].text_size, (size_t)(first - free_run.result->all[0].text));
+        assert_int_equal(ev.result->all[0].stop, 1);
+        assert_int_equal(ev.result->all[0].end_id, -1);
         assert_memory_equal(ev.result->all[0].text, free_run.result->all[0].text, ev.result->all[0].text_size);
         fc_event_fini(&ev);
     }
