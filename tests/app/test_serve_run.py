@@ -140,14 +140,17 @@ class Time(unittest.TestCase):
             if not sanitized(BIN):
                 self.assertLess(s.memory_kb() - before, 64 * 1024)
             c.s.close()
-            with s.connect() as c:  # one that reads late gets all of it
-                c.s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-                c.send(body(PATH, {**LONG, "n": 64, "max_tokens": 60 if sanitized(BIN) else 350, "stream": True}))
-                s.until('vllm:request_success_total{model_name="long",engine="0",finished_reason="length"}', 1, seconds=30)  # more waits than sockets take
-                chunks = events(c.answer())
-                self.assertEqual(chunks[-1]["choices"][0]["finish_reason"], "length")
-                kept = {c["index"]: c["text"].replace("\ufffd", "") for c in chunks[-1]["best_of"]["candidates"]}
-                self.assertEqual({i: t.replace("\ufffd", "") for i, t in enumerate(texts(chunks, 64))}, kept)
+
+    # If this fails, a client that reads late gets another answer.
+    def test_late_reader(self):
+        with Serve("--novelty", long(), "--alignment", "none", "--kv-pool", "1G") as s, s.connect() as c:
+            c.s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            c.send(body(PATH, {**LONG, "n": 64, "max_tokens": 60 if sanitized(BIN) else 350, "stream": True}))
+            s.until('vllm:request_success_total{model_name="long",engine="0",finished_reason="length"}', 1, seconds=30)  # more waits than sockets take
+            chunks = events(c.answer())
+            self.assertEqual(chunks[-1]["choices"][0]["finish_reason"], "length")
+            kept = {c["index"]: c["text"].replace("\ufffd", "") for c in chunks[-1]["best_of"]["candidates"]}
+            self.assertEqual({i: t.replace("\ufffd", "") for i, t in enumerate(texts(chunks, 64))}, kept)
 
     # If this fails, a stream that ends in an error looks as if it had been broken off.
     def test_error_behind_what_waits(self):
