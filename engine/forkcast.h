@@ -536,6 +536,8 @@ typedef struct {
     fc_request request; /* without prompts, labels, names; its adapters are paths, to be loaded under these names */
 } fc_recipe_info;
 FC_API fc_recipe_info *fc_recipe_edit(fc_recipe *r); /* the recipe's own copy: changes count */
+/* The recipe's text says this option, "seed"; else what is there is the default. */
+FC_API bool fc_recipe_gives(const fc_recipe *r, const char *option);
 
 /* What fills the holes of the templates: {prompt}, {history}, {keywords}, {history_1}, {keywords_1}, ... */
 typedef struct {

@@ -145,6 +145,12 @@ size_t fc_recipe_taxonomy(const fc_recipe *r, fc_taxonomy_names *out) {
 
 fc_recipe_info *fc_recipe_edit(fc_recipe *r) { return &r->info; }
 
+bool fc_recipe_gives(const fc_recipe *r, const char *option) {
+    for (size_t i = 0; i < fc_option_count(); i++)
+        if (strcmp(fc_option_at(i)->name, option) == 0) return r->given[i];
+    return false;
+}
+
 /* ---- a request ---- */
 
 static fc_status unknown_name(const fc_recipe *r, const char *name) {

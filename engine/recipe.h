@@ -18,6 +18,7 @@ struct fc_recipe {
     const char *folder; /* relative paths start there; "" is the working folder */
     fc_recipe_info info;
     fc_option_target set; /* into info */
+    bool given[64];       /* by place in the table: the document says it */
     bool says_alignment;  /* has the object `alignment` */
     bool has_alignment_template, has_suffix;
     fc_template novelty_template; /* {prompt} unless said */

@@ -59,6 +59,9 @@ static fc_status set_option(struct fc_recipe *r, const fc_option *o, const fc_js
     char *place;
     const char *path;
     FC_TRY(fc_option_set_json(&r->set, o->name, value));
+    FC_ASSERT(fc_option_count() <= sizeof r->given / sizeof *r->given);
+    for (size_t i = 0; i < fc_option_count(); i++)
+        if (fc_option_at(i) == o) r->given[i] = true;
     if (o->kind != FC_OPTION_PATH) return FC_OK;
     FC_TRY(fc_option_place(&r->set, o, &place));
     memcpy(&path, place, sizeof path);

@@ -31,14 +31,14 @@ typedef struct {
     const fc_tokenizer *tok[2]; /* by fc_role; no alignment model: NULL */
     fc_engine_info info;
     fc_recipe *recipe;       /* never NULL: "{}" where the server has none; has_recipe says which */
-    bool has_recipe;         /* then its values stand where a request is silent */
+    bool has_recipe;         /* then what it says stands where a request is silent */
     const char *taxonomy;    /* id under which the recipe's names are registered, or NULL */
     const char *fingerprint; /* system_fingerprint */
     int64_t started;         /* Unix seconds: `created` of the models */
     bool usage_all;          /* completion_tokens counts all candidates, not the returned ones */
     int max_best_of;         /* 64, or what the recipe draws */
     int max_prompts;         /* 64 in one body */
-    int chat_max_tokens;     /* 512, as far as the context goes: chat without max_tokens and recipe */
+    int chat_max_tokens;     /* 512, as far as the context goes: chat where nobody says max_tokens */
     int64_t max_draws;       /* 4194304: prompts x best_of x max_tokens of one body */
 } openai_server;
 

@@ -302,14 +302,20 @@ static fc_status read_rest(openai_parse *p) {
 
 /* ---- how many ---- */
 
+/* The recipe says it, so that the API's default does not count. */
+static bool recipe_gives(const openai_parse *p, const char *option) {
+    return p->s->has_recipe && fc_recipe_gives(p->s->recipe, option);
+}
+
 /* An absent n is the recipe's keep, else 1; an absent best_of the larger of n and the recipe's n. n, best_of: -1 where
  * `forkcast` did not say them either. */
 static fc_status settle_counts(openai_parse *p, int64_t n, int64_t best_of) {
     const fc_request *r = p->base; /* still with the recipe's own */
-    bool has = p->s->has_recipe, said_n = n >= 0, said_best = best_of >= 0;
-    if (n == 0) n = said_best ? best_of : has ? r->n : 1; /* forkcast.keep 0: all */
-    if (n < 0) n = !has ? 1 : r->keep > 0 ? r->keep : r->n;
-    if (best_of < 0) best_of = has && r->n > n ? r->n : n;
+    bool said_n = n >= 0, said_best = best_of >= 0;
+    int drawn = recipe_gives(p, "n") ? r->n : 1;
+    if (n == 0) n = said_best ? best_of : drawn; /* forkcast.keep 0: all */
+    if (n < 0) n = !recipe_gives(p, "keep") ? 1 : r->keep > 0 ? r->keep : drawn;
+    if (best_of < 0) best_of = drawn > n ? drawn : n;
     if (!said_n && n > best_of) n = best_of; /* asked for fewer than the recipe keeps */
     if (best_of < n)
         return openai_refuse(p, "best_of", "it is %lld; at least n = %lld candidates are needed", (long long)best_of,
@@ -383,9 +389,10 @@ static fc_status read_completion(openai_parse *p) {
     p->call->model = m->id;
     if (m->novelty_adapter) r->novelty_adapter = m->novelty_adapter;
     if (m->alignment_adapter) r->alignment_adapter = m->alignment_adapter;
-    if (!p->s->has_recipe) r->seed = p->c->random;
+    if (!recipe_gives(p, "seed")) r->seed = p->c->random;
     if (p->c->priority) r->priority = *p->c->priority;
-    if (!p->s->has_recipe && p->chat) r->sampling.max_tokens = -1; /* what the context leaves, once that is known */
+    if (!recipe_gives(p, "max_tokens") && p->chat)
+        r->sampling.max_tokens = -1; /* what the context leaves, once that is known */
     FC_TRY(read_fields(p));
     FC_TRY(read_rest(p));
     FC_TRY(openai_form_read(p));

@@ -125,7 +125,7 @@ static const row rows[] = {
      .o.max = 16777216,
      .o.value = "N",
      .o.fallback = "512",
-     .o.help = "tokens of a chat that says no max_tokens, where there is no recipe",
+     .o.help = "tokens of a chat, where neither it nor the recipe says max_tokens",
      AT(chat_max_tokens)},
     {.o.name = "request_ms",
      .o.kind = FC_OPTION_INT,

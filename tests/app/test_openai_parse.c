@@ -183,6 +183,33 @@ static void n_and_best_of(void **state) {
 
 /* ---- recipes ---- */
 
+/* If this fails, every request without a seed gets the same answer, because a recipe for something else is there. */
+static void what_the_recipe_does_not_say(void **state) {
+    rig silent, drawn, kept;
+    openai_call *c;
+    (void)state;
+    rig_open(&silent, "{\"sampling\":{\"temperature\":0.5}}", true);
+    rig_open(&drawn, "{\"n\":6}", true);
+    rig_open(&kept, "{\"keep\":3}", true);
+    counts(&silent, "", 1, 1);
+    counts(&silent, ",\"forkcast\":{\"keep\":0}", 1, 1);
+    counts(&drawn, "", 1, 6);
+    counts(&kept, "", 3, 3);
+    counts(&kept, ",\"best_of\":2", 2, 2);
+    c = rig_parse(&silent, OPENAI_CHAT, "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}");
+    assert_int_equal(c->requests[0].seed, 0x1234);
+    assert_true(fabs((double)c->requests[0].sampling.temperature - 0.5) < 1e-6);
+    assert_true(c->requests[0].sampling.max_tokens > 16); /* what the context leaves */
+    openai_call_close(c);
+    c = rig_parse(&recipe, OPENAI_CHAT, "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}");
+    assert_int_equal(c->requests[0].seed, 99);
+    assert_int_equal(c->requests[0].sampling.max_tokens, 5);
+    openai_call_close(c);
+    rig_close(&kept);
+    rig_close(&drawn);
+    rig_close(&silent);
+}
+
 static void the_recipe_fills_and_the_request_wins(void **state) {
     openai_call *c =
         rig_parse(&recipe, OPENAI_COMPLETIONS, "{\"prompt\":\"why</s>\",\"temperature\":0.75,\"max_tokens\":null}");
@@ -417,6 +444,7 @@ int main(void) {
         cmocka_unit_test(a_final_message_goes_on),
         cmocka_unit_test(messages_that_are_none),
         cmocka_unit_test(n_and_best_of),
+        cmocka_unit_test(what_the_recipe_does_not_say),
         cmocka_unit_test(the_recipe_fills_and_the_request_wins),
         cmocka_unit_test(a_mode_leaves_what_it_does_not_read),
         cmocka_unit_test(a_request_brings_its_own_template),

@@ -391,8 +391,20 @@ static int end(void **state) {
     return 0;
 }
 
+/* If this fails, what a recipe leaves open is taken for its wish. */
+static void a_recipe_says_what_it_gives(void **state) {
+    static const char text[] = "{\"n\":16,\"sampling\":{\"top_k\":0},\"novelty\":{\"end\":\"x\"}}";
+    fc_recipe *r;
+    (void)state;
+    assert_ok(fc_recipe_parse("r.json", text, strlen(text), &r));
+    assert_true(fc_recipe_gives(r, "n") && fc_recipe_gives(r, "top_k") && fc_recipe_gives(r, "end"));
+    assert_false(fc_recipe_gives(r, "keep") || fc_recipe_gives(r, "seed") || fc_recipe_gives(r, "no such option"));
+    fc_recipe_close(r);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_recipe_says_what_it_gives),
         cmocka_unit_test(names_are_unique),
         cmocka_unit_test(choices_are_the_enums),
         cmocka_unit_test(fallbacks_are_the_defaults),
