@@ -54,16 +54,22 @@ struct fc_engine {
 
 /* ---- the engine thread ---- */
 
-static void on_token(void *arg, fc_job *j, int candidate, int32_t id, float logprob, const char *text, size_t size) {
+static void on_token(void *arg, fc_job *j, int candidate, const fc_path *p, const char *text, size_t size) {
+    const size_t last = (size_t)p->n - 1, top = (size_t)j->sampling.top_logprobs, n_ids = j->sampling.n_logprob_ids;
     fc_engine *e = arg;
     fc_events_put(&e->events,
                   &(fc_event){.type = FC_EVENT_TOKEN,
                               .id = j->id,
                               .candidate = candidate,
-                              .token = id,
-                              .logprob = logprob,
+                              .token = p->ids[last],
+                              .logprob = p->logprobs[last],
                               .text = text,
-                              .text_size = size},
+                              .text_size = size,
+                              .top_ids = top ? p->top_ids + last * top : NULL,
+                              .top_logprobs = top ? p->top_logprobs + last * top : NULL,
+                              .top_n = (int)top,
+                              .id_logprobs = n_ids ? p->id_logprobs + last * n_ids : NULL,
+                              .n_ids = (int)n_ids},
                   true);
 }
 

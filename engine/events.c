@@ -13,8 +13,31 @@ struct fc_event_node {
     struct fc_event_node *next;
     fc_event ev;
     fc_job *job; /* of a done event */
-    char text[];
+    char text[]; /* and numbers in front of it */
 };
+
+/* What an event points to goes with it: numbers first, which want to be aligned. */
+static size_t bytes_of(const fc_event *ev) {
+    return (size_t)ev->top_n * (sizeof *ev->top_ids + sizeof *ev->top_logprobs) +
+           (size_t)ev->n_ids * sizeof *ev->id_logprobs + ev->text_size + 1;
+}
+
+static char *put_bytes(char *to, const void *from, size_t size) {
+    if (size) memcpy(to, from, size);
+    return to + size;
+}
+
+static void copy_all(struct fc_event_node *n, const fc_event *ev) {
+    char *at = n->text;
+    n->ev.top_ids = (const int32_t *)(const void *)at;
+    at = put_bytes(at, ev->top_ids, (size_t)ev->top_n * sizeof *ev->top_ids);
+    n->ev.top_logprobs = (const float *)(const void *)at;
+    at = put_bytes(at, ev->top_logprobs, (size_t)ev->top_n * sizeof *ev->top_logprobs);
+    n->ev.id_logprobs = (const float *)(const void *)at;
+    at = put_bytes(at, ev->id_logprobs, (size_t)ev->n_ids * sizeof *ev->id_logprobs);
+    n->ev.text = at;
+    put_bytes(at, ev->text, ev->text_size);
+}
 
 static void node_free(struct fc_event_node *n) {
     fc_job_close(n->job);
@@ -46,16 +69,12 @@ void fc_events_close(fc_events *q) {
 void fc_events_put(fc_events *q, const fc_event *ev, bool copy) {
     struct fc_event_node *n = NULL;
     bool first;
-    size_t text = copy ? ev->text_size + 1 : 0;
     void *p;
-    if (fc_alloc(1, sizeof *n + text, "event", &p) == FC_OK) {
+    if (fc_alloc(1, sizeof *n + (copy ? bytes_of(ev) : 0), "event", &p) == FC_OK) {
         n = p;
         n->ev = *ev;
         n->job = ev->memory;
-        if (copy) {
-            if (ev->text_size) memcpy(n->text, ev->text, ev->text_size);
-            n->ev.text = n->text;
-        }
+        if (copy) copy_all(n, ev);
     } else {
         fc_job_close(ev->memory);
     }

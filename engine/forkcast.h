@@ -412,6 +412,10 @@ typedef struct {
     const char *text; /* [text_size] TOKEN: whole UTF-8 that became certain, may be empty (an end token's own text never
                           comes); CANDIDATE: whole text, also what the tokens' texts left open at the end */
     size_t text_size;
+    const int32_t *top_ids;    /* TOKEN: [top_n] alternatives, as of an fc_candidate */
+    const float *top_logprobs; /* [top_n] */
+    const float *id_logprobs;  /* TOKEN: [n_ids] of logprob_token_ids */
+    int top_n, n_ids;
     fc_finish finish;        /* CANDIDATE */
     int stop;                /* CANDIDATE: as of an fc_candidate */
     int32_t end_id;          /* CANDIDATE: likewise */
@@ -424,9 +428,8 @@ typedef struct {
 
 /* The next event, in order per request. timeout_ms: -1 waits, 0 does not. FC_ERR_TIMEOUT when none came. */
 FC_API fc_status fc_poll(fc_engine *e, int timeout_ms, fc_event *out);
-/* For a loop that waits elsewhere: wake(arg) is called when an event waits and none did before, also at once. It polls
- * then, with timeout 0, until FC_ERR_TIMEOUT. wake runs on the engine thread and calls nothing of this interface; it is
- * not called any more when this returns with another one, or NULL. */
+/* For a loop that waits elsewhere: wake(arg) is called when an event waits and none did before, also at once, until
+ * there is another one, or NULL. The loop polls then, with timeout 0, until FC_ERR_TIMEOUT; wake calls nothing here. */
 FC_API void fc_engine_notify(fc_engine *e, void (*wake)(void *arg), void *arg);
 FC_API void fc_event_fini(fc_event *ev); /* frees what the event points to; zeroed is fine */
 
@@ -535,9 +538,8 @@ typedef struct {
     fc_engine_options engine;                    /* without models and adapters */
     fc_request request; /* without prompts, labels, names; its adapters are paths, to be loaded under these names */
 } fc_recipe_info;
-FC_API fc_recipe_info *fc_recipe_edit(fc_recipe *r); /* the recipe's own copy: changes count */
-/* The recipe's text says this option, "seed"; else what is there is the default. */
-FC_API bool fc_recipe_gives(const fc_recipe *r, const char *option);
+FC_API fc_recipe_info *fc_recipe_edit(fc_recipe *r);                 /* the recipe's own copy: changes count */
+FC_API bool fc_recipe_gives(const fc_recipe *r, const char *option); /* "seed": its text says it; else a default is */
 
 /* What fills the holes of the templates: {prompt}, {history}, {keywords}, {history_1}, {keywords_1}, ... */
 typedef struct {

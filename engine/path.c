@@ -230,7 +230,6 @@ void fc_path_send(fc_sched *s, fc_job *j, int path, bool final) {
     if (!final) safe -= held_back(j, &p->text);
     if (safe < p->emitted) safe = p->emitted;
     for (int m = path; m >= 0; m = j->members[m])
-        s->o.sink.token(s->o.sink.arg, j, m, p->ids[p->n - 1], p->logprobs[p->n - 1],
-                        fc_str_text(&p->text) + p->emitted, safe - p->emitted);
+        s->o.sink.token(s->o.sink.arg, j, m, p, fc_str_text(&p->text) + p->emitted, safe - p->emitted);
     p->emitted = safe;
 }

@@ -121,7 +121,7 @@ typedef struct {
 /* Where what happened goes: the engine's event queue. Called on the engine thread. */
 typedef struct {
     void *arg;
-    void (*token)(void *arg, fc_job *j, int candidate, int32_t id, float logprob, const char *text, size_t size);
+    void (*token)(void *arg, fc_job *j, int candidate, const fc_path *p, const char *text, size_t size); /* p's last */
     void (*candidate)(void *arg, fc_job *j, int candidate, const fc_path *p);
     void (*score)(void *arg, fc_job *j, int candidate, double score);
     void (*done)(void *arg, fc_job *j); /* takes the job over */

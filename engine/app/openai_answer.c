@@ -210,6 +210,9 @@ void openai_answer_close(openai_answer *a) {
         for (size_t k = 0; part->live && k < part->n_live; k++) {
             fc_free(part->live[k].ids);
             fc_free(part->live[k].lps);
+            fc_free(part->live[k].top_ids);
+            fc_free(part->live[k].top_lps);
+            fc_free(part->live[k].asked);
             fc_str_fini(&part->live[k].text);
         }
         fc_str_fini(&part->choices);

@@ -36,8 +36,9 @@ typedef struct {
 
 /* A candidate that is streamed while it is drawn. */
 typedef struct {
-    void *ids, *lps; /* int32_t, float [n] drawn so far */
-    size_t n, cap_ids, cap_lps;
+    void *ids, *lps;                 /* int32_t, float [n] drawn so far */
+    void *top_ids, *top_lps, *asked; /* int32_t, float, float of each: alternatives, logprob_token_ids */
+    size_t n, cap_ids, cap_lps, cap_top_ids, cap_top_lps, cap_asked;
     size_t shown;           /* of them in chunks */
     size_t offset;          /* characters in front of the next token */
     fc_str text;            /* not in a chunk yet */

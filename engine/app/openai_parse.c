@@ -342,13 +342,13 @@ static fc_status read_counts(openai_parse *p) {
 
 /* ---- whole ---- */
 
-/* Nothing is chosen or left out, and all that a chunk shows is known when its token is drawn. */
+/* Nothing is chosen or left out, and all that a chunk shows comes with its token. */
 static bool streams_live(const openai_parse *p) {
     const fc_request *r = p->base;
     return p->call->stream && p->show->n == p->show->best_of && r->draw == FC_DRAW_IID && !p->show->distinct &&
            r->constraint != FC_CONSTRAINT_REJECT && r->n_max == 0 && !r->stop_when && !r->token_budget &&
-           !r->deadline_ms && !r->sampling.top_logprobs && !r->sampling.n_logprob_ids && !r->prompt_logprobs &&
-           r->sampling.max_tokens != 0 && !(p->show->echo && r->truncate_prompt_tokens);
+           !r->deadline_ms && !r->prompt_logprobs && r->sampling.max_tokens != 0 &&
+           !(p->show->echo && r->truncate_prompt_tokens);
 }
 
 /* echo with logprobs needs the prompt's; with max_tokens 0 that is all. */

@@ -78,8 +78,17 @@ static fc_status begin_choice(openai_answer *a, size_t at, int index, const open
 
 static bool detailed(const openai_answer *a) { return a->w->logprobs || a->w->return_ids; }
 
-static openai_tokens live_tokens(const openai_live *v, size_t from, size_t to) {
-    return (openai_tokens){.ids = v->ids, .lp = v->lps, .from = from, .to = to};
+static openai_tokens live_tokens(const openai_answer *a, const openai_live *v, size_t from, size_t to) {
+    return (openai_tokens){.ids = v->ids,
+                           .lp = v->lps,
+                           .from = from,
+                           .to = to,
+                           .top_ids = v->top_ids,
+                           .top_lp = v->top_lps,
+                           .top = a->sampling->top_logprobs,
+                           .asked = a->sampling->logprob_ids,
+                           .asked_lp = v->asked,
+                           .n_asked = (int)a->sampling->n_logprob_ids};
 }
 
 /* Text and tokens that wait, in a chunk. */
@@ -88,18 +97,28 @@ static fc_status send_live(openai_answer *a, size_t at, openai_live *v, openai_c
     v->began = true;
     c->text = fc_str_text(&v->text);
     c->size = v->text.size;
-    if (detailed(a)) c->runs[c->n_runs++] = live_tokens(v, v->shown, to);
+    if (detailed(a)) c->runs[c->n_runs++] = live_tokens(a, v, v->shown, to);
     FC_TRY(put_chunk(a, c, &v->offset, out));
     v->shown = to;
     fc_str_clear(&v->text);
     return FC_OK;
 }
 
-static fc_status add_token(openai_live *v, int32_t id, float lp) {
-    FC_TRY(fc_grow(&v->ids, &v->cap_ids, v->n + 1, sizeof id, "answer"));
-    FC_TRY(fc_grow(&v->lps, &v->cap_lps, v->n + 1, sizeof lp, "answer"));
-    ((int32_t *)v->ids)[v->n] = id;
-    ((float *)v->lps)[v->n] = lp;
+/* values [each] of token n behind those of the tokens before it. */
+static fc_status add_values(void **list, size_t *cap, size_t n, size_t each, const void *values, size_t size) {
+    if (!each) return FC_OK;
+    FC_TRY(fc_grow(list, cap, (n + 1) * each, size, "answer"));
+    memcpy((char *)*list + n * each * size, values, each * size);
+    return FC_OK;
+}
+
+static fc_status add_token(openai_live *v, const fc_event *ev) {
+    const size_t top = (size_t)ev->top_n, asked = (size_t)ev->n_ids;
+    FC_TRY(add_values(&v->ids, &v->cap_ids, v->n, 1, &ev->token, sizeof ev->token));
+    FC_TRY(add_values(&v->lps, &v->cap_lps, v->n, 1, &ev->logprob, sizeof ev->logprob));
+    FC_TRY(add_values(&v->top_ids, &v->cap_top_ids, v->n, top, ev->top_ids, sizeof *ev->top_ids));
+    FC_TRY(add_values(&v->top_lps, &v->cap_top_lps, v->n, top, ev->top_logprobs, sizeof *ev->top_logprobs));
+    FC_TRY(add_values(&v->asked, &v->cap_asked, v->n, asked, ev->id_logprobs, sizeof *ev->id_logprobs));
     v->n++;
     return FC_OK;
 }
@@ -109,7 +128,7 @@ static fc_status live_token(openai_answer *a, size_t at, const fc_event *ev, fc_
     openai_choice c = {.index = (int)at * a->w->n + ev->candidate, .stop = -1};
     a->parts[at].tokens++;
     if (detailed(a) && v->text.size) FC_TRY(send_live(a, at, v, &c, v->n, out));
-    FC_TRY(add_token(v, ev->token, ev->logprob));
+    FC_TRY(add_token(v, ev));
     FC_TRY(fc_str_put(&v->text, ev->text_size ? ev->text : "", ev->text_size));
     v->came += ev->text_size;
     return !detailed(a) && v->text.size ? send_live(a, at, v, &c, v->n, out) : FC_OK;

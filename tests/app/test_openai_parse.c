@@ -337,7 +337,7 @@ static void who_streams_live(void **state) {
     live("\"n\":2,\"best_of\":2", true);
     live("\"n\":1,\"best_of\":2", false);
     live("\"logprobs\":0", true);
-    live("\"logprobs\":1", false); /* events bring no alternatives */
+    live("\"logprobs\":1,\"logprob_token_ids\":[70]", true);
     live("\"echo\":true", true);
     live("\"echo\":true,\"logprobs\":0", false);
     live("\"n\":2,\"forkcast\":{\"distinct\":true}", false);

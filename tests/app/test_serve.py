@@ -126,6 +126,22 @@ class Answers(unittest.TestCase):
             self.assertEqual([i for k in chunks for i in k["choices"][0]["token_ids"]], c["token_ids"])
             self.assertEqual(texts(chunks, 1)[0], c["text"])
 
+    # If this fails, whoever streams log-probs sees others than who does not.
+    def test_alternatives_are_streamed(self):
+        ask = {"prompt": PROMPT, "seed": 5, "max_tokens": 12, "n": 3, "logprobs": 3, "logprob_token_ids": [70, 71], "return_tokens_as_token_ids": True}
+        whole = {c["candidate_index"]: c["logprobs"] for c in self.s.ok("/v1/completions", ask)["choices"]}
+        chunks = events(self.s.post("/v1/completions", {**ask, "stream": True}))
+        self.assertEqual([c["choices"][0]["index"] for c in chunks[:3]], [0, 1, 2])  # live: side by side
+        for i in range(3):
+            parts = [c["choices"][0]["logprobs"] for c in chunks if c["choices"][0]["index"] == i]
+            for key in ("tokens", "token_logprobs", "top_logprobs"):
+                self.assertEqual([x for p in parts if p for x in p[key]], whole[i][key], key)
+            self.assertGreaterEqual(min(len(x) for x in whole[i]["top_logprobs"]), 5)
+        ask = {"messages": [{"role": "user", "content": "Say it."}], "seed": 3, "max_tokens": 8, "logprobs": True, "top_logprobs": 2}
+        whole = self.s.ok("/v1/chat/completions", ask)["choices"][0]["logprobs"]["content"]
+        chunks = events(self.s.post("/v1/chat/completions", {**ask, "stream": True}))
+        self.assertEqual([x for c in chunks if c["choices"][0]["logprobs"] for x in c["choices"][0]["logprobs"]["content"]], whole)
+
     def test_chat(self):
         ask = {"messages": [{"role": "user", "content": "Say it."}], "seed": 3, "max_tokens": 8, "n": 2}
         whole = self.s.ok("/v1/chat/completions", ask)
@@ -206,7 +222,7 @@ class Answers(unittest.TestCase):
         self.assertEqual((a.status, a.headers["allow"]), (405, "POST, OPTIONS"))
 
     def test_ids_and_log(self):
-        a = self.s.post("/v1/completions", {"prompt": PROMPT, "n": 2, "best_of": 5, "max_tokens": 3}, b"X-Request-Id: my-own.id",
+        a = self.s.post("/v1/completions", {"prompt": PROMPT, "n": 2, "best_of": 5, "max_tokens": 3, "ignore_eos": True}, b"X-Request-Id: my-own.id",
                         b"traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
         self.assertEqual(a.headers["x-request-id"], "my-own.id")
         self.assertEqual(json.loads(a.body)["id"], "cmpl-my-own.id")

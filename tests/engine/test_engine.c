@@ -57,17 +57,31 @@ static void answer_is_ranked_and_counted(void **state) {
 static void events_tell_the_whole_story(void **state) {
     fc_engine *e = two_models();
     fc_request r = text_request(prompt, 4, 8);
+    const int32_t asked[1] = {70};
     char text[4][512] = {""};
-    int finished[4] = {0}, scored[4] = {0};
+    int finished[4] = {0}, scored[4] = {0}, n[4] = {0};
+    int32_t top[4][8][2];
+    float top_lp[4][8][2], id_lp[4][8];
     uint64_t id;
     (void)state;
     r.score = r.events = true;
+    r.sampling.top_logprobs = 2;
+    r.sampling.logprob_ids = asked;
+    r.sampling.n_logprob_ids = 1;
     assert_ok(fc_submit(e, &r, &id));
     for (;;) {
         fc_event ev;
         assert_ok(fc_poll(e, 60000, &ev));
         assert_int_equal(ev.id, id);
-        if (ev.type == FC_EVENT_TOKEN) strncat(text[ev.candidate], ev.text, ev.text_size);
+        if (ev.type == FC_EVENT_TOKEN) {
+            int k = n[ev.candidate]++;
+            strncat(text[ev.candidate], ev.text, ev.text_size);
+            assert_int_equal(ev.top_n, 2);
+            assert_int_equal(ev.n_ids, 1);
+            memcpy(top[ev.candidate][k], ev.top_ids, sizeof top[0][0]);
+            memcpy(top_lp[ev.candidate][k], ev.top_logprobs, sizeof top_lp[0][0]);
+            id_lp[ev.candidate][k] = *ev.id_logprobs;
+        }
         if (ev.type == FC_EVENT_CANDIDATE) finished[ev.candidate]++;
         if (ev.type == FC_EVENT_SCORE) scored[ev.candidate]++;
         if (ev.type == FC_EVENT_DONE) {
@@ -78,6 +92,10 @@ static void events_tell_the_whole_story(void **state) {
                 assert_true(ev.result->all[i].text_size - strlen(text[i]) < 4);
                 assert_int_equal(finished[i], 1);
                 assert_int_equal(scored[i], 1);
+                assert_int_equal(n[i], (int)ev.result->all[i].n_logprobs);
+                assert_memory_equal(top[i], ev.result->all[i].top_ids, (size_t)n[i] * sizeof top[0][0]);
+                assert_memory_equal(top_lp[i], ev.result->all[i].top_logprobs, (size_t)n[i] * sizeof top_lp[0][0]);
+                assert_memory_equal(id_lp[i], ev.result->all[i].id_logprobs, (size_t)n[i] * sizeof id_lp[0][0]);
             }
             fc_event_fini(&ev);
             break;
