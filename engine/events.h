@@ -18,7 +18,8 @@ typedef struct {
 fc_status fc_events_open(fc_events *q);
 void fc_events_close(fc_events *q); /* frees what was never polled */
 
-/* ev->memory is the job of a done event, taken over, or NULL. copy: what it points to is copied; else it lives in the job. */
+/* ev->memory is the job of a done event, taken over, or NULL. copy: what ev points to is copied; else it lives in the
+ * job. */
 void fc_events_put(fc_events *q, const fc_event *ev, bool copy);
 /* As fc_engine_notify. */
 void fc_events_notify(fc_events *q, void (*wake)(void *arg), void *arg);

@@ -55,9 +55,9 @@ def body(path, o, *headers):
 class Serve(Server):
     """A server; options as of its command line. ready: waits until it can be asked."""
 
-    def __init__(self, *options, ready=True, address=("--port", 0), env=None, **kw):
+    def __init__(self, *options, ready=True, address=("--port", 0), env=None, start=(BIN,), **kw):
         self.log = tempfile.TemporaryFile()
-        self.args = [BIN, "serve", *map(str, options), *map(str, address)]
+        self.args = [*start, "serve", *map(str, options), *map(str, address)]
         self.p = subprocess.Popen(self.args, stdout=subprocess.PIPE, stderr=self.log, env=dict(os.environ, **(env or {})), **kw)
         self.addresses = []
         if ready:

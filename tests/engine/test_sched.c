@@ -19,8 +19,8 @@ typedef struct {
     fc_job **keep; /* [id] jobs that are done, or NULL: they are closed */
 } fixture;
 
-static void on_token(void *arg, fc_job *j, int candidate, int32_t id, float lp, const char *text, size_t size) {
-    (void)arg, (void)j, (void)candidate, (void)id, (void)lp, (void)text, (void)size;
+static void on_token(void *arg, fc_job *j, int candidate, const fc_path *p, const char *text, size_t size) {
+    (void)arg, (void)j, (void)candidate, (void)p, (void)text, (void)size;
 }
 static void on_candidate(void *arg, fc_job *j, int candidate, const fc_path *p) {
     (void)arg, (void)j, (void)candidate, (void)p;
