@@ -40,7 +40,7 @@ static void on_wake(void *self) {
     serve *s = self;
     const bool was = s->ready;
     if (serve_loaded(s)) http_stop(s->h);
-    if (s->ready && !was) announce(s);
+    if (s->ready && !was && !http_stopping(s->h)) announce(s);
     if (s->ready) serve_events(s);
 }
 

@@ -3,7 +3,8 @@
  *   cmd_serve (serve.c)     configuration, sockets, signals, the loop
  *   serve_load.c            recipe, keys and names; models and engine, on a thread of their own while /health says 503
  *   serve_routes.c          which path is answered by what; admission before a body is read
- *   serve_call.c            a body that becomes requests of the engine, whose events become the answer
+ *   serve_begin.c           a body becomes requests of the engine,
+ *   serve_call.c            whose events become the answer
  *   serve_metrics.c         what is counted, and /metrics
  *
  * The engine's events wake the loop (fc_engine_notify, http_wake), which takes them without waiting.
@@ -67,8 +68,10 @@ void serve_on_end(void *self, const http_req *r, int status, double seconds);
 fc_status serve_error_body(void *self, int status, const char *sentence, fc_str *out);
 void serve_refuse(http_req *r, const openai_error *e); /* answers with it */
 
-/* serve_call.c */
+/* serve_begin.c */
 void serve_call_begin(serve *s, http_req *r, openai_route route);
+
+/* serve_call.c */
 void serve_events(serve *s);     /* takes what the engine has to say */
 void serve_calls_fini(serve *s); /* forgets all, whose http_req have ended */
 

@@ -1,47 +1,17 @@
-/* serve_call - a body that becomes requests of the engine, and their events its answer.
+/* serve_call - events of the engine to answers, and the ends that come from outside.
  *
- *   begin --submit--> [jobs in the engine] --events--> answered --> forgotten when its last job has ended
- *                          |                             ^
- *                          +-- client, deadline, end ----+   jobs are cancelled, their events dropped
- *
- * A call outlives its answer until the engine has let go of its jobs. Bytes that the connection does not take are held
- * here, up to HELD_MAX of an answer that goes on and HELD_ALL of all of them; one that is whole waits for its reader as
- * long as stall_ms lets it.
+ * Bytes that the connection does not take are held here, up to HELD_MAX of an answer that goes on and HELD_ALL of all
+ * of them; one that is whole waits for its reader as long as stall_ms lets it.
  */
-#include "engine/app/serve.h"
+#include "engine/app/serve_call.h"
 #include "engine/base/os.h"
 
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <time.h>
 
 enum { HELD_MAX = 8 << 20, HELD_ALL = 128 << 20, EVENTS_A_TURN = 512 };
 
 static const char event_stream[] = "text/event-stream; charset=utf-8";
-
-typedef struct serve_job { /* one of the engine's requests */
-    uint64_t id;           /* 0: it has ended */
-    struct serve_call *call;
-    struct serve_job *next; /* in its bucket */
-} serve_job;
-
-typedef struct serve_call {
-    struct serve_call *prev, *next;
-    serve *s;
-    http_req *r; /* NULL: answered, or given up */
-    openai_answer *answer;
-    serve_job *jobs; /* [n] by place in the call */
-    size_t n, left;  /* left: in the engine */
-    bool began;      /* a stream whose head is written */
-    bool whole;      /* all bytes are known */
-    fc_str held;     /* those that were not taken */
-    uint64_t submitted_ns, written_ns;
-    http_timer ping, deadline;
-    int64_t prompt_tokens, drawn, rows; /* of jobs that ended, for the log */
-} serve_call;
 
 /* ---- the table of jobs ---- */
 
@@ -53,7 +23,7 @@ static serve_job *find(serve *s, uint64_t id) {
     return j;
 }
 
-static void insert(serve *s, serve_job *j) {
+void serve_job_insert(serve *s, serve_job *j) {
     serve_job **b = bucket(s, j->id);
     j->next = *b;
     *b = j;
@@ -151,7 +121,7 @@ static void cut(serve_call *c) {
 }
 
 /* Ends the answer with an error: of its own, or the stream's last event, behind what waits to be read. */
-static void fail(serve_call *c, const openai_error *e) {
+void serve_call_fail(serve_call *c, const openai_error *e) {
     fc_str out = {0};
     if (!c->began) {
         note(c);
@@ -188,7 +158,7 @@ static bool send(serve_call *c, const char *bytes, size_t size) {
         return false;
     }
     openai_error_of(st, fc_last_error(), NULL, false, &e);
-    fail(c, &e);
+    serve_call_fail(c, &e);
     return false;
 }
 
@@ -218,12 +188,12 @@ static void cancelled(void *self, http_req *r, http_why why) {
     openai_error_http(503, "the server is stopping", &e);
     e.retry_after = 1;
     if (c->held.size) cut(c); /* nobody waits for its reader any more */
-    else fail(c, &e);
+    else serve_call_fail(c, &e);
 }
 
-static const http_watcher watcher = {.on_cancel = cancelled, .on_writable = writable};
+const http_watcher serve_call_watcher = {.on_cancel = cancelled, .on_writable = writable};
 
-static void out_of_time(http_timer *t) {
+void serve_call_out_of_time(http_timer *t) {
     serve_call *c = t->self;
     openai_error e;
     char why[96];
@@ -231,10 +201,10 @@ static void out_of_time(http_timer *t) {
     snprintf(why, sizeof why, "the request took longer than %d ms", c->s->c.request_ms);
     openai_error_of(FC_ERR_TIMEOUT, why, NULL, false, &e);
     serve_count(&c->s->metrics, SERVE_CANCEL_DEADLINE, 1);
-    fail(c, &e);
+    serve_call_fail(c, &e);
 }
 
-static void silent(http_timer *t) {
+void serve_call_silent(http_timer *t) {
     serve_call *c = t->self;
     const uint64_t patience = (uint64_t)c->s->c.ping_ms * 1000000u, now = fc_clock_ns();
     if (!c->whole && !c->held.size && now >= c->written_ns + patience) {
@@ -270,7 +240,7 @@ static void answer_event(serve_call *c, size_t at, const fc_event *ev) {
     const bool stream = openai_answer_call(c->answer)->stream;
     fc_str_clear(out);
     if (openai_answer_event(c->answer, at, ev, out, &whole, &e)) {
-        fail(c, &e);
+        serve_call_fail(c, &e);
         return;
     }
     c->whole = whole;
@@ -305,7 +275,7 @@ static void fail_all(serve *s) {
     openai_error_of(FC_ERR_MEM, fc_last_error(), NULL, false, &e);
     for (serve_call *c = s->calls, *next; c; c = next) {
         next = c->next;
-        if (c->r && !c->whole) fail(c, &e);
+        if (c->r && !c->whole) serve_call_fail(c, &e);
     }
 }
 
@@ -324,114 +294,7 @@ void serve_events(serve *s) {
     http_wake(s->h); /* sockets come first */
 }
 
-/* ---- begin ---- */
-
-static fc_status header_priority(http_req *r, int *out, const int **given) {
-    const char *text = http_header(r, "x-vllm-priority");
-    char *end;
-    long v;
-    *given = NULL;
-    if (!text) return FC_OK;
-    errno = 0;
-    v = strtol(text, &end, 10);
-    if (end == text || *end || errno || v < INT32_MIN || v > INT32_MAX)
-        return FC_FAIL(FC_ERR_ARG, "priority: x-vllm-priority \"%.40s\" is not a whole number of 32 bits", text);
-    *out = (int)v;
-    *given = out;
-    return FC_OK;
-}
-
-/* An error of parsing is in *e. */
-static fc_status parse(serve *s, http_req *r, openai_route route, openai_call **out, openai_error *e) {
-    openai_context x = {
-        .request_id = http_id(r), .now = (int64_t)time(NULL), .api_key = s->keys ? http_credential(r) : NULL};
-    int priority;
-    size_t size;
-    const char *body = http_body(r, &size);
-    fc_status st = header_priority(r, &priority, &x.priority);
-    if (!st && getrandom(&x.random, sizeof x.random, 0) != (ssize_t)sizeof x.random)
-        st = FC_FAIL(FC_ERR_IO, "random bytes: %s", strerror(errno));
-    if (!st) return openai_call_parse(&s->api, route, &x, body, size, out, e);
-    openai_error_of(st, fc_last_error(), NULL, false, e);
-    return st;
-}
-
-/* Takes k; on failure it is still the caller's. */
-static fc_status open_call(serve *s, http_req *r, openai_call *k, serve_call **out) {
-    const size_t n = k->n_requests;
-    serve_call *c;
-    void *p, *jobs = NULL;
-    fc_status st;
-    FC_TRY(fc_alloc(1, sizeof *c, "call", &p));
-    c = p;
-    st = fc_alloc(n, sizeof *c->jobs, "call", &jobs);
-    if (!st) st = openai_answer_open(&s->api, k, &c->answer);
-    if (st) {
-        fc_free(jobs);
-        fc_free(c);
-        return st;
-    }
-    c->s = s;
-    c->r = r;
-    c->jobs = jobs;
-    c->n = n;
-    c->ping = (http_timer){.fire = silent, .self = c};
-    c->deadline = (http_timer){.fire = out_of_time, .self = c};
-    c->next = s->calls;
-    if (c->next) c->next->prev = c;
-    s->calls = c;
-    s->n_calls++;
-    *out = c;
-    return FC_OK;
-}
-
-static fc_status submit(serve_call *c) {
-    const openai_call *k = openai_answer_call(c->answer);
-    c->submitted_ns = c->written_ns = fc_clock_ns();
-    for (size_t i = 0; i < c->n; i++) {
-        FC_TRY(fc_submit(c->s->e, &k->requests[i], &c->jobs[i].id));
-        c->jobs[i].call = c;
-        insert(c->s, &c->jobs[i]);
-        c->left++;
-    }
-    return FC_OK;
-}
-
-static fc_status set_timers(serve_call *c) {
-    const serve_config *o = &c->s->c;
-    http_loop *l = http_timers(c->s->h);
-    if (o->request_ms)
-        FC_TRY(http_timer_set(l, &c->deadline, http_began_ns(c->r) + (uint64_t)o->request_ms * 1000000u));
-    if (o->ping_ms && openai_answer_call(c->answer)->stream)
-        FC_TRY(http_timer_set(l, &c->ping, c->written_ns + (uint64_t)o->ping_ms * 1000000u));
-    return FC_OK;
-}
-
-void serve_call_begin(serve *s, http_req *r, openai_route route) {
-    openai_call *k;
-    openai_error e;
-    serve_call *c = NULL;
-    fc_status st;
-    if (parse(s, r, route, &k, &e)) {
-        serve_refuse(r, &e);
-        return;
-    }
-    if (k->n_requests > (size_t)(s->c.max_requests - s->jobs)) /* before anything is tokenised */
-        st = FC_FAIL(FC_ERR_FULL, "%zu prompts; %d requests are waiting or running, max_requests is %d", k->n_requests,
-                     s->jobs, s->c.max_requests);
-    else st = open_call(s, r, k, &c);
-    if (!c) openai_call_close(k);
-    if (!st) st = submit(c);
-    if (!st) st = set_timers(c);
-    if (!st) {
-        http_watch(r, &watcher, c);
-        return;
-    }
-    openai_error_of(st, fc_last_error(), NULL, http_stopping(s->h), &e);
-    if (st == FC_ERR_FULL) serve_count(&s->metrics, e.http == 503 ? SERVE_REFUSED_DRAINING : SERVE_REFUSED_FULL, 1);
-    if (c) fail(c, &e);
-    else serve_refuse(r, &e);
-}
+/* ---- the last ---- */
 
 void serve_calls_fini(serve *s) {
     while (s->calls) forget(s->calls);

@@ -269,19 +269,32 @@ class Doors(unittest.TestCase):
                 self.assertEqual([r > 0 for r in reused], [False, True, False, True])
                 self.assertNotIn("sk-", s.logged())
 
+    def find_port(self, s):
+        """Of a server that listens and is not ready, so has not said it."""
+        while True:
+            with open(f"/proc/{s.p.pid}/net/tcp") as f:
+                inodes = {os.readlink(p.path) for p in os.scandir(f"/proc/{s.p.pid}/fd")}
+                rows = [r.split() for r in f.read().splitlines()[1:]]
+            for r in rows:
+                if r[3] == "0A" and f"socket:[{r[9]}]" in inodes:
+                    s.address = f"127.0.0.1:{int(r[1].split(':')[1], 16)}"
+                    return
+
+    # If this fails, a front end sends requests to a server that cannot take them.
     def test_loading(self):
-        with Serve("--novelty", "like:smollm2-135m", "--alignment", "none", address=("--port", "0"), ready=False) as s:
-            port = None
-            while not port:  # it listens before it is ready, and says its port when it is
-                with open(f"/proc/{s.p.pid}/net/tcp") as f:
-                    inodes = {os.readlink(p.path) for p in os.scandir(f"/proc/{s.p.pid}/fd")}
-                    rows = [r.split() for r in f.read().splitlines()[1:]]
-                port = next((int(r[1].split(":")[1], 16) for r in rows if r[3] == "0A" and f"socket:[{r[9]}]" in inodes), None)
-            s.address = f"127.0.0.1:{port}"
+        with Serve("--novelty", "like:smollm2-135m", "--alignment", "none", ready=False) as s:
+            self.find_port(s)
             self.assertEqual((s.get("/health").status, s.get("/livez").status), (503, 200))
             s.refused(PATH, {"prompt": "x"}, 503, None, "loaded")
             s.wait_ready()
             self.assertEqual(s.get("/health").status, 200)
+
+    def test_end_while_loading(self):
+        with Serve("--novelty", "like:smollm2-135m", "--alignment", "none", ready=False) as s:
+            self.find_port(s)
+            self.assertEqual(s.get("/health").status, 503)
+            self.assertEqual(s.stop(), 0)
+            self.assertEqual(s.p.stdout.read(), b"")  # it never could be asked
 
     # If this fails, a unit's socket is left alone, and the server listens somewhere else.
     def test_sockets_that_are_passed(self):
