@@ -203,6 +203,7 @@ fc_status fc_answer_make(fc_job *j, double load_ms, const fc_result **out) {
         .timings = timings(j, load_ms),
         .scored = j->score,
         .prompt_tokens = (size_t)(j->max_tokens ? j->n_prompt : j->n_align),
+        .prompt_cached = (size_t)j->prompt_cached,
         .prompt_ids = j->max_tokens ? j->prompt : j->align,
         .prompt_logprobs = j->echo.lp,
         .prompt_top_ids = j->echo.top_ids,

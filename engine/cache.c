@@ -30,7 +30,12 @@ static fc_status take(fc_sched *s, fc_prefix *p, fc_branch *b) {
     }
     FC_TRY(fc_prefix_take(p, scope, ids, b->target, most, b->table, &hit));
     b->len = hit;
-    if (hit > replay) b->job->rows.rows_reused += hit - replay; /* what it had computed itself is no gift */
+    if (hit > replay) { /* what it had computed itself is no gift */
+        fc_job *j = b->job;
+        int gift = hit < j->stem[role].n ? hit : j->stem[role].n;
+        j->rows.rows_reused += hit - replay;
+        if (role == (j->max_tokens ? FC_NOVELTY : FC_ALIGNMENT) && gift > j->prompt_cached) j->prompt_cached = gift;
+    }
     return FC_OK;
 }
 

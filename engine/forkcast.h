@@ -391,7 +391,7 @@ typedef struct {
     fc_accounting accounting;
     fc_timings_ms timings;
     bool scored;
-    size_t prompt_tokens;
+    size_t prompt_tokens, prompt_cached; /* of prompt_ids; of them, computed for an earlier request */
     const int32_t *prompt_ids; /* [prompt_tokens] of the novelty prompt as it was fed; given: of the alignment prompt */
     const float
         *prompt_logprobs; /* [prompt_tokens] of each id behind those before it; NAN: the first, and what deadline_ms

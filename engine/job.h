@@ -137,6 +137,7 @@ typedef struct fc_job {
     bool score_scoped;                    /* it is set: there is a cache */
 
     fc_accounting rows;
+    int prompt_cached; /* ids of the prompt that answers count whose KV the prefix cache had */
     fc_job_clock clock;
     fc_status status; /* of a failed job, with its sentence */
     char error[1024];

@@ -49,8 +49,7 @@ static fc_status record(const openai_answer *a, openai_part *part, const openai_
 void openai_count(const openai_answer *a, openai_part *part, const fc_result *r, const fc_candidate *const *picked,
                   size_t n) {
     part->prompt_tokens = (int64_t)r->prompt_tokens;
-    part->cached = r->accounting.rows_reused; /* of both models: no more than the prompt is a prompt's */
-    if (part->cached > part->prompt_tokens) part->cached = part->prompt_tokens;
+    part->cached = (int64_t)r->prompt_cached;
     part->tokens = 0;
     for (int i = 0; a->s->usage_all && i < r->n_all; i++) part->tokens += (int64_t)r->all[i].n_logprobs;
     for (size_t i = 0; !a->s->usage_all && i < n; i++) part->tokens += (int64_t)picked[i]->n_logprobs;

@@ -265,8 +265,9 @@ class Doors(unittest.TestCase):
                 ask = {"prompt": "the house of the craft of the night", "seed": 1}
                 s.refused(PATH, ask, 401)
                 # what one key's requests have left in the caches is not another's
-                reused = [s.ok(PATH, ask, key)["best_of"]["accounting"]["rows_reused"] for key in (first, first, second, second)]
-                self.assertEqual([r > 0 for r in reused], [False, True, False, True])
+                said = [s.ok(PATH, ask, key) for key in (first, first, second, second)]
+                self.assertEqual([r["best_of"]["accounting"]["rows_reused"] > 0 for r in said], [False, True, False, True])
+                self.assertEqual([r["usage"]["prompt_tokens_details"]["cached_tokens"] > 0 for r in said], [False, True, False, True])
                 self.assertNotIn("sk-", s.logged())
 
     def find_port(self, s):

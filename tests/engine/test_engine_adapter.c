@@ -333,6 +333,7 @@ static void rows_before_the_invocation_are_reused(void **state) {
         r.novelty_adapter = k ? late : NULL;
         ev = run_request(e, &r);
         assert_int_equal(ev.result->accounting.rows_reused, k ? at : 0);
+        assert_int_equal(ev.result->prompt_cached, k ? at : 0);
         assert_int_equal(ev.result->accounting.rows_prefill, k ? n - at : n);
         if (k) drawn_as_probed("late", p, ev.result, ids, n, false);
         fc_event_fini(&ev);
@@ -341,6 +342,7 @@ static void rows_before_the_invocation_are_reused(void **state) {
         fc_request r = request_of(ids, n, -1, k ? LATE : -1, FC_SCORE_REWARD);
         fc_event ev = run_request(e, &r);
         assert_int_equal(ev.result->accounting.rows_reused, n - 1 + (k ? at : n - 1));
+        assert_int_equal(ev.result->prompt_cached, n - 1); /* the drawing model's alone */
         if (k) scored_as_probed("late", p, ev.result, &r, ids, n);
         fc_event_fini(&ev);
     }
