@@ -21,6 +21,7 @@ command -v clang >/dev/null || missing+=(clang)
 ${CXX:-c++} -x c++ - -o /dev/null <<<'int main() { return 0; }' 2>/dev/null || missing+=(g++)
 [ -e /usr/include/boost/context/detail/fcontext.hpp ] || missing+=(libboost-context-dev)
 command -v python3 >/dev/null || missing+=(python3)
+command -v valgrind >/dev/null || missing+=(valgrind) # counts instructions: tests/engine/test_costs.py
 python3 -c 'import jsonschema' 2>/dev/null || missing+=(python3-jsonschema)
 ./quickstart.sh --install "${missing[@]}"
 
