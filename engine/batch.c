@@ -13,7 +13,10 @@ enum { PARTS_PER_ROW = 24, TILES_PER_CHAIN = 4 };
 
 /* How finely items are cut, besides where rows part: not; into runs; into tiles, where one unit reads all rows. */
 typedef enum { CUT_NOT, CUT_RUNS, CUT_TILES } cut_at;
-enum { UNIT_VECTORS = 64 };
+static int unit_vectors(const fc_batch *b) {
+    const fc_kv_shape *k = &fc_kv_store(b->kv)->shape;
+    return fc_attn_unit_vectors(k->type, k->E);
+}
 
 static int tiles_for(int positions) { return (positions + FC_ATTN_TILE - 1) / FC_ATTN_TILE; }
 
@@ -224,12 +227,12 @@ static bool emit_item(fc_batch *b, int lo, int first, int n_rows, int t0, int t1
 
 /* Pieces of work that an item is to a backend. */
 static int units_of(const fc_batch *b, int n_rows) {
-    return (n_rows * b->per + UNIT_VECTORS - 1) / UNIT_VECTORS * fc_kv_store(b->kv)->shape.G;
+    return (n_rows * b->per + unit_vectors(b) - 1) / unit_vectors(b) * fc_kv_store(b->kv)->shape.G;
 }
 
 /* The same as this plan cuts them. */
 static int cut_end(const fc_batch *b, int n_rows, int t0, int t1) {
-    return b->cut == CUT_TILES && n_rows * b->per <= UNIT_VECTORS ? t0 + 1 : item_end(t0, t1);
+    return b->cut == CUT_TILES && n_rows * b->per <= unit_vectors(b) ? t0 + 1 : item_end(t0, t1);
 }
 
 /* Tiles [t0, t1): run by run where a run begins here, tile by tile inside a run that an ancestor began. */

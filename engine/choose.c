@@ -10,7 +10,7 @@ const char *fc_backend_auto(char *why, size_t size) {
     fc_gpus g;
     fc_gpu_probe(&g);
     snprintf(why, size, "%s", g.found);
-    return g.n > 0 ? "cuda" : "cpu";
+    return g.usable ? "cuda" : "cpu";
 }
 
 fc_status fc_backend_choose(const fc_engine_options *o, int threads, const fc_op_limits *limits,

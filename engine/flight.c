@@ -258,6 +258,7 @@ bool fc_flight_start(fc_sched *s, int list) {
     s->stats.batches++;
     if (f->batch.T > 0 && !st) count_groups(s, list, f);
     if (st) each_job(s, list, f, fail, st); /* an operator failed: the requests of this batch end, the others go on */
+    f->failed = st != FC_OK;
     f->flying = true;
     s->n_flying[list]++;
     s->next_flight[list] = (s->next_flight[list] + 1) % s->depth;
@@ -274,7 +275,7 @@ static void commit(fc_sched *s, fc_flight *f, fc_branch *b) {
     if ((b->kind == FC_BRANCH_DRAW || b->kind == FC_BRANCH_PROMPT) && b->len >= prompt && b->len - b->rows < prompt)
         fc_cache_put(s, b, false); /* whole pages of the prompt, for those who come while this job runs */
     b->rows = 0;
-    if (j->failed || b->len < b->target) {
+    if (j->failed || j->over || b->len < b->target) {
         b->draw = -1;
         return;
     }
@@ -305,7 +306,8 @@ void fc_flight_land(fc_sched *s, int list) {
     uint64_t begin = fc_clock_ns(), now;
     fc_status st;
     FC_ASSERT(f->flying);
-    st = be->wait(be, f->mark);
+    /* Of a launch that failed there is no mark; and nothing may arrive for its requests once they are gone. */
+    st = f->failed ? be->sync(be) : be->wait(be, f->mark);
     now = fc_clock_ns();
     s->op_ns += now - begin;
     if (st) each_job(s, list, f, fail, st);

@@ -222,6 +222,7 @@ void fc_sampler_land(fc_sampler *s, const fc_model *m) {
     for (int i = 0; i < s->n_rows; i++) {
         const fc_sampler_row *r = &s->rows[i];
         fc_row_state state = state_of(s, r);
+        if (r->job->over) continue; /* nothing is drawn for it any more */
         if (state == FC_ROW_CHANGED_BROKEN || state == FC_ROW_CHANGED_EMPTY)
             fc_job_fail(r->job, FC_FAIL(FC_ERR_ARG, "token %d of a candidate: %s", r->length + 1, fc_row_words(state)));
         else if (state) fc_job_blame(r->job, FC_NOVELTY, m, fc_row_words(state));

@@ -114,7 +114,7 @@ typedef struct {
     fc_scorer scorer;   /* alignment's */
     int *branch;        /* [max_seqs] branches with rows in it */
     int n_branches;
-    bool flying;
+    bool flying, failed;
     int mark; /* of the backend's queue */
 } fc_flight;
 

@@ -65,10 +65,12 @@ typedef struct fc_backend {
     fc_status (*upload)(struct fc_backend *be, void *dst, const void *host,
                         size_t bytes); /* host may be reused at return */
     fc_status (*download)(struct fc_backend *be, void *host, const void *src, size_t bytes);
+    /* All that was asked for has run and arrived. If not: what had been downloaded arrives no more, and a wait for a
+     * mark that is behind such a download fails. */
     fc_status (*sync)(struct fc_backend *be);
     int depth; /* batches that the engine should have under way at once: 1 where operators run in their call, else 2 */
-    /* Pieces of attention, 64 query vectors of a KV head over an item's tiles, that keep it busy: where a plan has
-     * fewer, its items are cut finer. 0: no item is cut for that. */
+    /* Pieces of attention, some query vectors (fc_attn_unit_vectors) of a KV head over an item's tiles, that keep it
+     * busy: where a plan has fewer, its items are cut finer. 0: no item is cut for that. */
     int attn_units;
     fc_status (*mark)(struct fc_backend *be, int mark); /* 0 .. FC_BACKEND_MARKS-1: here in the order of calls */
     fc_status (*wait)(struct fc_backend *be, int mark); /* until everything before the mark has run and arrived */

@@ -29,8 +29,13 @@ static void describe(const fc_cuda_devices *d, fc_gpus *g) {
         g->name[i][sizeof g->name[i] - 1] = '\0';
         g->bytes[i] = d->bytes[i];
     }
-    say(g, "%d CUDA device%s, driver %d.%d", d->devices, d->devices > 1 ? "s" : "", d->driver / 1000,
-        d->driver % 1000 / 10);
+    g->usable = d->major[0] >= FC_CUDA_LEAST_MAJOR && d->shared[0] >= FC_CUDA_LEAST_SHARED;
+    say(g,
+        g->usable ? "%d CUDA device%s, driver %d.%d"
+                  : "%d CUDA device%s, driver %d.%d, not used: compute capability %d.%d, %llu bytes of shared memory a "
+                    "block; %d.0 and %d are needed",
+        d->devices, d->devices > 1 ? "s" : "", d->driver / 1000, d->driver % 1000 / 10, d->major[0], d->minor[0],
+        (unsigned long long)d->shared[0], (int)FC_CUDA_LEAST_MAJOR, (int)FC_CUDA_LEAST_SHARED);
 }
 
 void fc_gpu_probe_file(const char *path, fc_gpus *out) {

@@ -40,6 +40,9 @@
 
 enum { FC_ATTN_TILE = 64, FC_ATTN_RUN = 16 }; /* positions a tile, tiles a run */
 
+/* Query vectors that a unit of work has on CUDA: attn_work.cuh. */
+static inline int fc_attn_unit_vectors(fc_dtype kv, int E) { return 64 >> ((kv == FC_F32) + (E > 128)); }
+
 typedef struct {
     int32_t pages;         /* index into pages[] of the entry for position 0; not read by an item that gathers */
     int32_t tile, n_tiles; /* tiles tile .. tile+n_tiles-1                    */

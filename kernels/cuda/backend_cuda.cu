@@ -31,10 +31,11 @@ typedef struct {
     struct {
         cudaEvent_t event;
         uint64_t until; /* deliveries before the mark, since open */
+        bool lost;      /* some of them will not come */
     } marks[FC_BACKEND_MARKS];
     unsigned long long
         *troubles;  /* pinned [FC_BACKEND_MARKS + 1]: what kernels complained of before each mark, and sync */
-    char level[16]; /* "sm_90" */
+    char level[16]; /* "sm_90", "sm_90+lt" */
 } device;
 
 static device *device_of(fc_backend *be) { return (device *)be; }
@@ -87,6 +88,19 @@ static void deliver(device *d, uint64_t until) {
     d->delivered += (uint64_t)n;
 }
 
+/* Behind a call that failed: what is under way arrives now, or never. Nothing is written to its owner later on. */
+static fc_status give_up(device *d, fc_status st) {
+    if (cudaStreamSynchronize(d->stream->queue) == cudaSuccess) {
+        deliver(d, d->delivered + (uint64_t)d->n_deliveries);
+        return st;
+    }
+    cudaGetLastError(); /* the error stays with the thread otherwise */
+    for (int i = 0; i < FC_BACKEND_MARKS; i++) d->marks[i].lost = d->marks[i].lost || d->marks[i].until > d->delivered;
+    d->delivered += (uint64_t)d->n_deliveries;
+    d->n_deliveries = 0;
+    return st;
+}
+
 /* Everything that is under way. A complaint stays where it is, for the next mark. */
 static fc_status deliver_all(device *d) {
     FC_CUDA_TRY(cudaStreamSynchronize(d->stream->queue));
@@ -121,9 +135,9 @@ static fc_status read_complaints(device *d, int at) {
 
 static fc_status cuda_sync(fc_backend *be) {
     device *d = device_of(be);
-    FC_TRY(read_complaints(d, FC_BACKEND_MARKS));
-    FC_TRY(deliver_all(d));
-    return fc_cuda_complaint(d->troubles[FC_BACKEND_MARKS]);
+    fc_status st = read_complaints(d, FC_BACKEND_MARKS);
+    if (!st) st = deliver_all(d);
+    return st ? give_up(d, st) : fc_cuda_complaint(d->troubles[FC_BACKEND_MARKS]);
 }
 
 static fc_status cuda_mark(fc_backend *be, int mark) {
@@ -132,13 +146,17 @@ static fc_status cuda_mark(fc_backend *be, int mark) {
     FC_TRY(read_complaints(d, mark));
     FC_CUDA_TRY(cudaEventRecord(d->marks[mark].event, d->stream->queue));
     d->marks[mark].until = d->delivered + (uint64_t)d->n_deliveries;
+    d->marks[mark].lost = false;
     return FC_OK;
 }
 
 static fc_status cuda_wait(fc_backend *be, int mark) {
     device *d = device_of(be);
+    cudaError_t e;
     FC_ASSERT(mark >= 0 && mark < FC_BACKEND_MARKS);
-    FC_CUDA_TRY(cudaEventSynchronize(d->marks[mark].event));
+    if (d->marks[mark].lost) return FC_FAIL(FC_ERR_INTERNAL, "cuda: what a batch left is lost with a call that failed");
+    e = cudaEventSynchronize(d->marks[mark].event);
+    if (e != cudaSuccess) return give_up(d, fc_cuda_failed(e, "cudaEventSynchronize"));
     deliver(d, d->marks[mark].until);
     return fc_cuda_complaint(d->troubles[mark]);
 }
@@ -195,7 +213,9 @@ static fc_status open_parts(device *d, const fc_cuda_options *o, const fc_op_lim
         FC_CUDA_TRY(cudaEventCreateWithFlags(&d->marks[i].event, cudaEventDisableTiming));
     FC_CUDA_TRY(cudaMallocHost(&p, (FC_BACKEND_MARKS + 1) * sizeof *d->troubles));
     d->troubles = (unsigned long long *)p;
-    snprintf(d->level, sizeof d->level, "sm_%d", d->stream->sm);
+    memset(d->troubles, 0xff, (FC_BACKEND_MARKS + 1) * sizeof *d->troubles);
+    /* sums of cuBLASLt are others: scores in files are keyed by it */
+    snprintf(d->level, sizeof d->level, "sm_%d%s", d->stream->sm, o->invariant ? "" : "+lt");
     return FC_OK;
 }
 

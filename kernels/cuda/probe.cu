@@ -28,6 +28,7 @@ extern "C" __attribute__((visibility("default"))) int fc_cuda_probe(fc_cuda_devi
         }
         snprintf(out->name[i], sizeof out->name[i], "%.95s", p.name);
         out->bytes[i] = (uint64_t)p.totalGlobalMem;
+        out->shared[i] = (uint64_t)p.sharedMemPerBlockOptin;
         out->major[i] = p.major;
         out->minor[i] = p.minor;
     }

@@ -10,12 +10,16 @@ extern "C" {
 
 enum { FC_CUDA_DEVICES = 8 }; /* more are counted, not described */
 
+/* What the kernels need of a device: a compute capability, and bytes of shared memory that a block may have, which 8.0,
+ * 8.7, 9.0 and 10.0 have, 8.6, 8.9 and 12.0 do not. */
+enum { FC_CUDA_LEAST_MAJOR = 8, FC_CUDA_LEAST_SHARED = 163 << 10 };
+
 typedef struct {
     int size;            /* sizeof(fc_cuda_devices), set by the caller: another version is refused */
     int devices;         /* all that were found */
     int driver, runtime; /* CUDA versions, 12040 for 12.4; driver 0: none is installed */
     char name[FC_CUDA_DEVICES][96];
-    uint64_t bytes[FC_CUDA_DEVICES];
+    uint64_t bytes[FC_CUDA_DEVICES], shared[FC_CUDA_DEVICES];
     int major[FC_CUDA_DEVICES], minor[FC_CUDA_DEVICES]; /* compute capability */
     char error[160]; /* the CUDA library's own words, "" when devices could be asked for */
 } fc_cuda_devices;

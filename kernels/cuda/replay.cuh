@@ -3,7 +3,7 @@
  * A pass is the same few hundred kernels again and again, with other parameters. So launches are listed;
  * fc_replay_flush sends them: a short list one by one, a long one as a graph. A graph is found by its kernels, block
  * sizes and shared memory; nodes whose parameters or grids differ from the graph's are patched before it is launched,
- * which leaves launches of it that are already queued as they were. Host memory is taken at open.
+ * which leaves launches of it that are already queued as they were. A new form takes host memory for its graph.
  */
 #ifndef FC_KERNELS_CUDA_REPLAY_CUH
 #define FC_KERNELS_CUDA_REPLAY_CUH

@@ -1,4 +1,5 @@
 #include "kernels/cuda/lt.cuh"
+#include "kernels/cuda/probe.h"
 #include "kernels/cuda/replay.cuh"
 
 extern "C" {
@@ -65,6 +66,12 @@ static fc_status open_device(fc_stream s, size_t workspace, bool invariant) {
     s->sms = prop.multiProcessorCount;
     s->sm = prop.major * 10 + prop.minor;
     s->shared_max = prop.sharedMemPerBlockOptin;
+    if (prop.major < FC_CUDA_LEAST_MAJOR || s->shared_max < (size_t)FC_CUDA_LEAST_SHARED)
+        return FC_FAIL(FC_ERR_UNSUPPORTED,
+                       "cuda: %s has compute capability %d.%d and %zu bytes of shared memory a block; %d.0 and %d are "
+                       "needed",
+                       prop.name, prop.major, prop.minor, s->shared_max, (int)FC_CUDA_LEAST_MAJOR,
+                       (int)FC_CUDA_LEAST_SHARED);
     FC_TRY(fc_replay_open(&s->replay));
     if (!invariant) FC_TRY(fc_lt_open(&s->lt));
     FC_CUDA_TRY(cudaStreamCreateWithFlags(&s->queue, cudaStreamNonBlocking));

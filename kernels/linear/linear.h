@@ -27,7 +27,8 @@
  *         fma(minimum, sum of x, acc), one chain over the groups of a range; K is cut into 8 ranges of whole 64 k, by
  *         K alone, whose sums fold first to last; then the bias. The same whatever T, part, workspace and kernel, so
  *         that a row's bits depend on that row alone; a row with NaN or infinity is NaN where x is rounded. Of a stream
- *         that is not batch-invariant, 128 rows and more and W bf16 alone: the same x, sums in f32 by cuBLASLt
+ *         that is not batch-invariant, 128 rows and more and W bf16 alone: the same x, sums in f32 by cuBLASLt, whose
+ *         error is its own
  * bytes   W once as packed (the file's bits a weight for all types with f16 scales; F8: and a scale for each row and
  *         block of columns), x, or what it is made from, and y
  * flops   2*T*N*K, precise or not, and those of what makes x

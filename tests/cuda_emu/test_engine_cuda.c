@@ -134,22 +134,12 @@ static bool names_the_cause(const char *sentence) {
     return strstr(sentence, "cuda") || strstr(sentence, "cublas") || strstr(sentence, "of device memory; ");
 }
 
-/* A small job on an engine whose k-th call of the runtime fails (0: none). True: nothing failed. */
-static bool small_job(uint64_t k, uint64_t *calls) {
-    const fc_engine_options o = {
-        .novelty = tiny_model("llama", 1, false), .kv_type = "f32", .ctx = 64, .max_rows = 16, .kv_pool = 1 << 20};
-    fc_request r = text_request("a night", 2, 3);
-    uint64_t id, before = emu_calls();
-    fc_engine *e;
+/* The request's end; false: it failed, and its sentence names the cause. */
+static bool ends_well(fc_engine *e, const fc_request *r, uint64_t k) {
     fc_event ev;
+    uint64_t id;
     bool good;
-    emu_fail_at(k);
-    if (fc_engine_open_on(&o, open_cuda, &e)) {
-        if (k == 0 || !names_the_cause(fc_status_text())) fail_msg("call %d: \"%s\"", (int)k, fc_status_text());
-        *calls = emu_calls() - before;
-        return false;
-    }
-    assert_ok(fc_submit(e, &r, &id));
+    assert_ok(fc_submit(e, r, &id));
     do {
         assert_ok(fc_poll(e, 60000, &ev));
         if (ev.type != FC_EVENT_DONE) fc_event_fini(&ev);
@@ -157,9 +147,32 @@ static bool small_job(uint64_t k, uint64_t *calls) {
     good = ev.status == FC_OK;
     if (!good && !names_the_cause(ev.error)) fail_msg("call %d: \"%s\"", (int)k, ev.error);
     fc_event_fini(&ev);
+    return good;
+}
+
+/* Two small jobs on an engine whose k-th call of the runtime fails (0: none). What the first has downloaded, its
+ * prompt's log-probs too, must be nobody's when the second runs. True: nothing failed. */
+static bool small_jobs(uint64_t k, uint64_t *calls) {
+    const fc_engine_options o = {
+        .novelty = tiny_model("llama", 1, false), .kv_type = "f32", .ctx = 64, .max_rows = 16, .kv_pool = 1 << 20};
+    fc_request r = text_request("a night", 2, 3);
+    uint64_t before = emu_calls();
+    fc_engine *e;
+    bool first, second;
+    r.prompt_logprobs = true;
+    emu_fail_at(k);
+    if (fc_engine_open_on(&o, open_cuda, &e)) {
+        if (k == 0 || !names_the_cause(fc_status_text())) fail_msg("call %d: \"%s\"", (int)k, fc_status_text());
+        *calls = emu_calls() - before;
+        return false;
+    }
+    first = ends_well(e, &r, k);
+    r.prompt_logprobs = false;
+    second = ends_well(e, &r, k);
+    if (!first && !second) fail_msg("call %d failed, and both requests", (int)k);
     fc_engine_close(e);
     *calls = emu_calls() - before;
-    return good;
+    return first && second;
 }
 
 /* If this fails, a device that fails once is an answer that is wrong, memory that stays, or a crash. */
@@ -168,17 +181,41 @@ static void every_failing_call_ends_in_a_status_and_no_leak(void **state) {
     int told = 0;
     (void)state;
     emu_reset();
-    assert_true(small_job(0, &all));
+    assert_true(small_jobs(0, &all));
     assert_int_equal(emu_leaks(true), 0);
     for (uint64_t k = 1; k <= all; k++) {
         emu_reset();
-        told += !small_job(k, &calls);
+        told += !small_jobs(k, &calls);
         emu_fail_at(0);
         if (emu_leaks(true))
             fail_msg("call %llu of %llu failed, and something is left", (unsigned long long)k, (unsigned long long)all);
     }
     print_message("%llu calls failed in turn, %d of them were told\n", (unsigned long long)all, told);
     assert_true(told > 100);
+}
+
+/* If this fails, an engine opens on a device that none of its products fits on, and refuses every request. */
+static void devices_that_are_too_small_are_refused(void **state) {
+    static const int sm[] = {86, 89, 75};
+    const fc_engine_options o = {.novelty = tiny_model("llama", 1, false), .ctx = 64, .kv_pool = 1 << 20};
+    fc_request r = text_request("a night", 2, 3);
+    fc_engine *smallest = NULL;
+    fc_event ev;
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        fc_engine *e;
+        emu_reset();
+        emu_device_opts.sm = sm[i];
+        assert_fails(fc_engine_open_on(&o, open_cuda, &e), FC_ERR_UNSUPPORTED, "101376 bytes of shared memory a block");
+    }
+    emu_reset();
+    emu_device_opts.sm = 80;
+    assert_ok(fc_engine_open_on(&o, open_cuda, &smallest)); /* and on the smallest that is taken it runs */
+    ev = run_request(smallest, &r);
+    fc_event_fini(&ev);
+    fc_engine_close(smallest);
+    emu_reset();
+    emu_device_opts.sm = 0;
 }
 
 /* Steps of one candidate that decodes: what a step costs the host, as the longer of two jobs minus the shorter. */
@@ -218,6 +255,7 @@ static void a_step_is_a_few_calls(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_family_draws_and_scores_as_on_the_cpu),
                                        cmocka_unit_test(filters_penalties_and_names_are_as_on_the_cpu),
+                                       cmocka_unit_test(devices_that_are_too_small_are_refused),
                                        cmocka_unit_test(a_step_is_a_few_calls),
                                        cmocka_unit_test(every_failing_call_ends_in_a_status_and_no_leak),
                                        cmocka_unit_test(a_real_model_answers_as_transformers_does)};
