@@ -3,8 +3,8 @@
  *
  * Launches are not sent one by one: they wait until somebody needs what they leave (an upload, a download, a mark), and
  * go as one CUDA graph where there are many; the graph of the last pass with the same kernels is used again, its
- * changed parameters patched. Host memory of copies is pinned and reserved at open. Who waits is wait and sync; besides,
- * a copy that finds its ring full, and a new form of a pass where 24 are kept (replay.cuh).
+ * changed parameters patched. Host memory of copies is pinned and reserved at open. Who waits is wait and sync;
+ * besides, a copy that finds its ring full, and a new form of a pass where 24 are kept (replay.cuh).
  */
 #ifndef FC_KERNELS_BACKEND_CUDA_H
 #define FC_KERNELS_BACKEND_CUDA_H
