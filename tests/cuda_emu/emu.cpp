@@ -1,6 +1,6 @@
 #include "tests/cuda_emu/emu_sched.h"
+#include "tests/cuda_emu/emu_switch.h"
 
-#include <boost/context/detail/fcontext.hpp>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +9,6 @@
 #include <condition_variable>
 #include <thread>
 
-namespace ctx = boost::context::detail;
 using namespace emu;
 
 emu_options emu_opts;
@@ -80,7 +79,7 @@ void delete_stack(stack *s) {
     delete s;
 }
 
-void main_of_fibre(ctx::transfer_t from);
+void main_of_fibre(void);
 
 /* Goes on with t, or with the scheduler (nullptr). *keep: where this context is left; its fake stack is *fake's, or
  * nobody's if it is never come back to. */
@@ -89,7 +88,7 @@ inline void go(thread *t, void **keep, void **fake) {
     if (t) {
         if (!t->on) {
             t->on = take_stack(me);
-            t->context = ctx::make_fcontext(t->on->top, (size_t)(t->on->top - t->on->low), main_of_fibre);
+            t->context = new_context(t->on->top, (size_t)(t->on->top - t->on->low), main_of_fibre);
         }
         to = t->context;
         emu_at = &t->at;
@@ -99,9 +98,8 @@ inline void go(thread *t, void **keep, void **fake) {
         asan_leave(fake, me->bottom, me->size);
         tsan_become(me->tsan);
     }
-    ctx::transfer_t back = ctx::jump_fcontext(to, keep);
+    switch_to(keep, to);
     asan_arrive(fake ? *fake : nullptr, nullptr, nullptr);
-    *(void **)back.data = back.fctx;
 }
 
 uint64_t mix(uint64_t x) {
@@ -183,12 +181,11 @@ void forget(thread *t) {
 }
 
 /* Runs threads one after the other: a thread that never waited leaves its stack to the next one that begins. */
-void main_of_fibre(ctx::transfer_t from) {
+void main_of_fibre(void) {
     const void *bottom = nullptr;
     size_t size = 0;
     asan_arrive(nullptr, &bottom, &size);
-    *(void **)from.data = from.fctx;
-    if (from.data == &me->scheduler) {
+    if (!me->bottom) { /* the first ever comes from the scheduler */
         me->bottom = bottom;
         me->size = size;
     }
@@ -214,7 +211,7 @@ void main_of_fibre(ctx::transfer_t from) {
         }
         if (TSAN_FIBRES && next && !next->on) { /* not this one: it is still stood upon */
             next->on = take_stack(me);
-            next->context = ctx::make_fcontext(next->on->top, (size_t)(next->on->top - next->on->low), main_of_fibre);
+            next->context = new_context(next->on->top, (size_t)(next->on->top - next->on->low), main_of_fibre);
         }
         give_stack(me, mine);
         go(next, &me->nobody, nullptr);

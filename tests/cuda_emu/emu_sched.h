@@ -34,15 +34,14 @@ struct copy {
 
 struct block;
 
-struct thread {
-    emu_position at; /* first: emu_at points at it */
+struct alignas(64) thread { /* what a switch reads is the second line of cache */
+    emu_position at;        /* first: emu_at points at it */
     block *of;
-    int warp;
-    stack *on;     /* nullptr: it has not begun, or has ended */
-    void *context; /* where it goes on */
-    void *fake;    /* ASan's */
-    const char *what, *file;
-    int line; /* what it waits for, and where */
+    int warp, line;
+    stack *on;               /* nullptr: it has not begun, or has ended */
+    void *context;           /* where it goes on */
+    void *fake;              /* ASan's */
+    const char *what, *file; /* what it waits for, and with line, where */
     copy *ring;
     unsigned head, tail, room; /* copies: ring[head .. tail) modulo room, a power of two */
     int group;

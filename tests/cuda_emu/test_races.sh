@@ -7,6 +7,8 @@ here=tests/cuda_emu
 dir=/tmp/emu_t/races; mkdir -p $dir
 trap 'rm -rf "$dir"' EXIT
 
+libs=(-lpthread)
+[ "$(uname -m)" = x86_64 ] || libs+=(-lboost_context)
 tried=0
 for cxx in g++ clang++; do
     command -v $cxx >/dev/null || continue
@@ -16,7 +18,7 @@ for cxx in g++ clang++; do
     for f in emu emu_sync; do $cxx "${flags[@]}" -c $here/$f.cpp -o "$dir/$f.o" & done
     $cxx "${flags[@]}" -fsanitize=thread -c $here/races.cpp -o "$dir/races.o"
     wait
-    $cxx -fsanitize=thread "$dir"/{emu,emu_sync,races}.o -o "$dir/races" -lboost_context -lpthread
+    $cxx -fsanitize=thread "$dir"/{emu,emu_sync,races}.o -o "$dir/races" "${libs[@]}"
     if ! "$dir/races" good >"$dir/log" 2>&1; then
         cat "$dir/log"
         echo "$cxx: TSan reports a race where there is none"
