@@ -1,6 +1,6 @@
 /* emu_switch - from one stack to another.
  *
- * switch_to leaves where this context goes on in *keep, and goes on at `to`: another context's, or a new one's. What the
+ * switch_to leaves where this context goes on in *keep, and goes on at `to`: another one's, or a new one's. What the
  * ABI says a call keeps is kept, but for the floating-point control words, which nobody here changes: saving them is
  * most of what Boost's switch costs, and a warp of a kernel switches 31 times a shuffle. Boost's is for other
  * processors. */
