@@ -82,12 +82,11 @@ static __device__ __forceinline__ void attn_fma_weights(attn_fma_shared<E> *m, f
     for (int a = 0; a < RT; a++) {
         float base;
         most[a] = fmaxf(fmaxf(s[a][0], s[a][1]), fmaxf(s[a][2], s[a][3]));
-        for (int bit = ATTN_LANES / 2; bit; bit /= 2)
-            most[a] = fmaxf(most[a], __shfl_xor_sync(FC_ALL_LANES, most[a], bit));
+        most[a] = fc_lanes_max<ATTN_LANES / 2, 1>(most[a]);
         base = most[a] == -INFINITY ? 0.0f : most[a]; /* sees nothing: weights of 0, not of NaN */
         for (int k = 0; k < 4; k++) s[a][k] = exp2f(s[a][k] - base);
         sum[a] = (s[a][0] + s[a][1]) + (s[a][2] + s[a][3]);
-        for (int bit = ATTN_LANES / 2; bit; bit /= 2) sum[a] += __shfl_xor_sync(FC_ALL_LANES, sum[a], bit);
+        sum[a] = fc_lanes_sum<ATTN_LANES / 2, 1>(sum[a]);
         for (int k = 0; k < 4; k++) m->weight[r + a * ATTN_HALVES][x + 16 * k] = s[a][k];
     }
 }

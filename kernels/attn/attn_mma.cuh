@@ -119,8 +119,7 @@ static __device__ __forceinline__ void attn_mma_scores(const attn_params &p, con
                 if (!all && !attn_seen(p, at + x / 2 * 8 + x % 2, pos)) *v = -INFINITY;
                 most = fmaxf(most, *v);
             }
-            most = fmaxf(most, __shfl_xor_sync(FC_ALL_LANES, most, 1));
-            most = fmaxf(most, __shfl_xor_sync(FC_ALL_LANES, most, 2));
+            most = fc_lanes_max<1, 2>(most);
             if (t == 0) m->max[warp][row] = most;
         }
 }
@@ -146,9 +145,7 @@ static __device__ __forceinline__ void attn_mma_weights(int place, attn_mma_shar
             int row = mt * 16 + g + half * 8;
 #pragma unroll
             for (int c = 0; c < 4; c++) x[c] = exp2f(s[mt][c / 2][half * 2 + c % 2] - most);
-            sum = (x[0] + x[1]) + (x[2] + x[3]);
-            sum += __shfl_xor_sync(FC_ALL_LANES, sum, 1);
-            sum += __shfl_xor_sync(FC_ALL_LANES, sum, 2);
+            sum = fc_lanes_sum<1, 2>((x[0] + x[1]) + (x[2] + x[3]));
             if (t == 0) m->sum[warp][row] = sum;
             if (S::SCALED) /* a masked position's scale may be anything */
                 for (int c = 0; c < 4; c++) x[c] = x[c] > 0.0f ? x[c] * scale[c / 2 * 8 + c % 2] : 0.0f;

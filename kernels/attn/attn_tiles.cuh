@@ -67,12 +67,8 @@ static __device__ __forceinline__ void attn_view_open(const attn_params &p, cons
         m->out[i] = (u.item.part < 0 ? t : u.item.part + r) * p.a.H + h;
     }
     if (i < attn_shape<TYPE, E>::ROWS) m->pos[i] = pos; /* no vector: sees nothing */
-    least = mine ? pos : INT32_MAX;
-    most = pos;
-    for (int bit = FC_WARP / 2; bit; bit /= 2) {
-        least = min(least, __shfl_xor_sync(FC_ALL_LANES, least, bit));
-        most = max(most, __shfl_xor_sync(FC_ALL_LANES, most, bit));
-    }
+    least = fc_warp_min(mine ? pos : INT32_MAX);
+    most = fc_warp_max(pos);
     if (i % FC_WARP == 0) m->least[warp] = least, m->most[warp] = most;
     __syncthreads();
     if (i == 0) {

@@ -76,12 +76,8 @@ static __device__ __forceinline__ void attn_look(const attn_params &p, int rows,
     i = at->first + thread;
     if (i < p.a.n_items) units = attn_units(p, p.a.items[i].n_rows, rows);
     parts = units && p.a.items[i].part >= 0 ? units : 0;
-    sum = units;
-    for (int by = 1; by < FC_WARP; by *= 2) {
-        int other = __shfl_up_sync(FC_ALL_LANES, sum, (unsigned)by);
-        sum += lane >= by ? other : 0;
-        parts += __shfl_xor_sync(FC_ALL_LANES, parts, by);
-    }
+    sum = fc_warp_scan(units);
+    parts = fc_warp_sum(parts);
     __syncthreads(); /* nobody looks for an item in the old ends any more */
     if (lane == FC_WARP - 1) w->units[warp] = sum, w->parts[warp] = parts;
     __syncthreads();

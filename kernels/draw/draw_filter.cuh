@@ -37,11 +37,6 @@ static __device__ float draw_logit_under(const fc_keep *keep, double w) {
     return (float)(x - 1e-6 * fabs(x));
 }
 
-static __device__ __forceinline__ double draw_warp_total(double v) {
-    for (int bit = 16; bit; bit /= 2) v += __shfl_xor_sync(FC_ALL_LANES, v, bit);
-    return v;
-}
-
 /* The sum of what is kept, over the whole block: of weights, or with mean of weights times their logs. */
 static __device__ double draw_mass(draw_dist *d, const fc_keep *keep, bool mean) {
     for (int k = draw_warp(); k < d->line.n_tiles; k += DRAW_ROW_WARPS) {
@@ -56,7 +51,7 @@ static __device__ double draw_mass(draw_dist *d, const fc_keep *keep, bool mean)
                 w = (double)fc_tile_exp((v[j] - keep->max) * keep->scale);
                 sum += mean ? w * (((double)v[j] - (double)keep->max) * (double)keep->scale) : w;
             }
-            sum = draw_warp_total(sum);
+            sum = fc_warp_sum(sum);
         }
         if (fc_lane() == 0) d->m.aux[k] = sum;
     }

@@ -119,8 +119,7 @@ static __device__ int place_of(const head_params &q, const row_sum &sum, const d
     }
     for (int j = FC_TILE_LANE - 1; j >= 0; j--)
         if (v[j] == sum.max) best = fc_lane() * FC_TILE_LANE + j;
-    for (int bit = 16; bit; bit /= 2) best = min(best, __shfl_xor_sync(FC_ALL_LANES, best, bit));
-    return best;
+    return fc_warp_min(best);
 }
 
 struct again_shared {

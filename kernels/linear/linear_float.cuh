@@ -39,9 +39,7 @@ static __device__ __forceinline__ void fc_linear_float(float out[FC_X_ROWS], con
             out[r] = fmaf(a.w, b.w, out[r]);
         }
     }
-#pragma unroll
-    for (int r = 0; r < FC_X_ROWS; r++)
-        if (r < rows) out[r] = fc_warp_sum(out[r]);
+    fc_warp_sums<FC_X_ROWS>(out, rows);
 }
 
 /* out[i], i not known when compiled: kept out of local memory. */

@@ -117,8 +117,7 @@ static __device__ __forceinline__ void put_codes(const x_params &p, int row, int
     hi.y = split(v[0][2], v[0][3], p.precise, &lo[1], &sum);
     hi.z = split(v[1][0], v[1][1], p.precise, &lo[2], &sum);
     hi.w = split(v[1][2], v[1][3], p.precise, &lo[3], &sum);
-    sum += __shfl_xor_sync(FC_ALL_LANES, sum, 1);
-    sum += __shfl_xor_sync(FC_ALL_LANES, sum, 2);
+    sum = fc_lanes_sum<1, 2>(sum);
     if (!there) return;
     if (p.half) {
         to = p.codes + (size_t)row * fc_bf16_row_bytes(p.steps) + piece * 16;

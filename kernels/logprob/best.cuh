@@ -124,15 +124,6 @@ static __device__ __forceinline__ uint32_t fc_best_floor(const fc_best_search *b
     return b->how == FC_BEST_TYPICAL || kept > b->lo ? kept : b->lo;
 }
 
-/* Lanes' numbers added up to and with the lane's own. */
-static __device__ __forceinline__ uint64_t fc_best_scan(uint64_t v) {
-    for (int by = 1; by < FC_WARP; by *= 2) {
-        uint64_t before = __shfl_up_sync(FC_ALL_LANES, v, (unsigned)by);
-        if (fc_lane() >= by) v += before;
-    }
-    return v;
-}
-
 /* What is kept of the lanes' logits v, whose ids are from .. from + 7, side by side in buf [FC_TILE], which is the
  * warp's own. Returns how many. */
 static __device__ __forceinline__ int fc_best_gather(const fc_keep *keep, const float v[FC_TILE_LANE], int from,
@@ -192,7 +183,7 @@ static inline __device__ bool fc_best_bin(fc_best_shared *m, uint64_t need) {
     int to = min(from + per, (int)FC_BEST_BINS);
     uint64_t mine = 0, before, total = 0;
     for (int i = from; i < to; i++) mine += (uint64_t)m->hi[i] << 32 | m->lo[i];
-    before = fc_best_scan(mine);
+    before = fc_warp_scan(mine);
     if (fc_lane() == FC_WARP - 1) m->warp[warp] = before;
     __syncthreads();
     before -= mine;
@@ -246,7 +237,7 @@ static inline __device__ int fc_best_last(const fc_best_search *b, uint64_t need
         if (fc_best_key(b->top[k]) >= floor) {
             fc_line_load(v, b->l, k, b->buf);
             for (int j = 0; j < FC_TILE_LANE; j++) sum += fc_best_tie(b, v[j], from + j);
-            sum = fc_best_scan(sum);
+            sum = fc_warp_scan(sum);
         }
         if (fc_lane() == FC_WARP - 1) ties[k] = sum;
     }
@@ -257,7 +248,7 @@ static inline __device__ int fc_best_last(const fc_best_search *b, uint64_t need
         for (int first = k = 0; first < n && !there; first += FC_WARP) { /* the tile */
             int lane;
             mine = first + fc_lane() < n ? ties[first + fc_lane()] : 0;
-            sum = fc_best_scan(mine);
+            sum = fc_warp_scan(mine);
             there = __ballot_sync(FC_ALL_LANES, sum >= need);
             lane = there ? __ffs((int)there) - 1 : FC_WARP - 1;
             need -= __shfl_sync(FC_ALL_LANES, there ? sum - mine : sum, lane);
@@ -267,7 +258,7 @@ static inline __device__ int fc_best_last(const fc_best_search *b, uint64_t need
         from = fc_line_tile(b->l, k) * FC_TILE + fc_lane() * FC_TILE_LANE;
         mine = 0;
         for (int j = 0; j < FC_TILE_LANE; j++) mine += fc_best_tie(b, v[j], from + j);
-        sum = fc_best_scan(mine) - mine; /* before the lane's own */
+        sum = fc_warp_scan(mine) - mine; /* before the lane's own */
         for (int j = 0; j < FC_TILE_LANE; j++) {
             uint64_t tie = fc_best_tie(b, v[j], from + j);
             if (sum < need && sum + tie >= need) m->id = from + j;

@@ -68,29 +68,18 @@ static __device__ __forceinline__ float fc_tile_sum(const float v[FC_TILE_LANE],
     float w[FC_TILE_LANE], sum;
     fc_tile_weigh(w, v, top, scale);
     sum = fc_tile_sum_lane(w);
-    for (int bit = 1; bit < FC_WARP; bit *= 2) sum += __shfl_xor_sync(FC_ALL_LANES, sum, bit);
-    return sum;
+    return fc_lanes_sum<1, 16>(sum);
 }
 
 static __device__ __forceinline__ double fc_tile_factor(float top, float max, float scale) {
     return exp(((double)top - (double)max) * (double)scale);
 }
 
-/* total and the lanes' numbers v, added from the left; mine: the running total with the lane's own. */
-static __device__ __forceinline__ double fc_tiles_add(double v, double total, double *mine) {
-#pragma unroll
-    for (int i = 0; i < FC_WARP; i++) {
-        total += __shfl_sync(FC_ALL_LANES, v, i);
-        if (i == fc_lane()) *mine = total;
-    }
-    return total;
-}
-
 /* v [n] added from the left. */
 static inline __device__ double fc_tiles_total(const double *v, int n) {
     double total = 0.0, mine;
     for (int from = 0; from < n; from += FC_WARP)
-        total = fc_tiles_add(from + fc_lane() < n ? v[from + fc_lane()] : 0.0, total, &mine);
+        total = fc_warp_add(from + fc_lane() < n ? v[from + fc_lane()] : 0.0, total, &mine);
     return total;
 }
 
@@ -102,7 +91,7 @@ static inline __device__ double fc_tiles_fold(const float *top, const float *sum
         int t = from + fc_lane();
         double v = 0.0, mine = 0.0;
         if (t < n && sum[t] > 0.0f) v = (double)sum[t] * fc_tile_factor(top[t], max, scale);
-        total = fc_tiles_add(v, total, &mine);
+        total = fc_warp_add(v, total, &mine);
         if (run && t < n) run[t] = mine;
     }
     return total;

@@ -23,7 +23,7 @@ static __device__ __forceinline__ void norm_head(float v[N], float *m, const flo
         if (lane + FC_WARP * i < E) m[lane + FC_WARP * i] = v[i];
     __syncwarp();
     for (int e = lane % CHAINS; e < E; e += CHAINS) sum += m[e] * m[e];
-    for (int bit = CHAINS / 2; bit; bit /= 2) sum += __shfl_xor_sync(FC_ALL_LANES, sum, bit);
+    sum = fc_lanes_sum<CHAINS / 2, 1>(sum);
     scale = 1.0f / sqrtf(sum / (float)E + eps);
 #pragma unroll
     for (int i = 0; i < N; i++)
@@ -58,7 +58,7 @@ template <int N> static __device__ __forceinline__ float scale_of(const float v[
 #pragma unroll
     for (int i = 0; i < N; i++)
         if (lane + FC_WARP * i < E) most = max(most, __float_as_uint(v[i]) & 0x7fffffffu);
-    for (int bit = FC_WARP / 2; bit; bit /= 2) most = max(most, __shfl_xor_sync(FC_ALL_LANES, most, bit));
+    most = fc_warp_max(most);
     return most < 0x7f800000u ? __uint_as_float(most) / top : NAN;
 }
 

@@ -100,7 +100,9 @@ static inline T emu_shuffle_from(unsigned mask, const char *what, T value, int f
         &mine, file, line);
     return mine.got;
 }
-void emu_width(const char *what, int width); /* a power of two up to 32, or the launch ends */
+static inline void emu_width(const char *what, int width) {
+    if (width < 1 || width > 32 || width & (width - 1)) emu_fail("%s: width %d", what, width);
+}
 template <typename T> static inline T __shfl_sync(unsigned mask, T v, int lane, int width = 32, EMU_WHERE) {
     emu_width("__shfl_sync", width);
     int base = emu_at->lane & ~(width - 1);
@@ -123,6 +125,28 @@ template <typename T> static inline T __shfl_up_sync(unsigned mask, T v, unsigne
     int to = emu_at->lane - (int)(by & 31u);
     if (to < 0 || to / width != emu_at->lane / width) to = emu_at->lane;
     return emu_shuffle_from(mask, "__shfl_up_sync", v, to, file, line);
+}
+
+/* v[0 .. N) of all 32 lanes, changed together: all(a) for each of the N, a [32] what the lanes have. The twin of many
+ * shuffles is one meeting, which costs a switch a lane: as much as some hundred sums. */
+template <typename T, typename F> struct emu_together {
+    T *v;
+    F all;
+};
+template <int N, typename T, typename F> static inline void emu_lanes(T *v, const char *what, F all, EMU_WHERE) {
+    emu_together<T, F> mine = {v, all};
+    emu_meet_whole(
+        0xffffffffu, what,
+        [](void *const brought[32], unsigned) EMU_QUIET {
+            const emu_together<T, F> *const *lane = (const emu_together<T, F> *const *)brought;
+            for (int n = 0; n < N; n++) {
+                T a[32];
+                for (int i = 0; i < 32; i++) a[i] = lane[i]->v[n];
+                lane[0]->all(a);
+                for (int i = 0; i < 32; i++) lane[i]->v[n] = a[i];
+            }
+        },
+        &mine, file, line);
 }
 
 /* Every lane gets fold(what lanes brought, one after the other from lane 0). */

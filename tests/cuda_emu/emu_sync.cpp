@@ -205,10 +205,6 @@ void emu::describe_waits(const block *b, char *text, size_t room) {
 
 void emu_trap(const char *file, int line) { emu_fail("__trap at %s:%d", base_name(file), line); }
 
-void emu_width(const char *what, int width) {
-    if (width < 1 || width > 32 || width & (width - 1)) emu_fail("%s: width %d", what, width);
-}
-
 unsigned emu_active(void) { return self()->of->warp_of[self()->warp].live; }
 
 /* ---- barriers ---- */

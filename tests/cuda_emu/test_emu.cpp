@@ -1,6 +1,7 @@
 /* The emulator's barriers, shuffles, votes, reductions and atomics against plain expectations; what must be refused. */
 #include "tests/cuda_emu/util_emu.h"
 
+#include <algorithm>
 #include <sched.h>
 
 enum { N = 96 }; /* three warps */
@@ -310,6 +311,65 @@ static void votes_and_reductions(void **) {
     });
 }
 
+/* ---- what warp.cuh does at one meeting, against the shuffles that it is on a device ---- */
+
+struct folded {
+    const float *v;
+    int *wrong;
+};
+
+static void fold_both_ways(const folded p) {
+    float v = p.v[threadIdx.x], down = v, up = v, four = v, max = v, many[3] = {v, 2 * v, -v};
+    int whole = (int)(v * 100), least = whole, scan = whole;
+    double total = 3.5, mine = 0, run;
+    fc_best best = {v, (int)threadIdx.x}, found = best;
+    for (int bit = 16; bit; bit /= 2) {
+        down += __shfl_xor_sync(FC_ALL_LANES, down, bit);
+        max = fmaxf(max, __shfl_xor_sync(FC_ALL_LANES, max, bit));
+        least = std::min(least, __shfl_xor_sync(FC_ALL_LANES, least, bit));
+        found = fc_fold_best(found, fc_lane_xor(found, bit));
+    }
+    for (int bit = 1; bit < 32; bit *= 2) up += __shfl_xor_sync(FC_ALL_LANES, up, bit);
+    for (int bit = 1; bit < 4; bit *= 2) four += __shfl_xor_sync(FC_ALL_LANES, four, bit);
+    for (int by = 1; by < 32; by *= 2) {
+        int before = __shfl_up_sync(FC_ALL_LANES, scan, (unsigned)by);
+        scan += emu_at->lane >= by ? before : 0;
+    }
+    for (int i = 0; i < 32; i++) {
+        total += __shfl_sync(FC_ALL_LANES, (double)v, i);
+        if (i == emu_at->lane) mine = total;
+    }
+    fc_warp_sums<3>(many, 3);
+    *p.wrong += fc_warp_sum(v) != down || fc_warp_max(v) != max || fc_warp_min(whole) != least;
+    *p.wrong += fc_lanes_sum<1, 16>(v) != up || fc_lanes_sum<1, 2>(v) != four || fc_warp_scan(whole) != scan;
+    *p.wrong += many[0] != down || many[1] != 2 * down || many[2] != -down;
+    *p.wrong += fc_warp_best(best).index != found.index;
+    *p.wrong += fc_warp_add((double)v, 3.5, &run) != total || run != mine;
+}
+
+static void folds_of_a_warp_are_those_of_shuffles(void **) {
+    uint64_t random = 5;
+    float v[N];
+    for (float &x : v)
+        x = ldexpf((float)(int)(next_random(&random) % 2001) - 1000, (int)(next_random(&random) % 24) - 12);
+    every_order({
+        int wrong = 0;
+        assert_runs(run(fold_both_ways, {v, &wrong}, 1, N));
+        assert_int_equal(wrong, 0);
+    });
+}
+
+static void fold_without_some(const out p) {
+    if ((int)threadIdx.x < p.how) return;
+    p.y[threadIdx.x] = fc_warp_sum(1);
+}
+
+static void a_fold_without_all_lanes_is_told(void **) {
+    int y[32];
+    every_order(assert_caught(run(fold_without_some, {y, 1}, 1, 32), "fold of a warp"));
+    every_order(assert_caught(run(fold_without_some, {y, 0}, 1, 24), "fold of a warp"));
+}
+
 /* ---- atomics ---- */
 
 struct counted {
@@ -416,6 +476,8 @@ int main(void) {
                                        cmocka_unit_test(shuffles_of_every_width_and_type),
                                        cmocka_unit_test(shuffles_outside_the_mask_are_told),
                                        cmocka_unit_test(votes_and_reductions),
+                                       cmocka_unit_test(folds_of_a_warp_are_those_of_shuffles),
+                                       cmocka_unit_test(a_fold_without_all_lanes_is_told),
                                        cmocka_unit_test(atomics_of_every_kind),
                                        cmocka_unit_test(atomics_of_blocks_that_run_at_once)};
     return cmocka_run_group_tests(tests, NULL, NULL);

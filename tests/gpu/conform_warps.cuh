@@ -51,6 +51,31 @@ static __global__ void fold_kernel(const warp_args p) {
     p.out[3 * i + 2] = __float_as_uint(fc_block_sum(v, m->fold));
 }
 
+enum { LANES_OUT = 12 };
+
+/* What is one meeting under emulation. */
+static __global__ void lanes_kernel(const warp_args p) {
+    int i = (int)(blockIdx.x * blockDim.x + threadIdx.x);
+    uint32_t u = p.in[i], *y = p.out + (size_t)i * LANES_OUT;
+    float v = __uint_as_float(u), three[3] = {v, 2 * v, -v}, many[2] = {v, -v};
+    fc_best best = fc_warp_best(fc_best{v, i});
+    double mine, total = fc_warp_add((double)v, 3.5, &mine);
+    fc_warp_sums<3>(three, 2);
+    y[0] = __float_as_uint(fc_lanes_sum<1, 16>(v));
+    y[1] = __float_as_uint(fc_lanes_sum<1, 2>(v));
+    fc_lanes_fold<2, 8, 1>(many, [](float a, float b) { return fmaxf(a, b); });
+    y[2] = __float_as_uint(many[0] + many[1]);
+    y[3] = (uint32_t)fc_warp_min((int)u);
+    y[4] = fc_warp_max(u);
+    y[5] = fc_warp_scan(u);
+    y[6] = (uint32_t)best.index;
+    y[7] = __float_as_uint(three[0]);
+    y[8] = __float_as_uint(three[1]);
+    y[9] = __float_as_uint((float)total);
+    y[10] = __float_as_uint((float)mine);
+    y[11] = __float_as_uint((float)(mine - (double)(float)mine));
+}
+
 /* All threads on a few words: what is left does not depend on their order. */
 static __global__ void atomic_kernel(const warp_args p) {
     int i = (int)(blockIdx.x * blockDim.x + threadIdx.x), at = i % 4;
@@ -103,8 +128,10 @@ void conform_warps(conform_run *r) {
     }
     conform_keep(r, "fc_warp_sum, fc_warp_max, fc_block_sum", BITS,
                  conform_launch(r, "folds", fold_kernel, 8, WARP_THREADS, sizeof(fold_shared), floats, 3 * N, p));
+    conform_keep(r, "folds and sums of lanes", BITS,
+                 conform_launch(r, "lanes", lanes_kernel, 8, WARP_THREADS, 0, floats, (size_t)N * LANES_OUT, p));
     floats = conform_floats(r, N);
-    conform_keep(r, "the same of hard floats", VALUES,
+    conform_keep(r, "fc_warp_sum, fc_warp_max, fc_block_sum of hard floats", VALUES,
                  conform_launch(r, "folds", fold_kernel, 8, WARP_THREADS, sizeof(fold_shared), floats, 3 * N, p));
     conform_atomics(r);
 }
