@@ -141,7 +141,7 @@ static bool ends_well(fc_engine *e, const fc_request *r, uint64_t k) {
     bool good;
     assert_ok(fc_submit(e, r, &id));
     do {
-        assert_ok(fc_poll(e, 60000, &ev));
+        assert_ok(fc_poll(e, ENGINE_PATIENCE, &ev));
         if (ev.type != FC_EVENT_DONE) fc_event_fini(&ev);
     } while (ev.type != FC_EVENT_DONE);
     good = ev.status == FC_OK;

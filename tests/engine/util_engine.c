@@ -2,7 +2,6 @@
 
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
-#include "weights_tools/tools.h"
 #include "weights_tools/weights.h"
 
 #include <unistd.h>
@@ -17,15 +16,15 @@ static void remove_all(void) {
     rmdir(folder);
 }
 
-static const char *make(const fc_tiny_options *o) {
+const char *tiny_model_of(const fc_tiny_options *o) {
     char path[128];
     if (!folder[0]) {
         snprintf(folder, sizeof folder, "/tmp/forkcast-test-XXXXXX");
         assert_non_null(mkdtemp(folder));
         atexit(remove_all);
     }
-    snprintf(path, sizeof path, "%s/%s-%llu-%d-%s%s.gguf", folder, o->arch, (unsigned long long)o->seed, o->V,
-             fc_dtype_name(o->type), o->reward_head ? "-reward" : "");
+    snprintf(path, sizeof path, "%s/%s-%llu-%d-%d-%d-%s%s.gguf", folder, o->arch, (unsigned long long)o->seed, o->V,
+             o->L, o->F, fc_dtype_name(o->type), o->reward_head ? "-reward" : "");
     for (int i = 0; i < n_made; i++)
         if (strcmp(made[i], path) == 0) return made[i];
     assert_true(n_made < MAX_MADE);
@@ -45,15 +44,15 @@ static const char *make(const fc_tiny_options *o) {
 }
 
 const char *tiny_model(const char *arch, uint64_t seed, bool reward) {
-    return make(&(fc_tiny_options){.arch = arch, .seed = seed, .reward_head = reward});
+    return tiny_model_of(&(fc_tiny_options){.arch = arch, .seed = seed, .reward_head = reward});
 }
 
 const char *tiny_model_vocab(const char *arch, uint64_t seed, bool reward, int V) {
-    return make(&(fc_tiny_options){.arch = arch, .seed = seed, .reward_head = reward, .V = V});
+    return tiny_model_of(&(fc_tiny_options){.arch = arch, .seed = seed, .reward_head = reward, .V = V});
 }
 
 const char *tiny_model_typed(const char *arch, uint64_t seed, fc_dtype type) {
-    return make(&(fc_tiny_options){.arch = arch, .seed = seed, .type = type});
+    return tiny_model_of(&(fc_tiny_options){.arch = arch, .seed = seed, .type = type});
 }
 
 void change_row(const char *from, const char *tensor, int row, float v, char path[160]) {
@@ -97,7 +96,7 @@ fc_event run_request(fc_engine *e, const fc_request *r) {
     uint64_t id;
     assert_ok(fc_submit(e, r, &id));
     for (;;) {
-        assert_ok(fc_poll(e, 60000, &ev));
+        assert_ok(fc_poll(e, ENGINE_PATIENCE, &ev));
         if (ev.type == FC_EVENT_DONE && ev.id == id) break;
         fc_event_fini(&ev);
     }

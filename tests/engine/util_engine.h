@@ -5,6 +5,7 @@
 #include "engine/base/dtype.h"
 #include "engine/engine.h"
 #include "tests/util.h"
+#include "weights_tools/tools.h"
 
 /* Path of a tiny model of a family, made in a temporary folder that is removed at exit. reward: with a reward head. */
 const char *tiny_model(const char *arch, uint64_t seed, bool reward);
@@ -13,6 +14,9 @@ const char *tiny_model_vocab(const char *arch, uint64_t seed, bool reward, int V
 
 /* The same with matrices in another type. */
 const char *tiny_model_typed(const char *arch, uint64_t seed, fc_dtype type);
+
+/* The same of any options; the last path of the same ones, if there was one. */
+const char *tiny_model_of(const fc_tiny_options *o);
 
 /* path: a copy of the F32 model at `from`, in which row `row` of a tensor (-1: all of it) holds v. The caller removes
  * it. */
@@ -24,6 +28,9 @@ extern fc_backend_opener engine_opener;
 /* Opens, or fails the test. */
 fc_engine *open_engine(const fc_engine_options *o);
 
+/* Milliseconds without an event after which an engine counts as stuck: an emulated step on a busy machine may take a
+ * minute. */
+enum { ENGINE_PATIENCE = 600000 };
 /* Submits and waits; fails the test on an error. The event is to be finished by the caller. */
 fc_event run_request(fc_engine *e, const fc_request *r);
 
