@@ -25,13 +25,13 @@ struct emu_mma {
 /* Whole matrices from the lanes' registers. 16 bits an element: k 16; 8 bits: k 32; word(register) is its elements. */
 template <typename T, int K, typename F>
 EMU_QUIET static inline void emu_gather(void *const brought[32], T a[16][K], T b[K][8], F element) {
-    enum { PER = K / 8, BITS = 32 / PER };
+    enum { PER = K / 8, STEP = 32 / PER };
     for (int lane = 0; lane < 32; lane++) {
         const emu_mma *m = (const emu_mma *)brought[lane];
         int g = lane / 4, t = lane % 4;
         for (int i = 0; i < PER; i++) {
-            for (int r = 0; r < 4; r++) a[g + r % 2 * 8][PER * t + r / 2 * (K / 2) + i] = element(m->a[r] >> BITS * i);
-            for (int r = 0; r < 2; r++) b[PER * t + r * (K / 2) + i][g] = element(m->b[r] >> BITS * i);
+            for (int r = 0; r < 4; r++) a[g + r % 2 * 8][PER * t + r / 2 * (K / 2) + i] = element(m->a[r] >> STEP * i);
+            for (int r = 0; r < 2; r++) b[PER * t + r * (K / 2) + i][g] = element(m->b[r] >> STEP * i);
         }
     }
 }

@@ -83,6 +83,7 @@ static __device__ void sum_line(draw_dist *d, const fc_keep *keep, float scale, 
             most = fc_tile_top(v);
             all = fc_tile_sum(v, most, scale);
         }
+        __syncwarp(); /* top may be d->top, of which all lanes have read by now */
         if (fc_lane() == 0) {
             top[k] = most;
             sum[k] = all;

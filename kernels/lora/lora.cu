@@ -113,7 +113,7 @@ template <int N, int BIT> static __device__ __forceinline__ int fold_warp(float 
 
 template <int ROWS, int RANKS, bool VEC>
 static __global__ void __launch_bounds__(SHRINK_THREADS, 2) shrink_kernel(const shrink_params p) {
-    enum { N = ROWS * RANKS, LEFT = N > FC_WARP ? N / FC_WARP : 1 };
+    enum { N = ROWS * RANKS, LEFT = N > FC_WARP ? N / FC_WARP : 1, SAME = N < FC_WARP ? FC_WARP / N : 1 };
     auto *m = fc_shared<shrink_shared<ROWS, RANKS>>();
     int lane = (int)threadIdx.x % FC_WARP, warp = (int)threadIdx.x / FC_WARP, v = (int)threadIdx.x;
     const shrink_entry &e = p.e[entry_of(p, (int)blockIdx.x)];
@@ -123,8 +123,9 @@ static __global__ void __launch_bounds__(SHRINK_THREADS, 2) shrink_kernel(const 
     if (e.bf16) dots<ROWS, RANKS, VEC, true>(p, e, row0, rank0, sums);
     else dots<ROWS, RANKS, VEC, false>(p, e, row0, rank0, sums);
     int first = fold_warp<N, FC_WARP / 2>(sums, lane);
+    if (lane % SAME == 0) /* the first of the lanes that have one value */
 #pragma unroll
-    for (int i = 0; i < LEFT; i++) m->fold[warp][first + i] = sums[i]; /* lanes of one value write the same bits */
+        for (int i = 0; i < LEFT; i++) m->fold[warp][first + i] = sums[i];
     __syncthreads();
     if (v >= N || row0 + v / RANKS >= e.n_rows || rank0 + v % RANKS >= e.R) return;
     float sum = m->fold[0][v];
