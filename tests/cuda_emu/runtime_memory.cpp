@@ -128,6 +128,10 @@ static void on_fault(int, siginfo_t *info, void *context) {
     if (emu_kernel_runs && emu_at) {
         report(info, context);
         emu_rt.illegal_address = true;
+        sigset_t segv;
+        sigemptyset(&segv);
+        sigaddset(&segv, SIGSEGV);
+        pthread_sigmask(SIG_UNBLOCK, &segv, nullptr); /* this handler is not left, and TSan's own blocks it */
         emu_fail("touches %s", emu_where(info->si_addr));
     }
     sigaction(SIGSEGV, &before_fault, nullptr);
