@@ -6,6 +6,7 @@
  *   serve_begin.c           a body becomes requests of the engine,
  *   serve_call.c            whose events become the answer
  *   serve_metrics.c         what is counted, and /metrics
+ *   serve_ui.c              the web page
  *
  * The engine's events wake the loop (fc_engine_notify, http_wake), which takes them without waiting.
  */

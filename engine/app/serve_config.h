@@ -27,7 +27,7 @@ typedef struct {
     int request_ms, ping_ms; /* 0: never */
     int head_ms, body_ms, idle_ms, stall_ms, drain_delay_ms, drain_ms;
     const char *usage_counts; /* "returned", "all" */
-    bool access_log;
+    bool access_log, no_ui;
     bool addressed;    /* host, port or listen was given */
     bool check, print; /* --check-config, --print-config */
 

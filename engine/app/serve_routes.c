@@ -2,6 +2,7 @@
 #include "engine/app/serve.h"
 
 #include "engine/app/print.h"
+#include "engine/app/serve_ui.h"
 #include "engine/base/os.h"
 
 #include <stdio.h>
@@ -160,20 +161,22 @@ static const http_route routes[] = {
     {.method = "POST", .path = "/rerank", .run = rerank},
     {.method = "POST", .path = "/v1/rerank", .run = rerank},
     {.method = "POST", .path = "/v2/rerank", .run = rerank_v2},
+    {.method = "GET", .path = "/", .run = serve_ui, .open = true}, /* last: left out where it is off */
 };
 
 enum { ROUTES = sizeof routes / sizeof *routes };
 
-/* Which of the table answers, or ROUTES. */
-static int route_of(const http_req *r) {
+/* Which of the table answers, or how many there are. */
+static int route_of(const serve *s, const http_req *r) {
     const char *method = strcmp(http_method(r), "HEAD") == 0 ? "GET" : http_method(r), *path = http_path(r);
-    for (int i = 0; i < ROUTES; i++) {
+    const int all = (int)s->router.n_routes;
+    for (int i = 0; i < all; i++) {
         const size_t n = strcspn(routes[i].path, "{");
         const bool same =
             routes[i].path[n] ? strncmp(path, routes[i].path, n) == 0 && path[n] : strcmp(path, routes[i].path) == 0;
         if (same && strcmp(method, routes[i].method) == 0) return i;
     }
-    return ROUTES;
+    return all;
 }
 
 static void metrics(void *self, http_req *r, const char *rest) {
@@ -182,7 +185,7 @@ static void metrics(void *self, http_req *r, const char *rest) {
                      .info = &s->api.info,
                      .http = http_count(s->h),
                      .routes = routes,
-                     .n_routes = ROUTES,
+                     .n_routes = s->router.n_routes,
                      .calls = s->n_calls,
                      .jobs = s->jobs};
     fc_str out = {0};
@@ -210,11 +213,11 @@ static void turn_away(serve *s, http_req *r, serve_counter why, int status, cons
 
 void serve_on_head(void *self, http_req *r) {
     serve *s = self;
-    const int at = route_of(r);
-    const bool posts = at < ROUTES && strcmp(routes[at].method, "POST") == 0 && !routes[at].open;
+    const int at = route_of(s, r), none = (int)s->router.n_routes;
+    const bool posts = at < none && strcmp(routes[at].method, "POST") == 0 && !routes[at].open;
     char why[128];
     http_router_head(&s->router, r);
-    if (http_answered(r) || at == ROUTES || routes[at].open) return;
+    if (http_answered(r) || at == none || routes[at].open) return;
     if (!s->ready) turn_away(s, r, SERVE_REFUSED_LOADING, 503, "the models are being loaded");
     else if (posts && !is_json(http_header(r, "content-type")))
         http_fail(r, 415, "the body's Content-Type is to be application/json");
@@ -231,13 +234,14 @@ void serve_on_request(void *self, http_req *r) {
 
 void serve_on_end(void *self, const http_req *r, int status, double seconds) {
     serve *s = self;
-    serve_answered(&s->metrics, http_method(r) && http_path(r) ? route_of(r) : ROUTES, status, seconds);
+    const int at = http_method(r) && http_path(r) ? route_of(s, r) : (int)s->router.n_routes;
+    serve_answered(&s->metrics, at, status, seconds);
 }
 
 void serve_routes_init(serve *s) {
     _Static_assert((int)ROUTES < (int)SERVE_HANDLERS_MAX, "a handler for each route, and one for the rest");
     s->router = (http_router){.routes = routes,
-                              .n_routes = ROUTES,
+                              .n_routes = s->c.no_ui ? ROUTES - 1 : ROUTES,
                               .keys = s->keys,
                               .origins = s->c.origins.items,
                               .n_origins = s->c.origins.n,
