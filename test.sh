@@ -24,6 +24,8 @@ ${CXX:-c++} -x c++ - -o /dev/null <<<'int main() { return 0; }' 2>/dev/null || m
 command -v python3 >/dev/null || missing+=(python3)
 command -v valgrind >/dev/null || missing+=(valgrind) # counts instructions: tests/engine/test_costs.py
 python3 -c 'import jsonschema' 2>/dev/null || missing+=(python3-jsonschema)
+# 440 MB: in a run that is not long the page's test skips where there is none.
+[ "$long" = OFF ] || command -v chromium >/dev/null || missing+=(chromium)
 ./quickstart.sh --install "${missing[@]}"
 
 passed=0 failed=0 skipped=0 why=

@@ -122,6 +122,14 @@ class Ui(unittest.TestCase):
             self.assertLessEqual(len(lines), 600, path)
             self.assertLessEqual(max(map(len, lines)), 120, path)
 
+    def test_screenshot(self):
+        with open(os.path.join(ROOT, "engine/app/ui.png"), "rb") as f:
+            png = f.read()
+        self.assertEqual(png[:8], b"\x89PNG\r\n\x1a\n")
+        self.assertLess(len(png), 150 * 1000)
+        with open(os.path.join(ROOT, "README.md")) as f:
+            self.assertIn("](engine/app/ui.png)", f.read())
+
     def test_off(self):
         for given in (("--no-ui",), ("--no-ui=true",)):
             with Serve("--novelty", novelty(), "--alignment", "none", *given) as s:

@@ -3,8 +3,9 @@
  * put in as text: the policy that the page is served with forbids the browser to read any as HTML. */
 
 const DRAWN_MAX = 256; // candidates that are drawn as a tree
-const PROMPT_MAX = 200; // characters of a prompt's end that stand for it
+const PROMPT_MAX = 80; // characters of a prompt's end that stand for it
 const SVG = 'http://www.w3.org/2000/svg';
+const OF_RECORD = ['kept-section', 'confidence-section', 'saved-section'];
 const SWEEP = [1, 2, 4, 8, 16, 32, 64];
 const $ = (id) => document.getElementById(id);
 
@@ -65,6 +66,7 @@ function bodyOf() {
 
 function headers() {
   const key = $('key').value;
+  if (/[^\x21-\x7e]/.test(key)) throw new Refused('API key: it is visible ASCII alone', null, 401);
   return { 'Content-Type': 'application/json', ...(key ? { 'X-Api-Key': key } : {}) };
 }
 
@@ -81,8 +83,9 @@ async function refusal(response) {
 }
 
 async function request(path, options) {
+  const said = { cache: 'no-store', headers: headers(), ...options };
   try {
-    return await fetch(path, { cache: 'no-store', headers: headers(), ...options });
+    return await fetch(path, said);
   } catch (e) {
     if (e.name === 'AbortError') throw e;
     throw new Refused('The server does not answer.');
@@ -220,7 +223,7 @@ function drawTree(run) {
   const ranks = new Map((run.record ? run.record.candidates : []).map((c) => [c.index, c.rank]));
   const n = run.record ? run.record.confidence.n_used : Math.max(run.n, run.paths.size);
   const asked = [...(run.record ? run.record.prompt : run.asked)];
-  const tail = (asked.length > PROMPT_MAX ? '\u2026' : '') + asked.slice(-PROMPT_MAX).join('');
+  const tail = (asked.length > PROMPT_MAX ? '\u2026' : '') + visible(asked.slice(-PROMPT_MAX).join(''));
   const prompt = make('span', { class: 'text prompt' }, tail);
   $('tree').replaceChildren(item(run, ranks, root, n, prompt));
   $('tree-section').hidden = false;
@@ -246,7 +249,7 @@ function drawRecord(run) {
   say('saved', `${apart - here} of ${apart} tokens (${real(apart ? 100 * (apart - here) / apart : 0, 1)} %)` +
       (known.length ? `; ${known.join(', ')}.` : '.'));
   $('rows').replaceChildren(...parts.map(([name, flat, rows]) => row(make('th', { scope: 'row' }, name), flat, rows)));
-  $('kept-section').hidden = $('facts-section').hidden = false;
+  for (const id of OF_RECORD) $(id).hidden = false;
 }
 
 function draw(run) {
@@ -301,7 +304,7 @@ function note(run, sweep) {
 function begin(body) {
   const history = body.forkcast.history || [];
   const asked = [body.prompt, history.join(', ')].filter((text) => text).join('\n');
-  $('kept-section').hidden = $('facts-section').hidden = true;
+  for (const id of OF_RECORD) $(id).hidden = true;
   return { n: body.best_of || 1, asked, paths: new Map(), texts: new Map(), ended: new Map(), scores: new Map() };
 }
 
