@@ -5,8 +5,10 @@ that a model or a user writes becomes HTML. Needs Debian's `chromium`.
 """
 import json
 import os
+import socket
 import sys
 import tempfile
+import time
 import unittest
 
 from util_chromium import PROGRAM, Chromium
@@ -123,6 +125,32 @@ class Page(unittest.TestCase):
             self.assertTrue(self.d.text("saved").startswith(f"{apart - here} of {apart} tokens ("), self.d.text("saved"))
             self.assertIn(f"8 candidates, {c['distinct']} distinct, 3 kept", self.d.text("status"))
             self.assertEqual(self.d.js("document.querySelectorAll('#plot circle').length"), 1)
+
+    # If this fails, candidates that come without their tokens are not shown.
+    def test_every_way_to_draw(self):
+        self.ask(prompt=PROMPT, n=4, keep=4, seed=3, max_tokens=3)  # live: nothing is left out
+        kept = self.served(n=4, best_of=4)["best_of"]["candidates"]
+        self.assertEqual([r[4] for r in self.d.js(TABLE % "kept")], [k["text"] for k in kept])
+        names = {"Tea", "Te", "Teapots", "Jazz"}
+        taxonomy, path = os.path.join(self.dir.name, "names.tsv"), os.path.join(self.dir.name, "draw.json")
+        with open(taxonomy, "w") as f:
+            f.write("".join(f"{name}\t{name}\tword\n" for name in sorted(names)))
+        for more in ({"constraint": "mask"}, {"constraint": "mask", "draw": "sbs"}, {"constraint": "mask", "draw": "topk"},
+                     {"constraint": "mask", "n_max": 16, "stop_when": "stable:2"}, {"constraint": "mask", "token_budget": 12},
+                     {"constraint": "reject", "reject_budget": 3}):
+            with open(path, "w") as f:
+                json.dump({"novelty": {"model": novelty()}, "alignment": {"model": alignment()}, "taxonomy": taxonomy, "sampling": {"max_tokens": 12}, **more}, f)
+            with Serve("--recipe", path) as s:
+                self.ask(s, prompt=PROMPT, n=4, keep=2, seed=1)
+                self.assertEqual(self.d.text("error"), "", more)
+                ask = {"prompt": PROMPT, "best_of": 4, "n": 2, "seed": 1, "forkcast": {"all": True}}
+                record = s.ok("/v1/completions", ask)["best_of"]
+                leaves = self.d.js(LEAVES)
+                self.assertEqual({i: x["text"].removesuffix("(end)") for x in leaves for i in x["candidates"]},
+                                 {c["index"]: c["text"].replace("\n", "\u21b5").replace("\t", "\u21e5") for c in record["all_candidates"]}, more)
+                self.assertEqual([x["rank"] for x in leaves].count(""), len(leaves) - len(record["candidates"]))
+                if more["constraint"] == "mask":
+                    self.assertLessEqual({x["text"].removesuffix("(end)") for x in leaves}, names)
 
     # If this fails, whoever waits for a slow model sees nothing until it is over.
     def test_grows_while_it_waits(self):
@@ -263,6 +291,23 @@ class Page(unittest.TestCase):
             s.stop()
             self.d.click("run")
             self.d.until("document.getElementById('error').textContent === 'The server does not answer.'")
+
+    # If this fails, who opens the page early has to load it again.
+    def test_while_it_loads(self):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        with Serve("--novelty", "like:smollm2-135m", "--alignment", "none", "--served-model-name", "late", ready=False, address=("--port", port)) as s:
+            s.address = f"127.0.0.1:{port}"
+            while s.p.poll() is None:
+                try:
+                    s.connect().s.close()
+                    break
+                except ConnectionRefusedError:
+                    time.sleep(0.01)
+            self.d.call("Page.navigate", url=f"http://{s.address}/")
+            self.d.until("/being loaded; try again/.test((document.getElementById('error') || {}).textContent)")
+            self.d.until("document.getElementById('about').textContent.startsWith('late:')")
+            self.assertEqual(self.d.text("error"), "")
 
     def test_keys(self):
         path = os.path.join(self.dir.name, "keys")

@@ -114,7 +114,6 @@ function take(run, ev) {
   if (!run.paths.has(ev.candidate)) run.paths.set(ev.candidate, []);
   if (ev.type === 'token') {
     run.paths.get(ev.candidate).push({ id: ev.token, text: ev.text });
-    run.texts.set(ev.token, ev.text);
   } else if (ev.type === 'candidate') {
     run.ended.set(ev.candidate, ev.text);
   } else if (ev.type === 'score') {
@@ -122,19 +121,12 @@ function take(run, ev) {
   }
 }
 
-/* Tokens of the record, or all of its text where their texts have not come. */
-function pathOf(run, c) {
-  const known = c.tokens.every((id) => run.texts.has(id));
-  return known ? c.tokens.map((id) => ({ id, text: run.texts.get(id) })) : [{ id: c.text, text: c.text }];
-}
-
-/* The record is what counts: candidates that were drawn again, or came without tokens, get their own. */
+/* The answer covers the record's candidates alone. Where no tokens have come a text stands for all of them. */
 function settle(run, record) {
+  const pathOf = (c) => (run.paths.get(c.index) || []).length ? run.paths.get(c.index) : [{ id: c.text, text: c.text }];
   run.record = record;
+  run.paths = new Map(record.all_candidates.map((c) => [c.index, pathOf(c)]));
   for (const c of record.all_candidates) {
-    const path = run.paths.get(c.index) || [];
-    const same = path.length - c.tokens.length <= 1 && c.tokens.every((id, k) => path[k] && path[k].id === id);
-    if (!path.length || !same) run.paths.set(c.index, pathOf(run, c));
     run.ended.set(c.index, c.text);
     if (c.score !== null) run.scores.set(c.index, c.score);
   }
@@ -305,7 +297,7 @@ function begin(body) {
   const history = body.forkcast.history || [];
   const asked = [body.prompt, history.join(', ')].filter((text) => text).join('\n');
   for (const id of OF_RECORD) $(id).hidden = true;
-  return { n: body.best_of || 1, asked, paths: new Map(), texts: new Map(), ended: new Map(), scores: new Map() };
+  return { n: body.best_of || 1, asked, paths: new Map(), ended: new Map(), scores: new Map() };
 }
 
 async function one(body, kind) {
