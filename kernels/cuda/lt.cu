@@ -44,6 +44,7 @@ typedef struct {
     cublasLtMatmulDesc_t desc;
     cublasLtMatrixLayout_t w, x, y;
     cublasLtMatmulAlgo_t algo;
+    bool can; /* there is one */
 } lt_shape;
 
 struct fc_lt {
@@ -153,6 +154,7 @@ static fc_status choose(const fc_lt *lt, lt_shape *s, cublasLtMatmulPreference_t
     cublasLtMatmulHeuristicResult_t found = {};
     uint32_t align = (uint32_t)s->key.align;
     uint64_t workspace = s->key.workspace;
+    cublasStatus_t st;
     int n = 0;
     LT_TRY(lt, cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
                                                     sizeof workspace));
@@ -165,9 +167,10 @@ static fc_status choose(const fc_lt *lt, lt_shape *s, cublasLtMatmulPreference_t
                                                     sizeof align));
     LT_TRY(lt, cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &align,
                                                     sizeof align));
-    LT_TRY(lt, cublasLtMatmulAlgoGetHeuristic(lt->handle, s->desc, s->w, s->x, s->y, s->y, pref, 1, &found, &n));
-    if (n < 1)
-        return FC_FAIL(FC_ERR_UNSUPPORTED, "cuBLASLt: no algorithm for T=%d N=%d K=%d", s->key.T, s->key.N, s->key.K);
+    st = lt->call.cublasLtMatmulAlgoGetHeuristic(lt->handle, s->desc, s->w, s->x, s->y, s->y, pref, 1, &found, &n);
+    if (st != CUBLAS_STATUS_SUCCESS && st != CUBLAS_STATUS_NOT_SUPPORTED)
+        return failed(lt, st, "cublasLtMatmulAlgoGetHeuristic");
+    s->can = n > 0 && found.state == CUBLAS_STATUS_SUCCESS;
     s->algo = found.algo;
     return FC_OK;
 }
@@ -203,18 +206,35 @@ static fc_status shape_of(fc_lt *lt, const shape_key *key, const float *bias, lt
     return FC_OK;
 }
 
-fc_status fc_lt_run(fc_lt *lt, cudaStream_t queue, const fc_lt_product *p, void *workspace, size_t bytes) {
-    const float one = 1.0f, add = p->more ? 1.0f : 0.0f;
+static shape_key key_of(const fc_lt_product *p, size_t bytes) {
     shape_key key;
-    lt_shape *s;
     memset(&key, 0, sizeof key); /* keys are compared as bytes */
     key.T = p->T, key.N = p->N, key.K = p->K, key.ldy = p->ldy;
     key.align = p->ldy % 4 == 0 && (uintptr_t)p->y % 16 == 0 ? 16 : 4;
     key.bias = p->bias, key.more = p->more;
     key.workspace = bytes < (size_t)FC_LT_WORKSPACE ? bytes : (size_t)FC_LT_WORKSPACE;
+    return key;
+}
+
+fc_status fc_lt_can(fc_lt *lt, const fc_lt_product *p, size_t bytes, bool *can) {
+    shape_key key = key_of(p, bytes);
+    lt_shape *s;
     FC_TRY(shape_of(lt, &key, p->bias, &s));
-    if (p->bias) FC_TRY(set(lt, s, CUBLASLT_MATMUL_DESC_BIAS_POINTER, p->bias));
-    LT_TRY(lt, cublasLtMatmul(lt->handle, s->desc, &one, p->w, s->w, p->x, s->x, &add, p->y, s->y, p->y, s->y, &s->algo,
-                              workspace, key.workspace, queue));
+    *can = s->can;
     return FC_OK;
+}
+
+fc_status fc_lt_run(fc_lt *lt, cudaStream_t queue, const fc_lt_product *p, void *workspace, size_t bytes) {
+    const float one = 1.0f, add = p->more ? 1.0f : 0.0f;
+    shape_key key = key_of(p, bytes);
+    cublasStatus_t st;
+    lt_shape *s;
+    FC_TRY(shape_of(lt, &key, p->bias, &s));
+    FC_ASSERT(s->can);
+    if (p->bias) FC_TRY(set(lt, s, CUBLASLT_MATMUL_DESC_BIAS_POINTER, p->bias));
+    st = lt->call.cublasLtMatmul(lt->handle, s->desc, &one, p->w, s->w, p->x, s->x, &add, p->y, s->y, p->y, s->y,
+                                 &s->algo, workspace, key.workspace, queue);
+    if (st == CUBLAS_STATUS_SUCCESS) return FC_OK;
+    return FC_FAIL(st == CUBLAS_STATUS_ALLOC_FAILED ? FC_ERR_MEM : FC_ERR_INTERNAL,
+                   "cublasLtMatmul: T=%d N=%d K=%d: %s", p->T, p->N, p->K, lt->call.cublasLtGetStatusString(st));
 }

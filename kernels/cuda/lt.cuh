@@ -26,7 +26,9 @@ typedef struct {
 /* FC_ERR_UNSUPPORTED says what the loader said. */
 fc_status fc_lt_open(fc_lt **out);
 void fc_lt_close(fc_lt *lt); /* NULL is fine; nothing of it is under way any more */
-/* workspace: device, 256-byte aligned; some bytes, or FC_LT_WORKSPACE. */
+/* Whether it has an algorithm for the product in so many bytes of workspace; asks once a shape. */
+fc_status fc_lt_can(fc_lt *lt, const fc_lt_product *p, size_t bytes, bool *can);
+/* Of a product that it can. workspace: device, 256-byte aligned; some bytes, or FC_LT_WORKSPACE. */
 fc_status fc_lt_run(fc_lt *lt, cudaStream_t queue, const fc_lt_product *p, void *workspace, size_t bytes);
 
 #endif

@@ -58,7 +58,7 @@ fc_status fc_cuda_workspace(fc_stream s, size_t bytes, const char *what, void **
     return FC_OK;
 }
 
-static fc_status open_device(fc_stream s, size_t workspace, bool invariant) {
+static fc_status open_device(fc_stream s, size_t workspace) {
     void *p;
     cudaDeviceProp prop;
     FC_CUDA_TRY(cudaSetDevice(s->device));
@@ -73,7 +73,6 @@ static fc_status open_device(fc_stream s, size_t workspace, bool invariant) {
                        prop.name, prop.major, prop.minor, s->shared_max, (int)FC_CUDA_LEAST_MAJOR,
                        (int)FC_CUDA_LEAST_SHARED);
     FC_TRY(fc_replay_open(&s->replay));
-    if (!invariant) FC_TRY(fc_lt_open(&s->lt));
     FC_CUDA_TRY(cudaStreamCreateWithFlags(&s->queue, cudaStreamNonBlocking));
     FC_CUDA_TRY(cudaMalloc(&p, sizeof *s->trouble));
     s->trouble = (unsigned long long *)p;
@@ -96,7 +95,8 @@ fc_status fc_cuda_stream_open(int device, size_t workspace, bool invariant, fc_s
     FC_TRY(fc_alloc(1, sizeof *s, "cuda stream", &p));
     s = (fc_stream)p;
     s->device = device;
-    st = open_device(s, workspace, invariant);
+    s->invariant = invariant;
+    st = open_device(s, workspace);
     if (st) {
         fc_cuda_stream_close(s);
         return st;

@@ -46,7 +46,8 @@ struct fc_stream_s {
     unsigned *counters; /* device, [FC_CUDA_COUNTERS]; zero between operators: who counts in them leaves zeroes */
     unsigned long long
         *trouble;     /* device: the smallest (row << 8 | fc_trouble) since it was last asked for; ~0: none */
-    struct fc_lt *lt; /* cuBLASLt, for large products; NULL: batch-invariant, no row's bits depend on another */
+    bool invariant;   /* products whose bits depend on no other row: never cuBLASLt */
+    struct fc_lt *lt; /* cuBLASLt, for large products, opened with the first matrix that it can multiply; or NULL */
 };
 
 /* Takes the device's memory for workspace now. Caller closes. */

@@ -165,8 +165,10 @@ static size_t part_bytes(int T, int N) { return (size_t)FC_RANGES * (size_t)T * 
 extern "C" fc_status fc_linear_cuda(fc_stream s, const fc_linear_args *a) {
     const fc_weight_cuda *w = fc_weight_cuda_of(a->w);
     int rows, n;
+    bool lt;
     FC_TRY(check(a));
-    if (fc_linear_lt_takes(s, a)) return fc_linear_lt(s, a);
+    FC_TRY(fc_linear_lt_takes(s, a, &lt));
+    if (lt) return fc_linear_lt(s, a);
     FC_TRY(fc_linear_x_rows(s, "linear", a->w, a->T, a->precise, &rows));
     for (int first = 0; first < a->T; first += n) {
         fc_linear_x_from from = {a->x, a->norm, a->glu, first, 0, a->precise};

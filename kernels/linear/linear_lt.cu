@@ -14,43 +14,62 @@ static size_t x_bytes(const fc_linear_args *a, int n) {
     return half_bytes(n, fc_linear_steps(a->w->K)) * (a->precise ? 2 : 1);
 }
 
-bool fc_linear_lt_takes(fc_stream s, const fc_linear_args *a) {
+/* Rows at a time. */
+static int rows_of(fc_stream s, const fc_linear_args *a) {
+    int rows = a->T;
+    while (rows > LEAST_ROWS && x_bytes(a, rows) > s->workspace_bytes) rows = (rows + 1) / 2;
+    return rows;
+}
+
+/* The product of part i for n rows from row `first` on, of x's rounded numbers or of what they leave. */
+static fc_lt_product product_of(const fc_linear_args *a, int i, const void *x, int first, int n, bool rest) {
+    const fc_part_cuda *part = &fc_weight_cuda_of(a->w)->parts[i];
+    fc_lt_product p = {a->y + (size_t)first * (size_t)a->w->N + part->first,
+                       part->panels,
+                       x,
+                       a->bias && !rest ? a->bias + part->first : NULL,
+                       n,
+                       part->N,
+                       part->steps * FC_STEP,
+                       a->w->N,
+                       rest};
+    return p;
+}
+
+fc_status fc_linear_lt_takes(fc_stream s, const fc_linear_args *a, bool *takes) {
     const fc_weight_cuda *w = fc_weight_cuda_of(a->w);
-    if (!s->lt || a->T < LEAST_ROWS || x_bytes(a, LEAST_ROWS) > s->workspace_bytes) return false;
+    int rows, last;
+    *takes = false;
+    if (!s->lt || a->T < LEAST_ROWS || x_bytes(a, LEAST_ROWS) > s->workspace_bytes) return FC_OK;
     for (int i = 0; i < w->n_parts; i++)
-        if (w->parts[i].code != FC_CODE_BF16) return false;
-    return true;
+        if (w->parts[i].code != FC_CODE_BF16) return FC_OK;
+    rows = rows_of(s, a);
+    last = (a->T - 1) / rows * rows;
+    *takes = true;
+    for (int i = 0; i < w->n_parts; i++)
+        for (int rest = 0; rest <= (int)a->precise; rest++)
+            for (int first = 0; first <= last && *takes; first += last > 0 ? last : 1) {
+                int n = a->T - first < rows ? a->T - first : rows;
+                fc_lt_product p = product_of(a, i, s->workspace, first, n, rest);
+                FC_TRY(fc_lt_can(s->lt, &p, s->workspace_bytes - x_bytes(a, n), takes));
+            }
+    return FC_OK;
 }
 
 /* Rows first .. first + n - 1, whose x begins the workspace. */
 static fc_status run_rows(fc_stream s, const fc_linear_args *a, const fc_linear_x *x, int first) {
-    const fc_weight_cuda *w = fc_weight_cuda_of(a->w);
-    size_t half = half_bytes(x->T, x->steps), used = half * (a->precise ? 2 : 1);
+    size_t half = half_bytes(x->T, x->steps), used = x_bytes(a, x->T);
     FC_TRY(fc_cuda_flush(s)); /* cuBLASLt puts its kernels into the queue itself */
-    for (int i = 0; i < w->n_parts; i++) {
-        const fc_part_cuda *part = &w->parts[i];
-        fc_lt_product p = {a->y + (size_t)first * (size_t)a->w->N + part->first,
-                           part->panels,
-                           x->codes,
-                           a->bias ? a->bias + part->first : NULL,
-                           x->T,
-                           part->N,
-                           x->steps * FC_STEP,
-                           a->w->N,
-                           false};
-        FC_TRY(fc_lt_run(s->lt, s->queue, &p, s->workspace + used, s->workspace_bytes - used));
-        if (!a->precise) continue;
-        p.x = x->codes + half;
-        p.bias = NULL;
-        p.more = true;
-        FC_TRY(fc_lt_run(s->lt, s->queue, &p, s->workspace + used, s->workspace_bytes - used));
-    }
+    for (int i = 0; i < fc_weight_cuda_of(a->w)->n_parts; i++)
+        for (int rest = 0; rest <= (int)a->precise; rest++) {
+            fc_lt_product p = product_of(a, i, x->codes + (rest ? half : 0), first, x->T, rest);
+            FC_TRY(fc_lt_run(s->lt, s->queue, &p, s->workspace + used, s->workspace_bytes - used));
+        }
     return FC_OK;
 }
 
 fc_status fc_linear_lt(fc_stream s, const fc_linear_args *a) {
-    int rows = a->T;
-    while (rows > LEAST_ROWS && x_bytes(a, rows) > s->workspace_bytes) rows = (rows + 1) / 2;
+    int rows = rows_of(s, a);
     for (int first = 0, n; first < a->T; first += n) {
         fc_linear_x_from from = {a->x, a->norm, a->glu, first, 0, a->precise};
         fc_linear_x x;

@@ -5,8 +5,9 @@
 
 #include "kernels/linear/linear_x.cuh"
 
-/* The stream is not batch-invariant, T is large, all parts are BF16, and there is workspace for it. */
-bool fc_linear_lt_takes(fc_stream s, const fc_linear_args *a);
+/* Takes: the stream is not batch-invariant, T is large, all parts are BF16, there is workspace for it, and cuBLASLt has
+ * algorithms. */
+fc_status fc_linear_lt_takes(fc_stream s, const fc_linear_args *a, bool *takes);
 /* Arguments have been checked. x as linear_x.cuh rounds it; precise, two products. */
 fc_status fc_linear_lt(fc_stream s, const fc_linear_args *a);
 

@@ -1,3 +1,4 @@
+#include "kernels/cuda/lt.cuh"
 #include "kernels/linear/weight.cuh"
 
 extern "C" {
@@ -230,6 +231,8 @@ extern "C" fc_status fc_weight_pack_cuda(fc_stream s, const fc_weight_part *part
         st = place(&parts[i], w->w.K, w->w.N, &places[i]);
         if (!st) w->w.N += parts[i].N;
     }
+    for (int i = 0; i < n_parts && !st && !s->invariant && !s->lt; i++)
+        if (places[i].code == FC_CODE_BF16) st = fc_lt_open(&s->lt);
     if (!st) st = pack_all(s, parts, n_parts, places, w, &piece);
     fc_free(piece);
     fc_free(places);

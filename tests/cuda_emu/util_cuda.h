@@ -12,8 +12,8 @@ void *device_copy(fc_stream s, const void *host, size_t bytes);
 void device_read(fc_stream s, void *host, const void *device, size_t bytes); /* after all that was launched */
 void device_free(void *device);
 
-fc_stream device_stream(size_t workspace); /* not batch-invariant; device_close closes */
-fc_stream device_stream_invariant(size_t workspace);
+fc_stream device_stream(size_t workspace);         /* batch-invariant; device_close closes */
+fc_stream device_stream_variant(size_t workspace); /* products of many rows may go to cuBLASLt, where it can be had */
 void device_close(fc_stream s);
 fc_status device_sync(fc_stream s);
 /* FORKCAST_GPU_FULL is set: also the shapes of real models, which emulation would take minutes for. */

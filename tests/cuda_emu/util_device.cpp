@@ -7,7 +7,7 @@ void *device_copy(fc_stream s, const void *host, size_t bytes);
 void device_read(fc_stream s, void *host, const void *device, size_t bytes);
 void device_free(void *device);
 fc_stream device_stream(size_t workspace);
-fc_stream device_stream_invariant(size_t workspace);
+fc_stream device_stream_variant(size_t workspace);
 void device_close(fc_stream s);
 fc_status device_sync(fc_stream s);
 bool device_full(void);
@@ -44,8 +44,8 @@ static fc_stream open_stream(size_t workspace, bool invariant) {
     }
     return s;
 }
-fc_stream device_stream(size_t workspace) { return open_stream(workspace, false); }
-fc_stream device_stream_invariant(size_t workspace) { return open_stream(workspace, true); }
+fc_stream device_stream(size_t workspace) { return open_stream(workspace, true); }
+fc_stream device_stream_variant(size_t workspace) { return open_stream(workspace, false); }
 void device_close(fc_stream s) { fc_cuda_stream_close(s); }
 fc_status device_sync(fc_stream s) { return fc_cuda_stream_sync(s); }
 bool device_full(void) { return getenv("FORKCAST_GPU_FULL") != NULL; }

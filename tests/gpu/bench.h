@@ -52,7 +52,7 @@ void *device_copy(fc_stream s, const void *host, size_t bytes);
 void device_read(fc_stream s, void *host, const void *device, size_t bytes);
 void device_free(void *device);
 fc_stream device_stream(size_t workspace);
-fc_stream device_stream_invariant(size_t workspace);
+fc_stream device_stream_variant(size_t workspace);
 void device_close(fc_stream s);
 fc_status device_sync(fc_stream s);
 
