@@ -1,6 +1,7 @@
 /* serve_routes - which path is answered by what, and who is turned away before a body is read. */
 #include "engine/app/serve.h"
 
+#include "engine/app/openapi.h"
 #include "engine/app/print.h"
 #include "engine/app/serve_ui.h"
 #include "engine/base/os.h"
@@ -80,6 +81,11 @@ static void version(void *self, http_req *r, const char *rest) {
     fc_str_fini(&body);
 }
 
+static void openapi(void *self, http_req *r, const char *rest) {
+    (void)self, (void)rest;
+    http_answer(r, 200, json, (const char *)openapi_text, openapi_text_size);
+}
+
 static void models(void *self, http_req *r, const char *rest) {
     serve *s = self;
     fc_str body = {0};
@@ -149,6 +155,7 @@ static const http_route routes[] = {
     {.method = "GET", .path = "/ping", .run = health, .open = true, .quiet = true},
     {.method = "POST", .path = "/ping", .run = health, .open = true, .quiet = true},
     {.method = "GET", .path = "/version", .run = version},
+    {.method = "GET", .path = "/openapi.json", .run = openapi},
     {.method = "GET", .path = "/metrics", .run = metrics, .quiet = true},
     {.method = "GET", .path = "/v1/models", .run = models},
     {.method = "GET", .path = "/v1/models/{}", .run = models},

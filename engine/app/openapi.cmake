@@ -1,0 +1,18 @@
+# openapi.cmake - writes OUT, what the server says at /openapi.json: openapi.json of FOLDER with the schemas of
+# openapi_requests.json and openapi_answers.json in their place.
+cmake_minimum_required(VERSION 3.24)
+file(READ ${FOLDER}/openapi.json text)
+foreach(part requests answers)
+  file(READ ${FOLDER}/openapi_${part}.json ${part})
+  string(JSON unused ERROR_VARIABLE wrong LENGTH "${${part}}")
+  if(wrong)
+    message(FATAL_ERROR "openapi_${part}.json: ${wrong}")
+  endif()
+  string(REGEX REPLACE "^{\n|\n}\n$" "" ${part} "${${part}}")
+endforeach()
+string(REPLACE "\"schemas\": {}" "\"schemas\": {\n${requests},\n${answers}\n}" whole "${text}")
+string(JSON unused ERROR_VARIABLE wrong GET "${whole}" components schemas)
+if(wrong OR whole STREQUAL text)
+  message(FATAL_ERROR "openapi.json: ${wrong}; components.schemas is to be {} there")
+endif()
+file(WRITE ${OUT} "${whole}")
