@@ -38,7 +38,8 @@ static fc_status read_one(openai_parse *p, const fc_json *k, fc_message *out) {
         if (strcmp(roles[i], text) == 0) out->role = roles[i];
     if (!out->role)
         return fc_json_fail(role, FC_ERR_ARG, "system, user or assistant are expected; tools are not offered");
-    if (calls && fc_json_count(calls)) return fc_json_fail(calls, FC_ERR_ARG, "tools are not offered");
+    if (calls && fc_json_kind(calls) != FC_JSON_NULL && (fc_json_kind(calls) != FC_JSON_ARRAY || fc_json_count(calls)))
+        return fc_json_fail(calls, FC_ERR_ARG, "tools are not offered");
     if (!content || fc_json_kind(content) == FC_JSON_NULL)
         return fc_json_fail(k, FC_ERR_ARG, "content is expected: a string, or a list of text parts");
     if (fc_json_kind(content) == FC_JSON_ARRAY) return read_parts(p, content, &out->content);

@@ -19,7 +19,11 @@ enum { REQUESTS = 128, DOCS = FC_N_MAX };
 
 /* "text", {"text":..}, {"type":"text","text":..} */
 static fc_status read_text(const fc_json *n, fc_given *out) {
-    const fc_json *text = fc_json_get(n, "text");
+    const fc_json *text = fc_json_get(n, "text"), *type = text ? fc_json_get(n, "type") : NULL;
+    const char *kind = "text";
+    if (type && fc_json_kind(type) != FC_JSON_NULL) FC_TRY(fc_json_string(type, &kind));
+    if (strcmp(kind, "text") != 0)
+        return fc_json_fail(n, FC_ERR_ARG, "a part of type text is expected; no other kind is offered");
     FC_TRY(fc_json_string(text ? text : n, &out->text));
     out->size = strlen(out->text);
     return out->size ? FC_OK : fc_json_fail(n, FC_ERR_ARG, "it is empty");
@@ -118,6 +122,16 @@ static fc_status score_pairs(openai_parse *p, const fc_given *queries, size_t n_
     return FC_OK;
 }
 
+/* Two forms in one body say two things: only one could be answered. */
+static fc_status refuse_others(openai_parse *p, const char *a, const char *b) {
+    static const char *const sides[] = {"queries", "documents", "query",  "items",
+                                        "data_1",  "data_2",    "text_1", "text_2"};
+    for (size_t i = 0; i < sizeof sides / sizeof *sides; i++)
+        if (strcmp(sides[i], a) != 0 && strcmp(sides[i], b) != 0 && openai_get(p, p->root, sides[i]))
+            return openai_refuse(p, sides[i], "%s and %s are given, too", a, b);
+    return FC_OK;
+}
+
 static fc_status read_pairs(openai_parse *p) {
     static const char *const forms[][2] = {
         {"queries", "documents"}, {"queries", "items"}, {"data_1", "data_2"}, {"text_1", "text_2"}};
@@ -133,6 +147,7 @@ static fc_status read_pairs(openai_parse *p) {
     if (!q || !d)
         return FC_FAIL(FC_ERR_ARG, "queries and documents are expected (or data_1 and data_2, text_1 and text_2; or "
                                    "query, items and label_token_ids)");
+    FC_TRY(refuse_others(p, forms[form][0], forms[form][1]));
     p->param = forms[form][0];
     FC_TRY(read_texts(p, q, &queries, &n_queries));
     p->param = forms[form][1];
@@ -265,6 +280,7 @@ static fc_status read_labels(openai_parse *p) {
     size_t n, at = 0;
     if (!q || !items || !labels)
         return openai_refuse(p, !q ? "query" : !items ? "items" : "label_token_ids", "it is missing");
+    FC_TRY(refuse_others(p, "query", "items"));
     FC_TRY(openai_get_bool(p, "apply_softmax", &softmax));
     FC_TRY(openai_get_bool(p, "item_first", &item_first));
     p->show->as = OPENAI_AS_LABELS;

@@ -78,6 +78,19 @@ WRONG = (
     ("forkcast", {"unheard_of": 1}), ("forkcast", {"threads": 2}), ("forkcast", {"draw": "best"}), ("forkcast", {"labels": "a"}), ("forkcast", []),
     ("priority", 1 << 31), ("stream_options", []), ("allowed_token_ids", 5), ("bad_words", [1]),
 )
+# The same of other paths.
+WRONG_OTHERS = (
+    (CHAT, {"messages": []}, "messages"), (CHAT, {"messages": [{"role": "tool", "content": "a"}]}, "messages"),
+    (CHAT, {"messages": [{"role": "user", "content": "a", "tool_calls": {}}]}, "messages"),
+    (CHAT, {"messages": [{"role": "user", "content": [{"type": "image_url", "text": "a"}]}]}, "messages"),
+    ("/score", {"queries": "a", "documents": "b", "items": "c"}, "items"), ("/score", {"data_1": "a", "data_2": "b", "text_2": "c"}, "text_2"),
+    ("/score", {"queries": None, "documents": "b"}, None), ("/score", {"queries": "a", "documents": []}, "documents"),
+    ("/v1/score", {"query": "a", "items": ["b"], "label_token_ids": [60, 61], "apply_softmax": True, "text_1": "c"}, "text_1"),
+    ("/v1/score", {"text_1": "a", "text_2": {"type": "image_url", "text": "b"}}, "text_2"),
+    ("/rerank", {"query": "a", "documents": []}, "documents"), ("/rerank", {"query": "a", "documents": ["b"], "rank_fields": ["c"]}, "rank_fields"),
+    ("/rerank", {"query": {"type": 1, "text": "a"}, "documents": ["b"]}, "query"), ("/rerank", {"query": "a"}, "documents"),
+    ("/tokenize", {}, "prompt"), ("/detokenize", {}, "tokens"), ("/detokenize", {"tokens": [-1]}, "tokens"),
+)
 
 
 def source(name):
@@ -182,8 +195,10 @@ class OpenApi(unittest.TestCase):
             with self.subTest(field=field, value=value):
                 self.assertIsNotNone(self.wrong("CompletionRequest", body))
                 self.s.refused(TEXT, body, 400, field)
-        self.assertIsNotNone(self.wrong("ChatRequest", {"messages": []}))
-        self.assertIsNotNone(self.wrong("RerankRequest", {"query": "a", "documents": []}))
+        for path, body, field in WRONG_OTHERS:
+            with self.subTest(path=path, body=body):
+                self.assertNotIn(None, [self.wrong(kind, body) for kind in self.request_schema(path)])
+                self.s.refused(path, body, 400, field)
         self.assertIsNotNone(self.wrong("Completion", {**self.s.ok(TEXT, P), "more": 1}))
 
     # If this fails, the file is silent about a field, or speaks of one that nobody reads.
