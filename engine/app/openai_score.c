@@ -93,6 +93,29 @@ static fc_status room(openai_parse *p, size_t requests, size_t docs) {
     return FC_OK;
 }
 
+/* truncate_prompt_tokens -1: what the context leaves beside the longest text and the suffix. The engine, which knows
+ * the texts' ids only later, takes a number. */
+static fc_status settle_truncation(openai_parse *p, fc_request *r) {
+    const fc_tokenizer *t = p->s->tok[FC_ALIGNMENT];
+    size_t longest = 0, suffix = 0;
+    int64_t room;
+    int32_t *ids = NULL;
+    if (r->truncate_prompt_tokens != -1) return FC_OK;
+    for (size_t i = 0; i < r->n_given; i++) {
+        size_t n = r->given[i].n_ids;
+        if (!r->given[i].ids)
+            FC_TRY(fc_tokenizer_encode(t, r->given[i].text, r->given[i].size, false, false, &ids, &n));
+        fc_memory_free(ids);
+        ids = NULL;
+        if (n > longest) longest = n;
+    }
+    if (r->suffix.n_ids || r->suffix.n_pieces) FC_TRY(openai_prompt_ids(t, &r->suffix, false, &ids, &suffix));
+    fc_memory_free(ids);
+    room = (int64_t)p->s->info.alignment.ctx - (int64_t)(longest + suffix);
+    r->truncate_prompt_tokens = room > 1 ? (int)room : 1; /* the engine says with its own numbers what does not fit */
+    return FC_OK;
+}
+
 /* ---- a query and its documents, by the recipe ---- */
 
 static fc_status score_group(openai_parse *p, size_t request, const fc_given *query, const fc_given *docs, size_t n,
@@ -102,6 +125,7 @@ static fc_status score_group(openai_parse *p, size_t request, const fc_given *qu
     if (!r->score) return openai_refuse(p, "forkcast", "score: false leaves nothing to do here");
     r->given = docs;
     r->n_given = n;
+    FC_TRY(settle_truncation(p, r));
     for (size_t i = 0; i < n; i++)
         p->show->docs[first + i] =
             (openai_scored){.text = docs[i].text, .size = docs[i].size, .request = request, .place = (int)i};
@@ -213,6 +237,7 @@ static fc_status judge_group(openai_parse *p, size_t first, const fc_given *fron
         r->n_labels = n;
         r->given = docs;
         r->n_given = n_docs;
+        FC_TRY(settle_truncation(p, r));
     }
     return FC_OK;
 }

@@ -242,6 +242,36 @@ static void documents_may_repeat_and_be_cut(void **state) {
 
 /* ---- what a server says of itself ---- */
 
+/* If this fails, who wants long queries cut to what fits is turned away, or cut too short. */
+static void queries_are_cut_to_the_context(void **state) {
+    static const char form[] =
+        "{\"query\":\"%s\",\"documents\":[\"tea\",\"rain and owls\"],\"truncate_prompt_tokens\":%d}";
+    const int ctx = shared.s.info.alignment.ctx;
+    char *query = calloc(4 * (size_t)ctx + 1, 1), *body = calloc(4 * (size_t)ctx + sizeof form + 16, 1);
+    double own[2];
+    int32_t *ids;
+    size_t longest;
+    openai_call *c;
+    (void)state;
+    assert_true(query && body);
+    assert_ok(fc_tokenizer_encode(shared.tok[FC_ALIGNMENT], "rain and owls", 13, false, false, &ids, &longest));
+    fc_memory_free(ids);
+    for (int i = 0; i < 2 * ctx; i++) memcpy(query + 2 * i, i % 3 ? "q " : "z ", 2);
+    for (int k = 0; k < 2; k++) {
+        fc_json_doc *d;
+        sprintf(body, form, query, k ? ctx - (int)longest : -1);
+        c = rig_parse(&shared, OPENAI_RERANK, body);
+        assert_int_equal(c->requests[0].truncate_prompt_tokens, ctx - (int)longest);
+        openai_call_close(c);
+        d = post(&shared, OPENAI_RERANK, body);
+        own[k] = rig_number(d, "results.0.relevance_score");
+        fc_json_close(d);
+    }
+    assert_true(own[0] == own[1]);
+    free(body);
+    free(query);
+}
+
 static void check(fc_str *out, const char *expected) {
     assert_string_equal(fc_str_text(out), expected);
     fc_str_clear(out);
@@ -347,6 +377,7 @@ int main(void) {
         cmocka_unit_test(labels_of_the_whole_vocabulary),
         cmocka_unit_test(documents_are_ranked),
         cmocka_unit_test(documents_may_repeat_and_be_cut),
+        cmocka_unit_test(queries_are_cut_to_the_context),
         cmocka_unit_test(models_are_listed),
         cmocka_unit_test(text_becomes_tokens),
         cmocka_unit_test(a_chats_tokens_are_the_engines),

@@ -101,9 +101,10 @@ class Metrics(unittest.TestCase):
             families = None
         if families:
             self.assertGreater(len(list(families(text))), 40)
-        if shutil.which("promtool"):
+        if shutil.which("promtool"):  # its lint has one remark: the colon in vLLM's names
             p = subprocess.run(["promtool", "check", "metrics"], input=text.encode(), capture_output=True)
-            self.assertEqual(p.returncode, 0, p.stderr)
+            self.assertIn(p.returncode, (0, 3), p.stderr)
+            self.assertEqual([x for x in p.stderr.decode().splitlines() if not re.match(r"vllm:\w+ metric names should not contain ':'$", x)], [])
 
     # If this fails, the numbers are of something else.
     def test_numbers(self):
