@@ -154,7 +154,7 @@ class Time(unittest.TestCase):
 
     # If this fails, a stream that ends in an error looks as if it had been broken off.
     def test_error_behind_what_waits(self):
-        with Serve("--novelty", long(), "--alignment", "none", "--request-ms", 1000, "--kv-pool", "1G") as s, s.connect() as c:
+        with Serve("--novelty", long(), "--alignment", "none", "--request-ms", 400, "--kv-pool", "1G") as s, s.connect() as c:  # long before 8 MiB wait, which end it, too
             c.s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
             c.send(body(PATH, {**LONG, "n": 64, "stream": True}))
             s.until('forkcast_cancelled_total{reason="deadline"}', 1)
