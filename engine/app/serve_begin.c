@@ -67,10 +67,21 @@ static fc_status open_call(serve *s, http_req *r, openai_call *k, serve_call **o
     return FC_OK;
 }
 
+static fc_status watch_tokens(serve_job *j, const fc_request *r) {
+    const size_t n = (size_t)(r->n_max > r->n ? r->n_max : r->n);
+    void *p;
+    if (!r->events) return FC_OK;
+    FC_TRY(fc_alloc(n, sizeof *j->drawn_ns, "call", &p));
+    j->drawn_ns = p;
+    j->n_drawn = n;
+    return FC_OK;
+}
+
 static fc_status submit(serve_call *c) {
     const openai_call *k = openai_answer_call(c->answer);
     c->submitted_ns = c->written_ns = fc_clock_ns();
     for (size_t i = 0; i < c->n; i++) {
+        FC_TRY(watch_tokens(&c->jobs[i], &k->requests[i]));
         FC_TRY(fc_submit(c->s->e, &k->requests[i], &c->jobs[i].id));
         c->jobs[i].call = c;
         serve_job_insert(c->s, &c->jobs[i]);

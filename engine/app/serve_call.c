@@ -64,6 +64,7 @@ static void forget(serve_call *c) {
     if (c->next) c->next->prev = c->prev;
     openai_answer_close(c->answer);
     drop_held(c);
+    for (size_t i = 0; i < c->n; i++) fc_free(c->jobs[i].drawn_ns);
     fc_free(c->jobs);
     fc_free(c);
 }
@@ -232,6 +233,14 @@ static void count_done(serve_call *c, size_t at, const fc_event *ev) {
                    fc_clock_ns());
 }
 
+static void count_token(serve *s, serve_job *j, const fc_event *ev) {
+    const uint64_t now = fc_clock_ns();
+    if (ev->candidate < 0 || (size_t)ev->candidate >= j->n_drawn) return;
+    if (j->drawn_ns[ev->candidate])
+        serve_observe(&s->metrics, SERVE_ITL, (double)(now - j->drawn_ns[ev->candidate]) * 1e-9);
+    j->drawn_ns[ev->candidate] = now;
+}
+
 /* The event's part of the answer. */
 static void answer_event(serve_call *c, size_t at, const fc_event *ev) {
     fc_str *out = &c->s->out;
@@ -260,6 +269,7 @@ static void take_event(serve *s, const fc_event *ev) {
     if (!j) return;
     c = j->call;
     at = (size_t)(j - c->jobs);
+    if (ev->type == FC_EVENT_TOKEN) count_token(s, j, ev);
     if (ev->type == FC_EVENT_DONE) {
         count_done(c, at, ev);
         take_out(s, j);

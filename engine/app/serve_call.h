@@ -15,6 +15,8 @@ typedef struct serve_job { /* one of the engine's requests */
     uint64_t id;           /* 0: it has ended */
     struct serve_call *call;
     struct serve_job *next; /* in its bucket */
+    uint64_t *drawn_ns;     /* [n_drawn] each candidate's last token, where tokens are told as they are drawn */
+    size_t n_drawn;
 } serve_job;
 
 typedef struct serve_call {

@@ -35,6 +35,7 @@ typedef enum {
 
 typedef enum {
     SERVE_TTFT = 0,
+    SERVE_ITL,
     SERVE_TPOT,
     SERVE_E2E,
     SERVE_QUEUE,

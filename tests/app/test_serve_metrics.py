@@ -25,6 +25,7 @@ WANTED = {
     "forkcast_score_margin": "histogram", "forkcast_score_seconds": "histogram", "forkcast_candidates_total": "counter",
     "forkcast_rows_total": "counter", "forkcast_admission_rejections_total": "counter", "forkcast_cancelled_total": "counter",
     "http_requests_total": "counter", "http_request_duration_seconds": "histogram", "process_resident_memory_bytes": "gauge",
+    "vllm:inter_token_latency_seconds": "histogram", "process_open_fds": "gauge",
 }
 
 
@@ -122,6 +123,7 @@ class Metrics(unittest.TestCase):
         acc = a["best_of"]["accounting"]
         self.assertEqual(rise("vllm:e2e_request_latency_seconds_count", "{" + model + "}"), 3)
         self.assertEqual(rise("forkcast_candidates_total"), 8)
+        self.assertEqual(rise("vllm:inter_token_latency_seconds_count", "{" + model + "}"), 8)  # of the stream: 2 candidates of 5 tokens
         self.assertEqual(rise("forkcast_best_of_sum"), 8)
         self.assertEqual(rise("vllm:request_params_n_sum", "{" + model + "}"), 4)
         self.assertEqual(rise("vllm:request_params_max_tokens_sum", "{" + model + "}"), 17)
@@ -134,6 +136,29 @@ class Metrics(unittest.TestCase):
         self.assertEqual(rise("http_requests_total", '{handler="/v1/completions",method="POST",status="400"}'), 1)
         self.assertLessEqual(a["best_of"]["timings_ms"]["total"] / 1000, took)
         self.assertEqual(after["forkcast_calls", None], 0)
+
+    # If this fails, a token's wait is counted again in that of the next.
+    def test_between_tokens(self):
+        name, model = "vllm:inter_token_latency_seconds", '{model_name="a \\"name\\"\\\\",engine="0"}'
+        before, begin = parse(self.read())[1], time.monotonic()
+        events(self.s.post("/v1/completions", {"prompt": "abc", "max_tokens": 100, "stream": True, "ignore_eos": True}))
+        took, after = time.monotonic() - begin, parse(self.read())[1]
+        self.assertEqual(after[name + "_count", model] - before[name + "_count", model], 99)
+        self.assertLess(after[name + "_sum", model] - before[name + "_sum", model], took)
+
+    # If this fails, files are lost without anybody seeing it.
+    def test_open_files(self):
+        with self.s.connect() as c:
+            for more in (0, 5):
+                others = [self.s.connect() for _ in range(more)]
+                for o in others:  # accepted
+                    o.send(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    o.answer()
+                self.s.files()  # who asked before is gone
+                c.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                self.assertEqual(parse(c.answer().body.decode())[1]["process_open_fds", None], self.s.files())
+                for o in others:
+                    o.s.close()
 
     # If this fails, a scrape every 50 ms is felt by those who wait.
     def test_quick(self):
