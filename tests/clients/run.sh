@@ -69,7 +69,7 @@ tell() { # CODE CLIENT TEXT
     if [ "$1" -eq 0 ]; then printf '%s %s: ok\n' "$2" "$3"; else
         printf '%s %s: failed\n' "$2" "$3"
         failed=1
-        tail -n 15 "$out/log" | sed 's/^/    /'
+        tail -n 15 "$out/log" | cut -c1-300 | sed 's/^/    /'
     fi
 }
 skip() { printf 'skipped: %s: %s\n' "$1" "$2"; }
@@ -200,7 +200,7 @@ run_curl() {
 wrk_on() { # WHAT OPTION...
     local what=$1
     shift
-    wrk --latency "$@" >"$out/log" 2>&1 && grep -q 'Requests/sec' "$out/log" && ! grep -qE 'Non-2xx|Socket errors' "$out/log"
+    wrk --latency --timeout 30s "$@" >"$out/log" 2>&1 && grep -q 'Requests/sec' "$out/log" && ! grep -qE 'Non-2xx|Socket errors' "$out/log"
     tell $? wrk "$version: $what: $(sed -n 's/^ *\([0-9]* requests\).*/\1/p; s/^Requests\/sec: *\([0-9]*\).*/\1\/s/p; s/^ *99% *\(.*\)/p99 \1/p' "$out/log" | paste -sd, | sed 's/,/, /g')"
 }
 run_wrk() {
