@@ -293,6 +293,7 @@ static bool emit(fc_batch *b, cut_at cut, bool share) {
 
 static bool keeps_busy(const fc_batch *b) {
     int units = 0;
+    if (b->be->attn_units == 0) return true;
     for (int i = 0; i < b->n_items; i++) units += units_of(b, b->items[i].n_rows);
     return units >= b->be->attn_units;
 }
