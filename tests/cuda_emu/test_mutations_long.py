@@ -1,0 +1,68 @@
+"""Each of these mistakes in a kernel turns its emulated test red: a copy of the tree is built, broken in one place at a time, and run."""
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+MUTATIONS = (  # file under kernels/, what stands there once, what instead, test
+    ("linear/linear_step.cuh", "fc_mma_bf16(p, a[1], hi[1]);", "fc_mma_bf16(p, a[1], hi[0]);", "test_linear"),  # a wrong fragment
+    ("linear/linear_tile.cuh", "__syncthreads(); /* the step is there for all", "/* the step is there for all", "test_linear"),  # no barrier
+    ("linear/linear_panel.cuh", "fc_copy_wait<stages - 2>();", "fc_copy_wait<stages - 1>();", "test_linear"),  # waits for one copy too few
+    ("linear/linear_lt.cu", "product_of(a, i, x->codes + (rest ? half : 0), first, x->T, rest)",
+     "product_of(a, i, x->codes, first, x->T, rest)", "test_linear_lt"),
+    ("attn/attn_work.cuh", "*l = *l * *keep + l2 * *add;", "*l = *l * *keep + l2;", "test_attn"),
+    ("rmsnorm/rmsnorm.cu", "if (r.res && !p.rows) r.res[d] = h[i];", "", "test_rmsnorm"),
+    ("rope_kv/rope_kv.cu", "c = c > 127.0f ? 127.0f : c < -127.0f ? -127.0f : c;", "c = c > 127.0f ? -127.0f : c;", "test_rope_kv"),
+    ("kv/kv_copy.cu", "copy_piece<WIDE>(to.v, from.v, part);", "", "test_kv_copy"),
+    ("draw/draw.cu", "if (!fc_keeps(&st->keep, v[j], from + fc_lane() * FC_TILE_LANE + j)) v[j] = -INFINITY;", ";", "test_draw"),
+    ("logprob/logprob.cu", "p.a.lp[at + (size_t)better] = (float)((double)m->x[k] - lse.lse);",
+     "p.a.lp[at + (size_t)better] = m->x[k];", "test_logprob"),
+    ("head/head_draw.cu", "if (q.tile[e] == k) atomicOr(&s->earlier, 1u);", "if (q.tile[e] >= k) atomicOr(&s->earlier, 1u);", "test_head_draw"),
+    ("embed/embed.cu", "token % FC_PANEL, k);", "token % FC_PANEL, k ^ 1);", "test_embed"),
+)
+
+
+def run(*args):
+    return subprocess.run(args, capture_output=True, text=True)
+
+
+class Mutations(unittest.TestCase):
+    def test_each_turns_its_test_red(self):
+        with tempfile.TemporaryDirectory() as d:
+            files = subprocess.run(["git", "ls-files", "-z"], check=True, capture_output=True).stdout
+            subprocess.run(["xargs", "-0", "cp", "--parents", "-t", d], input=files, check=True)
+            build = os.path.join(d, "build")
+            tests = sorted({test for *_, test in MUTATIONS})
+            said = run("cmake", "-S", d, "-B", build, "-G", "Ninja", "-DFORKCAST_TESTS=ON", "-DFORKCAST_CUDA=OFF")
+            self.assertEqual(said.returncode, 0, said.stderr)
+
+            def make(targets):
+                said = run("ninja", "-C", build, *(f"emu_{t}" for t in targets))
+                self.assertEqual(said.returncode, 0, said.stdout[-4000:])
+
+            def red(test):
+                return run("timeout", "900", os.path.join(build, "tests", "cuda_emu", f"emu_{test}")).returncode != 0
+
+            make(tests)
+            for test in tests:
+                self.assertFalse(red(test), f"{test} fails as it is")
+            for name, what, instead, test in MUTATIONS:
+                path = os.path.join(d, "kernels", name)
+                with open(path) as f:
+                    text = f.read()
+                self.assertEqual(text.count(what), 1, f"{name}: {what}")
+                with open(path, "w") as f:
+                    f.write(text.replace(what, instead))
+                make([test])
+                self.assertTrue(red(test), f"{name} without \"{what}\", and {test} passes")
+                print(f"{name}: \"{what}\": {test} is red", flush=True)
+                with open(path, "w") as f:
+                    f.write(text)
+
+
+if __name__ == "__main__":
+    if run("git", "rev-parse").returncode:
+        print("skipped: no git, which lists the files")
+        sys.exit(77)
+    unittest.main()
