@@ -44,7 +44,9 @@ void *fc_gpu_library(const char *path, char *why, size_t size) {
     lib = dlopen(path ? path : library, RTLD_NOW | RTLD_LOCAL);
     if (lib) return lib;
     if (path) snprintf(why, size, "%.150s", dlerror());
-    else snprintf(why, size, "%s is not beside the program; it is built where nvcc is found", library);
+    else
+        snprintf(why, size, "%s is not beside the program; `ninja -C build forkcast_cuda` builds it, with nvcc",
+                 library);
     return NULL;
 }
 

@@ -154,7 +154,8 @@ static bool ends_well(fc_engine *e, const fc_request *r, uint64_t k) {
 
 /* A prompt of two batches in a model of bf16: their products go to cuBLASLt unless the engine is batch-invariant, which
  * is another order of sums. One that is off in its last bit may round the next layer's x to the other bf16, 0.4 % of
- * it: rarely, so the mean is held ten times closer than each. If this fails, lists of launches and cuBLASLt's own do not run in the order of the calls. */
+ * it: rarely, so the mean is held ten times closer than each. If this fails, lists of launches and what cuBLASLt
+ * queues do not run in the order of the calls. */
 static void long_prompts_go_through_cublaslt(void **state) {
     enum { LONG = 220 };
     static int32_t ids[LONG];
