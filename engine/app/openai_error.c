@@ -47,6 +47,7 @@ static void find_param(const char *sentence, char *out, size_t size) {
                                             {"given", "documents"},
                                             {"prompt_top_logprobs", "prompt_logprobs"},
                                             {"top_logprobs", "logprobs"},
+                                            {"labels", "forkcast"},
                                             {"alignment prompt", "prompt"}};
     const char *at = sentence;
     size_t n;

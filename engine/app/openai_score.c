@@ -246,10 +246,13 @@ static fc_status judge_group(openai_parse *p, size_t first, const fc_given *fron
 static fc_status draw_label(openai_parse *p, size_t at, const fc_given *a, const fc_given *b, const int32_t *labels,
                             size_t n) {
     fc_request *r = &p->call->requests[at];
+    const openai_model *m;
     if (!a->ids != !b->ids) return openai_refuse(p, "items", "texts and ids are not mixed");
     *r = *p->base;
+    FC_TRY(openai_pick_model(p, &m));
     r->score = false;
     r->alignment_adapter = NULL;
+    if (m->novelty_adapter) r->novelty_adapter = m->novelty_adapter;
     fc_sampling_init(&r->sampling);
     r->sampling.max_tokens = 1;
     r->sampling.logprob_ids = labels;

@@ -80,6 +80,7 @@ static fc_status watch_tokens(serve_job *j, const fc_request *r) {
 static fc_status submit(serve_call *c) {
     const openai_call *k = openai_answer_call(c->answer);
     c->submitted_ns = c->written_ns = fc_clock_ns();
+    if (!c->s->jobs) c->s->seen_ns = c->submitted_ns; /* the engine has work from here on */
     for (size_t i = 0; i < c->n; i++) {
         FC_TRY(watch_tokens(&c->jobs[i], &k->requests[i]));
         FC_TRY(fc_submit(c->s->e, &k->requests[i], &c->jobs[i].id));

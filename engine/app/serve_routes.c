@@ -44,7 +44,7 @@ static void answer(http_req *r, fc_status st, const fc_str *body, const openai_e
 static bool alive(serve *s) {
     fc_engine_counts n;
     const uint64_t now = fc_clock_ns();
-    if (!s->ready) return true;
+    if (!s->ready || !s->jobs) return true;
     fc_engine_count(s->e, &n);
     if (n.steps != s->seen_steps || !(n.running + n.waiting)) {
         s->seen_steps = n.steps;

@@ -174,6 +174,10 @@ class Answers(unittest.TestCase):
         self.assertEqual((plain["model"], tuned["model"]), (name, "tuned"))
         self.assertNotEqual(plain["choices"][0]["text"], tuned["choices"][0]["text"])
         self.s.refused("/v1/completions", {**ask, "model": "gpt-4"}, 404, "model", "does not exist")
+        with Serve("--novelty", novelty(), "--alignment", novelty(), "--adapter", "tuned=" + self.strong) as s:
+            ask = {"query": "the ni", "items": ["ght"], "label_token_ids": [70, 71]}
+            plain, tuned = (s.ok("/v1/score", {**ask, "model": m})["scores"] for m in (name, "tuned"))
+            self.assertNotEqual(plain, tuned)
 
     def test_scores(self):
         ask = {"query": "the night", "documents": ["the house", "craft", "beer"]}

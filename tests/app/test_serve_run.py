@@ -290,6 +290,20 @@ class Doors(unittest.TestCase):
             s.wait_ready()
             self.assertEqual(s.get("/health").status, 200)
 
+    # If this fails, a probe ends a server whose first step takes long.
+    def test_a_long_first_step_is_no_silence(self):
+        with Serve("--novelty", "like:smollm2-135m", "--alignment", "none", "--max-rows", 2048, "--threads", 1) as s:
+            asked = threading.Thread(target=s.ok, args=(PATH, {"prompt": "a night " * 200, "max_tokens": 1}))
+            asked.start()
+            s.until("vllm:num_requests_waiting", 1)
+            seen = []
+            while asked.is_alive():
+                seen.append(s.get("/livez").status)
+                time.sleep(0.02)
+            asked.join()
+            self.assertGreater(len(seen), 5)
+            self.assertEqual(set(seen), {200})
+
     def test_end_while_loading(self):
         with Serve("--novelty", "like:smollm2-135m", "--alignment", "none", ready=False) as s:
             self.find_port(s)
