@@ -147,6 +147,7 @@ void http_fail(http_req *r, int status, const char *sentence) {
 
 void answer_raw(http_req *r, int status, const char *sentence) {
     if (status == 405 && http_field(r, "Allow", "GET, HEAD, POST, OPTIONS")) broken(r);
+    if (status == 503 && http_field(r, "Retry-After", "1")) broken(r);
     http_fail(r, status, sentence);
 }
 

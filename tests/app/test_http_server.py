@@ -288,7 +288,7 @@ class Clients(unittest.TestCase):
             time.sleep(0.1)
             with s.connect() as c:
                 a = c.answer()
-                self.assertEqual((a.status, a.headers["connection"]), (503, "close"))
+                self.assertEqual((a.status, a.headers["connection"], a.headers["retry-after"]), (503, "close", "1"))
             hang[0].s.close()
             time.sleep(0.1)
             kept = s.connect()
