@@ -133,6 +133,6 @@ void http_watch(http_req *r, const http_watcher *w, void *self);
 
 /* For the access log. */
 void http_quiet(http_req *r);                     /* no line, unless it fails */
-void http_note(http_req *r, const char *members); /* JSON members to put in: "\"n\":16,\"rows\":123" */
+void http_note(http_req *r, const char *members); /* JSON members to add: "\"n\":16,\"rows\":123" */
 
 #endif

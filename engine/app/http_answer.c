@@ -269,6 +269,7 @@ const char *http_body(const http_req *r, size_t *size) {
 }
 
 void http_note(http_req *r, const char *members) {
-    fc_str_clear(&r->note);
-    if (fc_str_puts(&r->note, members)) fc_str_clear(&r->note); /* a line without it is better than none */
+    fc_status st = r->note.size ? fc_str_puts(&r->note, ",") : FC_OK;
+    if (!st) st = fc_str_puts(&r->note, members);
+    if (st) fc_str_clear(&r->note); /* a line without it is better than none */
 }

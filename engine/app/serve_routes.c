@@ -14,10 +14,23 @@ enum { PATIENCE_S = 120 /* an engine that has work and ends no step for so long 
 
 static const char json[] = "application/json";
 
+/* What was refused, and of failures that are not the client's, why: a sentence may quote what was asked. */
+static void note_error(http_req *r, const openai_error *e) {
+    fc_str s = {0};
+    fc_status st = fc_str_printf(&s, "\"error\":\"%s\"", e->type);
+    if (!st && e->param[0]) st = fc_str_puts(&s, ",\"param\":");
+    if (!st && e->param[0]) st = fc_json_put_string(&s, e->param, strlen(e->param));
+    if (!st && e->http >= 500) st = fc_str_puts(&s, ",\"message\":");
+    if (!st && e->http >= 500) st = fc_json_put_string(&s, e->message, strlen(e->message));
+    if (!st) http_note(r, fc_str_text(&s));
+    fc_str_fini(&s);
+}
+
 void serve_refuse(http_req *r, const openai_error *e) {
     char seconds[16];
     fc_str body = {0};
     fc_status st = openai_error_put(e, &body);
+    note_error(r, e);
     snprintf(seconds, sizeof seconds, "%d", e->retry_after);
     if (!st && e->retry_after) st = http_field(r, "Retry-After", seconds);
     if (!st && !e->may_retry) st = http_field(r, "x-should-retry", "false");

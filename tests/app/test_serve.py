@@ -234,6 +234,9 @@ class Answers(unittest.TestCase):
         self.assertEqual((line["n"], line["best_of"], line["prompts"], line["tokens"], line["stream"]), (2, 5, 1, 15, False))
         self.assertEqual(line["traceparent"], "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
         self.assertGreater(line["rows"], 0)
+        self.s.post("/v1/completions", {"prompt": PROMPT, "n": 9, "best_of": 4}, b"X-Request-Id: refused.id")
+        line = [x for x in self.s.lines() if x["id"] == "refused.id"][0]
+        self.assertEqual((line["status"], line["error"], line["param"], "message" in line), (400, "BadRequestError", "best_of", False))
         self.assertNotIn(PROMPT, self.s.logged())
 
 
