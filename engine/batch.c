@@ -12,7 +12,7 @@ static size_t round64(size_t n) { return (n + 63) & ~(size_t)63; }
 enum { PARTS_PER_ROW = 24, TILES_PER_CHAIN = 4 };
 
 /* How finely items are cut, besides where rows part: not; into runs; into tiles, where one unit reads all rows. */
-typedef enum { CUT_NOT, CUT_RUNS, CUT_TILES } cut_at;
+enum { CUT_NOT, CUT_RUNS, CUT_TILES };
 static int unit_vectors(const fc_batch *b) {
     const fc_kv_shape *k = &fc_kv_store(b->kv)->shape;
     return fc_attn_unit_vectors(k->type, k->E);
@@ -275,7 +275,7 @@ static bool emit_group(fc_batch *b, int lo, int hi, int first, int t0) {
 }
 
 /* All items, or false where they leave more partial states than there is room for. */
-static bool emit(fc_batch *b, cut_at cut, bool share) {
+static bool emit(fc_batch *b, int cut, bool share) {
     int per_tile = FC_ATTN_TILE / fc_kv_store(b->kv)->shape.P, first = 0;
     b->cut = cut;
     b->n_items = b->n_parts = 0;
