@@ -247,7 +247,8 @@ static void queries_are_cut_to_the_context(void **state) {
     static const char form[] =
         "{\"query\":\"%s\",\"documents\":[\"tea\",\"rain and owls\"],\"truncate_prompt_tokens\":%d}";
     const int ctx = shared.s.info.alignment.ctx;
-    char *query = calloc(4 * (size_t)ctx + 1, 1), *body = calloc(4 * (size_t)ctx + sizeof form + 16, 1);
+    const size_t room = 4 * (size_t)ctx + sizeof form + 16;
+    char *query = calloc(4 * (size_t)ctx + 1, 1), *body = calloc(room, 1);
     double own[2];
     int32_t *ids;
     size_t longest;
@@ -259,7 +260,7 @@ static void queries_are_cut_to_the_context(void **state) {
     for (int i = 0; i < 2 * ctx; i++) memcpy(query + 2 * i, i % 3 ? "q " : "z ", 2);
     for (int k = 0; k < 2; k++) {
         fc_json_doc *d;
-        sprintf(body, form, query, k ? ctx - (int)longest : -1);
+        snprintf(body, room, form, query, k ? ctx - (int)longest : -1);
         c = rig_parse(&shared, OPENAI_RERANK, body);
         assert_int_equal(c->requests[0].truncate_prompt_tokens, ctx - (int)longest);
         openai_call_close(c);
