@@ -1,13 +1,17 @@
 # floorplan.cmake - no file sees a floor it may not see, outside headers keep to their guest list, and no file is longer
 # than 600 lines or wider than 120 columns (Python excepted). The rooms and the guest list: the table in README.md, "The house".
 cmake_minimum_required(VERSION 3.24)
-set(rooms "engine/base|engine/app|[^/]+")
+set(rooms "engine/base|engine/app/http|engine/app/openai|engine/app/serve|engine/app|[^/]+")
 set(engine/base_sees   "engine/base")
 set(kernels_sees       "engine/base|kernels")
 set(tokenizer_sees     "engine/base|tokenizer")
 set(weights_tools_sees "engine/base|weights_tools")
 set(engine_sees        "engine/base|kernels|tokenizer|weights_tools|engine")
-set(engine/app_sees    "engine/base|engine/app")
+# The program's commands, and apart from them the server: its protocol, its API without sockets, what joins them.
+set(engine/app_sees        "engine/base|engine/app")
+set(engine/app/http_sees   "engine/base|engine/app/http")
+set(engine/app/openai_sees "engine/base|engine/app|engine/app/openai")
+set(engine/app/serve_sees  "engine/base|engine/app|engine/app/http|engine/app/openai|engine/app/serve")
 
 # outside header -> the files that may include it
 set(guests "cjson" "cuda" "cublas" "nccl" "sqlite3" "llhttp" "pcre2" "utf8proc" "xxhash")
@@ -16,7 +20,7 @@ set(cuda_host     "^kernels/")
 set(cublas_host   "^kernels/")
 set(nccl_host     "^kernels/comm")
 set(sqlite3_host  "^engine/(table|score_cache)")
-set(llhttp_host   "^engine/app/http")
+set(llhttp_host   "^engine/app/http/")
 set(pcre2_host    "^tokenizer/")
 set(utf8proc_host "^tokenizer/")
 set(xxhash_host   "^weights_tools/fingerprint\\.c$")
@@ -48,7 +52,7 @@ foreach(f IN LISTS files)
   foreach(line IN LISTS includes)
     string(REGEX MATCH "\"(${rooms})/" unused "${line}")
     set(target "${CMAKE_MATCH_1}")
-    if(room STREQUAL "engine/app" AND line MATCHES "\"(engine/forkcast|weights_tools/tools).h\"")
+    if(room MATCHES "^engine/app" AND line MATCHES "\"(engine/forkcast|weights_tools/tools).h\"")
       continue() # the two doors
     endif()
     if(NOT target MATCHES "^(${${room}_sees})$")

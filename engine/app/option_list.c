@@ -2,7 +2,7 @@
 #include "engine/app/commands.h"
 #include "engine/app/option_args.h"
 #include "engine/app/print.h"
-#include "engine/app/serve_config.h"
+#include "engine/app/serve_options.h"
 #include "engine/app/textio.h"
 #include "engine/base/json.h"
 

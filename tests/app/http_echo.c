@@ -6,8 +6,8 @@
  * Prints its addresses, one a line, then serves until SIGTERM.
  */
 #define _GNU_SOURCE
-#include "engine/app/http_listen.h"
-#include "engine/app/http_router.h"
+#include "engine/app/http/listen.h"
+#include "engine/app/http/router.h"
 
 #include "engine/base/json.h"
 #include "engine/base/os.h"

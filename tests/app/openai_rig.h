@@ -2,7 +2,7 @@
 #ifndef FC_TESTS_APP_OPENAI_RIG_H
 #define FC_TESTS_APP_OPENAI_RIG_H
 
-#include "engine/app/openai_answer.h"
+#include "engine/app/openai/answer.h"
 #include "tests/engine/util_engine.h"
 
 typedef struct {

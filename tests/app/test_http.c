@@ -3,9 +3,9 @@
 #define _GNU_SOURCE
 #include "tests/util.h"
 
-#include "engine/app/http_conn.h"
-#include "engine/app/http_head.h"
-#include "engine/app/http_router.h"
+#include "engine/app/http/conn.h"
+#include "engine/app/http/head.h"
+#include "engine/app/http/router.h"
 
 #include "engine/base/hash.h"
 #include "engine/base/mem.h"

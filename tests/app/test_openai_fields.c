@@ -1,5 +1,5 @@
 /* Every field of a completion's body is honoured, or refused by its name: never ignored. */
-#include "engine/app/openai_fields.h"
+#include "engine/app/openai/fields.h"
 #include "tests/app/openai_rig.h"
 
 static rig shared; /* opened once: an engine takes a while */

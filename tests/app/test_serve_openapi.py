@@ -185,7 +185,7 @@ class OpenApi(unittest.TestCase):
                   self.s.ask(b"GET / HTTP/1.1\r\n\r\n"), self.s.post(TEXT, b"[" * 9000), self.s.post("/detokenize", {"tokens": [1 << 30]})):
             self.assertGreaterEqual(a.status, 400)
             self.check("Error", json.loads(a.body))
-        types = set(re.findall(r'\{\d+, "(\w+)"\}', source("openai_error.c")))
+        types = set(re.findall(r'\{\d+, "(\w+)"\}', source("openai/error.c")))
         self.assertEqual(types, set(self.schemas["Error"]["properties"]["error"]["properties"]["type"]["enum"]))
 
     # If this fails, the file allows what is refused.
@@ -203,7 +203,7 @@ class OpenApi(unittest.TestCase):
 
     # If this fails, the file is silent about a field, or speaks of one that nobody reads.
     def test_fields(self):
-        table = re.findall(r'\{"(\w+)", (BOTH|TEXT|CHAT), OPENAI_(\w+),', source("openai_fields.c"))
+        table = re.findall(r'\{"(\w+)", (BOTH|TEXT|CHAT), OPENAI_(\w+),', source("openai/fields.c"))
         self.assertGreater(len(table), 70)
         for schema, where, base, path in (("CompletionRequest", "TEXT", P, TEXT), ("ChatRequest", "CHAT", M, CHAT)):
             props = self.props(schema)
@@ -217,7 +217,7 @@ class OpenApi(unittest.TestCase):
 
     # If this fails, what the file says of an option is not what the engine takes.
     def test_options(self):
-        own = re.search(r"own\[\] = \{(.*?)\}", source("openai_more.c"), re.S).group(1)
+        own = re.search(r"own\[\] = \{(.*?)\}", source("openai/more.c"), re.S).group(1)
         rows = json.loads(subprocess.run([BIN, "options", "--json"], check=True, capture_output=True).stdout)["options"]
         rows = {o["name"]: o for o in rows if o["scope"] != "engine"}
         props = self.props("Forkcast")
@@ -239,7 +239,7 @@ class OpenApi(unittest.TestCase):
 
     # If this fails, a path is nowhere described, or nowhere served.
     def test_routes(self):
-        served = {(m.lower(), p) for m, p in re.findall(r'\.method = "(\w+)", \.path = "([^"]+)"', source("serve_routes.c"))}
+        served = {(m.lower(), p) for m, p in re.findall(r'\.method = "(\w+)", \.path = "([^"]+)"', source("serve/routes.c"))}
         described = {(m, re.sub(r"\{\w+\}", "{}", p)) for p, item in self.doc["paths"].items() for m in item}
         self.assertEqual(served, described)
         ids = [o["operationId"] for item in self.doc["paths"].values() for o in item.values()]

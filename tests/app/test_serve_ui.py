@@ -116,19 +116,19 @@ class Ui(unittest.TestCase):
         self.assertLess(len(self.a.body), 40000)
 
     def test_files(self):
-        for path in glob.glob(os.path.join(ROOT, "engine/app/ui/*")):
+        for path in glob.glob(os.path.join(ROOT, "engine/app/serve/ui/*")):
             with open(path) as f:
                 lines = f.read().split("\n")
             self.assertLessEqual(len(lines), 600, path)
             self.assertLessEqual(max(map(len, lines)), 120, path)
 
     def test_screenshot(self):
-        with open(os.path.join(ROOT, "engine/app/ui.png"), "rb") as f:
+        with open(os.path.join(ROOT, "engine/app/serve/ui.png"), "rb") as f:
             png = f.read()
         self.assertEqual(png[:8], b"\x89PNG\r\n\x1a\n")
         self.assertLess(len(png), 150 * 1000)
         with open(os.path.join(ROOT, "README.md")) as f:
-            self.assertIn("](engine/app/ui.png)", f.read())
+            self.assertIn("](engine/app/serve/ui.png)", f.read())
 
     def test_off(self):
         for given in (("--no-ui",), ("--no-ui=true",)):

@@ -1,7 +1,7 @@
 """The page of `forkcast serve` in a real browser: what is asked is shown, by mouse and by keyboard, in the dark, on a phone, and no text
 that a model or a user writes becomes HTML. Needs Debian's `chromium`.
 
-    python3 tests/app/test_serve_ui_browser.py --screenshot    makes engine/app/ui.png, with SmolLM2
+    python3 tests/app/test_serve_ui_browser.py --screenshot    makes engine/app/serve/ui.png, with SmolLM2
 """
 import json
 import os
@@ -382,5 +382,5 @@ if __name__ == "__main__":
         sys.exit(77)
     if sys.argv[1:] == ["--screenshot"]:
         os.chdir(ROOT)
-        sys.exit(screenshot("engine/app/ui.png"))
+        sys.exit(screenshot("engine/app/serve/ui.png"))
     main()

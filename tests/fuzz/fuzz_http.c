@@ -1,6 +1,6 @@
 /* fuzz_http - bytes of a client, whole and in pieces: the messages and the verdict are the same, and nothing is read
  * beyond what is given. The first byte seeds the cuts. */
-#include "engine/app/http_msg.h"
+#include "engine/app/http/msg.h"
 
 #include "engine/base/hash.h"
 #include "engine/base/rng.h"

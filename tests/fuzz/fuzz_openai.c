@@ -2,7 +2,7 @@
  * body; an answer to what is taken is opened and fails. Needs no engine: a tiny model's tokenizer, made in the working
  * folder. How to run: README.md here.
  */
-#include "engine/app/openai.h"
+#include "engine/app/openai/openai.h"
 #include "engine/base/status.h"
 #include "weights_tools/tools.h"
 

@@ -1,0 +1,116 @@
+/* conn - the insides of a server, for the files of this folder only: connections, requests, and what they share.
+ *
+ *                   first byte        head            body            answered and written
+ *   accepted --> IDLE ----------> HEAD ----------> BODY ----------> BUSY ----------------------> IDLE
+ *                                   \______________/ \__ refused __^ |
+ *                                                                    +-- the last answer --> LINGER --> closed
+ *
+ * Invariants, of conn_check():
+ *   (1) a connection has a request if and only if it is in HEAD, BODY or BUSY;
+ *   (2) IDLE connections are in the idle list, oldest first, all others in the busy list;
+ *   (3) only IDLE, HEAD, BODY and LINGER read; bytes behind a request under way wait in `in`, at most one read of them;
+ *   (4) h->bodies is the sum of all requests' bodies.
+ */
+#ifndef FC_APP_HTTP_CONN_H
+#define FC_APP_HTTP_CONN_H
+
+#include "engine/app/http/http.h"
+#include "engine/app/http/listen.h"
+#include "engine/app/http/log.h"
+#include "engine/app/http/msg.h"
+
+#include <stdatomic.h>
+
+enum { HTTP_READ = 16 * 1024, HTTP_ID_MAX = 128 };
+
+typedef enum { CONN_IDLE, CONN_HEAD, CONN_BODY, CONN_BUSY, CONN_LINGER } conn_state;
+
+typedef struct http_conn {
+    http_fd io;
+    http *h;
+    http_timer timer;
+    struct http_conn *prev, *next;
+    struct http_list *list; /* that it is in: idle or busy */
+    struct http_conn *next_ready;
+    http_req *req;
+    fc_str out; /* from out_at on to be written */
+    size_t out_at;
+    char *in; /* [in_size], from in_at on to be read */
+    size_t in_at, in_size;
+    uint64_t since_ns; /* of the state; of BUSY: when bytes were last written, or began to wait */
+    conn_state state;
+    uint8_t listener;
+    bool half;     /* the client sends no more */
+    bool closing;  /* after this answer */
+    bool ready;    /* on the list of those to be settled */
+    bool loopback; /* came in by an address of the machine's own */
+    char peer[64];
+} http_conn;
+
+typedef struct http_list {
+    http_conn *first, *last;
+} http_list;
+
+typedef struct http_door { /* a listener, waited for */
+    http_fd io;
+    http *h;
+    size_t listener;
+} http_door;
+
+struct http_req {
+    http_conn *c;
+    http_msg msg;
+    const http_watcher *watcher;
+    void *watcher_self, *user;
+    const void *route; /* router.c's */
+    size_t counted;    /* of the body, in h->bodies */
+    enum { REQ_OPEN, REQ_STREAM, REQ_ENDED } at;
+    int status;   /* 0: none yet */
+    bool starved; /* a write was refused */
+    bool chunked; /* the stream */
+    bool cut;     /* not whole */
+    bool quiet, late, gone;
+    uint64_t began_ns, bytes_out;
+    fc_str fields, note;
+    char id[HTTP_ID_MAX + 1];
+};
+
+struct http {
+    http_options o; /* defaults filled in */
+    http_limits limits;
+    http_loop *loop;
+    http_log *log;
+    http_listener listeners[HTTP_LISTENERS_MAX];
+    http_door doors[HTTP_LISTENERS_MAX];
+    size_t n_listeners;
+    http_timer accept_again, drain;
+    http_list idle, busy;
+    http_conn *ready, *dead;
+    enum { HTTP_RUNS, HTTP_LEAVES, HTTP_DRAINS, HTTP_ENDS } state;
+    atomic_int stops; /* calls of http_stop */
+    int stops_seen;
+    http_counts counts;
+    uint64_t id_key[2], n_ids; /* of the ids made here */
+    int64_t date_s;            /* of date */
+    char date[32];
+    char scratch[HTTP_READ];
+};
+
+/* conn.c */
+void conn_open(http *h, size_t listener, int fd, const char *peer, bool loopback);
+void conn_settle(http_conn *c); /* writes, ends, goes on; at the end of a turn */
+void conn_ready(http_conn *c);  /* asks for that */
+void conn_close(http_conn *c, http_why why);
+void conn_closing(http_conn *c); /* HTTP_CLOSING to its request, or closes it */
+void conn_arm(http_conn *c);     /* what it waits for, after a change */
+void conn_free_dead(http *h);
+size_t conn_pending(const http_conn *c); /* bytes to be written */
+void conn_check(const http *h);
+
+/* answer.c */
+void answer_raw(http_req *r, int status, const char *sentence); /* where no handler has a say */
+void req_log(http_req *r);
+void req_free(http_req *r);
+const char *http_date(http *h);
+
+#endif

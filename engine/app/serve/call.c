@@ -1,0 +1,312 @@
+/* call - events of the engine to answers, and the ends that come from outside.
+ *
+ * Bytes that the connection does not take are held here, up to HELD_MAX of an answer that goes on and HELD_ALL of all
+ * of them; one that is whole waits for its reader as long as stall_ms lets it.
+ */
+#include "engine/app/serve/call.h"
+#include "engine/base/os.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { HELD_MAX = 8 << 20, HELD_ALL = 128 << 20, EVENTS_A_TURN = 512 };
+
+static const char event_stream[] = "text/event-stream; charset=utf-8";
+
+/* ---- the table of jobs ---- */
+
+static serve_job **bucket(serve *s, uint64_t id) { return &s->buckets[id & (SERVE_BUCKETS - 1)]; }
+
+static serve_job *find(serve *s, uint64_t id) {
+    serve_job *j = *bucket(s, id);
+    while (j && j->id != id) j = j->next;
+    return j;
+}
+
+void serve_job_insert(serve *s, serve_job *j) {
+    serve_job **b = bucket(s, j->id);
+    j->next = *b;
+    *b = j;
+    s->jobs++;
+}
+
+static void take_out(serve *s, serve_job *j) {
+    serve_job **at = bucket(s, j->id);
+    while (*at != j) at = &(*at)->next;
+    *at = j->next;
+    j->id = 0;
+    s->jobs--;
+}
+
+/* ---- bytes that wait ---- */
+
+static fc_status hold(serve_call *c, const char *bytes, size_t size) {
+    if (!c->whole && (c->held.size + size > HELD_MAX || c->s->held + size > HELD_ALL))
+        return FC_FAIL(FC_ERR_CANCELLED, "the client does not read: %zu bytes wait", c->held.size);
+    FC_TRY(fc_str_put(&c->held, bytes, size));
+    c->s->held += size;
+    return FC_OK;
+}
+
+static void drop_held(serve_call *c) {
+    c->s->held -= c->held.size;
+    fc_str_fini(&c->held); /* not only cleared: it may be large, and is rarely needed twice */
+}
+
+/* ---- a call's ages ---- */
+
+static void forget(serve_call *c) {
+    serve *s = c->s;
+    for (size_t i = 0; i < c->n; i++)
+        if (c->jobs[i].id) take_out(s, &c->jobs[i]);
+    if (c->prev) c->prev->next = c->next;
+    else s->calls = c->next;
+    if (c->next) c->next->prev = c->prev;
+    openai_answer_close(c->answer);
+    drop_held(c);
+    for (size_t i = 0; i < c->n; i++) fc_free(c->jobs[i].drawn_ns);
+    fc_free(c->jobs);
+    fc_free(c);
+}
+
+static void cancel_jobs(serve_call *c) {
+    for (size_t i = 0; i < c->n; i++)
+        if (c->jobs[i].id) fc_cancel(c->s->e, c->jobs[i].id);
+}
+
+/* For the access log, before the request ends. */
+static void note(serve_call *c) {
+    const openai_call *k = openai_answer_call(c->answer);
+    fc_str s = {0};
+    fc_status st = fc_str_puts(&s, "\"model\":");
+    if (!st) st = fc_json_put_string(&s, k->model, strlen(k->model));
+    if (!st && !k->requests[0].n_given)
+        st = fc_str_printf(&s, ",\"n\":%d,\"best_of\":%d", k->requests[0].keep, k->requests[0].n);
+    if (!st)
+        st = fc_str_printf(&s, ",\"prompts\":%zu,\"prompt_tokens\":%lld,\"tokens\":%lld,\"rows\":%lld,\"stream\":%s",
+                           c->n, (long long)c->prompt_tokens, (long long)c->drawn, (long long)c->rows,
+                           k->stream ? "true" : "false");
+    if (!st) http_note(c->r, fc_str_text(&s));
+    fc_str_fini(&s);
+}
+
+/* Nobody is answered any more; c may be gone. */
+static void detach(serve_call *c) {
+    http_timer_clear(http_timers(c->s->h), &c->ping);
+    http_timer_clear(http_timers(c->s->h), &c->deadline);
+    if (c->r) c->s->n_calls--;
+    c->r = NULL;
+    drop_held(c);
+    if (c->left) cancel_jobs(c);
+    else forget(c);
+}
+
+/* ---- bytes ---- */
+
+static void end_if_whole(serve_call *c) {
+    if (!c->whole || c->held.size) return;
+    note(c);
+    http_end(c->r);
+    detach(c);
+}
+
+static fc_status write_or_hold(serve_call *c, const char *bytes, size_t size) {
+    const fc_status st = c->held.size ? FC_ERR_FULL : http_write(c->r, bytes, size);
+    return st == FC_ERR_FULL ? hold(c, bytes, size) : st;
+}
+
+static void cut(serve_call *c) {
+    note(c);
+    http_cut(c->r);
+    detach(c);
+}
+
+/* Ends the answer with an error: of its own, or the stream's last event, behind what waits to be read. */
+void serve_call_fail(serve_call *c, const openai_error *e) {
+    fc_str out = {0};
+    if (!c->began) {
+        note(c);
+        serve_refuse(c->r, e);
+        detach(c);
+        return;
+    }
+    c->whole = true;
+    cancel_jobs(c);
+    if (openai_stream_error(e, &out) || write_or_hold(c, fc_str_text(&out), out.size)) cut(c);
+    else end_if_whole(c);
+    fc_str_fini(&out);
+}
+
+/* False where the call has ended for it. */
+static bool send(serve_call *c, const char *bytes, size_t size) {
+    fc_status st = FC_OK;
+    openai_error e;
+    if (!size) return true;
+    if (!c->began) {
+        st = http_field(c->r, "Cache-Control", "no-cache");
+        if (!st) st = http_field(c->r, "X-Accel-Buffering", "no"); /* a proxy that would wait for more */
+        if (!st) http_begin(c->r, 200, event_stream);
+        c->began = !st;
+    }
+    if (!st) st = write_or_hold(c, bytes, size);
+    if (!st) {
+        c->written_ns = fc_clock_ns();
+        return true;
+    }
+    if (st == FC_ERR_CANCELLED) {
+        serve_count(&c->s->metrics, SERVE_CANCEL_CLIENT, 1);
+        cut(c);
+        return false;
+    }
+    openai_error_of(st, fc_last_error(), NULL, false, &e);
+    serve_call_fail(c, &e);
+    return false;
+}
+
+static void writable(void *self, http_req *r) {
+    serve_call *c = self;
+    fc_status st;
+    if (!c->held.size) return;
+    st = http_write(r, c->held.data, c->held.size);
+    if (st == FC_ERR_FULL) return;
+    drop_held(c);
+    if (st) cut(c);
+    else end_if_whole(c);
+}
+
+/* ---- ends that come from outside ---- */
+
+static void cancelled(void *self, http_req *r, http_why why) {
+    serve_call *c = self;
+    openai_error e;
+    (void)r;
+    serve_count(&c->s->metrics, why == HTTP_GONE ? SERVE_CANCEL_CLIENT : SERVE_CANCEL_SHUTDOWN, 1);
+    if (why == HTTP_GONE) {
+        note(c);
+        detach(c);
+        return;
+    }
+    openai_error_http(503, "the server is stopping", &e);
+    e.retry_after = 1;
+    if (c->held.size) cut(c); /* nobody waits for its reader any more */
+    else serve_call_fail(c, &e);
+}
+
+const http_watcher serve_call_watcher = {.on_cancel = cancelled, .on_writable = writable};
+
+void serve_call_out_of_time(http_timer *t) {
+    serve_call *c = t->self;
+    openai_error e;
+    char why[96];
+    if (c->whole) return; /* it is being read */
+    snprintf(why, sizeof why, "the request took longer than %d ms", c->s->c.request_ms);
+    openai_error_of(FC_ERR_TIMEOUT, why, NULL, false, &e);
+    serve_count(&c->s->metrics, SERVE_CANCEL_DEADLINE, 1);
+    serve_call_fail(c, &e);
+}
+
+void serve_call_silent(http_timer *t) {
+    serve_call *c = t->self;
+    const uint64_t patience = (uint64_t)c->s->c.ping_ms * 1000000u, now = fc_clock_ns();
+    if (!c->whole && !c->held.size && now >= c->written_ns + patience) {
+        serve_count(&c->s->metrics, SERVE_PINGS, 1);
+        if (!send(c, openai_ping, strlen(openai_ping))) return;
+    }
+    /* without memory for a timer the stream is silent: it is still whole */
+    (void)http_timer_set(http_timers(c->s->h), t, (now >= c->written_ns + patience ? now : c->written_ns) + patience);
+}
+
+/* ---- events ---- */
+
+static void count_done(serve_call *c, size_t at, const fc_event *ev) {
+    const openai_call *k = openai_answer_call(c->answer);
+    serve_metrics *m = &c->s->metrics;
+    const fc_result *r = ev->result;
+    if (ev->status) {
+        serve_count(m, ev->status == FC_ERR_CANCELLED ? SERVE_DONE_ABORT : SERVE_DONE_ERROR, 1);
+        return;
+    }
+    c->prompt_tokens += (int64_t)r->prompt_tokens;
+    for (int i = 0; i < r->n_all; i++) c->drawn += (int64_t)r->all[i].n_logprobs;
+    c->rows += r->accounting.rows_prefill + r->accounting.rows_decode + r->accounting.rows_score;
+    serve_finished(m, &k->requests[at], r, c->r ? http_began_ns(c->r) : c->submitted_ns, c->submitted_ns,
+                   fc_clock_ns());
+}
+
+static void count_token(serve *s, serve_job *j, const fc_event *ev) {
+    const uint64_t now = fc_clock_ns();
+    if (ev->candidate < 0 || (size_t)ev->candidate >= j->n_drawn) return;
+    if (j->drawn_ns[ev->candidate])
+        serve_observe(&s->metrics, SERVE_ITL, (double)(now - j->drawn_ns[ev->candidate]) * 1e-9);
+    j->drawn_ns[ev->candidate] = now;
+}
+
+/* The event's part of the answer. */
+static void answer_event(serve_call *c, size_t at, const fc_event *ev) {
+    fc_str *out = &c->s->out;
+    openai_error e;
+    bool whole = false;
+    const bool stream = openai_answer_call(c->answer)->stream;
+    fc_str_clear(out);
+    if (openai_answer_event(c->answer, at, ev, out, &whole, &e)) {
+        serve_call_fail(c, &e);
+        return;
+    }
+    c->whole = whole;
+    if (stream) {
+        if (send(c, fc_str_text(out), out->size)) end_if_whole(c);
+    } else if (whole) {
+        note(c);
+        http_answer(c->r, 200, "application/json", fc_str_text(out), out->size);
+        detach(c);
+    }
+}
+
+static void take_event(serve *s, const fc_event *ev) {
+    serve_job *j = find(s, ev->id);
+    serve_call *c;
+    size_t at;
+    if (!j) return;
+    c = j->call;
+    at = (size_t)(j - c->jobs);
+    if (ev->type == FC_EVENT_TOKEN) count_token(s, j, ev);
+    if (ev->type == FC_EVENT_DONE) {
+        count_done(c, at, ev);
+        take_out(s, j);
+        c->left--;
+    }
+    if (c->r && !c->whole) answer_event(c, at, ev);
+    else if (!c->r && !c->left) forget(c);
+}
+
+/* An event that was lost for want of memory may have been anybody's last. */
+static void fail_all(serve *s) {
+    openai_error e;
+    openai_error_of(FC_ERR_MEM, fc_last_error(), NULL, false, &e);
+    for (serve_call *c = s->calls, *next; c; c = next) {
+        next = c->next;
+        if (c->r && !c->whole) serve_call_fail(c, &e);
+    }
+}
+
+void serve_events(serve *s) {
+    fc_event ev;
+    for (int n = 0; n < EVENTS_A_TURN; n++) {
+        const fc_status st = fc_poll(s->e, 0, &ev);
+        if (st == FC_ERR_TIMEOUT) return;
+        if (st) {
+            fail_all(s);
+            continue;
+        }
+        take_event(s, &ev);
+        fc_event_fini(&ev);
+    }
+    http_wake(s->h); /* sockets come first */
+}
+
+/* ---- the last ---- */
+
+void serve_calls_fini(serve *s) {
+    while (s->calls) forget(s->calls);
+    fc_str_fini(&s->out);
+}

@@ -1,0 +1,145 @@
+/* serve - the server from the command line. */
+#include "engine/app/serve/serve.h"
+
+#include "engine/app/commands.h"
+#include "engine/app/http/listen.h"
+#include "engine/app/textio.h"
+#include "engine/base/os.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static http *to_stop; /* for the handler of signals */
+
+static void on_signal(int n) {
+    (void)n;
+    http_stop(to_stop); /* called again: at once */
+}
+
+static void catch_signals(http *h) {
+    const struct sigaction end = {.sa_handler = on_signal}, usual = {.sa_handler = SIG_DFL};
+    to_stop = h;
+    sigaction(SIGTERM, h ? &end : &usual, NULL);
+    sigaction(SIGINT, h ? &end : &usual, NULL);
+}
+
+/* Once it can be asked: an address a line, and whoever started it is told. */
+static void announce(const serve *s) {
+    for (size_t i = 0; i < http_n_addresses(s->h); i++) {
+        const char *a = http_address(s->h, i);
+        printf("listening on %s%s\n", strncmp(a, "unix:", 5) == 0 ? "" : "http://", a);
+    }
+    fflush(stdout); /* a reader that has gone is no reason not to serve */
+    http_notify("READY=1");
+}
+
+static void on_wake(void *self) {
+    serve *s = self;
+    const bool was = s->ready;
+    if (serve_loaded(s)) http_stop(s->h);
+    if (s->ready && !was && !http_stopping(s->h)) announce(s);
+    if (s->ready) serve_events(s);
+}
+
+/* systemd has opened sockets for this process. */
+static bool inherits(void) {
+    const char *pid = getenv("LISTEN_PID");
+    return getenv("LISTEN_FDS") && pid && strtol(pid, NULL, 10) == (long)getpid();
+}
+
+static fc_status open_sockets(serve *s) {
+    const serve_config *c = &s->c;
+    const char *own;
+    fc_str address = {0};
+    fc_status st;
+    http_options o = {
+        .listen = c->listen.items,
+        .n_listen = c->listen.n,
+        .inherit = true,
+        .hosts = c->hosts.items,
+        .n_hosts = c->hosts.n,
+        .connections = c->max_connections,
+        .body = (size_t)c->max_body,
+        .head_ms = c->head_ms,
+        .body_ms = c->body_ms,
+        .idle_ms = c->idle_ms,
+        .stall_ms = c->stall_ms,
+        .drain_delay_ms = c->drain_delay_ms,
+        .drain_ms = c->drain_ms,
+        .no_log = !c->access_log,
+        .on_head = serve_on_head,
+        .on_request = serve_on_request,
+        .on_wake = on_wake,
+        .error_body = serve_error_body,
+        .on_end = serve_on_end,
+        .self = s,
+    };
+    st = fc_str_printf(&address, strchr(c->host, ':') ? "[%s]:%d" : "%s:%d", c->host, c->port);
+    own = fc_str_text(&address);
+    if (!o.n_listen && (c->addressed || !inherits())) { /* sockets that are passed stand for the default */
+        o.listen = &own;
+        o.n_listen = 1;
+    }
+    if (!st) st = http_open(&o, &s->h);
+    fc_str_fini(&address);
+    return st;
+}
+
+static fc_status run(serve *s) {
+    serve_routes_init(s);
+    FC_TRY(open_sockets(s));
+    FC_TRY(serve_load(s));
+    catch_signals(s->h);
+    FC_TRY(http_run(s->h));
+    return s->st ? FC_FAIL(s->st, "%s", s->why) : FC_OK;
+}
+
+static void fini(serve *s) {
+    catch_signals(NULL);
+    serve_hush(s);
+    http_close(s->h);
+    serve_calls_fini(s);
+    serve_unload(s);
+    serve_config_fini(&s->c);
+}
+
+static fc_status show_config(serve *s) {
+    fc_str out = {0};
+    fc_status st = FC_OK;
+    if (s->c.print) st = serve_config_print(&s->c, &out);
+    else st = fc_str_puts(&out, "the configuration is in order\n");
+    if (!st) st = text_write(fc_str_text(&out), out.size);
+    fc_str_fini(&out);
+    return st;
+}
+
+/* What can be seen without loading them. */
+static fc_status check_models(const serve *s) {
+    const char *paths[2] = {s->c.novelty, s->c.alignment};
+    for (int i = 0; i < 2; i++)
+        if (strcmp(paths[i], "none") != 0 && strncmp(paths[i], "like:", 5) != 0 && !fc_path_exists(paths[i]))
+            return FC_FAIL(FC_ERR_IO, "%s: there is no such file", paths[i]);
+    return FC_OK;
+}
+
+int cmd_serve(int argc, char **argv) {
+    bool help;
+    void *p;
+    serve *s;
+    fc_status st = fc_alloc(1, sizeof *s, "server", &p);
+    if (st) return args_exit("serve", st);
+    s = p;
+    st = serve_config_read(&s->c, argc, argv, &help);
+    if (!st && !help && s->c.print) st = show_config(s);
+    else if (!st && !help) {
+        st = serve_prepare(s);
+        if (!st) st = check_models(s);
+        if (!st) st = s->c.check ? show_config(s) : run(s);
+    }
+    fini(s);
+    fc_free(s);
+    return args_exit("serve", st);
+}
