@@ -20,7 +20,7 @@ fc_branch *fc_branch_put(fc_sched *s, const fc_branch *b) {
     *end = at;
     s->branches[list][at] = *b;
     s->branches[list][at].next = -1;
-    s->branches[list][at].flying = false;
+    s->branches[list][at].n_flying = 0;
     s->branches[list][at].rows = 0;
     s->branches[list][at].draw = -1;
     s->n_scoring_places[list] += b->kind == FC_BRANCH_CHAIN || b->kind == FC_BRANCH_ALONE;
@@ -35,7 +35,7 @@ void fc_branch_drop(fc_sched *s, fc_branch *b) {
     *place = b->next;
     if (b->kind == FC_BRANCH_ALONE) j->alone_tables--;
     s->n_scoring_places[list] -= b->kind == FC_BRANCH_CHAIN || b->kind == FC_BRANCH_ALONE;
-    if (b->kind == FC_BRANCH_DRAW) fc_cache_put(s, b, true);
+    if (b->kind == FC_BRANCH_DRAW) fc_cache_put(s, b, b->len, true);
     if (b->kind != FC_BRANCH_PROMPT && b->table >= 0) fc_kv_table_close(s->lane[list]->kv, b->table);
     b->job = NULL;
     b->next = s->free_place[list];

@@ -55,8 +55,8 @@ static void put(fc_sched *s, fc_role role, const fc_job *j, const int32_t *ids, 
     FC_ASSERT(st == FC_OK);
 }
 
-void fc_cache_put(fc_sched *s, const fc_branch *b, bool closing) {
-    put(s, b->role, b->job, ids_of(s, b, b->len), b->len, b->table, closing);
+void fc_cache_put(fc_sched *s, const fc_branch *b, int len, bool closing) {
+    put(s, b->role, b->job, ids_of(s, b, len), len, b->table, closing);
 }
 
 void fc_cache_put_stem(fc_sched *s, const fc_job *j, fc_role role) {

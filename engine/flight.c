@@ -18,8 +18,8 @@ fc_status fc_flight_open(fc_sched *s, int list, fc_flight *out) {
     memset(f, 0, sizeof *f);
     FC_TRY(fc_lane_batch(l, &f->batch));
     f->batch.share = !fc_sched_off(s, FC_OFF_GROUPS);
-    FC_TRY(fc_alloc((size_t)l->max_rows, sizeof *f->branch, "batch branches", &p));
-    f->branch = p;
+    FC_TRY(fc_alloc((size_t)l->max_rows, sizeof *f->held, "batch branches", &p));
+    f->held = p;
     if (list == (int)FC_NOVELTY) {
         FC_TRY(
             fc_sampler_open(l->be, l->model->cfg.V, l->ctx, l->max_rows, l->work.max_logit_rows, members, &f->sampler));
@@ -35,7 +35,7 @@ void fc_flight_close(fc_sched *s, int list, fc_flight *f) {
     fc_sampler_close(&f->sampler);
     if (s->lane[list]) fc_seeker_close(s->lane[list], &f->seeker);
     if (s->lane[list]) fc_echoer_close(s->lane[list], &f->echoer);
-    fc_free(f->branch);
+    fc_free(f->held);
     fc_batch_close(&f->batch);
     memset(f, 0, sizeof *f);
 }
@@ -163,9 +163,14 @@ static fc_status take_rows(fc_sched *s, int list, fc_flight *f, fc_branch *b) {
     b->len += n;
     if (b->kind == FC_BRANCH_PROMPT && b->len == b->target) b->job->stem[b->role].ready = true;
     b->job->in_batch = true;
-    f->branch[f->n_branches++] = (int)(b - s->branches[list]);
+    f->held[f->n_held].branch = (int)(b - s->branches[list]);
+    f->held[f->n_held].rows = n;
+    f->held[f->n_held++].end = b->len;
     return FC_OK;
 }
+
+/* What it feeds next is known while a batch with rows of it is under way. A chain's nodes wait for their places. */
+static bool goes_on(const fc_branch *b) { return b->kind != FC_BRANCH_CHAIN; }
 
 static bool full(const fc_batch *b) { return b->T == b->max_rows || b->n_seqs == b->max_seqs; }
 
@@ -173,7 +178,7 @@ static void build(fc_sched *s, int list, fc_flight *f) {
     fc_batch_reset(&f->batch);
     if (list == (int)FC_NOVELTY) fc_sampler_begin(&f->sampler);
     f->seeker.n_reads = f->seeker.n_list = f->echoer.n_reads = f->echoer.n_ids = 0;
-    f->scorer.n_reads = f->scorer.n_keep = f->n_branches = 0;
+    f->scorer.n_reads = f->scorer.n_keep = f->n_held = 0;
     for (fc_job *j = s->running; j; j = j->next) j->in_batch = false;
     for (int pass = 0; pass < 2; pass++)
         for (fc_job *j = s->running; j && !full(&f->batch); j = j->next)
@@ -181,7 +186,7 @@ static void build(fc_sched *s, int list, fc_flight *f) {
                  at = s->branches[list][at].next) {
                 fc_branch *b = &s->branches[list][at];
                 fc_status st;
-                if (b->flying || b->rows || b->len == b->target) continue;
+                if (b->rows || b->len == b->target || (b->n_flying && !goes_on(b))) continue;
                 if (pass == 0 && b->target - b->len > SHORT_FEED) continue;
                 st = take_rows(s, list, f, b);
                 if (st) fc_job_fail(j, st);
@@ -209,7 +214,7 @@ static fc_status launch(fc_sched *s, int list, fc_flight *f) {
 
 /* Jobs of the flight; a job that stands in several places is visited as often. */
 static void each_job(fc_sched *s, int list, fc_flight *f, void (*visit)(fc_job *j, fc_status st), fc_status st) {
-    for (int i = 0; i < f->n_branches; i++) visit(s->branches[list][f->branch[i]].job, st);
+    for (int i = 0; i < f->n_held; i++) visit(s->branches[list][f->held[i].branch].job, st);
     for (int i = 0; i < f->scorer.n_reads; i++) visit(f->scorer.reads[i].job, st);
 }
 
@@ -225,6 +230,10 @@ static void touch_down(fc_job *j, fc_status st) {
 
 static void fail(fc_job *j, fc_status st) { fc_job_fail(j, st); }
 
+static const fc_job *job_of(const fc_sched *s, int list, const fc_flight *f, int seq) {
+    return s->branches[list][f->held[seq].branch].job;
+}
+
 /* Items of the plan whose rows belong to several requests. A batch's sequences stand in the order of the flight's
  * branches. */
 static void count_groups(fc_sched *s, int list, const fc_flight *f) {
@@ -234,10 +243,10 @@ static void count_groups(fc_sched *s, int list, const fc_flight *f) {
         for (int r = 0; r < b->seqs[i].n_rows; r++) owner[b->seqs[i].row + r] = i;
     for (int i = 0; i < b->n_items; i++) {
         const fc_attn_item *it = &b->items[i];
-        const fc_job *first = s->branches[list][f->branch[owner[b->item_rows[it->row]]]].job;
+        const fc_job *first = job_of(s, list, f, owner[b->item_rows[it->row]]);
         bool mixed = false;
         for (int r = 1; r < it->n_rows && !mixed; r++)
-            mixed = s->branches[list][f->branch[owner[b->item_rows[it->row + r]]]].job != first;
+            mixed = job_of(s, list, f, owner[b->item_rows[it->row + r]]) != first;
         s->stats.cross_groups += mixed;
     }
     s->stats.shared_tiles += (int64_t)(b->row_tiles - b->tiles);
@@ -252,7 +261,11 @@ bool fc_flight_start(fc_sched *s, int list) {
     if (f->batch.T == 0 && f->scorer.n_reads == 0) return false;
     begin = fc_clock_ns();
     each_job(s, list, f, take_off, FC_OK);
-    for (int i = 0; i < f->n_branches; i++) s->branches[list][f->branch[i]].flying = true;
+    for (int i = 0; i < f->n_held; i++) {
+        fc_branch *b = &s->branches[list][f->held[i].branch];
+        b->rows = 0;
+        b->n_flying++;
+    }
     st = launch(s, list, f);
     s->op_ns += fc_clock_ns() - begin;
     s->stats.batches++;
@@ -267,15 +280,16 @@ bool fc_flight_start(fc_sched *s, int list) {
 
 /* ---- landing ---- */
 
-static void commit(fc_sched *s, fc_flight *f, fc_branch *b) {
+/* Rows end-rows .. end-1 of the branch have landed; more of it may be under way. */
+static void commit(fc_sched *s, fc_flight *f, fc_branch *b, int rows, int end) {
     fc_job *j = b->job;
     fc_status st = FC_OK;
     int prompt = j->stem[b->role].n;
-    b->flying = false;
-    if ((b->kind == FC_BRANCH_DRAW || b->kind == FC_BRANCH_PROMPT) && b->len >= prompt && b->len - b->rows < prompt)
-        fc_cache_put(s, b, false); /* whole pages of the prompt, for those who come while this job runs */
-    b->rows = 0;
-    if (j->failed || j->over || b->len < b->target) {
+    b->n_flying--;
+    if ((b->kind == FC_BRANCH_DRAW || b->kind == FC_BRANCH_PROMPT) && end >= prompt && end - rows < prompt)
+        fc_cache_put(s, b, end, false); /* whole pages of the prompt, for those who come while this job runs */
+    if (end < b->target) return;
+    if (j->failed || j->over) {
         b->draw = -1;
         return;
     }
@@ -319,7 +333,8 @@ void fc_flight_land(fc_sched *s, int list) {
     }
     if (f->scorer.n_reads) fc_scoring_land(s, f);
     if (f->seeker.n_reads) fc_searching_land(s, f);
-    for (int i = 0; i < f->n_branches; i++) commit(s, f, &s->branches[list][f->branch[i]]);
+    for (int i = 0; i < f->n_held; i++)
+        commit(s, f, &s->branches[list][f->held[i].branch], f->held[i].rows, f->held[i].end);
     if (f->scorer.n_reads) fc_scoring_tidy(s, f);
     if (list == (int)FC_NOVELTY) begin_again(s);
     f->flying = false;

@@ -45,8 +45,8 @@ typedef struct {
     int group;      /* DRAW: first group; ALONE: the candidate's path; CHAIN: its last node */
     int target;     /* positions */
     int len;        /* positions before it that are computed; CHAIN: with its own so far */
-    int rows, draw; /* of the batch it is in: rows fed; row of the flight's sampler, -1 */
-    bool flying;    /* in a batch that has not landed */
+    int rows, draw; /* rows in the batch that is being built; row of the flight's sampler, -1 */
+    int n_flying;   /* batches under way that hold rows of it: several where none of them waits for another's draws */
 } fc_branch;
 
 /* One final hidden state to be read for a candidate's score: that of KV slot `slot`, in the lane's pool of states. */
@@ -112,8 +112,11 @@ typedef struct {
     fc_sampler sampler; /* novelty's */
     fc_echoer echoer;   /* novelty's */
     fc_scorer scorer;   /* alignment's */
-    int *branch;        /* [max_seqs] branches with rows in it */
-    int n_branches;
+    struct {
+        int branch, rows; /* place in the list; rows of it, */
+        int end;          /* which are the positions before this one */
+    } * held;             /* [max_seqs] */
+    int n_held;
     bool flying, failed;
     int mark; /* of the backend's queue */
 } fc_flight;
@@ -199,8 +202,8 @@ void fc_sched_count_pages(fc_sched *s, fc_job *j, int list); /* j->pages, and th
 /* Cached positions of the branch's ids become its table's contents: its len. The last of target stays to be
  * computed. */
 fc_status fc_cache_take(fc_sched *s, fc_branch *b);
-/* What the branch has computed is offered. closing: its table is about to be closed. */
-void fc_cache_put(fc_sched *s, const fc_branch *b, bool closing);
+/* Positions before len, which the branch has computed, are offered. closing: its table is about to be closed. */
+void fc_cache_put(fc_sched *s, const fc_branch *b, int len, bool closing);
 void fc_cache_put_stem(fc_sched *s, const fc_job *j, fc_role role); /* before its table is closed */
 int fc_cache_pages(const fc_sched *s, int list);                    /* that can be had: free, or idle in the cache */
 

@@ -49,6 +49,9 @@ typedef struct {
     uint64_t copies, bytes_to_device, bytes_to_host, bytes_on_device; /* that ran */
     uint64_t fills;                                                   /* cudaMemset that ran */
     uint64_t syncs; /* calls that waited: synchronisations, pageable DtoH copies, frees */
+    /* Waits for a stream or an event of it, when nothing to do had been put into the stream behind that: it stands
+     * still until the host has put in more, however fast either is. By the order of calls alone, not by chance. */
+    uint64_t gaps;
     uint64_t graph_launches;
     size_t most_queued; /* operations that had been put into streams and had not run, at the worst moment */
 } emu_counters;

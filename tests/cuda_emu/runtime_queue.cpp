@@ -70,8 +70,16 @@ static bool run_any(void) {
     return true;
 }
 
+/* Whether a kernel, a copy or a graph lies behind one of the marks. */
+static bool work_behind(const std::vector<emu_mark> &marks) {
+    for (const emu_mark &m : marks)
+        if (m.queue && m.queue->last_work > m.at) return true;
+    return false;
+}
+
 /* How a wait goes about it, by chance: only what it needs runs, or anything, or everything else first. */
 void emu_wait(const std::vector<emu_mark> &marks) {
+    if (!work_behind(marks)) emu_rt.counts.gaps++;
     enum { NEEDED, ANY, OTHERS_FIRST, WAYS } way = (decltype(way))below(WAYS);
     for (const emu_mark &m : marks)
         while (!m.reached()) {
@@ -150,6 +158,8 @@ void emu_push(emu_stream *s, emu_op op) {
         op.waits.push_back(end_of(legacy->queue));
     }
     s->queue->ops.push_back(std::move(op));
+    if (s->queue->ops.back().graph || s->queue->ops.back().work->type != cudaGraphNodeTypeEmpty)
+        s->queue->last_work = s->queue->done + s->queue->ops.size();
     size_t n = queued();
     if (n > emu_rt.counts.most_queued) emu_rt.counts.most_queued = n;
     int early = emu_queue_opts.early ? emu_queue_opts.early : 20;

@@ -100,6 +100,7 @@ struct emu_op {
 struct emu_queue {
     bool blocking; /* with the legacy stream */
     uint64_t done = 0;
+    uint64_t last_work = 0; /* number of the last operation that is a kernel, a copy or a graph */
     std::deque<emu_op> ops; /* not done; the first may be a graph of which some steps are */
 };
 inline bool emu_mark::reached() const { return !queue || queue->done >= at; }
@@ -224,7 +225,7 @@ emu_event *emu_event_of(emu_enter &call, cudaEvent_t e);
 cudaError_t emu_issue(emu_enter &call, emu_stream *s, emu_work_ref work);
 void emu_push(emu_stream *s, emu_op op);
 std::vector<emu_mark> emu_all_of(const emu_stream *s); /* what a synchronisation with it waits for */
-void emu_wait(const std::vector<emu_mark> &marks);
+void emu_wait(const std::vector<emu_mark> &marks); /* counts a gap, too */
 void emu_drain(void); /* everything, in any order */
 void emu_run_some(void);
 uint64_t emu_random(void);

@@ -293,12 +293,48 @@ static void a_step_is_a_few_calls(void **state) {
     assert_true(calls <= 60.0);
 }
 
+/* A prompt of many batches: one is put into the stream while the one before it runs, so the stream stands still where
+ * tokens are drawn, as each step needs the last one's, and nowhere else. If this fails, the host plans a batch only when
+ * the device has nothing left to do. */
+static void batches_of_a_prompt_leave_no_gap(void **state) {
+    enum { ROWS = 16, SHORT = 2, LONG = 12, TOKENS = 3 };
+    static int32_t ids[LONG * ROWS + 1];
+    uint64_t waits[2], gaps[2];
+    (void)state;
+    for (int i = 0; i <= LONG * ROWS; i++) ids[i] = 40 + i * 7 % 200;
+    for (int i = 0; i < 2; i++) {
+        const fc_engine_options o = {.novelty = tiny_model("llama", 1, false),
+                                     .kv_type = "f32",
+                                     .ctx = 256,
+                                     .max_rows = ROWS,
+                                     .kv_pool = 8 << 20};
+        fc_request r = text_request("", 1, TOKENS);
+        fc_engine *e;
+        fc_event ev;
+        r.prompt = (fc_prompt){.ids = ids, .n_ids = (i ? LONG : SHORT) * ROWS + 1};
+        r.sampling.ignore_eos = true;
+        emu_reset();
+        assert_ok(fc_engine_open_on(&o, open_cuda, &e));
+        emu_counts_reset();
+        ev = run_request(e, &r);
+        waits[i] = emu_counts().syncs, gaps[i] = emu_counts().gaps;
+        fc_event_fini(&ev);
+        fc_engine_close(e);
+    }
+    print_message("%d batches of a prompt more: %llu waits more, %llu gaps and then %llu\n", LONG - SHORT,
+                  (unsigned long long)(waits[1] - waits[0]), (unsigned long long)gaps[0], (unsigned long long)gaps[1]);
+    assert_int_equal(waits[1] - waits[0], LONG - SHORT);
+    assert_int_equal(gaps[0], TOKENS);
+    assert_int_equal(gaps[1], TOKENS);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_family_draws_and_scores_as_on_the_cpu),
                                        cmocka_unit_test(filters_penalties_and_names_are_as_on_the_cpu),
                                        cmocka_unit_test(devices_that_are_too_small_are_refused),
                                        cmocka_unit_test(long_prompts_go_through_cublaslt),
                                        cmocka_unit_test(a_step_is_a_few_calls),
+                                       cmocka_unit_test(batches_of_a_prompt_leave_no_gap),
                                        cmocka_unit_test(every_failing_call_ends_in_a_status_and_no_leak),
                                        cmocka_unit_test(a_real_model_answers_as_transformers_does)};
     return cmocka_run_group_tests(tests, NULL, NULL);
