@@ -294,8 +294,8 @@ static void a_step_is_a_few_calls(void **state) {
 }
 
 /* A prompt of many batches: one is put into the stream while the one before it runs, so the stream stands still where
- * tokens are drawn, as each step needs the last one's, and nowhere else. If this fails, the host plans a batch only when
- * the device has nothing left to do. */
+ * tokens are drawn, as each step needs the last one's, and nowhere else. If this fails, the host plans a batch only
+ * when the device has nothing left to do. */
 static void batches_of_a_prompt_leave_no_gap(void **state) {
     enum { ROWS = 16, SHORT = 2, LONG = 12, TOKENS = 3 };
     static int32_t ids[LONG * ROWS + 1];

@@ -43,6 +43,20 @@ static double batch(bench *b, bench_call call, void *self, int n, int *turn) {
     return (double)ms * 1e-3 / n;
 }
 
+void bench_record(fc_stream s, void **event) {
+    cudaEvent_t e = (cudaEvent_t)*event;
+    if (!e) must(cudaEventCreate(&e), "cudaEventCreate");
+    must(cudaEventRecord(e, s->queue), "cudaEventRecord");
+    *event = e;
+}
+
+double bench_between(void *from, void *to) {
+    float ms;
+    must(cudaEventSynchronize((cudaEvent_t)to), "cudaEventSynchronize");
+    must(cudaEventElapsedTime(&ms, (cudaEvent_t)from, (cudaEvent_t)to), "cudaEventElapsedTime");
+    return (double)ms * 1e-3;
+}
+
 static int by_size(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);

@@ -1,7 +1,8 @@
 /* bench - operators on a device against its clock: calls in a row between two events, over buffers that take turns, so
  * that what a call reads is not what the last one left in L2.
  *
- * Each bench_<op>.c, where kernels/<op>/<op>.cu exists, is one step of tests/gpu.sh bench; bench_roof.cu is the first.
+ * Each bench_<op>.c, where kernels/<op>/<op>.cu exists, is one step of tests/gpu.sh bench; bench_roof.cu is the first,
+ * bench_gap.c the last.
  * Its cases are lines of JSON: case, seconds of one call for each batch of calls, bytes and flops of a call.
  */
 #ifndef FC_TESTS_GPU_BENCH_H
@@ -32,6 +33,11 @@ typedef fc_status (*bench_call)(void *self, fc_stream s, int turn);
 
 /* Times a call and tells of it; what: members of a JSON object. A call that fails ends the program. */
 void bench_time(bench *b, const char *what, fc_cost cost, bench_call call, void *self);
+
+/* A point in the stream that takes the device's time: made where *event is NULL, and kept. Seconds from one to a later
+ * one. */
+void bench_record(fc_stream s, void **event);
+double bench_between(void *from, void *to);
 
 /* Ends the program with the recorded sentence. */
 void bench_must(fc_status st, const char *what);

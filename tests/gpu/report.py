@@ -9,6 +9,7 @@ import statistics
 import sys
 
 OUT = os.environ.get("OUT") or "build/gpu-results"
+CLOCKS = {"bench": "call", "gap": "gap"}  # what seconds are of; else of the whole
 RATES = {"gemm_bf16": "TFLOP/s", "mma_bf16": "TFLOP/s", "mma_s8": "TOP/s", "fma_f32": "TFLOP/s", "launch": "us"}
 
 
@@ -89,6 +90,12 @@ def markdown(all_):
             s = statistics.median(x["seconds"])
             out.append(f"| {x['case']['op']} | {shown(x['case'])} | {s * 1e6:.1f} ({min(x['seconds']) * 1e6:.1f}-{max(x['seconds']) * 1e6:.1f}) | {b / 1e9:.0f} | {f / 1e12:.2f} | "
                        f"{100 * bound(x, known) / s:.0f} % |")
+    gaps = cases_of(all_, "gap")
+    if gaps:
+        out += ["", "## Between two batches of a request", "", "The device has run one and has nothing of the next: median (least, most), and the share of the request's time.", "",
+                "| case | us | share |", "|---|---|---|"]
+        out += [f"| {shown(x['case'])} | {1e6 * statistics.median(x['seconds']):.1f} ({1e6 * min(x['seconds']):.1f}-{1e6 * max(x['seconds']):.1f}) | "
+                f"{100e6 * sum(x['seconds']) / x['counts']['all_us']:.1f} % |" for x in gaps]
     latency = cases_of(all_, "latency")
     if latency:
         out += ["", "## Whole requests", "", "| case | ms | rows computed |", "|---|---|---|"]
@@ -105,7 +112,7 @@ def result(all_):
     for x in all_:
         if "case" in x:
             counts = {k: v for k, v in x.get("counts", {}).items()}
-            row = {"case": {"part": x["part"], **x["case"]}, "subject": subject, "seconds": {"call" if x["part"] == "bench" else "total": x["seconds"]}, "counts": counts}
+            row = {"case": {"part": x["part"], **x["case"]}, "subject": subject, "seconds": {CLOCKS.get(x["part"], "total"): x["seconds"]}, "counts": counts}
             if x["part"] == "bench" and "limit" not in x["case"] and known:
                 row["limit_seconds"] = bound(x, known)
             rows.append(row)
