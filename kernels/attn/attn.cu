@@ -30,13 +30,19 @@ static __global__ void __launch_bounds__(ATTN_THREADS, (attn_shape<TYPE, E>::BLO
 template <fc_dtype TYPE, int E> static fc_status launch(fc_stream s, const attn_params &p) {
     typedef attn_shape<TYPE, E> S;
     const fc_attn_args *a = &p.a;
+    const size_t shared = sizeof(typename attn_shared_of<TYPE, E>::type);
     /* an item has T rows at most; how many it has is known on the device alone */
     double units = (double)a->n_items * p.kv.shape.G * fc_div_up(a->T * p.per, S::ROWS);
     double folds = (double)a->n_fold * a->H / ATTN_WARPS + 1, most = units > folds ? units : folds;
     unsigned grid = (unsigned)(s->sms * S::BLOCKS);
+    if (shared > s->shared_max)
+        return FC_FAIL(
+            FC_ERR_UNSUPPORTED,
+            "attn: heads of %d in KV of type %s want %zu bytes of shared memory a block, of which this device "
+            "has %zu; another kv_type wants less",
+            p.kv.shape.E, fc_dtype_name(TYPE), shared, s->shared_max);
     if (most < grid) grid = (unsigned)most;
-    return fc_launch(s, "attn", attn_kernel<TYPE, E>, dim3(grid), ATTN_THREADS,
-                     sizeof(typename attn_shared_of<TYPE, E>::type), p);
+    return fc_launch(s, "attn", attn_kernel<TYPE, E>, dim3(grid), ATTN_THREADS, shared, p);
 }
 
 template <fc_dtype TYPE> static fc_status launch_width(fc_stream s, const attn_params &p) {

@@ -22,16 +22,17 @@ template <fc_dtype TYPE, int E> struct attn_shape {
         SCALED = TYPE == FC_I8 || TYPE == FC_F8,
         STRIDE = E * SIZE + 16, /* bytes from one position to the next */
         PIECES = E * SIZE / 16, /* of a position */
-        RING = E <= 64 && TYPE != FC_F32   ? 4
-               : E > 128 && TYPE == FC_F32 ? 2
-                                           : 3,
+        /* Two halves where three are more than the 99 KiB that a block may have on most devices. */
+        RING = E <= 64 && TYPE != FC_F32               ? 4
+               : E > 128 || (E > 96 && TYPE == FC_F32) ? 2
+                                                       : 3,
         ROWS = TYPE == FC_F32 ? (E > 128 ? 16 : 32) : (E > 128 ? 32 : 64), /* query vectors of a unit */
         AHEAD = RING / 2 + 1, /* tiles between the one worked on and the one whose places are noted */
         LISTS = AHEAD + 1,
-        BLOCKS = E <= 64                      ? 3
-                 : E <= 96                    ? 2
-                 : E <= 128 && TYPE != FC_F32 ? 2
-                                              : 1, /* a multiprocessor */
+        BLOCKS = E <= 64          ? 3
+                 : E <= 96        ? 2
+                 : TYPE != FC_F32 ? 2
+                                  : 1, /* a multiprocessor */
         WIDE = (E + 63) / 64
     };
 };

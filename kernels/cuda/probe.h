@@ -10,9 +10,9 @@ extern "C" {
 
 enum { FC_CUDA_DEVICES = 8 }; /* more are counted, not described */
 
-/* What the kernels need of a device: a compute capability, and bytes of shared memory that a block may have, which 8.0,
- * 8.7, 9.0 and 10.0 have, 8.6, 8.9 and 12.0 do not. */
-enum { FC_CUDA_LEAST_MAJOR = 8, FC_CUDA_LEAST_SHARED = 163 << 10 };
+/* What the kernels need of a device: a compute capability, and bytes of shared memory that a block may have: 8.6, 8.9
+ * and 12.0 have as many, others more. */
+enum { FC_CUDA_LEAST_MAJOR = 8, FC_CUDA_LEAST_SHARED = 99 << 10 };
 
 typedef struct {
     int size;            /* sizeof(fc_cuda_devices), set by the caller: another version is refused */

@@ -128,7 +128,8 @@ struct again_shared {
     float logits[FC_X_ROWS * FC_LINEAR_PITCH]; /* the ring follows */
 };
 
-template <int CODE> static __global__ void __launch_bounds__(FC_LINEAR_THREADS, 1) again_kernel(const head_params q) {
+template <int CODE, int STAGES>
+static __global__ void __launch_bounds__(FC_LINEAR_THREADS, 1) again_kernel(const head_params q) {
     const fc_head_piece &p = q.p;
     again_shared *s = fc_shared<again_shared>();
     int m = (int)blockIdx.x, i = row_of(q, m), end, k;
@@ -145,7 +146,7 @@ template <int CODE> static __global__ void __launch_bounds__(FC_LINEAR_THREADS, 
         if (q.tile[e] == k) atomicOr(&s->earlier, 1u);
     __syncthreads();
     if (s->earlier) return;
-    fc_linear_tile<CODE, 1>(p.w, p.x, k, i / FC_X_ROWS, (unsigned char *)(s + 1), s->logits);
+    fc_linear_tile<CODE, 1, STAGES>(p.w, p.x, k, i / FC_X_ROWS, (unsigned char *)(s + 1), s->logits);
     fc_head_load(v, p, s->logits + i % FC_X_ROWS * FC_LINEAR_PITCH, k);
     end = p.rows[p.first + i].member + p.rows[p.first + i].n_members;
     for (int e = m + (int)threadIdx.x / FC_WARP; e < end; e += FC_LINEAR_WARPS) {
@@ -159,9 +160,21 @@ template <int CODE> static __global__ void __launch_bounds__(FC_LINEAR_THREADS, 
     }
 }
 
+template <int CODE, int STAGES> static size_t again_bytes(const head_params &q) {
+    return sizeof(again_shared) + fc_linear_tile_ring(&q.p.w, 1, STAGES, q.p.x.precise);
+}
+
+template <int CODE, int STAGES> static fc_status launch_again(fc_stream s, const head_params &q) {
+    return fc_launch(s, "head_draw", again_kernel<CODE, STAGES>, dim3((unsigned)q.M), FC_LINEAR_THREADS,
+                     again_bytes<CODE, STAGES>(q), q);
+}
+
 template <int CODE> static fc_status draw_again(fc_stream s, const head_params &q) {
-    size_t shared = sizeof(again_shared) + fc_linear_tile_ring(&q.p.w, 1, q.p.x.precise);
-    return fc_launch(s, "head_draw", again_kernel<CODE>, dim3((unsigned)q.M), FC_LINEAR_THREADS, shared, q);
+    constexpr int stages = fc_linear_tile_stages(CODE);
+    if constexpr (CODE == FC_CODE_BF16)
+        if (again_bytes<CODE, stages>(q) > s->shared_max)
+            return launch_again<CODE, fc_linear_tile_few_stages(CODE)>(s, q);
+    return launch_again<CODE, stages>(s, q);
 }
 
 static fc_status run_again(fc_stream s, const head_params &q) {

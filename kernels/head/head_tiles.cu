@@ -16,12 +16,12 @@ static __device__ __forceinline__ void pick(const fc_head_piece &p, const float 
 }
 
 /* A block has 256 ids and 8 NT rows. */
-template <int CODE, int NT>
+template <int CODE, int NT, int STAGES>
 static __global__ void __launch_bounds__(FC_LINEAR_THREADS, 1) tile_kernel(const fc_head_piece p) {
     float *logits = fc_shared<float>();
     int row = (int)blockIdx.x * NT * FC_X_ROWS, rows = min(NT * FC_X_ROWS, p.x.T - row), tile = (int)blockIdx.y;
-    fc_linear_tile<CODE, NT>(p.w, p.x, tile, (int)blockIdx.x * NT,
-                             (unsigned char *)(logits + NT * FC_X_ROWS * FC_LINEAR_PITCH), logits);
+    fc_linear_tile<CODE, NT, STAGES>(p.w, p.x, tile, (int)blockIdx.x * NT,
+                                     (unsigned char *)(logits + NT * FC_X_ROWS * FC_LINEAR_PITCH), logits);
     for (int r = (int)threadIdx.x / FC_WARP; r < rows; r += FC_LINEAR_WARPS) {
         size_t at = (size_t)(row + r) * (size_t)p.tiles + (size_t)tile;
         float v[FC_TILE_LANE], top, sum, scale = 1.0f;
@@ -80,20 +80,25 @@ fc_status fc_head_make_x(fc_stream s, const fc_weight *w, const float *x, int n,
     return fc_linear_x_make(s, w, &from, s->workspace, &p->x);
 }
 
-template <int CODE, int NT> static fc_status launch(fc_stream s, const char *what, const fc_head_piece &p) {
+template <int CODE, int NT, int STAGES> static fc_status launch(fc_stream s, const char *what, const fc_head_piece &p) {
     dim3 grid((unsigned)fc_div_up(p.x.T, NT * FC_X_ROWS), (unsigned)p.tiles);
-    size_t shared = fc_linear_tile_ring(&p.w, NT, p.x.precise) + fc_linear_tile_logits(NT);
-    return fc_launch(s, what, tile_kernel<CODE, NT>, grid, FC_LINEAR_THREADS, shared, p);
+    size_t shared = fc_linear_tile_shared(&p.w, NT, STAGES, p.x.precise);
+    return fc_launch(s, what, tile_kernel<CODE, NT, STAGES>, grid, FC_LINEAR_THREADS, shared, p);
 }
 
-/* 64 rows a block where there are as many and their logits fit beside the ring, else 32, or 8. Q6_K's second scale a
- * group is more than the registers of 64 rows leave. */
+/* 64 rows a block where there are as many and their logits fit beside the ring, else 32, or 8; where a block may have
+ * little, 16 or 8 beside a smaller ring. Q6_K's second scale a group is more than the registers of 64 rows leave. */
 template <int CODE> static fc_status run(fc_stream s, const char *what, const fc_head_piece &p) {
-    constexpr int most = CODE == FC_CODE_8H ? 4 : 8;
-    size_t shared = fc_linear_tile_ring(&p.w, 8, p.x.precise) + fc_linear_tile_logits(8);
-    if (p.x.T <= FC_X_ROWS) return launch<CODE, 1>(s, what, p);
-    if (p.x.T <= 4 * FC_X_ROWS || shared > s->shared_max) return launch<CODE, 4>(s, what, p);
-    return launch<CODE, most>(s, what, p);
+    constexpr int most = CODE == FC_CODE_8H ? 4 : 8, stages = fc_linear_tile_stages(CODE),
+                  few = fc_linear_tile_few_stages(CODE);
+    auto fits = [&](int nt) { return fc_linear_tile_shared(&p.w, nt, stages, p.x.precise) <= s->shared_max; };
+    if constexpr (CODE == FC_CODE_BF16)
+        if (p.x.T <= FC_X_ROWS && !fits(1)) return launch<CODE, 1, few>(s, what, p);
+    if (p.x.T <= FC_X_ROWS) return launch<CODE, 1, stages>(s, what, p);
+    if constexpr (!fc_code_is_float(CODE))
+        if (!fits(4)) return launch<CODE, 2, few>(s, what, p);
+    if (p.x.T <= 4 * FC_X_ROWS || !fits(8)) return launch<CODE, 4, stages>(s, what, p);
+    return launch<CODE, most, stages>(s, what, p);
 }
 
 fc_status fc_head_sum_tiles(fc_stream s, const char *what, const fc_head_piece *p) {

@@ -39,11 +39,12 @@ template <int CODE, int M, int NT> static fc_status launch_few(fc_stream s, cons
                      fc_linear_panel_shared(&p.w, M, NT), p);
 }
 
-/* Two panels a block share what is done for x, where there are still blocks for all processors. Q6_K's two scales and
- * 16 rows leave no registers for that. */
+/* Two panels a block share what is done for x, where they fit and there are still blocks for all processors. Q6_K's two
+ * scales and 16 rows leave no registers for that. */
 template <int CODE> static fc_status run_few(fc_stream s, const linear_params &p) {
-    bool two = p.w.n_panels >= 2 * s->sms;
-    if (p.x.T <= FC_X_ROWS) return two ? launch_few<CODE, 2, 1>(s, p) : launch_few<CODE, 1, 1>(s, p);
+    int nt = p.x.T <= FC_X_ROWS ? 1 : 2;
+    bool two = p.w.n_panels >= 2 * s->sms && fc_linear_panel_shared(&p.w, 2, nt) <= s->shared_max;
+    if (nt == 1) return two ? launch_few<CODE, 2, 1>(s, p) : launch_few<CODE, 1, 1>(s, p);
     if constexpr (CODE != FC_CODE_8H)
         if (two) return launch_few<CODE, 2, 2>(s, p);
     return launch_few<CODE, 1, 2>(s, p);
@@ -51,7 +52,7 @@ template <int CODE> static fc_status run_few(fc_stream s, const linear_params &p
 
 /* ---- many rows: a block per 256 outputs and 8 NT rows, and, where there are too few of these, per some ranges of K */
 
-template <int CODE, int NT>
+template <int CODE, int NT, int STAGES>
 static __global__ void __launch_bounds__(FC_LINEAR_THREADS, fc_linear_tile_blocks(NT))
     many_kernel(const linear_params p) {
     float *logits = fc_shared<float>();
@@ -59,11 +60,12 @@ static __global__ void __launch_bounds__(FC_LINEAR_THREADS, fc_linear_tile_block
     if (p.part) {
         int ranges = FC_RANGES / (int)gridDim.z, range = (int)blockIdx.z * ranges;
         fc_linear_sink to = {NULL, p.part, p.x.T, p.N, p.w.first};
-        fc_linear_tile_ranges<CODE, NT>(p.w, p.x, tile, row_tile, range, range + ranges, (unsigned char *)logits, to);
+        fc_linear_tile_ranges<CODE, NT, STAGES>(p.w, p.x, tile, row_tile, range, range + ranges,
+                                                (unsigned char *)logits, to);
         return;
     }
-    fc_linear_tile<CODE, NT>(p.w, p.x, tile, row_tile, (unsigned char *)(logits + NT * FC_X_ROWS * FC_LINEAR_PITCH),
-                             logits);
+    fc_linear_tile<CODE, NT, STAGES>(p.w, p.x, tile, row_tile,
+                                     (unsigned char *)(logits + NT * FC_X_ROWS * FC_LINEAR_PITCH), logits);
     int out = (int)threadIdx.x, o = tile * FC_LINEAR_TILE + out,
         rows = min(NT * FC_X_ROWS, p.x.T - row_tile * FC_X_ROWS);
     if (o >= p.w.N) return;
@@ -84,26 +86,28 @@ static __global__ void fold_kernel(const linear_params p) {
     p.y[(size_t)row * p.N + o] = v + (p.bias ? p.bias[o] : 0.0f);
 }
 
-template <int CODE, int NT> static fc_status launch_many(fc_stream s, const linear_params &all) {
+template <int CODE, int NT, int STAGES> static fc_status launch_many(fc_stream s, const linear_params &all) {
     linear_params p = all;
     dim3 grid((unsigned)fc_div_up(p.x.T, NT * FC_X_ROWS), (unsigned)fc_div_up(p.w.N, FC_LINEAR_TILE));
-    size_t shared = fc_linear_tile_ring(&p.w, NT, p.x.precise);
+    size_t shared = fc_linear_tile_ring(&p.w, NT, STAGES, p.x.precise);
     if (p.part) /* not for less than twice the blocks: the sums of ranges have to be written and read */
         while (grid.z < FC_RANGES && (int)(grid.x * grid.y * grid.z) * 2 <= s->sms) grid.z *= 2;
     if (grid.z == 1) {
         p.part = NULL;
         shared += fc_linear_tile_logits(NT);
     }
-    FC_TRY(fc_launch(s, "linear", many_kernel<CODE, NT>, grid, FC_LINEAR_THREADS, shared, p));
+    FC_TRY(fc_launch(s, "linear", many_kernel<CODE, NT, STAGES>, grid, FC_LINEAR_THREADS, shared, p));
     if (!p.part) return FC_OK;
     return fc_launch(s, "linear: fold", fold_kernel, dim3((unsigned)fc_div_up(p.w.N, 256), (unsigned)p.x.T), 256, 0, p);
 }
 
-/* 64 rows a block where there are as many and their logits fit beside the ring, else 32. */
+/* 64 rows a block where there are as many and their logits fit beside the ring, else 32, or 16 beside a smaller one. */
 template <int CODE> static fc_status run_many(fc_stream s, const linear_params &p) {
-    size_t shared = fc_linear_tile_ring(&p.w, 8, p.x.precise) + fc_linear_tile_logits(8);
-    if (p.x.T > 32 && shared <= s->shared_max) return launch_many<CODE, 8>(s, p);
-    return launch_many<CODE, 4>(s, p);
+    constexpr int stages = fc_linear_tile_stages(CODE);
+    if (p.x.T > 32 && fc_linear_tile_shared(&p.w, 8, stages, p.x.precise) <= s->shared_max)
+        return launch_many<CODE, 8, stages>(s, p);
+    if (fc_linear_tile_shared(&p.w, 4, stages, p.x.precise) <= s->shared_max) return launch_many<CODE, 4, stages>(s, p);
+    return launch_many<CODE, 2, fc_linear_tile_few_stages(CODE)>(s, p);
 }
 
 /* ---- F32 and F16: a warp per output and 8 rows */

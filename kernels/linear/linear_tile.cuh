@@ -4,10 +4,10 @@
  * On the host
  *   fc_linear_x_make(s, w, &from, memory, &x)           rows of x, once for all tiles (linear_x.cuh)
  *   part = &fc_weight_cuda_of(w)->parts[0]              a head wants w of one part
- *   fc_linear_tile_ring(part, nt, precise)              bytes of shared memory for the ring, beside the logits
- *   a launch of blocks of FC_LINEAR_THREADS threads; its kernel is a template of CODE = part->code and NT
+ *   fc_linear_tile_ring(part, nt, stages, precise)      bytes of shared memory for the ring, beside the logits
+ *   a launch of blocks of FC_LINEAR_THREADS threads; its kernel is a template of CODE = part->code, NT and STAGES
  * In the kernel, all threads of the block
- *   fc_linear_tile<CODE, NT>(part, x, tile, row_tile, ring, logits)
+ *   fc_linear_tile<CODE, NT, STAGES>(part, x, tile, row_tile, ring, logits)
  *     outputs 256 tile .. 256 tile + 255 and rows 8 row_tile .. 8 (row_tile + NT) - 1; it ends with a barrier:
  *     logits [8 NT][FC_LINEAR_PITCH], row r's 256 at logits + r * FC_LINEAR_PITCH; those of outputs past N and of
  *     rows past T have no meaning. No bias. A barrier goes before the next call once logits have been read.
@@ -32,19 +32,24 @@ enum {
     FC_LINEAR_TILE_PANELS = FC_LINEAR_TILE / FC_PANEL,
 };
 
-/* Steps in the ring: of BF16, whose steps are large, fewer. */
+/* Steps in the ring: of BF16, whose steps are large, fewer. Beside a few of them two tiles of rows are within 99 KiB;
+ * one is beside all, but for BF16. */
 static __host__ __device__ constexpr int fc_linear_tile_stages(int code) { return code == FC_CODE_BF16 ? 3 : 4; }
+static __host__ __device__ constexpr int fc_linear_tile_few_stages(int code) { return code == FC_CODE_BF16 ? 2 : 3; }
 
 /* Blocks of a processor that registers must be there for. */
 static __host__ __device__ constexpr int fc_linear_tile_blocks(int nt) { return nt < 8 ? 2 : 1; }
 
-static inline size_t fc_linear_tile_ring(const fc_part_cuda *w, int nt, bool precise) {
+static inline size_t fc_linear_tile_ring(const fc_part_cuda *w, int nt, int stages, bool precise) {
     if (fc_code_is_float(w->code)) return 0;
-    return (size_t)fc_linear_tile_stages(w->code) *
+    return (size_t)stages *
            (size_t)(FC_LINEAR_TILE_PANELS * w->chunk + nt * (precise ? FC_X_CHUNK_PRECISE : FC_X_CHUNK));
 }
 static inline size_t fc_linear_tile_logits(int nt) {
     return (size_t)(nt * FC_X_ROWS * FC_LINEAR_PITCH) * sizeof(float);
+}
+static inline size_t fc_linear_tile_shared(const fc_part_cuda *w, int nt, int stages, bool precise) {
+    return fc_linear_tile_ring(w, nt, stages, precise) + fc_linear_tile_logits(nt);
 }
 
 /* A step of the warp's two panels and, by the warps in turn, of the block's tiles of rows. What is past the last panel
@@ -124,16 +129,15 @@ static __device__ __forceinline__ void fc_linear_tile_put(const float acc[NT][2]
 }
 
 /* Ranges range0 .. range1 - 1. Ends without a barrier. */
-template <int CODE, int NT>
+template <int CODE, int NT, int STAGES>
 static __device__ __forceinline__ void fc_linear_tile_ranges(const fc_part_cuda &w, const fc_linear_x &x, int tile,
                                                              int row_tile, int range0, int range1, unsigned char *ring,
                                                              const fc_linear_sink &to) {
-    constexpr int stages = fc_linear_tile_stages(CODE);
     int panel = tile * FC_LINEAR_TILE_PANELS + (int)threadIdx.x / 32 * 2,
         stage_bytes = FC_LINEAR_TILE_PANELS * w.chunk + NT * x.chunk;
     int step = fc_linear_range(range0, w.steps), last = fc_linear_range(range1, w.steps), slot = 0;
     const fc_linear_at at = fc_linear_at_of(w, CODE, (int)threadIdx.x % 32);
-    for (int i = 0; i < stages - 1; i++) {
+    for (int i = 0; i < STAGES - 1; i++) {
         if (step + i < last) fc_linear_tile_fetch<CODE, NT>(w, x, ring + i * stage_bytes, panel, row_tile, step + i);
         fc_copy_commit();
     }
@@ -144,27 +148,27 @@ static __device__ __forceinline__ void fc_linear_tile_ranges(const fc_part_cuda 
             for (int m = 0; m < 2; m++)
                 for (int i = 0; i < 4; i++) acc[n][m][i] = 0.0f;
         for (int end = fc_linear_range(range + 1, w.steps); step < end; step++) {
-            fc_copy_wait<stages - 2>();
+            fc_copy_wait<STAGES - 2>();
             __syncthreads(); /* the step is there for all, and all have done with the slot before it */
-            int next = step + stages - 1, free_slot = slot == 0 ? stages - 1 : slot - 1;
+            int next = step + STAGES - 1, free_slot = slot == 0 ? STAGES - 1 : slot - 1;
             if (next < last)
                 fc_linear_tile_fetch<CODE, NT>(w, x, ring + free_slot * stage_bytes, panel, row_tile, next);
             fc_copy_commit();
             fc_linear_tile_step<CODE, NT>(acc, w, x, ring + slot * stage_bytes, at);
-            slot = slot + 1 == stages ? 0 : slot + 1;
+            slot = slot + 1 == STAGES ? 0 : slot + 1;
         }
         fc_linear_tile_put<NT>(acc, to, w, tile, row_tile, range, range == range0);
     }
 }
 
-template <int CODE, int NT>
+template <int CODE, int NT, int STAGES>
 static __device__ __forceinline__ void fc_linear_tile(const fc_part_cuda &w, const fc_linear_x &x, int tile,
                                                       int row_tile, unsigned char *ring, float *logits) {
     if constexpr (fc_code_is_float(CODE)) {
         fc_linear_float_tile<CODE, NT>(w, x, tile, row_tile, FC_LINEAR_TILE, FC_LINEAR_PITCH, logits);
     } else {
         fc_linear_sink to = {logits, NULL, 0, 0, 0};
-        fc_linear_tile_ranges<CODE, NT>(w, x, tile, row_tile, 0, FC_RANGES, ring, to);
+        fc_linear_tile_ranges<CODE, NT, STAGES>(w, x, tile, row_tile, 0, FC_RANGES, ring, to);
     }
     __syncthreads();
 }

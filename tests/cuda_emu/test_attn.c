@@ -464,10 +464,13 @@ static void refuses_slots_that_do_not_exist(void **state) {
 
 static void needs_are_told(void **state) {
     attn_case c = {.type = FC_F32, .P = 16, .G = 2, .H = 4, .E = 32, .L = 1, .seed = 3, .rows = 1, .branches = 1};
-    fc_stream s = device_stream(0);
-    float *y = take_y(&c);
-    attn_cuda_work w;
+    attn_case wide = c;
+    fc_stream s = device_stream(0), little;
+    float *y = take_y(&c), *wide_y;
+    attn_cuda_work w, v;
     (void)state;
+    wide.E = 256;
+    wide_y = take_y(&wide);
     attn_cuda_open(&c, CUT_WHOLE, s, &w);
     w.host.args.H = 5;
     assert_fails(attn_cuda_run(&w, y), FC_ERR_ARG, "5 query heads");
@@ -488,6 +491,14 @@ static void needs_are_told(void **state) {
     assert_fails(attn_cuda_run(&w, y), FC_ERR_ARG, "ldq=");
     w.host.args.ldq++;
     assert_ok(attn_cuda_run(&w, y));
+    device_shared = DEVICE_SMALL;
+    little = device_stream(0);
+    device_shared = 0;
+    attn_cuda_open(&wide, CUT_WHOLE, little, &v);
+    assert_fails(attn_cuda_run(&v, wide_y), FC_ERR_UNSUPPORTED, "heads of 256 in KV of type F32 want 15");
+    attn_cuda_close(&v);
+    device_close(little);
+    free(wide_y);
     attn_cuda_close(&w);
     device_close(s);
     free(y);

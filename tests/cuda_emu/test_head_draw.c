@@ -105,6 +105,10 @@ static void draws_have_the_bits(void **state) {
                      k % 4 * 3, 200 + (uint64_t)k);
     }
     each_order(has_the_bits(FC_Q8_0, 600, 6, 4.0f, true, 0, 9));
+    device_shared = DEVICE_SMALL; /* smaller tiles and rings */
+    has_the_bits(FC_BF16, 300, 9, 8.0f, true, 0, 230);
+    has_the_bits(FC_Q4_0, 300, 9, 8.0f, true, 0, 231);
+    device_shared = 0;
 }
 
 static void broken_rows_say_so_and_wrong_ones_are_named(void **state) {

@@ -49,6 +49,18 @@ static void every_type_and_number_of_rows(void **state) {
         }
     each_order(sums_have_the_bits(FC_Q8_0, 300, 9, 5.0f, true, 3));
     each_order(sums_have_the_bits(FC_BF16, 256, 2, 0.0f, false, 4));
+    sums_have_the_bits(FC_F16, 256, 20, 0.0f, false, 5);
+}
+
+static void little_shared_memory_is_the_same_bits(void **state) {
+    (void)state;
+    device_shared = DEVICE_SMALL;
+    for (int k = 0; k < MATRIX_TYPES; k++) {
+        emu_opts = (emu_options){.order = (emu_order)(k % EMU_ORDERS), .seed = (uint64_t)k};
+        sums_have_the_bits(matrix_types[k], 300, 5, 0.0f, true, 70 + (uint64_t)k);
+        sums_have_the_bits(matrix_types[k], 300, 33, 30.0f, true, 80 + (uint64_t)k);
+    }
+    device_shared = 0;
 }
 
 static void needs_are_told(void **state) {
@@ -77,6 +89,7 @@ static void needs_are_told(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_type_and_number_of_rows),
+                                       cmocka_unit_test(little_shared_memory_is_the_same_bits),
                                        cmocka_unit_test(needs_are_told)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

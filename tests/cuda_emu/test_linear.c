@@ -127,7 +127,7 @@ static void a_row_s_bits_are_its_own(void **state) {
     enum { T = 70, N = 131 };
     (void)state;
     for (int t = 0; t < MATRIX_TYPES; t++) {
-        fc_stream s = device_stream(ROOM), small = device_stream(64 << 10), none = device_stream(300 << 10);
+        fc_stream s = device_stream(ROOM), small = device_stream(64 << 10), none = device_stream(300 << 10), lean;
         int K = columns(matrix_types[t], 1), n = N;
         float *x = normals(T * (size_t)K), *all;
         matrix m;
@@ -140,6 +140,12 @@ static void a_row_s_bits_are_its_own(void **state) {
         rows_are_the_same(s, &m, x, all, 3, 33);
         rows_are_the_same(small, &m, x, all, 1, 40); /* in pieces */
         rows_are_the_same(none, &m, x, all, 30, 40); /* K is not cut among blocks */
+        device_shared = DEVICE_SMALL;
+        lean = device_stream(ROOM); /* smaller tiles and rings */
+        device_shared = 0;
+        rows_are_the_same(lean, &m, x, all, 3, 41);
+        rows_are_the_same(lean, &m, x, all, 50, 13);
+        device_close(lean);
         free(all);
         x[20 * K + 5] = NAN, x[40 * K + K - 1] = INFINITY; /* as do rows that are broken */
         all = product(s, &m, x, NULL, T, true);

@@ -14,6 +14,9 @@ void device_free(void *device);
 
 fc_stream device_stream(size_t workspace);         /* batch-invariant; device_close closes */
 fc_stream device_stream_variant(size_t workspace); /* products of many rows may go to cuBLASLt, where it can be had */
+extern size_t
+    device_shared; /* bytes of shared memory that blocks of streams opened from now on may have; 0: the device's */
+enum { DEVICE_SMALL = 99 << 10 }; /* of 8.6, 8.9 and 12.0 */
 void device_close(fc_stream s);
 fc_status device_sync(fc_stream s);
 /* FORKCAST_GPU_FULL is set: also the shapes of real models, which emulation would take minutes for. */

@@ -36,12 +36,15 @@ void device_read(fc_stream s, void *host, const void *device, size_t bytes) {
 
 void device_free(void *device) { must(cudaFree(device), "cudaFree"); }
 
+size_t device_shared;
+
 static fc_stream open_stream(size_t workspace, bool invariant) {
     fc_stream s;
     if (fc_cuda_stream_open(0, workspace, invariant, &s)) {
         fprintf(stderr, "%s\n", fc_status_text());
         abort();
     }
+    if (device_shared) s->shared_max = device_shared;
     return s;
 }
 fc_stream device_stream(size_t workspace) { return open_stream(workspace, true); }
