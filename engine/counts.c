@@ -12,7 +12,8 @@ void fc_counts_put(fc_counts *c, const fc_sched *s) {
                             t.rows_score,
                             t.rows_replayed,
                             t.asked_tokens,
-                            t.hit_tokens};
+                            t.hit_tokens,
+                            t.lost};
     for (const fc_job *j = s->running; j; j = j->next) v[0]++;
     for (const fc_job *j = s->waiting; j; j = j->next) v[1]++;
     for (int i = 0; i < FC_COUNTS; i++) atomic_store_explicit(&c->v[i], v[i], memory_order_relaxed);
@@ -29,8 +30,10 @@ void fc_counts_get(const fc_counts *c, fc_engine_counts *out) {
                                     &out->rows_score,
                                     &out->rows_replayed,
                                     &out->prefix_asked,
-                                    &out->prefix_hit};
-    for (int i = 2; i < FC_COUNTS; i++) *to[i] = atomic_load_explicit(&c->v[i], memory_order_relaxed);
+                                    &out->prefix_hit,
+                                    NULL};
+    for (int i = 2; i < FC_COUNTS - 1; i++) *to[i] = atomic_load_explicit(&c->v[i], memory_order_relaxed);
     out->running = (int)atomic_load_explicit(&c->v[0], memory_order_relaxed);
+    out->lost = atomic_load_explicit(&c->v[FC_COUNTS - 1], memory_order_relaxed);
     out->waiting = (int)atomic_load_explicit(&c->v[1], memory_order_relaxed);
 }

@@ -210,7 +210,7 @@ static fc_status check_options(const fc_engine_options *o) {
     } fields[] = {{"threads", o->threads, 1024},
                   {"ctx", o->ctx, 1 << 24},
                   {"page_slots", o->page_slots, 64},
-                  {"max_rows", o->max_rows, 65536},
+                  {"max_rows", o->max_rows, 65535},
                   {"max_branches", o->max_branches, 65536},
                   {"max_requests", o->max_requests, 65536},
                   {"score_rows", o->score_rows, 65536},
@@ -277,7 +277,8 @@ static fc_status load_models(fc_engine *e, const fc_engine_options *o, fc_backen
     int threads = o->threads ? o->threads : fc_cpu_count();
     fc_op_limits limits = {0};
     fc_lane_options lane[2];
-    fc_fit fit = {0};
+    fc_fit first = {0}, fit = {0};
+    fc_backend *last;
     void *p;
     e->max_requests = o->max_requests ? o->max_requests : 256;
     FC_TRY(fc_alloc((size_t)e->max_requests, sizeof *e->live, "request ids", &p));
@@ -292,14 +293,19 @@ static fc_status load_models(fc_engine *e, const fc_engine_options *o, fc_backen
     }
     FC_TRY(fc_backend_choose(o, threads, &limits, open_backend, &e->be[0]));
     if (n == 2 && e->be[0]->depth > 1) FC_TRY(fc_backend_choose(o, threads, &limits, open_backend, &e->be[1]));
-    for (int i = 0; i < n; i++)
-        FC_TRY(fc_fit_pool(e->be[0], o->kv_pool, fc_weights_config(e->models[i].weights), &lane[i]));
+    last = backend_of(e, n - 1);
+    for (int i = 0; i < n; i++) {
+        const fc_weights *w = e->models[i].weights;
+        FC_TRY(fc_fit_pool(last, o->kv_pool, fc_weights_config(w), &lane[i]));
+        fc_fit_lane(&first, fc_weights_config(w), fc_fit_tensors(w), &lane[i]);
+    }
+    FC_TRY(fc_fit_check(&first, last)); /* before minutes of packing */
     for (int i = 0; i < n; i++)
         FC_TRY(fc_model_open(e->models[i].weights, backend_of(e, i), NULL, NULL, &e->models[i].model));
     for (int i = 0; i < n; i++) FC_TRY(load_adapters(e, o, i));
     for (int i = 0; i < n; i++) fc_fit_lane(&fit, &e->models[i].model->cfg, e->models[i].model->bytes, &lane[i]);
     if (caches_scores(e, o)) fit.scores = fc_score_cache_bytes(o->score_cache);
-    FC_TRY(fc_fit_check(&fit, e->be[0]));
+    FC_TRY(fc_fit_check(&fit, last));
     for (int i = 0; i < n; i++) FC_TRY(fc_lane_open(e->models[i].model, &lane[i], &e->models[i].lane));
     for (int i = 0; i < n; i++) { /* a file's scores outlive the model's: all its bytes count */
         bool whole = caches_scores(e, o) && o->score_cache_file && lane[i].scores;

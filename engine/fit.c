@@ -42,6 +42,12 @@ fc_status fc_fit_pool(fc_backend *be, uint64_t bytes, const fc_model_config *c, 
     return FC_OK;
 }
 
+uint64_t fc_fit_tensors(const fc_weights *w) {
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < fc_weights_count(w); i++) bytes += fc_weights_at(w, i)->bytes;
+    return bytes;
+}
+
 void fc_fit_lane(fc_fit *f, const fc_model_config *c, uint64_t weights, const fc_lane_options *l) {
     f->lanes++;
     f->weights += weights;
@@ -59,9 +65,9 @@ fc_status fc_fit_check(const fc_fit *f, fc_backend *be) {
     if (have && need > have)
         return FC_FAIL(FC_ERR_MEM,
                        "kv_pool: %d pool%s of %llu bytes in all, kept hidden states of %llu, a score cache of %llu and "
-                       "weights of %llu; this %s has %llu",
+                       "weights of %llu; %s %llu",
                        f->lanes, f->lanes == 1 ? "" : "s", (unsigned long long)f->pools, (unsigned long long)f->states,
                        (unsigned long long)(host ? f->scores : 0), (unsigned long long)f->weights,
-                       host ? "machine" : "device", (unsigned long long)have);
+                       host ? "this machine has" : "free on the device are", (unsigned long long)have);
     return FC_OK;
 }

@@ -14,11 +14,14 @@ typedef struct {
  * backend has. */
 fc_status fc_fit_pool(fc_backend *be, uint64_t bytes, const fc_model_config *c, fc_lane_options *l);
 
+/* Bytes of a file's tensors: about those of its packed weights, known before they are packed. */
+uint64_t fc_fit_tensors(const fc_weights *w);
+
 /* Adds a lane with its model's packed weights. */
 void fc_fit_lane(fc_fit *f, const fc_model_config *c, uint64_t weights, const fc_lane_options *l);
 
-/* Pools and score cache are touched page by page, long after open: what the machine does not have is refused here,
- * FC_ERR_MEM with the sums. */
+/* Pools and score cache are touched page by page, long after open, and weights are packed for minutes: what the backend
+ * does not have is refused here, FC_ERR_MEM with the sums. */
 fc_status fc_fit_check(const fc_fit *f, fc_backend *be);
 
 #endif

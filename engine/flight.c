@@ -6,7 +6,10 @@
 #include <limits.h>
 #include <string.h>
 
-enum { SHORT_FEED = 16 }; /* rows of a branch that go before long prompts: what decoding waits for */
+enum {
+    SHORT_FEED = 16,  /* rows of a branch that go before long prompts: what decoding waits for */
+    SECOND_ROWS = 256 /* of a batch beside another: from about here on it is not the weights' reading that it costs */
+};
 
 /* ---- memory ---- */
 
@@ -252,11 +255,28 @@ static void count_groups(fc_sched *s, int list, const fc_flight *f) {
     s->stats.shared_tiles += (int64_t)(b->row_tiles - b->tiles);
 }
 
+/* A second batch reads all weights again, and holds up whoever waits for draws of the one under way. It goes when
+ * nobody does, and it follows that one in the same branches or is large; else its rows go with what comes back. */
+static bool worth_a_second(const fc_sched *s, int list) {
+    const fc_flight *first = &s->flights[list][(s->next_flight[list] + s->depth - 1) % s->depth];
+    int rows = 0, most = s->lane[list]->max_rows;
+    if (first->sampler.n_rows > 0) return false;
+    for (const fc_job *j = s->running; j; j = j->next)
+        for (int at = j->branches[list]; at >= 0 && !j->failed && !j->over; at = s->branches[list][at].next) {
+            const fc_branch *b = &s->branches[list][at];
+            if (b->len == b->target || (b->n_flying && !goes_on(b))) continue;
+            rows += b->target - b->len;
+            if (b->n_flying || rows >= SECOND_ROWS || rows >= most) return true;
+        }
+    return false;
+}
+
 bool fc_flight_start(fc_sched *s, int list) {
     fc_flight *f = &s->flights[list][s->next_flight[list]];
     uint64_t begin;
     fc_status st;
     FC_ASSERT(!f->flying);
+    if (s->n_flying[list] > 0 && !worth_a_second(s, list)) return false;
     build(s, list, f);
     if (f->batch.T == 0 && f->scorer.n_reads == 0) return false;
     begin = fc_clock_ns();
@@ -324,7 +344,10 @@ void fc_flight_land(fc_sched *s, int list) {
     st = f->failed ? be->sync(be) : be->wait(be, f->mark);
     now = fc_clock_ns();
     s->op_ns += now - begin;
-    if (st) each_job(s, list, f, fail, st);
+    if (st) {
+        each_job(s, list, f, fail, st);
+        s->stats.lost = be->sync(be) && be->sync(be); /* the first may tell what kernels complained of */
+    }
     each_job(s, list, f, touch_down, FC_OK);
     if (list == (int)FC_NOVELTY) {
         clock_draws(f, now);

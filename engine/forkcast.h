@@ -134,6 +134,7 @@ FC_API int fc_engine_pages_used(const fc_engine *e);
 
 /* What runs now, and what was done since it was opened. */
 typedef struct {
+    bool lost;             /* the device computes no more: all requests fail until an engine is opened anew */
     int running, waiting;  /* requests */
     int pages_used, pages; /* of KV, both models; what the prefix cache alone holds is not used */
     int64_t steps, batches, preemptions;

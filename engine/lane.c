@@ -17,6 +17,7 @@ fc_status fc_lane_open(fc_model *m, const fc_lane_options *o, fc_lane *out) {
         .type = o->kv_type, .n_pages = o->kv_pages, .P = o->page_slots, .L = c->L, .G = c->G, .E = c->E};
     size_t slots = (size_t)o->kv_pages * (size_t)o->page_slots, row = (size_t)c->D * sizeof(float);
     void *p;
+    if (m->be->attn_fits) FC_TRY(m->be->attn_fits(m->be->stream, o->kv_type, c->E));
     FC_TRY_GOTO(st, fc_kv_open(m->be, &shape, o->max_branches, o->ctx, &l.kv), fail);
     FC_TRY_GOTO(st, fc_work_open(m, o->max_rows, fc_batch_parts(o->max_rows, o->ctx), &l.work), fail);
     if (o->scores) {

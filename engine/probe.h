@@ -10,13 +10,13 @@
 typedef struct fc_probe fc_probe;
 
 typedef struct {
-    const char *cpu;     /* "auto", "amx", "avx512", "avxvnni", "avx2", "portable"; NULL: auto */
-    const char *kv_type; /* "f32", "bf16", "int8", "fp8"; NULL: f32 */
-    int threads;         /* 0: all cores */
-    int page_slots;      /* 0: 16 */
-    int max_rows;        /* rows of one pass: longer sequences go in chunks; 0: 128 */
-    int ctx;             /* positions; 0: 2048 */
-    const char *adapter; /* folder of a PEFT adapter that every sequence goes through, or NULL */
+    const char *cpu;        /* "auto", "amx", "avx512", "avxvnni", "avx2", "portable"; NULL: auto */
+    const char *kv_type;    /* "f32", "bf16", "int8", "fp8"; NULL: f32 */
+    int threads;            /* 0: all cores */
+    int page_slots;         /* 0: 16 */
+    int max_rows;           /* rows of one pass: longer sequences go in chunks; 0: 128 */
+    int ctx;                /* positions; 0: 2048 */
+    const char *adapter;    /* folder of a PEFT adapter that every sequence goes through, or NULL */
     fc_backend_opener open; /* of the backend; NULL: the CPU's */
     void (*edit)(fc_model_config *c, void *arg); /* changes the configuration before the model is built; or NULL */
     void *arg;

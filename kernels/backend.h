@@ -61,7 +61,8 @@ typedef struct fc_backend {
 
     fc_status (*alloc)(struct fc_backend *be, size_t bytes, const char *what, void **out); /* zeroed */
     void (*free)(struct fc_backend *be, void *buffer);                                     /* NULL is fine */
-    fc_status (*memory)(struct fc_backend *be, uint64_t *bytes); /* what all buffers and weights can have; 0: unknown */
+    /* What was left at open for all buffers and weights; 0: unknown. */
+    fc_status (*memory)(struct fc_backend *be, uint64_t *bytes);
     fc_status (*upload)(struct fc_backend *be, void *dst, const void *host,
                         size_t bytes); /* host may be reused at return */
     fc_status (*download)(struct fc_backend *be, void *host, const void *src, size_t bytes);
@@ -85,6 +86,8 @@ typedef struct fc_backend {
     fc_status (*lora)(fc_stream s, const fc_lora_args *a);
     fc_status (*rope_table)(fc_stream s, const fc_rope_table_args *a);
     fc_status (*rope_kv)(fc_stream s, const fc_rope_kv_args *a);
+    /* FC_ERR_UNSUPPORTED where attn does not run over KV of this type and head dimension. NULL: it does over all. */
+    fc_status (*attn_fits)(fc_stream s, fc_dtype kv, int E);
     fc_status (*attn)(fc_stream s, const fc_attn_args *a);
     fc_status (*softcap)(fc_stream s, const fc_softcap_args *a);
     fc_status (*kv_copy)(fc_stream s, const fc_kv_copy_args *a);

@@ -1,5 +1,5 @@
-# floorplan.cmake - no file sees a floor it may not see, outside headers keep to their guest list, and no file is longer
-# than 600 lines or wider than 120 columns (Python excepted). The rooms and the guest list: the table in README.md, "The house".
+# floorplan.cmake - no file sees a floor it may not see, outside headers keep to their guest list, the root holds what it
+# is for, and no file is longer than 600 lines or wider than 120 columns (Python excepted). The rooms and the guest list: the table in README.md, "The house".
 cmake_minimum_required(VERSION 3.24)
 set(rooms "engine/base|engine/app/http|engine/app/openai|engine/app/serve|engine/app|[^/]+")
 set(engine/base_sees   "engine/base")
@@ -24,6 +24,15 @@ set(llhttp_host   "^engine/app/http/")
 set(pcre2_host    "^tokenizer/")
 set(utf8proc_host "^tokenizer/")
 set(xxhash_host   "^weights_tools/fingerprint\\.c$")
+
+# Sources lie in rooms; what else is in the root of a working copy is its owner's.
+execute_process(COMMAND git -C ${ROOT} ls-files -- ":(glob)*" OUTPUT_VARIABLE there ERROR_QUIET)
+string(REPLACE "\n" ";" there "${there}")
+foreach(f IN LISTS there)
+  if(NOT f MATCHES "^(\\..*|CHANGELOG.md|CMakeLists.txt|LICENSE|README.md|quickstart.sh|test.sh|)$")
+    message(SEND_ERROR "${f}: the root of the repository has no place for it")
+  endif()
+endforeach()
 
 function(narrow f)
   file(STRINGS ${ROOT}/${f} wide LENGTH_MINIMUM 121 ENCODING UTF-8 LIMIT_COUNT 1)

@@ -27,22 +27,27 @@ static __global__ void __launch_bounds__(ATTN_THREADS, (attn_shape<TYPE, E>::BLO
     attn_folds<attn_shape<TYPE, E>::WIDE>(p, m->work.ticket, &at);
 }
 
+template <fc_dtype TYPE, int E> static fc_status fits(fc_stream s, int width) {
+    const size_t shared = sizeof(typename attn_shared_of<TYPE, E>::type);
+    if (shared <= s->shared_max) return FC_OK;
+    return FC_FAIL(
+        FC_ERR_UNSUPPORTED,
+        "attn: heads of %d in KV of type %s want %zu bytes of shared memory a block, of which this device has "
+        "%zu; another kv_type wants less",
+        width, fc_dtype_name(TYPE), shared, s->shared_max);
+}
+
 template <fc_dtype TYPE, int E> static fc_status launch(fc_stream s, const attn_params &p) {
     typedef attn_shape<TYPE, E> S;
     const fc_attn_args *a = &p.a;
-    const size_t shared = sizeof(typename attn_shared_of<TYPE, E>::type);
     /* an item has T rows at most; how many it has is known on the device alone */
     double units = (double)a->n_items * p.kv.shape.G * fc_div_up(a->T * p.per, S::ROWS);
     double folds = (double)a->n_fold * a->H / ATTN_WARPS + 1, most = units > folds ? units : folds;
     unsigned grid = (unsigned)(s->sms * S::BLOCKS);
-    if (shared > s->shared_max)
-        return FC_FAIL(
-            FC_ERR_UNSUPPORTED,
-            "attn: heads of %d in KV of type %s want %zu bytes of shared memory a block, of which this device "
-            "has %zu; another kv_type wants less",
-            p.kv.shape.E, fc_dtype_name(TYPE), shared, s->shared_max);
+    FC_TRY((fits<TYPE, E>(s, p.kv.shape.E)));
     if (most < grid) grid = (unsigned)most;
-    return fc_launch(s, "attn", attn_kernel<TYPE, E>, dim3(grid), ATTN_THREADS, shared, p);
+    return fc_launch(s, "attn", attn_kernel<TYPE, E>, dim3(grid), ATTN_THREADS,
+                     sizeof(typename attn_shared_of<TYPE, E>::type), p);
 }
 
 template <fc_dtype TYPE> static fc_status launch_width(fc_stream s, const attn_params &p) {
@@ -50,6 +55,23 @@ template <fc_dtype TYPE> static fc_status launch_width(fc_stream s, const attn_p
     if (p.kv.shape.E <= 96) return launch<TYPE, 96>(s, p);
     if (p.kv.shape.E <= 128) return launch<TYPE, 128>(s, p);
     return launch<TYPE, 256>(s, p);
+}
+
+template <fc_dtype TYPE> static fc_status fits_width(fc_stream s, int E) {
+    if (E <= 64) return fits<TYPE, 64>(s, E);
+    if (E <= 96) return fits<TYPE, 96>(s, E);
+    if (E <= 128) return fits<TYPE, 128>(s, E);
+    return fits<TYPE, 256>(s, E);
+}
+
+extern "C" fc_status fc_attn_fits_cuda(fc_stream s, fc_dtype kv, int E) {
+    switch (kv) {
+    case FC_F32: return fits_width<FC_F32>(s, E);
+    case FC_BF16: return fits_width<FC_BF16>(s, E);
+    case FC_I8: return fits_width<FC_I8>(s, E);
+    case FC_F8: return fits_width<FC_F8>(s, E);
+    default: return FC_FAIL(FC_ERR_ARG, "kv: type %s; it is F32, BF16, I8 or F8", fc_dtype_name(kv));
+    }
 }
 
 static fc_status check_args(const fc_attn_args *a) {

@@ -24,7 +24,8 @@
  *         weights are of what they were before. CUDA multiplies int8 and fp8 codes as the bf16 numbers that they
  *         exactly are: q is rounded, a slot's K scale multiplies the score, its V scale the weight before that is
  *         rounded. The CPU computes in f32 over them
- * needs   H % G == 0, E <= 256 and a multiple of 16, P divides 64; CUDA: ldq a multiple of 4, q at one of 16 bytes
+ * needs   H % G == 0, E <= 256 and a multiple of 16, P divides 64; CUDA: ldq a multiple of 4, q at one of 16 bytes, and
+ *         a block's shared memory, which is within 99 KiB but for f32 KV with E above 128 (attn_fits)
  * CUDA    one launch: attn_work.cuh says who computes what and how partial states are folded; the order of sums inside
  *         a tile is attn_mma.cuh's (bf16, int8, fp8: tensor cores) and attn_fma.cuh's (f32). A position that a row sees
  *         but that lies in no slot of the store counts as zeroes, and is told at the next sync
@@ -73,6 +74,8 @@ typedef struct {
 
 fc_status fc_attn_cpu(fc_stream s, const fc_attn_args *a);
 fc_status fc_attn_cuda(fc_stream s, const fc_attn_args *a);
+fc_status fc_attn_fits_cuda(fc_stream s, fc_dtype kv,
+                            int E); /* FC_ERR_UNSUPPORTED: its block wants more than this device has */
 fc_status fc_attn_ref(fc_stream s, const fc_attn_args *a);
 size_t fc_attn_scratch_cpu(int E); /* bytes per thread of stream scratch that a call needs */
 /* rows_tiles: sum over items of n_rows * n_tiles; tiles: sum of n_tiles. Host numbers from the plan. */

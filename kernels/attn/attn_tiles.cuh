@@ -29,10 +29,10 @@ template <fc_dtype TYPE, int E> struct attn_shape {
         ROWS = TYPE == FC_F32 ? (E > 128 ? 16 : 32) : (E > 128 ? 32 : 64), /* query vectors of a unit */
         AHEAD = RING / 2 + 1, /* tiles between the one worked on and the one whose places are noted */
         LISTS = AHEAD + 1,
-        BLOCKS = E <= 64          ? 3
-                 : E <= 96        ? 2
-                 : TYPE != FC_F32 ? 2
-                                  : 1, /* a multiprocessor */
+        BLOCKS = E <= 64                      ? 3
+                 : E <= 96                    ? 2
+                 : E <= 128 || TYPE != FC_F32 ? 2
+                                              : 1, /* a multiprocessor */
         WIDE = (E + 63) / 64
     };
 };

@@ -35,6 +35,7 @@ typedef struct {
     } marks[FC_BACKEND_MARKS];
     unsigned long long
         *troubles;  /* pinned [FC_BACKEND_MARKS + 1]: what kernels complained of before each mark, and sync */
+    size_t memory;  /* bytes that were free when all of these had been taken */
     char level[16]; /* "sm_90", "sm_90+lt" */
 } device;
 
@@ -42,16 +43,9 @@ static device *device_of(fc_backend *be) { return (device *)be; }
 
 static fc_status cuda_alloc(fc_backend *be, size_t bytes, const char *what, void **out) {
     device *d = device_of(be);
-    size_t left = 0, all = 0;
     void *p;
-    cudaError_t e = cudaMalloc(&p, bytes ? bytes : 1);
-    if (e == cudaErrorMemoryAllocation) {
-        cudaGetLastError();
-        cudaMemGetInfo(&left, &all);
-        return FC_FAIL(FC_ERR_MEM, "%s: %zu bytes of device memory; %zu of %zu are free", what, bytes, left, all);
-    }
-    if (e != cudaSuccess) return fc_cuda_failed(e, "cudaMalloc");
-    e = cudaMemsetAsync(p, 0, bytes ? bytes : 1, d->stream->queue);
+    FC_TRY(fc_cuda_alloc(what, bytes, &p));
+    cudaError_t e = cudaMemsetAsync(p, 0, bytes ? bytes : 1, d->stream->queue);
     if (e != cudaSuccess) {
         cudaFree(p);
         return fc_cuda_failed(e, "cudaMemsetAsync");
@@ -162,10 +156,7 @@ static fc_status cuda_wait(fc_backend *be, int mark) {
 }
 
 static fc_status cuda_memory(fc_backend *be, uint64_t *out) {
-    size_t left, all;
-    (void)be;
-    FC_CUDA_TRY(cudaMemGetInfo(&left, &all));
-    *out = all;
+    *out = device_of(be)->memory;
     return FC_OK;
 }
 
@@ -203,7 +194,7 @@ static size_t workspace_of(const fc_op_limits *l) {
 
 static fc_status open_parts(device *d, const fc_cuda_options *o, const fc_op_limits *limits) {
     void *p;
-    size_t workspace = workspace_of(limits) + (o->invariant ? 0 : FC_LT_WORKSPACE);
+    size_t all, workspace = workspace_of(limits) + (o->invariant ? 0 : FC_LT_WORKSPACE);
     FC_TRY(fc_cuda_stream_open(o->device, workspace, o->invariant, &d->stream));
     FC_TRY(fc_ring_open(UP_BYTES, &d->up));
     FC_TRY(fc_ring_open(DOWN_BYTES, &d->down));
@@ -214,6 +205,7 @@ static fc_status open_parts(device *d, const fc_cuda_options *o, const fc_op_lim
     FC_CUDA_TRY(cudaMallocHost(&p, (FC_BACKEND_MARKS + 1) * sizeof *d->troubles));
     d->troubles = (unsigned long long *)p;
     memset(d->troubles, 0xff, (FC_BACKEND_MARKS + 1) * sizeof *d->troubles);
+    FC_CUDA_TRY(cudaMemGetInfo(&d->memory, &all));
     /* sums of cuBLASLt are others: scores in files are keyed by it */
     snprintf(d->level, sizeof d->level, "sm_%d%s", d->stream->sm, o->invariant ? "" : "+lt");
     return FC_OK;
@@ -256,6 +248,7 @@ extern "C" fc_status fc_backend_open_cuda(const fc_cuda_options *o, const fc_op_
     be->lora = fc_lora_cuda;
     be->rope_table = fc_rope_table_cuda;
     be->rope_kv = fc_rope_kv_cuda;
+    be->attn_fits = fc_attn_fits_cuda;
     be->attn = fc_attn_cuda;
     be->softcap = fc_softcap_cuda;
     be->kv_copy = fc_kv_copy_cuda;

@@ -38,20 +38,19 @@ struct fc_replay {
     size_t used;
     graph graphs[GRAPHS];
     uint64_t flushes;
-    struct {
-        const void *kernel;
-        size_t shared;
-    } attributes[ATTRIBUTES];
-    int n_attributes;
+    size_t shared_max;
+    const void *told[ATTRIBUTES]; /* kernels that may have so much */
+    int n_told;
     fc_replay_counts counts;
 };
 
-fc_status fc_replay_open(fc_replay **out) {
+fc_status fc_replay_open(size_t shared_max, fc_replay **out) {
     fc_replay *r;
     fc_status st;
     void *p;
     FC_TRY(fc_alloc(1, sizeof *r, "launches", &p));
     r = (fc_replay *)p;
+    r->shared_max = shared_max;
     st = fc_alloc(NODES, sizeof *r->list, "launches", &p);
     if (st) goto fail;
     r->list = (launch *)p;
@@ -84,17 +83,13 @@ void fc_replay_close(fc_replay *r) {
 
 fc_replay_counts fc_replay_counted(const fc_replay *r) { return r->counts; }
 
-/* Above 48 KB a kernel must be told; once is enough. */
+/* Above 48 KB a kernel must be told; once is enough. It holds for all streams of the process, so all say the same. */
 static fc_status allow_shared(fc_replay *r, const void *kernel, size_t shared) {
-    int i = 0;
     if (shared <= 48 * 1024) return FC_OK;
-    while (i < r->n_attributes && r->attributes[i].kernel != kernel) i++;
-    if (i < r->n_attributes && r->attributes[i].shared >= shared) return FC_OK;
-    FC_CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared));
-    if (i == ATTRIBUTES) return FC_OK; /* told again next time */
-    r->attributes[i].kernel = kernel;
-    r->attributes[i].shared = shared;
-    if (i == r->n_attributes) r->n_attributes++;
+    for (int i = 0; i < r->n_told; i++)
+        if (r->told[i] == kernel) return FC_OK;
+    FC_CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)r->shared_max));
+    if (r->n_told < ATTRIBUTES) r->told[r->n_told++] = kernel; /* else told again next time */
     return FC_OK;
 }
 

@@ -40,6 +40,16 @@ fc_status fc_cuda_failed(cudaError_t e, const char *call) {
                    cudaGetErrorString(e));
 }
 
+fc_status fc_cuda_alloc(const char *what, size_t bytes, void **out) {
+    size_t left = 0, all = 0;
+    cudaError_t e = cudaMalloc(out, bytes ? bytes : 1);
+    if (e == cudaSuccess) return FC_OK;
+    if (e != cudaErrorMemoryAllocation) return fc_cuda_failed(e, "cudaMalloc");
+    cudaGetLastError();
+    cudaMemGetInfo(&left, &all);
+    return FC_FAIL(FC_ERR_MEM, "%s: %zu bytes of device memory; %zu of %zu are free", what, bytes, left, all);
+}
+
 fc_status fc_cuda_launch(fc_stream s, const char *name, const void *kernel, dim3 grid, int block, size_t shared,
                          const void *params, size_t param_bytes) {
     if (grid.x == 0 || grid.y == 0 || grid.z == 0) return FC_OK;
@@ -72,7 +82,7 @@ static fc_status open_device(fc_stream s, size_t workspace) {
                        "needed",
                        prop.name, prop.major, prop.minor, s->shared_max, (int)FC_CUDA_LEAST_MAJOR,
                        (int)FC_CUDA_LEAST_SHARED);
-    FC_TRY(fc_replay_open(&s->replay));
+    FC_TRY(fc_replay_open(s->shared_max, &s->replay));
     FC_CUDA_TRY(cudaStreamCreateWithFlags(&s->queue, cudaStreamNonBlocking));
     FC_CUDA_TRY(cudaMalloc(&p, sizeof *s->trouble));
     s->trouble = (unsigned long long *)p;
@@ -81,7 +91,7 @@ static fc_status open_device(fc_stream s, size_t workspace) {
     s->counters = (unsigned *)p;
     FC_CUDA_TRY(cudaMemsetAsync(s->counters, 0, FC_CUDA_COUNTERS * sizeof *s->counters, s->queue));
     if (workspace) {
-        FC_CUDA_TRY(cudaMalloc(&p, workspace));
+        FC_TRY(fc_cuda_alloc("workspace", workspace, &p));
         s->workspace = (unsigned char *)p;
         s->workspace_bytes = workspace;
     }

@@ -55,6 +55,8 @@ fc_status fc_cuda_stream_open(int device, size_t workspace, bool invariant, fc_s
 void fc_cuda_stream_close(fc_stream s); /* NULL and half-built are fine */
 
 fc_status fc_cuda_failed(cudaError_t e, const char *call);
+/* cudaMalloc, at least a byte. FC_ERR_MEM says what for, how much, and what is left. */
+fc_status fc_cuda_alloc(const char *what, size_t bytes, void **out);
 fc_status fc_cuda_launch(fc_stream s, const char *name, const void *kernel, dim3 grid, int block, size_t shared,
                          const void *params, size_t param_bytes);
 /* The operator's borrowed memory; FC_ERR_MEM with both numbers when less was reserved. */

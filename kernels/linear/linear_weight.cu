@@ -192,7 +192,7 @@ static fc_status pack_all(fc_stream s, const fc_weight_part *parts, int n_parts,
     most = most < total ? most : total;
     FC_TRY(fc_alloc(most, 1, "weight", &p));
     *piece = (unsigned char *)p;
-    FC_CUDA_TRY(cudaMalloc(&p, total));
+    FC_TRY(fc_cuda_alloc(parts[0].name ? parts[0].name : "weight", total, &p));
     w->memory = (unsigned char *)p;
     w->w.bytes = total;
     for (int i = 0; i < n_parts; i++) {

@@ -119,7 +119,9 @@ enum { SM_DEFAULT = 90, SMS_DEFAULT = 4, CUDA_VERSION_13 = 13000 };
 cudaDeviceProp emu_device_prop(void) {
     cudaDeviceProp p = {};
     int sm = emu_device_opts.sm ? emu_device_opts.sm : SM_DEFAULT;
-    size_t kib = sm == 90 || sm >= 100 ? 228 : sm == 80 ? 164 : 100; /* shared memory of a multiprocessor */
+    size_t kib = 100; /* shared memory of a multiprocessor: 8.6, 8.9, 12.0 */
+    if (sm == 80 || sm == 87) kib = 164;
+    if (sm == 90 || (sm >= 100 && sm < 120)) kib = 228;
     snprintf(p.name, sizeof p.name, "emulated sm_%d", sm);
     p.totalGlobalMem = emu_device_opts.memory ? emu_device_opts.memory : (size_t)8 << 30;
     p.sharedMemPerBlock = 48 << 10;
@@ -214,6 +216,11 @@ emu_counters emu_counts(void) {
 void emu_counts_reset(void) {
     std::lock_guard<std::recursive_mutex> hold(emu_rt.lock);
     emu_rt.counts = {};
+}
+
+void emu_lose_device(void) {
+    std::lock_guard<std::recursive_mutex> hold(emu_rt.lock);
+    emu_break(cudaErrorIllegalAddress, "the device is lost");
 }
 
 void emu_fail_at(uint64_t k) {

@@ -250,15 +250,16 @@ static unsigned char *place(range *r, size_t pages, size_t align) {
     }
     r->freed.clear(); /* from here on addresses come back */
     unsigned char *from = r->start;
-    for (auto &i : r->live) {
+    for (auto i = r->live.begin();; i++) {
         unsigned char *to = (unsigned char *)round_up((uintptr_t)from + EMU_PAGE, align);
-        if (to + pages + EMU_PAGE <= i.second.region) {
+        unsigned char *end = i == r->live.end() ? r->start + ADDRESSES : i->second.region;
+        if (to + pages + EMU_PAGE <= end) {
             if (r->device && has_guards && madvise(to, pages, GUARD_REMOVE)) abort();
             return to;
         }
-        from = i.second.region + i.second.region_bytes;
+        if (i == r->live.end()) return nullptr;
+        from = i->second.region + i->second.region_bytes;
     }
-    return nullptr;
 }
 
 static size_t pages_of(const allocation *a) {

@@ -191,18 +191,23 @@ static void long_prompts_go_through_cublaslt(void **state) {
     fc_event_fini(&ev[1]);
 }
 
-/* Two small jobs on an engine whose k-th call of the runtime fails (0: none). What the first has downloaded, its
- * prompt's log-probs too, must be nobody's when the second runs. True: nothing failed. */
-static bool small_jobs(uint64_t k, uint64_t *calls) {
-    const fc_engine_options o = {
-        .novelty = tiny_model("llama", 1, false), .kv_type = "f32", .ctx = 64, .max_rows = 16, .kv_pool = 1 << 20};
-    fc_request r = text_request("a night", 2, 3);
+/* An engine, and what it answers while calls fail. */
+typedef struct {
+    fc_engine_options o;
+    fc_request r; /* of two jobs; the first wants its prompt's log-probs */
+} injected;
+
+/* Two jobs on an engine whose k-th call of the runtime fails (0: none). What the first has downloaded, its prompt's
+ * log-probs too, must be nobody's when the second runs. True: nothing failed. */
+static bool small_jobs(const injected *j, uint64_t k, uint64_t *calls) {
+    fc_request r = j->r;
     uint64_t before = emu_calls();
+    fc_engine_counts n;
     fc_engine *e;
     bool first, second;
     r.prompt_logprobs = true;
     emu_fail_at(k);
-    if (fc_engine_open_on(&o, open_cuda, &e)) {
+    if (fc_engine_open_on(&j->o, open_cuda, &e)) {
         if (k == 0 || !names_the_cause(fc_status_text())) fail_msg("call %d: \"%s\"", (int)k, fc_status_text());
         *calls = emu_calls() - before;
         return false;
@@ -210,29 +215,81 @@ static bool small_jobs(uint64_t k, uint64_t *calls) {
     first = ends_well(e, &r, k);
     r.prompt_logprobs = false;
     second = ends_well(e, &r, k);
-    if (!first && !second) fail_msg("call %d failed, and both requests", (int)k);
+    if (!first && !second) fail_msg("call %d failed, and both requests: \"%s\"", (int)k, fc_status_text());
+    fc_engine_count(e, &n);
+    assert_false(n.lost);
     fc_engine_close(e);
     *calls = emu_calls() - before;
     return first && second;
 }
 
-/* If this fails, a device that fails once is an answer that is wrong, memory that stays, or a crash. */
-static void every_failing_call_ends_in_a_status_and_no_leak(void **state) {
+/* Each call, or each `stride`th. If this fails, a device that fails once is an answer that is wrong,
+ * memory that stays, or a crash. */
+static void each_call_fails(const char *what, const injected *j, uint64_t stride) {
     uint64_t calls, all;
-    int told = 0;
-    (void)state;
+    int told = 0, n = 0;
     emu_reset();
-    assert_true(small_jobs(0, &all));
+    assert_true(small_jobs(j, 0, &all));
     assert_int_equal(emu_leaks(true), 0);
-    for (uint64_t k = 1; k <= all; k++) {
+    for (uint64_t k = 1; k <= all; k += stride, n++) {
         emu_reset();
-        told += !small_jobs(k, &calls);
+        told += !small_jobs(j, k, &calls);
         emu_fail_at(0);
         if (emu_leaks(true))
-            fail_msg("call %llu of %llu failed, and something is left", (unsigned long long)k, (unsigned long long)all);
+            fail_msg("%s: call %llu of %llu failed, and something is left", what, (unsigned long long)k,
+                     (unsigned long long)all);
     }
-    print_message("%llu calls failed in turn, %d of them were told\n", (unsigned long long)all, told);
-    assert_true(told > 100);
+    print_message("%s: %d of %llu calls failed in turn, %d of them were told\n", what, n, (unsigned long long)all,
+                  told);
+    assert_true(told > n / 2);
+}
+
+static void every_failing_call_ends_in_a_status_and_no_leak(void **state) {
+    const injected small = {
+        {.novelty = tiny_model("llama", 1, false), .kv_type = "f32", .ctx = 64, .max_rows = 16, .kv_pool = 1 << 20},
+        text_request("a night", 2, 3)};
+    (void)state;
+    each_call_fails("one model", &small, 1);
+}
+
+/* A queue for each model, products by cuBLASLt or own ones of bf16, scores, names that are searched. */
+static void every_failing_call_of_two_models_too(void **state) {
+    static const char *const names[] = {"house", "night", "naive", "x"};
+    injected two = {{.novelty = tiny_model_typed("llama", 1, FC_BF16),
+                     .alignment = tiny_model_typed("qwen2", 2, FC_BF16),
+                     .ctx = 64,
+                     .max_rows = 16,
+                     .kv_pool = 1 << 20},
+                    text_request("a night", 2, 8)};
+    (void)state;
+    two.r.score = true;
+    two.r.names = names;
+    two.r.n_names = 4;
+    two.r.constraint = FC_CONSTRAINT_MASK;
+    each_call_fails("two models", &two, 4);
+    two.r.draw = FC_DRAW_SBS;
+    each_call_fails("a search", &two, 4);
+}
+
+/* A device that is lost stays so. If this fails, a supervisor is told that such a server is well. */
+static void a_lost_device_is_told(void **state) {
+    const fc_engine_options o = {.novelty = tiny_model("llama", 1, false), .ctx = 64, .kv_pool = 1 << 20};
+    fc_request r = text_request("a night", 1, 3);
+    fc_engine_counts n;
+    fc_engine *e;
+    (void)state;
+    emu_reset();
+    assert_ok(fc_engine_open_on(&o, open_cuda, &e));
+    assert_true(ends_well(e, &r, 0));
+    fc_engine_count(e, &n);
+    assert_false(n.lost);
+    emu_lose_device();
+    assert_false(ends_well(e, &r, 0));
+    assert_false(ends_well(e, &r, 0)); /* counts are of the step before */
+    fc_engine_count(e, &n);
+    assert_true(n.lost);
+    fc_engine_close(e);
+    emu_reset();
 }
 
 /* Devices of little shared memory have smaller tiles, and the same bits. If this fails, an engine opens on a device
@@ -242,6 +299,8 @@ static void every_device_that_is_taken_runs(void **state) {
     static int32_t ids[40];
     const fc_engine_options o = {.novelty = tiny_model_typed("llama", 1, FC_BF16), .ctx = 64, .kv_pool = 1 << 20};
     fc_request r = text_request("", 10, 3);
+    const fc_tiny_options heads = {.arch = "llama", .H = 1, .G = 1, .E = 256};
+    const fc_engine_options wide = {.novelty = tiny_model_of(&heads), .kv_type = "f32", .ctx = 64, .kv_pool = 1 << 20};
     fc_event first = {0};
     fc_engine *e;
     (void)state;
@@ -264,6 +323,9 @@ static void every_device_that_is_taken_runs(void **state) {
     }
     invariant = false;
     fc_event_fini(&first);
+    emu_reset();
+    emu_device_opts.sm = 86;
+    assert_fails(fc_engine_open_on(&wide, open_cuda, &e), FC_ERR_UNSUPPORTED, "another kv_type");
     emu_reset();
     emu_device_opts.sm = 75;
     assert_fails(fc_engine_open_on(&o, open_cuda, &e), FC_ERR_UNSUPPORTED, "8.0 and 101376 are needed");
@@ -348,6 +410,8 @@ int main(void) {
                                        cmocka_unit_test(a_step_is_a_few_calls),
                                        cmocka_unit_test(batches_of_a_prompt_leave_no_gap),
                                        cmocka_unit_test(every_failing_call_ends_in_a_status_and_no_leak),
+                                       cmocka_unit_test(every_failing_call_of_two_models_too),
+                                       cmocka_unit_test(a_lost_device_is_told),
                                        cmocka_unit_test(a_real_model_answers_as_transformers_does)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

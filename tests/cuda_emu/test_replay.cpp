@@ -54,6 +54,29 @@ static void scale(float times, float plus, int n) {
     assert_ok(fc_launch(s, "scale", scale_kernel, dim3((unsigned)fc_div_up(n, 32)), 32, 0, step{y, times, plus, n, 0}));
 }
 
+static __global__ void shared_kernel(const step p) {
+    float *v = fc_shared<float>();
+    v[threadIdx.x] = p.plus;
+    if (threadIdx.x == 0) p.y[0] = v[0];
+}
+
+/* If this fails, one model's smaller launch takes away what another's larger one was told that it may have. */
+static void shared_memory_is_granted_to_all_streams(void **state) {
+    enum { LARGE = 150 << 10, SMALL = 60 << 10 };
+    fc_stream other;
+    (void)state;
+    open_all();
+    assert_ok(fc_cuda_stream_open(0, 0, false, &other));
+    assert_ok(fc_launch(s, "large", shared_kernel, dim3(1), 32, LARGE, step{y, 1, 1, N, 0}));
+    assert_float_equal(first(), 1.0f, 0);
+    assert_ok(fc_launch(other, "small", shared_kernel, dim3(1), 32, SMALL, step{y, 1, 2, N, 0}));
+    assert_ok(fc_cuda_stream_sync(other));
+    assert_ok(fc_launch(s, "large", shared_kernel, dim3(1), 32, LARGE, step{y, 1, 3, N, 0}));
+    assert_float_equal(first(), 3.0f, 0);
+    fc_cuda_stream_close(other);
+    close_all();
+}
+
 /* A pass of `launches`, and what it makes of v. */
 static float pass(float v, int launches, float plus) {
     for (int i = 0; i < launches; i++) {
@@ -211,6 +234,8 @@ static void rings_keep_what_is_under_way(void **) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(shared_memory_is_granted_to_all_streams),
+
         cmocka_unit_test(launches_run_in_order_with_their_parameters),
         cmocka_unit_test(the_same_pass_is_one_graph_with_patched_nodes),
         cmocka_unit_test(a_grid_is_patched_too),

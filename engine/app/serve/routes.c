@@ -53,12 +53,14 @@ static void answer(http_req *r, fc_status st, const fc_str *body, const openai_e
 
 /* ---- what the server says of itself ---- */
 
-/* It steps, or has nothing to do. */
+/* It steps, or has nothing to do; and its device computes. */
 static bool alive(serve *s) {
     fc_engine_counts n;
     const uint64_t now = fc_clock_ns();
-    if (!s->ready || !s->jobs) return true;
+    if (!s->ready) return true;
     fc_engine_count(s->e, &n);
+    if (n.lost) return false;
+    if (!s->jobs) return true;
     if (n.steps != s->seen_steps || !(n.running + n.waiting)) {
         s->seen_steps = n.steps;
         s->seen_ns = now;
