@@ -6,7 +6,7 @@
 
 #include <stdatomic.h>
 
-enum { FC_COUNTS = 11 };
+enum { FC_COUNTS = 14 + FC_BATCH_SIZES };
 
 /* Zeroed is empty. */
 typedef struct {

@@ -89,10 +89,13 @@ typedef struct openai_call {
     openai_route route;
     fc_request *requests; /* [n_requests], for fc_submit in order; what they point to lives as long as the call */
     size_t n_requests;
-    bool stream;              /* the answer is text/event-stream */
-    bool sends_early;         /* bytes come before the end: worth a keep-alive when they do not */
-    const char *model;        /* as served */
+    bool stream;       /* the answer is text/event-stream */
+    bool sends_early;  /* bytes come before the end: worth a keep-alive when they do not */
+    const char *model; /* as served */
+    const char *prompt_field,
+        *given_field;         /* of the body, where they have other names than prompt and documents; or NULL */
     char id[160];             /* "cmpl-..." */
+    char ignored[192];        /* fields that nobody knows, as "a, b"; as far as there is room, and sane names */
     struct openai_show *show; /* for the answer */
     struct openai_held *held; /* what everything lives in */
 } openai_call;
@@ -100,6 +103,8 @@ typedef struct openai_call {
 fc_status openai_call_parse(openai_server *s, openai_route route, const openai_context *c, const char *body,
                             size_t size, openai_call **out, openai_error *err);
 void openai_call_close(openai_call *c); /* NULL is fine */
+/* The field of e by the name that it has in the call's body. */
+void openai_error_field(const openai_call *c, openai_error *e);
 
 /* ---- answers ---- */
 

@@ -1,6 +1,7 @@
 /* prompt - requests out of a body's prompts. */
 #include "engine/app/openai/call.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* ---- pieces ---- */
@@ -63,11 +64,21 @@ static fc_status fill_own(openai_parse *p, const char *said, fc_request *r) {
     return copy_labels(p, r);
 }
 
+/* What the server's recipe says of a request; where its file lies is nobody's business. */
+static fc_status blame(openai_parse *p, fc_status st) {
+    const char *said = fc_last_error(), *name = p->s->has_recipe ? strstr(said, ": ") : NULL;
+    char why[512];
+    snprintf(why, sizeof why, "%s%s", name ? "recipe" : "", name ? name : said);
+    if (strstr(why, "history") || strstr(why, "{keywords")) p->param = "forkcast"; /* its member */
+    return FC_FAIL(st, "%s", why);
+}
+
 fc_status openai_fill(openai_parse *p, const char *said, fc_request *out) {
     const fc_holes holes = {.prompt = said, .history = p->history, .n_history = p->n_history};
     const char *param = p->param;
     fc_request r;
-    FC_TRY(fill_from(p, p->s->recipe, &holes, &r));
+    fc_status st = fill_from(p, p->s->recipe, &holes, &r);
+    if (st) return blame(p, st);
     FC_TRY(copy_prompt(p, &r.prompt, true, &r.prompt));
     FC_TRY(copy_prompt(p, &r.alignment_prompt, true, &r.alignment_prompt));
     FC_TRY(copy_prompt(p, &r.suffix, true, &r.suffix));
@@ -108,27 +119,16 @@ static fc_status show_prompt(openai_parse *p, const fc_request *r, openai_prompt
 static fc_status count_prompt(openai_parse *p, const fc_request *r, openai_prompt *w) {
     int32_t *ids;
     int k = r->truncate_prompt_tokens;
+    if (k == -1) k = p->s->info.novelty.ctx - r->sampling.max_tokens;
     FC_TRY(openai_prompt_ids(p->s->tok[FC_NOVELTY], &r->prompt, !r->no_bos, &ids, &w->tokens));
     fc_memory_free(ids);
     if (k > 0 && w->tokens > (size_t)k) w->tokens = (size_t)k;
     return FC_OK;
 }
 
-/* Chat without max_tokens: what the context leaves, up to the server's default. */
-static void settle_length(const openai_parse *p, fc_request *r, const openai_prompt *w) {
-    int64_t left = (int64_t)p->s->info.novelty.ctx - (int64_t)w->tokens, most = p->s->chat_max_tokens;
-    if (r->sampling.min_tokens > most) most = r->sampling.min_tokens;
-    if (left < 1) left = 1; /* the engine says with its own numbers that it does not fit */
-    r->sampling.max_tokens = (int)(left < most ? left : most);
-}
-
 static fc_status finish_request(openai_parse *p, fc_request *r, openai_prompt *w) {
-    bool unsaid = r->sampling.max_tokens < 0;
     FC_TRY(show_prompt(p, r, w));
-    if (p->show->continuous || unsaid) FC_TRY(count_prompt(p, r, w));
-    if (unsaid) settle_length(p, r, w);
-    if (unsaid) p->base->sampling.max_tokens = r->sampling.max_tokens;
-    return FC_OK;
+    return p->show->continuous ? count_prompt(p, r, w) : FC_OK;
 }
 
 /* Ids are fed as they are; text for the alignment model's template, or its other tokenizer, is made of them. */

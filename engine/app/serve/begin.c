@@ -110,10 +110,11 @@ void serve_call_begin(serve *s, http_req *r, openai_route route) {
         serve_refuse(r, &e);
         return;
     }
-    if (k->n_requests > (size_t)(s->c.max_requests - s->jobs)) /* before anything is tokenised */
+    st = k->ignored[0] ? http_field(r, "x-forkcast-ignored", k->ignored) : FC_OK;
+    if (!st && k->n_requests > (size_t)(s->c.max_requests - s->jobs)) /* before anything is tokenised */
         st = FC_FAIL(FC_ERR_FULL, "%zu prompts; %d requests are waiting or running, max_requests is %d", k->n_requests,
                      s->jobs, s->c.max_requests);
-    else st = open_call(s, r, k, &c);
+    else if (!st) st = open_call(s, r, k, &c);
     if (!c) openai_call_close(k);
     if (!st) st = submit(c);
     if (!st) st = set_timers(c);
@@ -122,6 +123,7 @@ void serve_call_begin(serve *s, http_req *r, openai_route route) {
         return;
     }
     openai_error_of(st, fc_last_error(), NULL, http_stopping(s->h), &e);
+    if (c) openai_error_field(openai_answer_call(c->answer), &e);
     if (st == FC_ERR_FULL) serve_count(&s->metrics, e.http == 503 ? SERVE_REFUSED_DRAINING : SERVE_REFUSED_FULL, 1);
     if (c) serve_call_fail(c, &e);
     else serve_refuse(r, &e);
