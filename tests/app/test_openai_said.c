@@ -80,6 +80,7 @@ static void history_is_named(void **state) {
     CHECK(&plain, OPENAI_COMPLETIONS, none);
     e = rig_post(&likes, OPENAI_COMPLETIONS, "{\"prompt\":\"a\"}", &http);
     assert_non_null(strstr(e, "\"message\":\"recipe: "));
+    assert_non_null(strstr(e, "\"param\":\"forkcast\"")); /* where a history would be */
     free(e);
 }
 
