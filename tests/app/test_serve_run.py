@@ -331,9 +331,26 @@ class Doors(unittest.TestCase):
             n.bind(path)
             n.settimeout(10)
             with Serve("--novelty", novelty(), "--alignment", "none", env={"NOTIFY_SOCKET": path}) as s:
-                self.assertEqual(n.recv(100), b"READY=1")
+                self.assertEqual(n.recv(200), b"STATUS=loading the models")
+                self.assertEqual(n.recv(200), b"READY=1\nSTATUS=serving; 0 requests, 0 connections")
                 self.assertEqual(s.stop(), 0)
-                self.assertEqual(n.recv(100), b"STOPPING=1")
+                self.assertEqual(n.recv(200), b"STOPPING=1")
+            # If this fails, the service is killed although it lives.
+            with Serve("--novelty", novelty(), "--alignment", "none", env={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "40000"}) as s:
+                with s.connect():
+                    said = [n.recv(200).decode() for _ in range(12)]
+                    self.assertEqual(said[:2], ["STATUS=loading the models", "WATCHDOG=1\nSTATUS=loading the models"])
+                    self.assertEqual(sum(x.startswith("READY=1\n") for x in said), 1)
+                    self.assertGreaterEqual(sum(x.startswith("WATCHDOG=1\nSTATUS=") for x in said), 9)
+                    while n.recv(200) != b"WATCHDOG=1\nSTATUS=serving; 0 requests, 1 connections":
+                        pass
+                self.assertEqual(s.stop(), 0)
+                while n.recv(200) != b"STOPPING=1":
+                    pass
+            with Serve("--novelty", novelty(), "--alignment", "none", env={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}) as s:
+                self.assertEqual(s.stop(), 0)
+                said = [n.recv(200) for _ in range(3)]
+                self.assertEqual((said[2], any(b"WATCHDOG" in x for x in said)), (b"STOPPING=1", False))
             n.close()
 
     def test_failures_to_start(self):

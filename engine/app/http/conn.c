@@ -157,7 +157,8 @@ static void got_head(http_conn *c) {
         return;
     }
     if (!host_is_ours(c)) {
-        refuse(c, 421, "this host is not served here");
+        refuse(c, 421,
+               "this host is not served here: localhost is, and names that allowed_host (--allowed-host) gives");
         return;
     }
     if (h->o.on_head) {

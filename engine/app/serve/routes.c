@@ -53,8 +53,7 @@ static void answer(http_req *r, fc_status st, const fc_str *body, const openai_e
 
 /* ---- what the server says of itself ---- */
 
-/* It steps, or has nothing to do. */
-static bool alive(serve *s) {
+bool serve_alive(serve *s) {
     fc_engine_counts n;
     const uint64_t now = fc_clock_ns();
     if (!s->ready || !s->jobs) return true;
@@ -68,7 +67,7 @@ static bool alive(serve *s) {
 
 static void tell_health(serve *s, http_req *r, bool ready) {
     fc_str body = {0};
-    const int status = openai_health(alive(s), ready, &body);
+    const int status = openai_health(serve_alive(s), ready, &body);
     http_answer(r, status, body.size ? json : NULL, fc_str_text(&body), body.size);
     fc_str_fini(&body);
 }

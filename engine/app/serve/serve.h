@@ -7,6 +7,7 @@
  *   call.c            whose events become the answer
  *   metrics.c         what is counted, and /metrics
  *   ui.c              the web page
+ *   systemd.c         what the service manager is told
  *
  * The engine's events wake the loop (fc_engine_notify, http_wake), which takes them without waiting.
  */
@@ -50,24 +51,33 @@ typedef struct serve {
     int n_calls, jobs;                        /* whose answer is open; requests in the engine */
     size_t held;                              /* bytes of all calls that wait for readers */
     fc_str out;                               /* scratch of one event */
-    int64_t seen_steps;                       /* of the engine, */
-    uint64_t seen_ns;                         /* and when they last rose, or nothing ran */
+    http_timer watchdog;                      /* of systemd, and how often it wants to hear of us; 0: never */
+    uint64_t watchdog_ns;
+    int64_t seen_steps; /* of the engine, */
+    uint64_t seen_ns;   /* and when they last rose, or nothing ran */
 } serve;
 
 /* load.c */
-fc_status serve_prepare(serve *s); /* recipe, taxonomy, keys: what is quick, and wrong at once */
-fc_status serve_load(serve *s);    /* begins to load; http_wake follows, then serve_loaded */
-fc_status serve_loaded(serve *s);  /* joins the loader where it is done; s->ready, or why not */
-void serve_hush(serve *s);         /* waits for a loader under way; from now on nobody wakes the loop */
-void serve_unload(serve *s);       /* then; zeroed and half-built are fine */
+fc_status serve_prepare(serve *s); /* recipe, taxonomy, keys, names of hosts: what is quick, and wrong at once */
+fc_status serve_check(serve *s);   /* then: what can be seen of models, adapters and addresses without taking them */
+fc_status serve_address(const serve *s, fc_str *out); /* host and port as one */
+fc_status serve_load(serve *s);                       /* begins to load; http_wake follows, then serve_loaded */
+fc_status serve_loaded(serve *s);                     /* joins the loader where it is done; s->ready, or why not */
+void serve_hush(serve *s);   /* waits for a loader under way; from now on nobody wakes the loop */
+void serve_unload(serve *s); /* then; zeroed and half-built are fine */
 
 /* routes.c */
+bool serve_alive(serve *s);       /* the engine steps, or has nothing to do */
 void serve_routes_init(serve *s); /* s->router */
 void serve_on_head(void *self, http_req *r);
 void serve_on_request(void *self, http_req *r);
 void serve_on_end(void *self, const http_req *r, int status, double seconds);
 fc_status serve_error_body(void *self, int status, const char *sentence, fc_str *out);
 void serve_refuse(http_req *r, const openai_error *e); /* answers with it */
+
+/* systemd.c */
+void serve_systemd_begin(serve *s); /* tells it how the server is, at once and as often as it wants to be told */
+void serve_systemd_ready(serve *s);
 
 /* begin.c */
 void serve_call_begin(serve *s, http_req *r, openai_route route);
