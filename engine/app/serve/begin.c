@@ -107,6 +107,7 @@ void serve_call_begin(serve *s, http_req *r, openai_route route) {
     serve_call *c = NULL;
     fc_status st;
     if (parse(s, r, route, &k, &e)) {
+        serve_failed(&s->metrics, SERVE_AT_REQUEST, e.http);
         serve_refuse(r, &e);
         return;
     }
@@ -125,6 +126,7 @@ void serve_call_begin(serve *s, http_req *r, openai_route route) {
     openai_error_of(st, fc_last_error(), NULL, http_stopping(s->h), &e);
     if (c) openai_error_field(openai_answer_call(c->answer), &e);
     if (st == FC_ERR_FULL) serve_count(&s->metrics, e.http == 503 ? SERVE_REFUSED_DRAINING : SERVE_REFUSED_FULL, 1);
-    if (c) serve_call_fail(c, &e);
+    serve_failed(&s->metrics, SERVE_AT_REQUEST, e.http);
+    if (c) serve_call_end(c, &e);
     else serve_refuse(r, &e);
 }

@@ -122,7 +122,7 @@ static void cut(serve_call *c) {
 }
 
 /* Ends the answer with an error: of its own, or the stream's last event, behind what waits to be read. */
-void serve_call_fail(serve_call *c, const openai_error *e) {
+void serve_call_end(serve_call *c, const openai_error *e) {
     fc_str out = {0};
     if (!c->began) {
         note(c);
@@ -135,6 +135,12 @@ void serve_call_fail(serve_call *c, const openai_error *e) {
     if (openai_stream_error(e, &out) || write_or_hold(c, fc_str_text(&out), out.size)) cut(c);
     else end_if_whole(c);
     fc_str_fini(&out);
+}
+
+/* What it asked for has failed. */
+static void fail(serve_call *c, const openai_error *e) {
+    serve_failed(&c->s->metrics, SERVE_AT_ENGINE, e->http);
+    serve_call_end(c, e);
 }
 
 /* False where the call has ended for it. */
@@ -159,7 +165,7 @@ static bool send(serve_call *c, const char *bytes, size_t size) {
         return false;
     }
     openai_error_of(st, fc_last_error(), NULL, false, &e);
-    serve_call_fail(c, &e);
+    fail(c, &e);
     return false;
 }
 
@@ -189,7 +195,7 @@ static void cancelled(void *self, http_req *r, http_why why) {
     openai_error_http(503, "the server is stopping", &e);
     e.retry_after = 1;
     if (c->held.size) cut(c); /* nobody waits for its reader any more */
-    else serve_call_fail(c, &e);
+    else fail(c, &e);
 }
 
 const http_watcher serve_call_watcher = {.on_cancel = cancelled, .on_writable = writable};
@@ -202,7 +208,7 @@ void serve_call_out_of_time(http_timer *t) {
     snprintf(why, sizeof why, "the request took longer than %d ms", c->s->c.request_ms);
     openai_error_of(FC_ERR_TIMEOUT, why, NULL, false, &e);
     serve_count(&c->s->metrics, SERVE_CANCEL_DEADLINE, 1);
-    serve_call_fail(c, &e);
+    fail(c, &e);
 }
 
 void serve_call_silent(http_timer *t) {
@@ -249,7 +255,7 @@ static void answer_event(serve_call *c, size_t at, const fc_event *ev) {
     const bool stream = openai_answer_call(c->answer)->stream;
     fc_str_clear(out);
     if (openai_answer_event(c->answer, at, ev, out, &whole, &e)) {
-        serve_call_fail(c, &e);
+        fail(c, &e);
         return;
     }
     c->whole = whole;
@@ -285,7 +291,7 @@ static void fail_all(serve *s) {
     openai_error_of(FC_ERR_MEM, fc_last_error(), NULL, false, &e);
     for (serve_call *c = s->calls, *next; c; c = next) {
         next = c->next;
-        if (c->r && !c->whole) serve_call_fail(c, &e);
+        if (c->r && !c->whole) fail(c, &e);
     }
 }
 

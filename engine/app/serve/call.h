@@ -39,6 +39,6 @@ void serve_call_silent(http_timer *t);      /* a call's ping */
 void serve_call_out_of_time(http_timer *t); /* its deadline */
 void serve_job_insert(serve *s, serve_job *j);
 /* Ends the answer with an error: of its own, or the stream's last event behind what waits to be read. c may be gone. */
-void serve_call_fail(serve_call *c, const openai_error *e);
+void serve_call_end(serve_call *c, const openai_error *e);
 
 #endif

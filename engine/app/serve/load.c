@@ -152,6 +152,8 @@ static fc_status open_engine(serve *s) {
     o.max_requests = s->c.max_requests;
     o.n_adapters = need_adapters(s, p);
     o.adapters = p;
+    for (size_t i = 0; i < o.n_adapters && s->n_adapters < 64; i++)
+        if (o.adapters[i].model == FC_NOVELTY) s->adapters[s->n_adapters++] = o.adapters[i].name;
     return fc_engine_open(&o, &s->e);
 }
 

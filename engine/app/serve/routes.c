@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 enum { PATIENCE_S = 120 /* an engine that has work and ends no step for so long is dead */ };
 
@@ -202,6 +203,9 @@ static void metrics(void *self, http_req *r, const char *rest) {
     serve *s = self;
     serve_facts f = {.model = s->models[0].id,
                      .info = &s->api.info,
+                     .adapters = s->adapters,
+                     .n_adapters = s->n_adapters,
+                     .now = (int64_t)time(NULL),
                      .http = http_count(s->h),
                      .routes = routes,
                      .n_routes = s->router.n_routes,
@@ -227,6 +231,7 @@ static void turn_away(serve *s, http_req *r, serve_counter why, int status, cons
     openai_error_http(status, sentence, &e);
     e.retry_after = 1;
     serve_count(&s->metrics, why, 1);
+    serve_failed(&s->metrics, SERVE_AT_ADMISSION, status);
     serve_refuse(r, &e);
 }
 

@@ -39,6 +39,8 @@ typedef struct serve {
     fc_tokenizer *tok[2];
     openai_model *models; /* [api.n_models] */
     openai_server api;
+    const char *adapters[64]; /* [n_adapters] of the novelty model, in the engine's order */
+    size_t n_adapters;
     pthread_t loader;
     bool loading;     /* the thread is to be joined */
     atomic_bool over; /* it has done what it could */
