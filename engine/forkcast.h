@@ -281,10 +281,10 @@ typedef struct {
                                    candidates without a score rank last. Needs score, and drawn candidates */
     fc_diversity diversity; /* needs a taxonomy that has the column */
     /* When enough is drawn. Rules look at candidates in candidate order, so that the answer does not depend on who
-     * finishes first; it covers candidates 0..n_used-1, as if no other had been asked for. stop_when: any of
-     * "stable:R,margin:X,hopeless:B", or NULL. stable: ends when R candidates in a row changed nothing about who is kept.
-     * margin: when the best is X above the second best by what ranks them. hopeless: ends nothing; every B ids of a
-     * log-likelihood, a candidate that can neither be kept nor come second is given up. Not with diversity keywords */
+     * finishes first; it covers candidates 0..n_used-1, as if no other had been asked for. stop_when, NULL or any of
+     * "stable:R,margin:X,hopeless:B": ends when R candidates in a row changed nothing about who is kept; when the best
+     * is X above the second by what ranks them; ends nothing: every B ids of a log-likelihood, a candidate that can
+     * neither be kept nor come second is given up. Not with diversity keywords */
     const char *stop_when;
     int n_max;            /* while no rule holds, more are drawn, n at a time, up to here; 0: n */
     int64_t token_budget; /* ends before the candidate with which more ids than this would have been drawn, end

@@ -8,7 +8,7 @@ import unittest
 from test_option_flags import lora
 from util_cli import ROOT, run
 from util_http import BUILD
-from util_serve import Serve, alignment, body, events, main, novelty, texts
+from util_serve import Serve, alignment, body, events, main, model, novelty, texts
 
 PROMPT = "the night of the craft"
 TAXONOMY = "g1\tGames\tplay\nc\tChess\tboards\tg1\no\tGo\tstones\tg1\nk\tCooking\tpots\n"
@@ -149,6 +149,28 @@ class Answers(unittest.TestCase):
         chunks = events(self.s.post("/v1/chat/completions", {**ask, "stream": True}))
         order = {c["candidate_index"]: c["message"]["content"] for c in whole["choices"]}
         self.assertEqual([t.replace("\ufffd", "") for t in texts(chunks, 2)], [order[i].replace("\ufffd", "") for i in range(2)])
+
+    # If this fails, what a chat is tried out with on the command line is another one over HTTP.
+    def test_chat_from_the_command_line(self):
+        cli = ("bestof", "--chat", "--prompt", "Say it.", "--taxonomy", self.taxonomy, "-n", 6, "-k", 3, "--seed", 3, "--max-tokens", 8, "--json")
+        ask = {"messages": [{"role": "user", "content": "Say it."}], "seed": 3, "max_tokens": 8, "n": 3, "best_of": 6}
+        code, out, err = run(*cli, "--novelty", novelty(), "--alignment", alignment())
+        self.assertEqual(code, 0, err)
+        self.assertEqual(ran(json.loads(out)), ran(self.s.ok("/v1/chat/completions", ask)["best_of"]))
+        other = model("other", "--seed", 2, "--vocab", 400)  # with another tokenizer, and a template of its own
+        recipe = os.path.join(self.dir.name, "chat.json")
+        with open(recipe, "w") as f:
+            json.dump({"alignment": {"template": "How good is {prompt}?"}, "taxonomy": self.taxonomy}, f)
+        for more in ((), ("--recipe", recipe)):
+            code, out, err = run(*cli, "--novelty", novelty(), "--alignment", other, "--system", "Be short.", *more)
+            self.assertEqual(code, 0, err)
+            with Serve("--novelty", novelty(), "--alignment", other, "--taxonomy", self.taxonomy, *more) as s:
+                a = s.ok("/v1/chat/completions", {**ask, "messages": [{"role": "system", "content": "Be short."}, *ask["messages"]]})
+            self.assertEqual(ran(json.loads(out)), ran(a["best_of"]))
+        for args, word in ((("--history", "Chess"), "--chat: a prompt is needed"), (("--prompt", "x", "--system", "y"), "--system: only --chat")):
+            code, out, err = run("bestof", "--novelty", novelty(), "--alignment", "none", *args, *(("--chat",) if "--history" in args else ()))
+            self.assertEqual((code, out), (2, b""))
+            self.assertIn(word, err)
 
     def test_several_prompts(self):
         ask = {"seed": 9, "max_tokens": 6, "n": 2, "best_of": 3}

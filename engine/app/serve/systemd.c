@@ -1,5 +1,5 @@
-/* systemd - what the service manager is told (sd_notify): how the server is, and with WatchdogSec that it lives. The loop
- * says so itself, and only while the engine steps or has nothing to do: one that hangs is started anew.
+/* systemd - what the service manager is told (sd_notify): how the server is, and with WatchdogSec that it lives. The
+ * loop says so itself, and only while the engine steps or has nothing to do: one that hangs is started anew.
  */
 #include "engine/app/serve/serve.h"
 
