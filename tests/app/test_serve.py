@@ -150,6 +150,15 @@ class Answers(unittest.TestCase):
         order = {c["candidate_index"]: c["message"]["content"] for c in whole["choices"]}
         self.assertEqual([t.replace("\ufffd", "") for t in texts(chunks, 2)], [order[i].replace("\ufffd", "") for i in range(2)])
 
+    # If this fails, who writes max_token wonders why sixteen come.
+    def test_unknown_fields_are_told(self):
+        for path, ask, stream in (("/v1/completions", {"prompt": "a", "max_token": 3, "thinking": {}}, False), ("/v1/completions", {"prompt": "a", "max_token": 3, "thinking": 1}, True),
+                                  ("/rerank", {"query": "a", "documents": ["b"], "max_token": 1, "thinking": None, "think\r\nX: y": 1}, False)):
+            a = self.s.post(path, {**ask, "stream": True} if stream else ask)
+            self.assertEqual((a.status, a.headers.get("x-forkcast-ignored")), (200, "max_token" if path == "/rerank" else "max_token, thinking"))
+        self.assertNotIn("x-forkcast-ignored", self.s.post("/v1/completions", {"prompt": "a", "user": "u"}).headers)
+        self.s.refused("/v1/completions", {"prompt": "a", "forkcast": {"max_token": 3}}, 400, "forkcast", "max_token: there is no such option")
+
     # If this fails, what a chat is tried out with on the command line is another one over HTTP.
     def test_chat_from_the_command_line(self):
         cli = ("bestof", "--chat", "--prompt", "Say it.", "--taxonomy", self.taxonomy, "-n", 6, "-k", 3, "--seed", 3, "--max-tokens", 8, "--json")
