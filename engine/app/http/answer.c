@@ -108,6 +108,7 @@ static fc_status put_head(http_req *r, int status, const char *type, bool chunke
     compact(c);
     r->status = status;
     if (!r->msg.keep || h->state != HTTP_RUNS) c->closing = true;
+    if (c->state == CONN_HEAD && r->msg.has_body) c->closing = true; /* refused early: its body is not read */
     FC_TRY(fc_str_printf(out, "HTTP/1.1 %d %s\r\nDate: %s\r\n", status, reason(status), http_date(h)));
     FC_TRY(fc_str_printf(out, "x-request-id: %s\r\n", http_id(r)));
     FC_TRY(fc_str_put(out, fc_str_text(&r->fields), r->fields.size));

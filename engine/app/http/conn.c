@@ -164,7 +164,6 @@ static void got_head(http_conn *c) {
     if (h->o.on_head) {
         h->o.on_head(h->o.self, r);
         if (r->at != REQ_OPEN) {
-            if (r->msg.has_body) c->closing = true; /* it is not read */
             enter(c, CONN_BUSY);
             return;
         }
