@@ -75,6 +75,9 @@ static void a_chat_takes_what_there_is_room_for(void **state) {
 
 static void completions_take_what_the_context_leaves(void **state) {
     (void)state;
+    assert_int_equal(drawn(&narrow, OPENAI_COMPLETIONS,
+                           "{\"prompt\":\"a\",\"ignore_eos\":true,\"forkcast\":{\"token_budget\":5}}", 1),
+                     5);
     assert_int_equal(drawn(&narrow, OPENAI_COMPLETIONS, "{\"prompt\":\"a\",\"ignore_eos\":true}", 1), 16);
     assert_int_equal(drawn(&narrow, OPENAI_COMPLETIONS,
                            "{\"prompt\":\"" X40 "xxxxxxxxxxxxxx\",\"ignore_eos\":true,\"forkcast\":"

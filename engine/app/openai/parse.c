@@ -397,6 +397,7 @@ static void settle_length(openai_parse *p) {
     if (r->sampling.max_tokens >= 0) return;
     if (p->chat && most < r->sampling.min_tokens) most = r->sampling.min_tokens;
     if (r->truncate_prompt_tokens == -1 && most > half) most = half; /* the prompt is cut to what it leaves */
+    if (r->token_budget > 0 && most > r->token_budget) most = (int)r->token_budget; /* one candidate is within it */
     r->sampling.max_tokens = most > 1 ? most : 1;
     r->fit_max_tokens = true;
 }
