@@ -124,9 +124,8 @@ static void a_cut_prompt_is_counted_as_it_was_fed(void **state) {
          "tokens\":"
          "false%s}",
          3, 4}};
-    static const char *const ways[] = {"", ",\"stream\":true,\"stream_options\":{\"include_usage\":true}",
-                                       ",\"stream\":true,\"stream_options\":{\"include_usage\":true,"
-                                       "\"continuous_usage_stats\":true}"};
+#define USAGE ",\"stream\":true,\"stream_options\":{\"include_usage\":true"
+    static const char *const ways[] = {"", USAGE "}", USAGE ",\"continuous_usage_stats\":true}"};
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
