@@ -49,6 +49,19 @@ int main(int argc, char **argv) {
 """
 
 
+def retemplate(source, out, name):
+    """A model with another chat template, of tests/data: the file's head grows by a multiple of what its tensors are aligned to."""
+    with open(os.path.join(ROOT, "tests", "data", "tokenizer", "chat_render.json")) as f:
+        new = next(t["template"] for t in json.load(f)["templates"] if t["name"] == name).encode()
+    with open(source, "rb") as f:
+        data = f.read()
+    at = data.index(b"tokenizer.chat_template") + len(b"tokenizer.chat_template") + 4
+    size = int.from_bytes(data[at:at + 8], "little")
+    new = new.replace(b"{% ", b"{% " + b" " * ((size - len(new)) % 64), 1)  # where blanks say nothing
+    with open(out, "wb") as f:
+        f.write(data[:at] + len(new).to_bytes(8, "little") + new + data[at + 8 + size:])
+
+
 def ran(o):
     """The record but for its clock and its caches."""
     return {k: v for k, v in o.items() if k not in ("timings_ms", "accounting")}
@@ -166,16 +179,18 @@ class Answers(unittest.TestCase):
         code, out, err = run(*cli, "--novelty", novelty(), "--alignment", alignment())
         self.assertEqual(code, 0, err)
         self.assertEqual(ran(json.loads(out)), ran(self.s.ok("/v1/chat/completions", ask)["best_of"]))
-        other = model("other", "--seed", 2, "--vocab", 400)  # with another tokenizer, and a template of its own
+        other = os.path.join(self.dir.name, "other.gguf")  # with another tokenizer, and a template of its own
+        retemplate(model("other", "--seed", 2, "--vocab", 600), other, "smollm2")
         recipe = os.path.join(self.dir.name, "chat.json")
         with open(recipe, "w") as f:
             json.dump({"alignment": {"template": "How good is {prompt}?"}, "taxonomy": self.taxonomy}, f)
         for more in ((), ("--recipe", recipe)):
-            code, out, err = run(*cli, "--novelty", novelty(), "--alignment", other, "--system", "Be short.", *more)
-            self.assertEqual(code, 0, err)
             with Serve("--novelty", novelty(), "--alignment", other, "--taxonomy", self.taxonomy, *more) as s:
-                a = s.ok("/v1/chat/completions", {**ask, "messages": [{"role": "system", "content": "Be short."}, *ask["messages"]]})
-            self.assertEqual(ran(json.loads(out)), ran(a["best_of"]))
+                for system in ((), ("Be short.",)):
+                    code, out, err = run(*cli, "--novelty", novelty(), "--alignment", other, *(("--system", *system) if system else ()), *more)
+                    self.assertEqual(code, 0, err)
+                    a = s.ok("/v1/chat/completions", {**ask, "messages": [*({"role": "system", "content": x} for x in system), *ask["messages"]]})
+                    self.assertEqual(ran(json.loads(out)), ran(a["best_of"]), (more, system))
         for args, word in ((("--history", "Chess"), "--chat: a prompt is needed"), (("--prompt", "x", "--system", "y"), "--system: only --chat")):
             code, out, err = run("bestof", "--novelty", novelty(), "--alignment", "none", *args, *(("--chat",) if "--history" in args else ()))
             self.assertEqual((code, out), (2, b""))
