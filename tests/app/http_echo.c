@@ -167,10 +167,13 @@ static void counts(void *self, http_req *r, const char *rest) {
     snprintf(
         out, sizeof out,
         "{\"accepted\":%llu,\"turned_away\":%llu,\"requests\":%llu,\"cancelled\":%llu,\"connections\":%d,\"active\":%d,"
-        "\"bodies\":%zu,\"hanging\":%d,\"turns\":%llu,\"bytes_out\":%llu}",
+        "\"bodies\":%zu,\"unread\":%zu,\"hanging\":%d,\"turns\":%llu,\"bytes_out\":%llu,"
+        "\"gave_way\":%llu,\"no_room\":%llu,\"too_slow\":%llu}",
         (unsigned long long)c.accepted, (unsigned long long)c.turned_away, (unsigned long long)c.requests,
-        (unsigned long long)c.cancelled, c.connections, c.active, c.bodies, hanging,
-        (unsigned long long)http_loop_turns(http_timers(server)), (unsigned long long)c.bytes_out);
+        (unsigned long long)c.cancelled, c.connections, c.active, http_budget_share(http_memory(server), HTTP_BODIES),
+        http_budget_share(http_memory(server), HTTP_UNREAD), hanging,
+        (unsigned long long)http_loop_turns(http_timers(server)), (unsigned long long)c.bytes_out,
+        (unsigned long long)c.gave_way, (unsigned long long)c.no_room, (unsigned long long)c.too_slow);
     http_answer(r, 200, "application/json", out, strlen(out));
 }
 
@@ -268,12 +271,13 @@ int main(int argc, char **argv) {
         {"body_ms", &o.body_ms, NULL},
         {"idle_ms", &o.idle_ms, NULL},
         {"stall_ms", &o.stall_ms, NULL},
+        {"read_rate", &o.read_rate, NULL},
         {"drain_delay_ms", &o.drain_delay_ms, NULL},
         {"drain_ms", &o.drain_ms, NULL},
         {"head", NULL, &o.head},
         {"target", NULL, &o.target},
         {"body", NULL, &o.body},
-        {"bodies", NULL, &o.bodies},
+        {"memory", NULL, &o.memory},
         {"buffer", NULL, &o.buffer},
     };
     for (int i = 1; i < argc; i++) {
