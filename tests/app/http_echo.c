@@ -158,6 +158,19 @@ static void big(void *self, http_req *r, const char *rest) {
     free(body);
 }
 
+static void own(void *self, http_req *r, const char *rest) {
+    const size_t size = (size_t)number(r, "size", 1000000);
+    char piece[1000];
+    fc_str body = {0};
+    (void)self, (void)rest;
+    memset(piece, 'b', sizeof piece);
+    for (size_t left = size, n; left; left -= n) {
+        n = left < sizeof piece ? left : sizeof piece;
+        if (fc_str_put(&body, piece, n)) abort();
+    }
+    http_answer_own(r, 200, "text/plain", &body);
+}
+
 static void forget(void *self, http_req *r, const char *rest) { (void)self, (void)r, (void)rest; }
 
 static void counts(void *self, http_req *r, const char *rest) {
@@ -247,6 +260,7 @@ static const http_route routes[] = {
     {.method = "GET", .path = "/stream", .run = stream},
     {.method = "GET", .path = "/cut", .run = cut},
     {.method = "GET", .path = "/big", .run = big},
+    {.method = "GET", .path = "/own", .run = own},
     {.method = "GET", .path = "/forget", .run = forget},
     {.method = "GET", .path = "/thread", .run = thread},
 };

@@ -7,7 +7,7 @@ import threading
 import time
 import unittest
 
-from util_http import GET, Server, main, post
+from util_http import GET, Server, main, post, sanitized
 
 
 class Senders(unittest.TestCase):
@@ -92,7 +92,7 @@ class Readers(unittest.TestCase):
     def test_less_than_the_rate(self):
         with Server("listen=127.0.0.1:0", "stall_ms=600", "read_rate=400000") as s:
             done = threading.Event()
-            for path in (b"/big?size=20000000", b"/stream?n=2000&size=10000"):
+            for path in (b"/own?size=20000000", b"/stream?n=2000&size=10000"):
                 before = s.counts()["too_slow"]
                 c = s.connect()
                 c.s.setsockopt(*self.SMALL)
@@ -138,11 +138,25 @@ class Readers(unittest.TestCase):
             s.until("unread", 0)
             self.assertEqual(s.ask(post(b"/echo", b"x")).body, b"x")
 
+    # If this fails, an answer's memory stays until the last byte of it is read.
+    def test_memory_goes_as_it_is_read(self):
+        with Server("listen=127.0.0.1:0") as s, s.connect() as c:
+            before = s.memory_kb()
+            c.send(GET % b"/own?size=60000000")
+            self.assertIn(b"Content-Length: 60000000", c.until(b"\r\n\r\n"))
+            self.assertGreater(s.counts()["unread"], 50000000)
+            c.exactly(45000000)
+            self.assertLess(s.counts()["unread"], 30000000)  # of 64 MiB
+            if not sanitized():
+                self.assertLess(s.memory_kb() - before, 30000)
+            c.exactly(15000000)
+            s.until("unread", 0)
+
     # If this fails, a large answer to a fast reader keeps the loop from all others: it leaves in parts.
     def test_a_large_answer_is_whole(self):
         with Server("listen=127.0.0.1:0") as s, s.connect() as c:
             for _ in range(2):
-                c.send(GET % b"/big?size=9000000" + GET % b"/items/behind")
+                c.send(GET % b"/own?size=9000000" + GET % b"/items/behind")
                 self.assertEqual(c.answer().body, b"b" * 9000000)
                 self.assertEqual(c.answer().body, b"behind")
             turns = s.counts()["turns"]

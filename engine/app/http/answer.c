@@ -101,7 +101,7 @@ static void put_own(http_conn *c, fc_str *bytes) {
     FC_ASSERT(c->tail_at == c->tail.size && !c->behind.size);
     fc_str_fini(&c->tail);
     c->tail = *bytes;
-    c->tail_at = 0;
+    c->tail_at = c->released = 0;
     *bytes = (fc_str){0};
 }
 

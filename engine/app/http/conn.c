@@ -408,7 +408,7 @@ void conn_check(const http *h) {
             active += c->req != NULL;
             spare += c->spare;
             if (c->req) bodies += c->req->counted;
-            unread += c->out.cap + c->tail.cap + c->behind.cap;
+            unread += c->out.cap + c->tail.cap - c->released + c->behind.cap;
         }
     }
     FC_ASSERT(bodies <= http_budget_share(&h->memory, HTTP_BODIES));

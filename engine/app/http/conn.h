@@ -37,10 +37,11 @@ typedef struct http_conn {
     http_req *req;
     fc_str out, tail, behind; /* to be written: out from out_at on, then tail from tail_at on, then behind */
     size_t out_at, tail_at;
-    size_t counted; /* of the three, in the budget */
-    uint64_t sent;  /* bytes that the system has taken */
-    uint64_t mark;  /* of them, what the client had taken at since_ns; while it waits */
-    char *in;       /* [in_size], from in_at on to be read */
+    size_t released; /* of tail's memory, from its begin on */
+    size_t counted;  /* of the three, in the budget */
+    uint64_t sent;   /* bytes that the system has taken */
+    uint64_t mark;   /* of them, what the client had taken at since_ns; while it waits */
+    char *in;        /* [in_size], from in_at on to be read */
     size_t in_at, in_size;
     uint64_t since_ns; /* of the state; of BUSY: from when on what the client takes is looked at */
     conn_state state;

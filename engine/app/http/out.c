@@ -9,10 +9,16 @@
 
 #include <errno.h>
 #include <linux/sockios.h>
+#include <stdint.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 
-enum { A_TURN = 256 * 1024 /* bytes written to one client */ };
+enum {
+    A_TURN = 256 * 1024,      /* bytes written to one client */
+    RELEASE_MIN = 256 * 1024, /* whole pages that are given back to the system */
+    PAGE = 4096
+};
 
 size_t conn_pending(const http_conn *c) { return c->out.size - c->out_at + c->tail.size - c->tail_at + c->behind.size; }
 
@@ -28,7 +34,7 @@ static const fc_str *front(http_conn *c, size_t **at) {
     *at = &c->tail_at;
     if (c->tail_at < c->tail.size) return &c->tail;
     fc_str_fini(&c->tail);
-    c->tail_at = c->out_at = 0;
+    c->tail_at = c->released = c->out_at = 0;
     fc_str_clear(&c->out);
     if (!c->behind.size) return NULL;
     spent = c->out;
@@ -36,6 +42,14 @@ static const fc_str *front(http_conn *c, size_t **at) {
     c->behind = spent;
     *at = &c->out_at;
     return &c->out;
+}
+
+/* A large body's memory goes as it is read, a few pages a turn, and not all at once. */
+static void release(http_conn *c) {
+    const uintptr_t begin = (uintptr_t)c->tail.data, from = (begin + c->released + PAGE - 1) / PAGE * PAGE,
+                    to = (begin + c->tail_at) / PAGE * PAGE;
+    if (to < from + RELEASE_MIN) return;
+    if (madvise(c->tail.data + (from - begin), to - from, MADV_DONTNEED) == 0) c->released = to - begin;
 }
 
 /* Bytes that the client's side has taken. */
@@ -60,6 +74,7 @@ bool conn_flush(http_conn *c) {
         c->sent += (uint64_t)n;
         c->h->counts.bytes_out += (uint64_t)n;
     }
+    release(c);
     if (conn_pending(c) == 0) {
         c->waits = false;
         (void)front(c, &at); /* lets go of what is written */
@@ -82,7 +97,7 @@ bool conn_reads(http_conn *c) {
 }
 
 void conn_count(http_conn *c) {
-    const size_t now = c->out.cap + c->tail.cap + c->behind.cap;
+    const size_t now = c->out.cap + c->tail.cap - c->released + c->behind.cap;
     if (now > c->counted) http_budget_hold(&c->h->memory, HTTP_UNREAD, now - c->counted);
     else http_budget_give(&c->h->memory, HTTP_UNREAD, c->counted - now);
     c->counted = now;
@@ -92,6 +107,6 @@ void conn_drop_output(http_conn *c) {
     fc_str_fini(&c->out);
     fc_str_fini(&c->tail);
     fc_str_fini(&c->behind);
-    c->out_at = c->tail_at = 0;
+    c->out_at = c->tail_at = c->released = 0;
     conn_count(c);
 }

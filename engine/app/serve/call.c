@@ -79,6 +79,23 @@ static void drop_held(serve_call *c) {
 
 /* ---- a call's ages ---- */
 
+static void close_answer(serve_task *t) {
+    serve_call *c = (serve_call *)t;
+    openai_answer_close(c->answer);
+    c->answer = NULL;
+}
+
+static void free_call(serve_task *t) {
+    serve_call *c = (serve_call *)t;
+    serve *s = c->s;
+    openai_answer_close(c->answer); /* of a task that never ran */
+    http_budget_give(http_memory(s->h), HTTP_ANSWERS, c->claim);
+    for (size_t i = 0; i < c->n; i++) fc_free(c->jobs[i].drawn_ns);
+    fc_free(c->jobs);
+    fc_free(c);
+}
+
+/* What it holds may be large: the writer lets go of it. */
 static void forget(serve_call *c) {
     serve *s = c->s;
     for (size_t i = 0; i < c->n; i++)
@@ -86,11 +103,13 @@ static void forget(serve_call *c) {
     if (c->prev) c->prev->next = c->next;
     else s->calls = c->next;
     if (c->next) c->next->prev = c->prev;
-    openai_answer_close(c->answer);
-    http_budget_give(http_memory(s->h), HTTP_ANSWERS, c->claim);
-    for (size_t i = 0; i < c->n; i++) fc_free(c->jobs[i].drawn_ns);
-    fc_free(c->jobs);
-    fc_free(c);
+    c->end = (serve_task){.run = close_answer, .back = free_call};
+    if (s->writer.runs && !serve_worker_full(&s->writer)) {
+        serve_worker_put(&s->writer, &c->end);
+    } else {
+        close_answer(&c->end);
+        free_call(&c->end);
+    }
 }
 
 void serve_call_settle(serve_call *c) {
@@ -106,8 +125,9 @@ static void cancel_jobs(serve_call *c) {
 static void note(serve_call *c) {
     const openai_call *k = c->answer ? openai_answer_call(c->answer) : NULL;
     fc_str s = {0};
-    fc_status st = fc_str_puts(&s, "\"model\":");
+    fc_status st;
     if (!k) return; /* it was not read */
+    st = fc_str_puts(&s, "\"model\":");
     if (!st) st = fc_json_put_string(&s, k->model, strlen(k->model));
     if (!st && !k->requests[0].n_given)
         st = fc_str_printf(&s, ",\"n\":%d,\"best_of\":%d", k->requests[0].keep, k->requests[0].n);
@@ -336,7 +356,7 @@ static void take_event(serve *s, fc_event *ev) {
         c->left--;
     }
     if (c->r && !c->whole) answer_event(c, at, ev);
-    else serve_call_settle(c);
+    else if (ev->type != FC_EVENT_DONE || serve_write(c, at, ev)) serve_call_settle(c);
 }
 
 void serve_early(serve *s) {

@@ -24,6 +24,7 @@ typedef struct serve_job { /* one of the engine's requests */
 } serve_job;
 
 typedef struct serve_call {
+    serve_task end; /* for the writer to let go of its answer */
     struct serve_call *prev, *next;
     serve *s;
     http_req *r;           /* NULL: answered, or given up, */
@@ -79,7 +80,7 @@ void serve_call_bytes(serve_call *c, fc_str *bytes, bool whole);
 void serve_call_settle(serve_call *c); /* forgets it where nobody has it any more */
 void serve_early(serve *s);            /* events that came before their job was known */
 
-/* write.c: ev is the writer's, and with it the answer until it is back. */
+/* write.c: ev is the writer's, and with it the answer until it is back. What nobody waits for is let go of there. */
 fc_status serve_write(serve_call *c, size_t at, fc_event *ev);
 
 #endif

@@ -1,4 +1,4 @@
-/* write - in the writer's thread: what is as large as a candidate or an answer becomes JSON. */
+/* write - in the writer's thread: what is as large as an answer becomes JSON, and is let go of. */
 #include "engine/app/serve/call.h"
 
 typedef struct {
@@ -8,6 +8,7 @@ typedef struct {
     fc_event ev;
     fc_str out;
     bool whole;
+    bool drop; /* the event is only let go of */
     fc_status st;
     openai_error e;
 } writing;
@@ -24,7 +25,7 @@ static fc_status claim_more(serve_call *c, size_t size) {
 static void run(serve_task *t) {
     writing *w = (writing *)t;
     serve_call *c = w->call;
-    if (!c->broken && !atomic_load(&c->gone)) {
+    if (!c->broken && !w->drop && !atomic_load(&c->gone)) {
         w->st = openai_answer_event(c->answer, w->at, &w->ev, &w->out, &w->whole, &w->e);
         if (!w->st) {
             w->st = claim_more(c, openai_answer_size(c->answer) + w->out.cap);
@@ -55,6 +56,7 @@ fc_status serve_write(serve_call *c, size_t at, fc_event *ev) {
     w->task = (serve_task){.run = run, .back = back};
     w->call = c;
     w->at = at;
+    w->drop = !c->r || c->whole;
     w->ev = *ev;
     *ev = (fc_event){0};
     c->writing++;
