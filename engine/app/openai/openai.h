@@ -112,7 +112,7 @@ void openai_call_trim(openai_call *c);
 
 size_t openai_weigh_body(const char *body, size_t size); /* while it is read, and its requests are made */
 size_t openai_weigh_answer(const openai_call *c);        /* from then on, before it is trimmed: at most, about */
-int64_t openai_call_candidates(const openai_call *c);    /* drawn, or given, of all its requests */
+int64_t openai_candidates(const fc_request *r);          /* drawn at most, or given */
 
 /* ---- answers ---- */
 

@@ -35,15 +35,7 @@ size_t openai_weigh_body(const char *body, size_t size) {
 }
 
 static size_t drawn(const fc_request *r) { return (size_t)(r->n_max > r->n ? r->n_max : r->n); }
-
-int64_t openai_call_candidates(const openai_call *c) {
-    int64_t n = 0;
-    for (size_t i = 0; i < c->n_requests; i++) {
-        const fc_request *r = &c->requests[i];
-        n += r->n_given ? (int64_t)r->n_given : (int64_t)drawn(r);
-    }
-    return n;
-}
+int64_t openai_candidates(const fc_request *r) { return (int64_t)(r->n_given ? r->n_given : drawn(r)); }
 
 /* A token of a candidate that is returned: as a choice, and in the record. */
 static size_t returned_token(const openai_call *c, const fc_sampling *s) {

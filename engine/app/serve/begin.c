@@ -50,7 +50,8 @@ static void take_over(serve_call *c, serve_reading *m) {
     c->claim = m->claim;
     c->jobs = m->jobs;
     c->n = m->n;
-    c->submitted_ns = c->written_ns = fc_clock_ns();
+    c->submitted_ns = m->submitted_ns;
+    c->written_ns = fc_clock_ns();
     for (size_t i = 0; i < c->n; i++) {
         c->jobs[i].call = c;
         if (!c->jobs[i].id) continue;

@@ -61,6 +61,7 @@ typedef struct serve_reading {
     openai_answer *answer;
     serve_job *jobs; /* [n] those that are submitted have an id */
     size_t n, claim;
+    uint64_t submitted_ns;
 } serve_reading;
 
 void serve_read(serve_task *t); /* read.c: in the reader's thread */

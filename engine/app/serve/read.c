@@ -2,8 +2,7 @@
  * here are requests, candidates and claims added up, so that what is checked still holds when it is counted.
  */
 #include "engine/app/serve/call.h"
-
-#include <string.h>
+#include "engine/base/os.h"
 
 void serve_drop_body(serve *s, fc_str *body) {
     http_budget_give(http_memory(s->h), HTTP_BODIES, body->cap);
@@ -41,8 +40,8 @@ fc_status serve_read_at_once(serve *s, fc_str *body, serve_at_once work, fc_str 
 /* ---- requests ---- */
 
 /* *param: the field that a refusal is about. */
-static fc_status room_for(const serve *s, const openai_call *k, const char **param) {
-    const long long n = openai_call_candidates(k), most = s->c.max_candidates, under_way = atomic_load(&s->candidates);
+static fc_status room_for(const serve *s, const openai_call *k, int64_t candidates, const char **param) {
+    const long long n = candidates, most = s->c.max_candidates, under_way = atomic_load(&s->candidates);
     const int jobs = atomic_load(&s->jobs);
     const bool given = k->route >= OPENAI_SCORE;
     *param = given ? "documents" : "prompt";
@@ -84,7 +83,7 @@ static fc_status open_answer(serve *s, serve_reading *m, openai_call *k) {
     m->n = k->n_requests;
     for (size_t i = 0; i < m->n; i++) {
         const fc_request *r = &k->requests[i];
-        m->jobs[i].candidates = r->n_given ? (int64_t)r->n_given : r->n_max > r->n ? r->n_max : r->n;
+        m->jobs[i].candidates = openai_candidates(r);
         FC_TRY(watch_tokens(&m->jobs[i], r));
     }
     return FC_OK;
@@ -109,7 +108,10 @@ static void now_read(serve_reading *m) {
 /* The call's requests are in the engine, or *param is what is wrong. */
 static fc_status begin(serve *s, serve_reading *m, openai_call *k, const char **param) {
     const size_t weight = openai_weigh_answer(k);
-    fc_status st = room_for(s, k, param);
+    int64_t candidates = 0;
+    fc_status st;
+    for (size_t i = 0; i < k->n_requests; i++) candidates += openai_candidates(&k->requests[i]);
+    st = room_for(s, k, candidates, param);
     if (!st) {
         *param = "max_tokens";
         st = claim(s, HTTP_ANSWERS, weight, "the answer");
@@ -121,8 +123,9 @@ static fc_status begin(serve *s, serve_reading *m, openai_call *k, const char **
     if (st) return st;
     now_read(m); /* its requests count from here on: not both */
     atomic_fetch_add(&s->jobs, (int)m->n);
-    atomic_fetch_add(&s->candidates, openai_call_candidates(k));
+    atomic_fetch_add(&s->candidates, candidates);
     *param = NULL; /* the engine's sentence says it */
+    m->submitted_ns = fc_clock_ns();
     st = submit(s, m, k);
     openai_call_trim(k);
     return st;

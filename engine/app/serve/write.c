@@ -13,12 +13,13 @@ typedef struct {
     openai_error e;
 } writing;
 
-/* What the answer has become is claimed, too, where it is more than was thought. */
-static fc_status claim_more(serve_call *c, size_t size) {
-    if (size <= c->claim) return FC_OK;
-    if (!http_budget_take(http_memory(c->s->h), HTTP_ANSWERS, size - c->claim))
+/* What the answer has become counts where it is more than was thought, and in the end whatever was thought. */
+static fc_status claim(serve_call *c, size_t size, bool whole) {
+    http_budget *b = http_memory(c->s->h);
+    if (size > c->claim && !http_budget_take(b, HTTP_ANSWERS, size - c->claim))
         return FC_FAIL(FC_ERR_MEM, "the answer takes %zu bytes, and max_memory is in use", size);
-    c->claim = size;
+    if (size < c->claim && whole) http_budget_give(b, HTTP_ANSWERS, c->claim - size);
+    if (size > c->claim || whole) c->claim = size;
     return FC_OK;
 }
 
@@ -28,7 +29,7 @@ static void run(serve_task *t) {
     if (!c->broken && !w->drop && !atomic_load(&c->gone)) {
         w->st = openai_answer_event(c->answer, w->at, &w->ev, &w->out, &w->whole, &w->e);
         if (!w->st) {
-            w->st = claim_more(c, openai_answer_size(c->answer) + w->out.cap);
+            w->st = claim(c, openai_answer_size(c->answer) + w->out.cap, w->whole);
             if (w->st) openai_error_of(w->st, fc_last_error(), "", false, &w->e);
         }
         c->broken = w->st != FC_OK;
