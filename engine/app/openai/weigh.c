@@ -11,7 +11,8 @@ enum {
     TOP_BYTES = 64,     /* of an alternative in JSON */
     CHUNK_BYTES = 320,  /* around a token in a stream */
     RECORD_BYTES = 512, /* of a candidate, besides its tokens */
-    CALL_BYTES = 128 * 1024
+    CALL_BYTES = 128 * 1024,
+    REQUEST_BYTES = 8 * 1024 /* of its answer, whatever was drawn */
 };
 
 static size_t plus(size_t a, size_t b) {
@@ -69,6 +70,7 @@ static size_t drawn_weight(const openai_call *c, size_t at) {
 size_t openai_weigh_answer(const openai_call *c) {
     const openai_show *w = c->show;
     size_t sum = plus(CALL_BYTES, c->held->kept.used);
+    sum = plus(sum, times(c->n_requests, REQUEST_BYTES));
     for (size_t i = 0; w->prompts && i < c->n_requests; i++) sum = plus(sum, drawn_weight(c, i));
     for (size_t i = 0; i < w->n_docs; i++) sum = plus(sum, RECORD_BYTES + times(w->docs[i].size, w->with_text ? 2 : 1));
     return sum;
