@@ -6,7 +6,8 @@
 typedef struct {
     serve_task task;
     serve *s;
-    http_req *r; /* NULL: nobody waits */
+    http_req *r;      /* NULL: nobody waits, */
+    atomic_bool gone; /* as the reader sees it */
     serve_at_once work;
     fc_str body, out;
     fc_status st;
@@ -15,7 +16,7 @@ typedef struct {
 
 static void run(serve_task *t) {
     asking *a = (asking *)t;
-    a->st = serve_read_at_once(a->s, &a->body, a->work, &a->out, &a->e);
+    if (!atomic_load(&a->gone)) a->st = serve_read_at_once(a->s, &a->body, a->work, &a->out, &a->e);
     serve_drop_body(a->s, &a->body);
 }
 
@@ -35,6 +36,7 @@ static void cancelled(void *self, http_req *r, http_why why) {
     asking *a = self;
     openai_error e;
     a->r = NULL;
+    atomic_store(&a->gone, true);
     if (why == HTTP_GONE) return;
     openai_error_http(503, "the server is stopping", &e);
     e.retry_after = 1;
