@@ -91,6 +91,7 @@ char *rig_run(rig *r, openai_call *c, int *http) {
         openai_call_close(c);
         return error_text(&err, http);
     }
+    openai_call_trim(c);
     assert_ok(openai_answer_open(&r->s, c, &a));
     while (left) {
         fc_event ev;

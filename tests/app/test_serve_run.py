@@ -59,8 +59,11 @@ class Pressure(unittest.TestCase):
     # If this fails, a crowd waits for answers that it will not get.
     def test_full_queue(self):
         held = [self.s.connect() for _ in range(4)]
-        for c in held:
+        for c in held[:3]:
             c.send(body(PATH, LONG))
+        self.s.until("forkcast_requests", 3)
+        self.s.refused(PATH, {"prompt": ["x"] * 2}, 429, None, "2 prompts; 3 requests are waiting or running, max_requests is 4")
+        held[3].send(body(PATH, LONG))
         end = time.monotonic() + 10
         while self.s.number("forkcast_calls") < 4:
             self.assertLess(time.monotonic(), end)
@@ -77,7 +80,7 @@ class Pressure(unittest.TestCase):
             c.s.close()
         self.s.until("forkcast_calls", 0)
         self.s.until("forkcast_requests", 0)
-        self.s.refused(PATH, {"prompt": ["x"] * 5}, 429, None, "5 prompts")
+        self.s.refused(PATH, {"prompt": ["x"] * 5}, 400, "prompt", "5 prompts; max_requests is 4")  # not 429 for ever
         self.assertEqual(self.s.ok(PATH, {"prompt": ["x"] * 4, "max_tokens": 1})["usage"]["completion_tokens"], 4)
         self.assertGreaterEqual(self.s.number('forkcast_admission_rejections_total{reason="queue_full"}'), 51)
 

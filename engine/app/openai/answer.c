@@ -122,16 +122,17 @@ static fc_status ended(openai_answer *a, size_t at, const fc_result *r, fc_str *
 
 /* ---- the whole answer ---- */
 
-static fc_status whole(const openai_answer *a, fc_str *out) {
+static fc_status whole(openai_answer *a, fc_str *out) {
     bool some = false;
     json_object o = {.out = out, .some = true};
     FC_TRY(openai_put_head(a, a->chat ? "chat.completion" : "text_completion", out));
     FC_TRY(fc_str_puts(out, ",\"choices\":["));
     for (size_t i = 0; i < a->call->n_requests; i++) {
-        const fc_str *c = &a->parts[i].choices;
+        fc_str *c = &a->parts[i].choices;
         if (some && c->size) FC_TRY(fc_str_puts(out, ","));
         some = some || c->size;
         FC_TRY(fc_str_put(out, fc_str_text(c), c->size));
+        fc_str_fini(c); /* it may be large */
     }
     FC_TRY(fc_str_puts(out, "]"));
     FC_TRY(openai_put_usage(a, out));

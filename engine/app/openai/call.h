@@ -55,7 +55,7 @@ typedef struct openai_show {
 
 /* What a call lives in. */
 typedef struct openai_held {
-    fc_arena arena;
+    fc_arena arena, kept;     /* kept: what the answer needs, too */
     fc_json_doc *doc, *inner; /* the body; a `forkcast` that came as text */
     fc_request base;          /* the values of the body over those of the recipe */
     fc_option_target set;     /* into base */
@@ -93,7 +93,8 @@ fc_status openai_get_text(openai_parse *p, const char *name, const char **out);
 fc_status openai_get_int(openai_parse *p, const char *name, int64_t min, int64_t max, int64_t *out);
 /* FC_ERR_ARG with the field's name in front, p->param. */
 fc_status openai_refuse(openai_parse *p, const char *name, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-fc_status openai_alloc(openai_parse *p, size_t count, size_t size, void *out_ptr); /* of the call's arena */
+fc_status openai_alloc(openai_parse *p, size_t count, size_t size, void *out_ptr); /* until the call is trimmed */
+fc_status openai_keep(openai_parse *p, size_t count, size_t size, void *out_ptr);  /* until its answer is closed */
 /* A list of strings, each not empty, into texts [*n]. */
 fc_status openai_get_texts(openai_parse *p, const fc_json *list, const char *const **texts, size_t *n);
 /* Ids of a list, below the vocabulary of role. */

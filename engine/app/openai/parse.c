@@ -41,11 +41,19 @@ fc_status openai_refuse(openai_parse *p, const char *name, const char *fmt, ...)
     return FC_FAIL(FC_ERR_ARG, "%s: %s", name, text);
 }
 
-fc_status openai_alloc(openai_parse *p, size_t count, size_t size, void *out_ptr) {
+static fc_status take(fc_arena *a, size_t count, size_t size, void *out_ptr) {
     void *mem;
-    FC_TRY(fc_arena_alloc(&p->held->arena, count ? count : 1, size, &mem));
+    FC_TRY(fc_arena_alloc(a, count ? count : 1, size, &mem));
     memcpy(out_ptr, &mem, sizeof mem); /* the place holds a typed pointer */
     return FC_OK;
+}
+
+fc_status openai_alloc(openai_parse *p, size_t count, size_t size, void *out_ptr) {
+    return take(&p->held->arena, count, size, out_ptr);
+}
+
+fc_status openai_keep(openai_parse *p, size_t count, size_t size, void *out_ptr) {
+    return take(&p->held->kept, count, size, out_ptr);
 }
 
 fc_status openai_get_texts(openai_parse *p, const fc_json *list, const char *const **texts, size_t *n) {
@@ -447,7 +455,8 @@ static fc_status open_call(openai_server *s, openai_route route, const openai_co
     FC_TRY(fc_alloc(1, sizeof *p->held, "request", &mem));
     p->held = p->call->held = mem;
     fc_arena_init(&p->held->arena);
-    FC_TRY(openai_alloc(p, 1, sizeof *p->show, &p->show));
+    fc_arena_init(&p->held->kept);
+    FC_TRY(openai_keep(p, 1, sizeof *p->show, &p->show));
     p->call->show = p->show;
     p->call->route = route;
     p->show->created = c->now;
@@ -490,14 +499,35 @@ fc_status openai_call_parse(openai_server *s, openai_route route, const openai_c
     return st;
 }
 
+static void free_body(openai_held *h) {
+    fc_recipe_close(h->own);
+    fc_json_close(h->inner);
+    fc_json_close(h->doc);
+    fc_arena_fini(&h->arena);
+    h->own = NULL;
+    h->doc = h->inner = NULL;
+}
+
+void openai_call_trim(openai_call *c) {
+    openai_show *w = c->show;
+    for (size_t i = 0; i < c->n_requests; i++) {
+        fc_request *r = &c->requests[i];
+        r->prompt = r->alignment_prompt = r->suffix = (fc_prompt){0};
+        r->labels = r->names = NULL;
+        r->given = NULL;
+        r->api_key = NULL;
+        if (c->route >= OPENAI_SCORE) r->sampling.logprob_ids = NULL; /* labels of the body */
+    }
+    for (size_t i = 0; i < w->n_docs && !w->with_text; i++) w->docs[i].text = NULL;
+    free_body(c->held);
+}
+
 void openai_call_close(openai_call *c) {
     openai_held *h = c ? c->held : NULL;
     if (h) {
+        free_body(h);
         fc_option_target_fini(&h->set);
-        fc_recipe_close(h->own);
-        fc_json_close(h->inner);
-        fc_json_close(h->doc);
-        fc_arena_fini(&h->arena);
+        fc_arena_fini(&h->kept);
     }
     fc_free(h);
     fc_free(c);

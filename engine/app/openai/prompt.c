@@ -6,9 +6,9 @@
 
 /* ---- pieces ---- */
 
-static fc_status copy_text(openai_parse *p, const char *text, size_t size, const char **out) {
+static fc_status copy_text(openai_parse *p, const char *text, size_t size, bool keep, const char **out) {
     char *copy;
-    FC_TRY(openai_alloc(p, size + 1, 1, &copy));
+    FC_TRY(keep ? openai_keep(p, size + 1, 1, &copy) : openai_alloc(p, size + 1, 1, &copy));
     if (size) memcpy(copy, text, size);
     *out = copy;
     return FC_OK;
@@ -21,7 +21,7 @@ static fc_status copy_prompt(openai_parse *p, const fc_prompt *from, bool specia
     for (size_t i = 0; i < from->n_pieces; i++) {
         pieces[i] = from->pieces[i];
         pieces[i].special = special && pieces[i].special;
-        FC_TRY(copy_text(p, from->pieces[i].text, from->pieces[i].size, &pieces[i].text));
+        FC_TRY(copy_text(p, from->pieces[i].text, from->pieces[i].size, false, &pieces[i].text));
     }
     *to = (fc_prompt){.pieces = pieces, .n_pieces = from->n_pieces};
     return FC_OK;
@@ -30,7 +30,8 @@ static fc_status copy_prompt(openai_parse *p, const fc_prompt *from, bool specia
 static fc_status copy_labels(openai_parse *p, fc_request *r) {
     const char **labels;
     FC_TRY(openai_alloc(p, r->n_labels, sizeof *labels, &labels));
-    for (size_t i = 0; i < r->n_labels; i++) FC_TRY(copy_text(p, r->labels[i], strlen(r->labels[i]), &labels[i]));
+    for (size_t i = 0; i < r->n_labels; i++)
+        FC_TRY(copy_text(p, r->labels[i], strlen(r->labels[i]), false, &labels[i]));
     r->labels = r->n_labels ? labels : NULL;
     return FC_OK;
 }
@@ -103,12 +104,12 @@ static fc_status show_prompt(openai_parse *p, const fc_request *r, openai_prompt
     fc_status st = FC_OK;
     if (q->ids) {
         FC_TRY(fc_tokenizer_decode(t, q->ids, q->n_ids, !p->show->echo, &text, &w->size)); /* an echo has no <s> */
-        st = copy_text(p, text, w->size, &w->text);
+        st = copy_text(p, text, w->size, true, &w->text);
         fc_memory_free(text);
         return st;
     }
     for (size_t i = 0; i < q->n_pieces; i++) size += q->pieces[i].size;
-    FC_TRY(openai_alloc(p, size + 1, 1, &text));
+    FC_TRY(openai_keep(p, size + 1, 1, &text));
     for (size_t i = 0, at = 0; i < q->n_pieces; at += q->pieces[i++].size)
         memcpy(text + at, q->pieces[i].text, q->pieces[i].size);
     w->text = text;
@@ -172,8 +173,8 @@ static fc_status one_prompt(openai_parse *p, const fc_json *n, size_t at) {
 static fc_status room(openai_parse *p, size_t n) {
     if (n > (size_t)p->s->max_prompts)
         return openai_refuse(p, "prompt", "%zu prompts; at most %d in one request", n, p->s->max_prompts);
-    FC_TRY(openai_alloc(p, n, sizeof *p->call->requests, &p->call->requests));
-    FC_TRY(openai_alloc(p, n, sizeof *p->show->prompts, &p->show->prompts));
+    FC_TRY(openai_keep(p, n, sizeof *p->call->requests, &p->call->requests));
+    FC_TRY(openai_keep(p, n, sizeof *p->show->prompts, &p->show->prompts));
     p->call->n_requests = n;
     return FC_OK;
 }

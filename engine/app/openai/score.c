@@ -90,8 +90,8 @@ static fc_status room(openai_parse *p, size_t requests, size_t docs) {
     p->param = NULL;
     if (requests > REQUESTS)
         return FC_FAIL(FC_ERR_ARG, "%zu different prompts; at most %d in one request", requests, REQUESTS);
-    FC_TRY(openai_alloc(p, requests, sizeof *p->call->requests, &p->call->requests));
-    FC_TRY(openai_alloc(p, docs, sizeof *p->show->docs, &p->show->docs));
+    FC_TRY(openai_keep(p, requests, sizeof *p->call->requests, &p->call->requests));
+    FC_TRY(openai_keep(p, docs, sizeof *p->show->docs, &p->show->docs));
     p->call->n_requests = requests;
     p->show->n_docs = docs;
     return FC_OK;
@@ -414,6 +414,18 @@ static fc_status room_for_docs(openai_parse *p, const fc_given *query, int64_t *
     return FC_OK;
 }
 
+/* Texts that the answer shows stand in the body, which does not live as long. */
+static fc_status keep_texts(openai_parse *p) {
+    openai_show *w = p->show;
+    char *copy;
+    for (size_t i = 0; w->with_text && i < w->n_docs; i++) {
+        FC_TRY(openai_keep(p, w->docs[i].size + 1, 1, &copy));
+        memcpy(copy, w->docs[i].text, w->docs[i].size);
+        w->docs[i].text = copy;
+    }
+    return FC_OK;
+}
+
 fc_status openai_rerank_read(openai_parse *p) {
     const fc_json *q, *d, *texts;
     openai_show *w = p->show;
@@ -448,5 +460,6 @@ fc_status openai_rerank_read(openai_parse *p) {
     if (fit) FC_TRY(room_for_docs(p, &query, &room));
     if (!cut || room < cut) cut = room;
     if (cut < INT64_MAX) FC_TRY(cut_docs(p, docs, n, cut));
-    return score_pairs(p, &query, 1, docs, n);
+    FC_TRY(score_pairs(p, &query, 1, docs, n));
+    return keep_texts(p);
 }

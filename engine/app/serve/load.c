@@ -40,6 +40,9 @@ fc_status serve_prepare(serve *s) {
     serve_config *c = &s->c;
     fc_recipe_info *info;
     FC_TRY(check_names(c));
+    if ((size_t)c->max_body > (size_t)c->max_memory << 19)
+        return FC_FAIL(FC_ERR_ARG, "max_body: %d bytes; they are at most half of max_memory, which is %d MiB",
+                       c->max_body, c->max_memory);
     if (c->api_key_file) FC_TRY(http_keys_open(c->api_key_file, &s->keys));
     if (c->recipe) FC_TRY(request_args_recipe(c->recipe, &s->recipe));
     else FC_TRY(fc_recipe_parse("no recipe", "{}", 2, &s->recipe));

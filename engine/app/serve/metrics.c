@@ -74,6 +74,7 @@ static const struct {
                             "Bodies that were not taken."},
     [SERVE_REFUSED_DRAINING] = {"forkcast_admission_rejections_total", "reason=\"draining\"", NULL},
     [SERVE_REFUSED_LOADING] = {"forkcast_admission_rejections_total", "reason=\"loading\"", NULL},
+    [SERVE_REFUSED_MEMORY] = {"forkcast_admission_rejections_total", "reason=\"memory\"", NULL},
     [SERVE_CANCEL_CLIENT] = {"forkcast_cancelled_total", "reason=\"client\"",
                              "Answers given up: the client went or stalled, the time was over, the server ended."},
     [SERVE_CANCEL_DEADLINE] = {"forkcast_cancelled_total", "reason=\"deadline\"", NULL},
@@ -258,8 +259,9 @@ static fc_status put_histograms(const serve_metrics *m, const serve_facts *f, fc
 
 static fc_status put_counters(const serve_metrics *m, const serve_facts *f, fc_str *out) {
     for (size_t i = 0; i < SERVE_COUNTERS; i++) {
+        const uint64_t more = i == SERVE_REFUSED_MEMORY ? f->http.no_room : 0; /* before the body is read */
         if (counters[i].help) FC_TRY(put_type(out, counters[i].name, "counter", counters[i].help));
-        FC_TRY(put_sample(out, counters[i].name, f->model, counters[i].label, (double)m->counters[i]));
+        FC_TRY(put_sample(out, counters[i].name, f->model, counters[i].label, (double)(m->counters[i] + more)));
     }
     return FC_OK;
 }
@@ -403,6 +405,9 @@ static fc_status put_http(const serve_facts *f, fc_str *out) {
     FC_TRY(put_one(out, "forkcast_calls", "gauge", "Bodies that are being answered.", NULL, f->calls));
     FC_TRY(put_one(out, "forkcast_requests", "gauge", "Requests of max_requests, those being cancelled too.", NULL,
                    f->jobs));
+    FC_TRY(put_one(out, "forkcast_requests_candidates", "gauge", "Their candidates, of max_candidates.", NULL,
+                   (double)f->candidates));
+    FC_TRY(put_one(out, "forkcast_bodies_unread", "gauge", "Bodies that wait to be read.", NULL, f->to_read));
     FC_TRY(put_one(out, "forkcast_connections", "gauge", "Connections.", NULL, c->connections));
     FC_TRY(put_one(out, "forkcast_connections_total", "counter", "Connections so far.", NULL, (double)c->accepted));
     FC_TRY(put_one(out, "forkcast_connections_refused_total", "counter", "Connections above the limit.", NULL,
@@ -411,7 +416,23 @@ static fc_status put_http(const serve_facts *f, fc_str *out) {
                    NULL, (double)c->cancelled));
     FC_TRY(put_one(out, "forkcast_received_bytes_total", "counter", "Bytes read.", NULL, (double)c->bytes_in));
     FC_TRY(put_one(out, "forkcast_sent_bytes_total", "counter", "Bytes written.", NULL, (double)c->bytes_out));
-    return put_one(out, "forkcast_body_bytes", "gauge", "Bytes of bodies held.", NULL, (double)c->bodies);
+    FC_TRY(put_one(out, "forkcast_slow_senders_total", "counter",
+                   "Connections that gave way while they sent a request slowly.", NULL, (double)c->gave_way));
+    return put_one(out, "forkcast_slow_readers_total", "counter", "Clients cut off that read too little.", NULL,
+                   (double)c->too_slow);
+}
+
+static fc_status put_memory(const http_budget *b, fc_str *out) {
+    static const char *const kinds[HTTP_SHARES] = {
+        [HTTP_BODIES] = "kind=\"bodies\"",
+        [HTTP_PARSED] = "kind=\"parsed\"",
+        [HTTP_ANSWERS] = "kind=\"answers\"",
+        [HTTP_UNREAD] = "kind=\"unread\"",
+    };
+    FC_TRY(put_type(out, "forkcast_memory_bytes", "gauge", "What requests hold of max_memory."));
+    for (size_t i = 0; i < HTTP_SHARES; i++)
+        FC_TRY(put_sample(out, "forkcast_memory_bytes", NULL, kinds[i], (double)http_budget_share(b, (http_share)i)));
+    return put_one(out, "forkcast_memory_limit_bytes", "gauge", "max_memory.", NULL, (double)b->most);
 }
 
 /* Of /proc, in the order of its fields; 0 where it says nothing. */
@@ -482,6 +503,7 @@ fc_status serve_metrics_put(const serve_metrics *m, const serve_facts *f, fc_str
     FC_TRY(put_failures(m, f, out));
     FC_TRY(put_histograms(m, f, out));
     FC_TRY(put_http(f, out));
+    FC_TRY(put_memory(f->memory, out));
     FC_TRY(put_handlers(m, f, out));
     FC_TRY(fc_str_printf(out,
                          "# HELP forkcast_build_info Version and backend.\n# TYPE forkcast_build_info gauge\n"

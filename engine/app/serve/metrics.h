@@ -18,6 +18,7 @@ typedef enum {
     SERVE_REFUSED_FULL, /* bodies that were not admitted */
     SERVE_REFUSED_DRAINING,
     SERVE_REFUSED_LOADING,
+    SERVE_REFUSED_MEMORY,
     SERVE_CANCEL_CLIENT, /* answers given up: the client went, or read nothing for too long */
     SERVE_CANCEL_DEADLINE,
     SERVE_CANCEL_SHUTDOWN,
@@ -94,7 +95,10 @@ typedef struct {
     http_counts http;
     const http_route *routes; /* [n_routes]; handler n_routes is any other path */
     size_t n_routes;
-    int calls, jobs; /* bodies under way; requests in the engine, those that are cancelled too */
+    const http_budget *memory;
+    int calls, to_read,
+        jobs;             /* bodies under way, and to be read; requests in the engine, those that are cancelled too */
+    long long candidates; /* of them */
 } serve_facts;
 
 fc_status serve_metrics_put(const serve_metrics *m, const serve_facts *f, fc_str *out);

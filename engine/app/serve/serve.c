@@ -42,6 +42,8 @@ static void on_wake(void *self) {
     const bool was = s->ready;
     if (serve_loaded(s)) http_stop(s->h);
     if (s->ready && !was && !http_stopping(s->h)) announce(s);
+    serve_worker_back(&s->reader);
+    serve_worker_back(&s->writer);
     if (s->ready) serve_events(s);
 }
 
@@ -64,10 +66,12 @@ static fc_status open_sockets(serve *s) {
         .n_hosts = c->hosts.n,
         .connections = c->max_connections,
         .body = (size_t)c->max_body,
+        .memory = (size_t)c->max_memory << 20,
         .head_ms = c->head_ms,
         .body_ms = c->body_ms,
         .idle_ms = c->idle_ms,
         .stall_ms = c->stall_ms,
+        .read_rate = c->read_rate,
         .drain_delay_ms = c->drain_delay_ms,
         .drain_ms = c->drain_ms,
         .no_log = !c->access_log,
@@ -104,9 +108,16 @@ static void warn_of_open_doors(const serve *s) {
     fc_str_fini(&list);
 }
 
+static void wake(void *self) {
+    serve *s = self;
+    http_wake(s->h);
+}
+
 static fc_status run(serve *s) {
     serve_routes_init(s);
     FC_TRY(open_sockets(s));
+    FC_TRY(serve_worker_open(&s->reader, "reader", s->c.max_requests, wake, s));
+    FC_TRY(serve_worker_open(&s->writer, "writer", SERVE_WRITINGS, wake, s));
     warn_of_open_doors(s);
     serve_systemd_begin(s);
     FC_TRY(serve_load(s));
@@ -118,8 +129,12 @@ static fc_status run(serve *s) {
 static void fini(serve *s) {
     catch_signals(NULL);
     serve_hush(s);
+    serve_worker_close(&s->reader);
+    serve_worker_close(&s->writer);
+    serve_worker_back(&s->reader); /* what was made for nobody */
+    serve_worker_back(&s->writer);
+    if (s->h) serve_calls_fini(s);
     http_close(s->h);
-    serve_calls_fini(s);
     serve_unload(s);
     serve_config_fini(&s->c);
 }
