@@ -183,6 +183,7 @@ class Metrics(unittest.TestCase):
                 with s.connect() as c:
                     c.send(body("/v1/completions", {"model": "two", "prompt": "x", "max_tokens": 8000, "ignore_eos": True, "stream": True}))
                     self.assertIn(b"200 OK", c.s.recv(100))
+                    s.until("vllm:num_requests_running", 1)  # told behind the step whose token this was
                     self.assertEqual(info(s), {**want, "running_lora_adapters": "two"})
                 s.until("vllm:num_requests_running", 0)
                 self.assertEqual(info(s), want)
