@@ -6,7 +6,7 @@
 
 #include <stdatomic.h>
 
-enum { FC_COUNTS = 12 };
+enum { FC_COUNTS = 15 + FC_BATCH_SIZES };
 
 /* Zeroed is empty. */
 typedef struct {

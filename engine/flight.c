@@ -255,6 +255,13 @@ static void count_groups(fc_sched *s, int list, const fc_flight *f) {
     s->stats.shared_tiles += (int64_t)(b->row_tiles - b->tiles);
 }
 
+static void count_batch(fc_sched_stats *t, int rows) {
+    int i = 0;
+    for (int most = 1; i + 1 < FC_BATCH_SIZES && rows > most; i++) most = most == 1 ? 8 : 2 * most;
+    t->batches_of[i]++;
+    t->batch_rows += rows;
+}
+
 /* A second batch reads all weights again, and holds up whoever waits for draws of the one under way. It goes when
  * nobody does, and it follows that one in the same branches or is large; else its rows go with what comes back. */
 static bool worth_a_second(const fc_sched *s, int list) {
@@ -289,6 +296,7 @@ bool fc_flight_start(fc_sched *s, int list) {
     st = launch(s, list, f);
     s->op_ns += fc_clock_ns() - begin;
     s->stats.batches++;
+    count_batch(&s->stats, f->batch.T);
     if (f->batch.T > 0 && !st) count_groups(s, list, f);
     if (st) each_job(s, list, f, fail, st); /* an operator failed: the requests of this batch end, the others go on */
     f->failed = st != FC_OK;

@@ -134,12 +134,13 @@ FC_API int fc_engine_pages_used(const fc_engine *e);
 
 /* What runs now, and what was done since it was opened. */
 typedef struct {
-    bool lost;             /* the device computes no more: all requests fail until an engine is opened anew */
-    int running, waiting;  /* requests */
-    int pages_used, pages; /* of KV, both models; what the prefix cache alone holds is not used */
+    bool lost; /* the device computes no more: all requests fail until an engine is opened anew */
+    int running, waiting, pages_used, pages; /* requests; KV pages of both models, without the prefix cache's own */
     int64_t steps, batches, preemptions;
     int64_t rows_prefill, rows_decode, rows_score, rows_replayed; /* computed, of requests that were cancelled too */
-    int64_t prefix_asked, prefix_hit; /* tokens of prompts that began, and those found in the prefix cache */
+    int64_t prefix_asked, prefix_hit;            /* tokens of prompts that began, and those found in the prefix cache */
+    int64_t batch_rows, batches_of[14];          /* batches of up to 1, 8, 16, 32, ... 16384 rows, and more */
+    uint64_t adapters_running, adapters_waiting; /* bit i: the novelty model's adapter i, in order, acts in some */
 } fc_engine_counts;
 
 /* As of the engine's last step; each number is whole, taken one after the other. Waits for nobody. */
@@ -271,8 +272,7 @@ typedef struct {
     /* k: of each of the two prompts the last k ids are used; a BOS that the tokenizer's rule put in front stays, as one
      * of the k. -1: what the context leaves beside max_tokens (and the suffix); not with given candidates. 0: off */
     int truncate_prompt_tokens;
-    const char *const *labels; /* [n_labels] judge: texts of exactly one token; score = P(labels[0]) among them. Default
-                                   Yes, No */
+    const char *const *labels; /* [n_labels] judge: texts of one token; score = P(labels[0]) among them; Yes, No */
     size_t n_labels;
     fc_score_mode mode;
     bool score;             /* false: alignment none, ranking by log-prob */
@@ -281,20 +281,20 @@ typedef struct {
                                    candidates without a score rank last. Needs score, and drawn candidates */
     fc_diversity diversity; /* needs a taxonomy that has the column */
     /* When enough is drawn. Rules look at candidates in candidate order, so that the answer does not depend on who
-     * finishes first; it covers candidates 0..n_used-1, as if no other had been asked for. */
-    const char *stop_when; /* any of "stable:R,margin:X,hopeless:B", or NULL. stable: ends when R candidates in a
-                                   row changed nothing about who is kept. margin: when the best is X above the second
-                                   best by what ranks them. hopeless: ends nothing; every B ids of a log-likelihood, a
-                                   candidate that can neither be kept nor come second is given up. Not with diversity
-                                   keywords */
-    int n_max;             /* while no rule holds, more are drawn, n at a time, up to here; 0: n */
-    int64_t token_budget;  /* ends before the candidate with which more ids than this would have been drawn, end
+     * finishes first; it covers candidates 0..n_used-1, as if no other had been asked for. stop_when, NULL or any of
+     * "stable:R,margin:X,hopeless:B": ends when R candidates in a row changed nothing about who is kept; when the best
+     * is X above the second by what ranks them; ends nothing: every B ids of a log-likelihood, a candidate that can
+     * neither be kept nor come second is given up. Not with diversity keywords */
+    const char *stop_when;
+    int n_max;            /* while no rule holds, more are drawn, n at a time, up to here; 0: n */
+    int64_t token_budget; /* ends before the candidate with which more ids than this would have been drawn, end
                                    tokens and redraws included; 0: none. At least what one candidate may take */
-    int deadline_ms;       /* from submit: the answer covers the candidates that are complete, up to the first
+    int deadline_ms;      /* from submit: the answer covers the candidates that are complete, up to the first
                                    that is not; FC_ERR_TIMEOUT when that is none. 0: none */
-    int priority;          /* lower runs first; equal ones in order of arrival */
+    int priority;         /* lower runs first; equal ones in order of arrival */
     uint64_t seed;
     fc_sampling sampling;
+    bool fit_max_tokens;      /* max_tokens is the most: fewer where contexts and pools hold no more, but min_tokens */
     bool prompt_logprobs;     /* log-probs of the novelty prompt's ids too: it is read whole, not from the prefix cache.
                                  With max_tokens 0 that is all: n 1, without score, constraint and draw; the answer
                                  has one candidate, that has no tokens */

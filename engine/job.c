@@ -454,39 +454,7 @@ static fc_status take_given(fc_job *j, const fc_job_rules *rules, const fc_reque
     return FC_OK;
 }
 
-/* ---- lengths ---- */
-
-static fc_status check_lengths(const fc_job *j, const fc_job_rules *rules) {
-    if (j->max_tokens && j->n_prompt > rules->ctx[FC_NOVELTY] - j->sampling.max_tokens)
-        return FC_FAIL(FC_ERR_ARG, "prompt: %d tokens and max_tokens %d do not fit the context of %d", j->n_prompt,
-                       j->sampling.max_tokens, rules->ctx[FC_NOVELTY]);
-    if (j->score) {
-        int longest = j->max_tokens;
-        for (int i = 0; j->max_tokens == 0 && i < j->n; i++)
-            if (j->paths[i].n > longest) longest = j->paths[i].n;
-        if ((int64_t)j->n_align + longest + j->n_suffix > rules->ctx[FC_ALIGNMENT])
-            return FC_FAIL(FC_ERR_ARG,
-                           "alignment prompt: %d tokens, candidates of up to %d and a suffix of %d do not fit the "
-                           "alignment context of %d",
-                           j->n_align, longest, j->n_suffix, rules->ctx[FC_ALIGNMENT]);
-    }
-    return FC_OK;
-}
-
-/* What the answer may hold: ids, log-probs and alternatives of every candidate, and of the prompt. */
-static fc_status check_size(const fc_job *j, const fc_request *r) {
-    const size_t most = (size_t)1 << 30;
-    size_t each = 8 + 8 * (size_t)j->sampling.top_logprobs + 4 * j->sampling.n_logprob_ids;
-    size_t of_prompt = r->prompt_logprobs ? (size_t)j->n_prompt * (4 + 8 * (size_t)r->prompt_top_logprobs) : 0;
-    size_t bytes = (size_t)j->n_max * (size_t)j->max_tokens * each + of_prompt;
-    if (bytes > most)
-        return FC_FAIL(FC_ERR_ARG,
-                       "n = %d, max_tokens = %d, top_logprobs = %d, %zu logprob_token_ids, prompt_top_logprobs = %d of "
-                       "%d ids: the answer may take %zu bytes; at most %zu",
-                       j->n_max, j->max_tokens, j->sampling.top_logprobs, j->sampling.n_logprob_ids,
-                       r->prompt_top_logprobs, j->n_prompt, bytes, most);
-    return FC_OK;
-}
+/* ---- open and close ---- */
 
 fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **out) {
     fc_status st = FC_OK;
@@ -534,8 +502,7 @@ fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **o
     FC_TRY_GOTO(st, take_stems(j, rules, r), fail);
     FC_TRY_GOTO(st, take_score_scope(j, rules, r), fail);
     if (r->n_given == 0) { /* before max_tokens sizes anything */
-        FC_TRY_GOTO(st, check_lengths(j, rules), fail);
-        FC_TRY_GOTO(st, check_size(j, r), fail);
+        FC_TRY_GOTO(st, fc_job_fit(j, rules, r), fail);
         if (r->draw != FC_DRAW_IID) FC_TRY_GOTO(st, fc_searching_open(j, r), fail);
         FC_TRY_GOTO(st, fc_echo_open(r, j->n_prompt, &j->arena, &j->echo), fail);
         if (rules->fits) FC_TRY_GOTO(st, rules->fits(rules->fits_arg, j), fail);
@@ -544,7 +511,7 @@ fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **o
     if (r->n_given == 0 && !j->searching) make_groups(j, 0);
     if (r->n_given) {
         FC_TRY_GOTO(st, take_given(j, rules, r), fail);
-        FC_TRY_GOTO(st, check_lengths(j, rules), fail);
+        FC_TRY_GOTO(st, fc_job_check_lengths(j, rules), fail);
         if (rules->fits) FC_TRY_GOTO(st, rules->fits(rules->fits_arg, j), fail);
     }
     *out = j;

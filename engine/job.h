@@ -173,6 +173,12 @@ typedef struct {
 fc_status fc_job_open(const fc_job_rules *rules, const fc_request *r, fc_job **out);
 void fc_job_close(fc_job *j); /* NULL is fine */
 
+/* job_room.c */
+fc_status fc_job_check_lengths(const fc_job *j, const fc_job_rules *rules); /* of prompts and candidates */
+/* Of a job that draws: with fit_max_tokens the most tokens for which there is room; then what there is none for is
+ * refused, but for pages. */
+fc_status fc_job_fit(fc_job *j, const fc_job_rules *rules, const fc_request *r);
+
 /* searching.c: a draw that is not i.i.d.; after the job's names and sampling are there. */
 fc_status fc_searching_open(fc_job *j, const fc_request *r);
 

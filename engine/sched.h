@@ -27,7 +27,10 @@
 #include "engine/sampler.h"
 #include "engine/score_cache.h"
 
-enum { FC_MAX_FLIGHTS = 2 }; /* batches of one list under way at once */
+enum {
+    FC_MAX_FLIGHTS = 2, /* batches of one list under way at once */
+    FC_BATCH_SIZES = 14 /* of fc_engine_counts.batches_of */
+};
 
 typedef enum {
     FC_BRANCH_DRAW,   /* feeds prompt and drawn ids; at its target groups draw or part */
@@ -148,6 +151,7 @@ typedef struct {
     int64_t cross_groups; /* attention items that rows of several requests share */
     int64_t evicted_pages, partial_copies, hit_tokens, asked_tokens; /* of the prefix caches */
     int64_t rows_prefill, rows_decode, rows_score, rows_replayed;    /* as of fc_accounting, of all jobs */
+    int64_t batch_rows, batches_of[FC_BATCH_SIZES];                  /* as of fc_engine_counts */
     bool lost;                                                       /* a backend fails whatever it is asked */
 } fc_sched_stats;
 

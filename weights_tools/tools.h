@@ -34,6 +34,8 @@ typedef struct {
 } fc_tiny_options;
 
 fc_status fc_tools_tiny(const fc_tiny_options *o, const char *out, fc_progress progress, void *arg);
+/* Reads the head of a model's file and an adapter's folder, and holds one against the other; nothing is loaded. */
+fc_status fc_tools_check_adapter(const char *model, const char *folder);
 /* Names of the presets, in order, NULL at the end. */
 const char *const *fc_tools_tiny_presets(void);
 

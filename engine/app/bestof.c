@@ -4,7 +4,32 @@
 #include "engine/app/request_args.h"
 #include "engine/app/textio.h"
 
-static fc_status job(request_args *a, bool all) {
+/* What --chat adds: prompts by the models' own templates. */
+typedef struct {
+    bool on;
+    const char *system;
+    fc_piece *pieces[2]; /* by fc_role; owned */
+} chat;
+
+/* Before the engine is opened: the novelty model's. */
+static fc_status chat_begin(request_args *a, chat *c, fc_request *r) {
+    FC_TRY(request_args_chat(a, FC_NOVELTY, c->system, &r->prompt, &c->pieces[FC_NOVELTY]));
+    fc_str_clear(&a->shown);
+    for (size_t i = 0; i < r->prompt.n_pieces; i++)
+        FC_TRY(fc_str_put(&a->shown, r->prompt.pieces[i].text, r->prompt.pieces[i].size));
+    return FC_OK;
+}
+
+/* Then: an alignment model with another tokenizer reads its own template, where it has one. */
+static void chat_align(const request_args *a, chat *c, const fc_engine *e, fc_request *r) {
+    fc_engine_info info;
+    fc_prompt p;
+    fc_engine_describe(e, &info);
+    if (!r->score || r->alignment_prompt.n_pieces || info.same_tokenizer) return;
+    if (request_args_chat(a, FC_ALIGNMENT, c->system, &p, &c->pieces[FC_ALIGNMENT]) == FC_OK) r->alignment_prompt = p;
+}
+
+static fc_status job(request_args *a, chat *c, bool all) {
     fc_engine *e = NULL;
     fc_event done = {0};
     fc_str out = {0};
@@ -12,7 +37,9 @@ static fc_status job(request_args *a, bool all) {
     progress p;
     fc_status st = request_args_request(a, true, &r);
     progress_begin(&p);
+    if (!st && c->on) st = chat_begin(a, c, &r);
     if (!st) st = request_args_open(a, &r, &p, &e);
+    if (!st && c->on) chat_align(a, c, e, &r);
     r.events = p.seen;
     p.n = r.n;
     if (!st) st = request_wait(e, &r, progress_event, &p, &done);
@@ -26,11 +53,13 @@ static fc_status job(request_args *a, bool all) {
     fc_str_fini(&out);
     fc_event_fini(&done);
     fc_engine_close(e);
+    for (int role = 0; role < 2; role++) fc_memory_free(c->pieces[role]);
     return st;
 }
 
 int cmd_bestof(int argc, char **argv) {
     request_args a;
+    chat with = {0};
     bool all = false, help;
     int rest;
     size_t n = 0;
@@ -55,6 +84,9 @@ int cmd_bestof(int argc, char **argv) {
                        "the same from a file, its last line break included; - is standard input");
     args[n++] = arg_of(ARG_TEXT, "prompt-ids", &a.prompt_ids, "FILE",
                        "a file of decimal token ids apart by blanks or commas; - is standard input");
+    args[n++] = arg_of(ARG_FLAG, "chat", &with.on, NULL,
+                       "the prompt is the user's turn of the model's chat template, as in /v1/chat/completions");
+    args[n++] = arg_of(ARG_TEXT, "system", &with.system, "TEXT", "with --chat: the system message");
     args[n++] = arg_of(ARG_LIST, "history", &a.history, "NAME",
                        "a name of the taxonomy, oldest first; repeatable; the interests recipe");
     request_args_taxonomy(&a, args, &n);
@@ -68,7 +100,8 @@ int cmd_bestof(int argc, char **argv) {
     c.n_args = n;
     st = args_parse(&c, argc, argv, &rest, &help);
     if (!st && !help && all && !a.json) st = FC_FAIL(FC_ERR_ARG, "--all: it adds to the JSON; give --json too");
-    if (!st && !help) st = job(&a, all);
+    if (!st && !help && with.system && !with.on) st = FC_FAIL(FC_ERR_ARG, "--system: only --chat has a system message");
+    if (!st && !help) st = job(&a, &with, all);
     request_args_fini(&a);
     return args_exit("bestof", st);
 }

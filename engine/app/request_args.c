@@ -225,6 +225,28 @@ fc_status request_args_request(request_args *a, bool needs_alignment, fc_request
     return r->score ? FC_OK : check_unscored(a);
 }
 
+/* ---- chat ---- */
+
+fc_status request_args_chat(const request_args *a, fc_role role, const char *system, fc_prompt *out,
+                            fc_piece **pieces) {
+    const char *text = a->prompt_text ? a->prompt_text : a->prompt;
+    fc_tokenizer *t;
+    fc_message m[2];
+    size_t n = 0, n_pieces;
+    fc_status st;
+    if (a->prompt_ids) return FC_FAIL(FC_ERR_ARG, "--chat: the template takes text, not --prompt-ids");
+    if (!text) return FC_FAIL(FC_ERR_ARG, "--chat: a prompt is needed");
+    if (a->prompt_text && memchr(text, 0, a->prompt_size))
+        return FC_FAIL(FC_ERR_ARG, "--chat: the prompt has a NUL byte");
+    if (system) m[n++] = (fc_message){"system", system};
+    m[n++] = (fc_message){"user", text};
+    FC_TRY(fc_tokenizer_open(role == FC_NOVELTY ? a->novelty : a->alignment, &t));
+    st = fc_tokenizer_chat(t, m, n, true, pieces, &n_pieces);
+    fc_tokenizer_close(t);
+    if (!st) *out = (fc_prompt){.pieces = *pieces, .n_pieces = n_pieces};
+    return st;
+}
+
 /* ---- engine ---- */
 
 /* The folder that --adapter gives for a name, or NULL. */

@@ -44,6 +44,9 @@ fc_status request_args_recipe(const char *name, fc_recipe **out);
 
 /* Reads recipe, prompt and files. The request points into *a. */
 fc_status request_args_request(request_args *a, bool needs_alignment, fc_request *r);
+/* The prompt as the user's turn of the chat template of the model of that role, behind a system message if there is
+ * one. *out points to *pieces. Caller: fc_memory_free of them. */
+fc_status request_args_chat(const request_args *a, fc_role role, const char *system, fc_prompt *out, fc_piece **pieces);
 /* Opens the engine that the request needs, with its adapters and taxonomy, which *r then names; p says so meanwhile.
  * Caller: fc_engine_close. */
 fc_status request_args_open(const request_args *a, fc_request *r, progress *p, fc_engine **engine);

@@ -22,24 +22,6 @@ static fc_status stream(void *self, const fc_event *ev) {
     return text_write(ev->text + skip, ev->text_size - skip);
 }
 
-/* The prompt as the user's turn of the model's own chat template. */
-static fc_status as_chat(request_args *a, const char *system, fc_request *r, fc_piece **pieces) {
-    fc_tokenizer *t;
-    fc_message m[2];
-    size_t n = 0, n_pieces;
-    fc_status st;
-    if (r->prompt.n_pieces && memchr(r->prompt.pieces[0].text, 0, r->prompt.pieces[0].size))
-        return FC_FAIL(FC_ERR_ARG, "--chat: the prompt has a NUL byte");
-    if (a->prompt_ids) return FC_FAIL(FC_ERR_ARG, "--chat: the template takes text, not --prompt-ids");
-    if (system) m[n++] = (fc_message){"system", system};
-    m[n++] = (fc_message){"user", r->prompt.pieces[0].text};
-    FC_TRY(fc_tokenizer_open(a->novelty, &t));
-    st = fc_tokenizer_chat(t, m, n, true, pieces, &n_pieces);
-    fc_tokenizer_close(t);
-    if (!st) r->prompt = (fc_prompt){.pieces = *pieces, .n_pieces = n_pieces};
-    return st;
-}
-
 static void summary(const fc_result *r) {
     const fc_timings_ms *t = &r->timings;
     size_t tokens = r->all[0].n_logprobs;
@@ -57,7 +39,7 @@ static fc_status job(request_args *a, bool chat, const char *system) {
     watch w = {0};
     fc_status st = request_args_request(a, false, &r);
     progress_begin(&w.line);
-    if (!st && chat) st = as_chat(a, system, &r, &pieces);
+    if (!st && chat) st = request_args_chat(a, FC_NOVELTY, system, &r.prompt, &pieces);
     if (!st) st = request_args_open(a, &r, &w.line, &e);
     r.events = !a->json || w.line.seen;
     w.line.n = 1;

@@ -158,6 +158,19 @@ static void big(void *self, http_req *r, const char *rest) {
     free(body);
 }
 
+static void own(void *self, http_req *r, const char *rest) {
+    const size_t size = (size_t)number(r, "size", 1000000);
+    char piece[1000];
+    fc_str body = {0};
+    (void)self, (void)rest;
+    memset(piece, 'b', sizeof piece);
+    for (size_t left = size, n; left; left -= n) {
+        n = left < sizeof piece ? left : sizeof piece;
+        if (fc_str_put(&body, piece, n)) abort();
+    }
+    http_answer_own(r, 200, "text/plain", &body);
+}
+
 static void forget(void *self, http_req *r, const char *rest) { (void)self, (void)r, (void)rest; }
 
 static void counts(void *self, http_req *r, const char *rest) {
@@ -167,10 +180,13 @@ static void counts(void *self, http_req *r, const char *rest) {
     snprintf(
         out, sizeof out,
         "{\"accepted\":%llu,\"turned_away\":%llu,\"requests\":%llu,\"cancelled\":%llu,\"connections\":%d,\"active\":%d,"
-        "\"bodies\":%zu,\"hanging\":%d,\"turns\":%llu,\"bytes_out\":%llu}",
+        "\"bodies\":%zu,\"unread\":%zu,\"hanging\":%d,\"turns\":%llu,\"bytes_out\":%llu,"
+        "\"gave_way\":%llu,\"no_room\":%llu,\"too_slow\":%llu}",
         (unsigned long long)c.accepted, (unsigned long long)c.turned_away, (unsigned long long)c.requests,
-        (unsigned long long)c.cancelled, c.connections, c.active, c.bodies, hanging,
-        (unsigned long long)http_loop_turns(http_timers(server)), (unsigned long long)c.bytes_out);
+        (unsigned long long)c.cancelled, c.connections, c.active, http_budget_share(http_memory(server), HTTP_BODIES),
+        http_budget_share(http_memory(server), HTTP_UNREAD), hanging,
+        (unsigned long long)http_loop_turns(http_timers(server)), (unsigned long long)c.bytes_out,
+        (unsigned long long)c.gave_way, (unsigned long long)c.no_room, (unsigned long long)c.too_slow);
     http_answer(r, 200, "application/json", out, strlen(out));
 }
 
@@ -244,6 +260,7 @@ static const http_route routes[] = {
     {.method = "GET", .path = "/stream", .run = stream},
     {.method = "GET", .path = "/cut", .run = cut},
     {.method = "GET", .path = "/big", .run = big},
+    {.method = "GET", .path = "/own", .run = own},
     {.method = "GET", .path = "/forget", .run = forget},
     {.method = "GET", .path = "/thread", .run = thread},
 };
@@ -268,12 +285,13 @@ int main(int argc, char **argv) {
         {"body_ms", &o.body_ms, NULL},
         {"idle_ms", &o.idle_ms, NULL},
         {"stall_ms", &o.stall_ms, NULL},
+        {"read_rate", &o.read_rate, NULL},
         {"drain_delay_ms", &o.drain_delay_ms, NULL},
         {"drain_ms", &o.drain_ms, NULL},
         {"head", NULL, &o.head},
         {"target", NULL, &o.target},
         {"body", NULL, &o.body},
-        {"bodies", NULL, &o.bodies},
+        {"memory", NULL, &o.memory},
         {"buffer", NULL, &o.buffer},
     };
     for (int i = 1; i < argc; i++) {

@@ -2,9 +2,10 @@
 
 #include "engine/base/mem.h"
 
-static void open_models(rig *r, const char *recipe, const char *path, const char *scorer) {
+static void open_small(rig *r, const char *recipe, const char *path, const char *scorer, int ctx, uint64_t kv_pool) {
     memset(r, 0, sizeof *r);
-    r->e = open_engine(&(fc_engine_options){.novelty = path, .alignment = scorer, .threads = 1});
+    r->e = open_engine(
+        &(fc_engine_options){.novelty = path, .alignment = scorer, .threads = 1, .ctx = ctx, .kv_pool = kv_pool});
     assert_ok(fc_tokenizer_open(path, &r->tok[0]));
     if (scorer) assert_ok(fc_tokenizer_open(scorer, &r->tok[1]));
     r->models[0] = (openai_model){.id = "tiny", .root = "tiny-root"};
@@ -15,6 +16,15 @@ static void open_models(rig *r, const char *recipe, const char *path, const char
     r->s.has_recipe = recipe != NULL;
     assert_ok(openai_server_init(&r->s));
     r->c = (openai_context){.random = 0x1234, .now = 1700000000};
+}
+
+static void open_models(rig *r, const char *recipe, const char *path, const char *scorer) {
+    open_small(r, recipe, path, scorer, 0, 0);
+}
+
+void rig_open_small(rig *r, const char *recipe, int ctx, uint64_t kv_pool) {
+    const char *path = tiny_model("llama", 11, false);
+    open_small(r, recipe, path, path, ctx, kv_pool);
 }
 
 void rig_open(rig *r, const char *recipe, bool aligned) {
@@ -74,12 +84,14 @@ char *rig_run(rig *r, openai_call *c, int *http) {
     for (size_t i = 0; i < n && !st; i++) {
         st = fc_submit(r->e, &c->requests[i], &ids[i]);
         if (st) openai_error_of(st, fc_last_error(), NULL, false, &err);
+        if (st) openai_error_field(c, &err);
         if (st && i) fail_msg("request %zu: %s", i, err.message);
     }
     if (st) {
         openai_call_close(c);
         return error_text(&err, http);
     }
+    openai_call_trim(c);
     assert_ok(openai_answer_open(&r->s, c, &a));
     while (left) {
         fc_event ev;

@@ -15,6 +15,8 @@ typedef struct {
 
 /* recipe: JSON text, or NULL: a server without one. aligned: the novelty model scores, too. */
 void rig_open(rig *r, const char *recipe, bool aligned);
+/* The novelty model scores; ctx, kv_pool: of the engine, 0: its own. */
+void rig_open_small(rig *r, const char *recipe, int ctx, uint64_t kv_pool);
 /* The scoring model is another one, with another tokenizer. */
 void rig_open_apart(rig *r, const char *recipe);
 void rig_close(rig *r);

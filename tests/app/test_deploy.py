@@ -118,6 +118,7 @@ class Deploy(unittest.TestCase):
                 self.assertEqual(said[k], v)
             for address in ("listen", "host", "port"):  # they would stand over the sockets that systemd passes
                 self.assertNotIn(address, json.loads(read("serve.json")))
+            self.assertRegex(read("forkcast.service"), r"(?m)^WatchdogSec=[1-9]\d*$")
             stop = int(re.search(r"^TimeoutStopSec=(\d+)$", read("forkcast.service"), re.M).group(1))
             self.assertLess(said["drain_delay_ms"] + said["drain_ms"], 1000 * stop)
 

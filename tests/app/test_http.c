@@ -499,7 +499,7 @@ static void chaos_is_survived(void **state) {
                       .connections = CLIENTS - 4,
                       .body = 5000,
                       .buffer = 8192,
-                      .bodies = 40000,
+                      .memory = 40000,
                       .no_log = true,
                       .on_request = chaos_request,
                       .self = &c};

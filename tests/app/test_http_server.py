@@ -109,6 +109,19 @@ class Basics(unittest.TestCase):
                                          b"65\r\n" + b"x" * 101 + b"\r\n0\r\n\r\n").status, 413)
 
     # If this fails, a handler that forgets a request leaves its client waiting for ever.
+    # If this fails, a client sends its next request to a server that has hung up.
+    def test_an_unread_body_ends_the_connection(self):
+        for body, closes in ((b"x" * 100, True), (b"", False)):
+            with self.server.connect() as c:
+                c.send(post(b"/nothing", body))
+                a = c.answer()
+                self.assertEqual((a.status, a.headers.get("connection")), (404, "close" if closes else None))
+                if not closes:
+                    c.send(GET % b"/counts")
+                    self.assertEqual(c.answer().status, 200)
+                else:
+                    self.assertTrue(c.closed())
+
     def test_forgotten_request(self):
         self.assertEqual(self.server.ask(GET % b"/forget").status, 500)
 

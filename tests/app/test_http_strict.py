@@ -148,14 +148,23 @@ class Refused(unittest.TestCase):
         self.refused(413, chunked + b"0\r\n" + b"X: 1\r\n" * 7000, "trailers without end")
         self.assertEqual(self.server.ask(chunked + b"1\r\nx\r\n" * 50000 + b"0\r\n\r\n").body, b"x" * 50000)
         self.assertEqual(self.server.counts()["bodies"], 0)
-        with Server("listen=127.0.0.1:0", "bodies=100000") as s:
-            c = s.connect()
+        with Server("listen=127.0.0.1:0", "memory=200000") as s:
+            c, d = s.connect(), s.connect()
             c.send(b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90000\r\n\r\n" + b"x" * 80000)
-            s.until("bodies", 80000)
-            self.assertEqual(s.ask(post(b"/echo", b"y" * 30000)).status, 503)
+            s.until("bodies", 131072)  # what its buffer takes
+            # of seven eighths, 175,000, the rest is less: refused before it is read
+            d.send(b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\n")
+            a = d.answer()
+            self.assertEqual((a.status, a.headers["retry-after"], a.headers["connection"]), (503, "1", "close"))
+            # one that says nothing of its size, when it has come that far
+            self.assertEqual(s.ask(chunked + b"ea60\r\n" + b"y" * 60000 + b"\r\n0\r\n\r\n").status, 503)
+            self.assertEqual(s.ask(post(b"/echo", b"z" * 1000)).status, 200)
+            self.assertEqual(s.counts()["no_room"], 2)
             c.send(b"x" * 10000)
             self.assertEqual(c.answer().status, 200)
             c.s.close()
+            d.s.close()
+            s.until("bodies", 0)
 
     # If this fails, bytes from anywhere crash the server, or what it does depends on how they are cut.
     def test_random_bytes(self):

@@ -8,7 +8,7 @@ import unittest
 from test_option_flags import lora
 from util_cli import ROOT, run
 from util_http import BUILD
-from util_serve import Serve, alignment, body, events, main, novelty, texts
+from util_serve import Serve, alignment, body, events, main, model, novelty, texts
 
 PROMPT = "the night of the craft"
 TAXONOMY = "g1\tGames\tplay\nc\tChess\tboards\tg1\no\tGo\tstones\tg1\nk\tCooking\tpots\n"
@@ -47,6 +47,19 @@ int main(int argc, char **argv) {
     return 0;
 }
 """
+
+
+def retemplate(source, out, name):
+    """A model with another chat template, of tests/data: the file's head grows by a multiple of what its tensors are aligned to."""
+    with open(os.path.join(ROOT, "tests", "data", "tokenizer", "chat_render.json")) as f:
+        new = next(t["template"] for t in json.load(f)["templates"] if t["name"] == name).encode()
+    with open(source, "rb") as f:
+        data = f.read()
+    at = data.index(b"tokenizer.chat_template") + len(b"tokenizer.chat_template") + 4
+    size = int.from_bytes(data[at:at + 8], "little")
+    new = new.replace(b"{% ", b"{% " + b" " * ((size - len(new)) % 64), 1)  # where blanks say nothing
+    with open(out, "wb") as f:
+        f.write(data[:at] + len(new).to_bytes(8, "little") + new + data[at + 8 + size:])
 
 
 def ran(o):
@@ -149,6 +162,39 @@ class Answers(unittest.TestCase):
         chunks = events(self.s.post("/v1/chat/completions", {**ask, "stream": True}))
         order = {c["candidate_index"]: c["message"]["content"] for c in whole["choices"]}
         self.assertEqual([t.replace("\ufffd", "") for t in texts(chunks, 2)], [order[i].replace("\ufffd", "") for i in range(2)])
+
+    # If this fails, who writes max_token wonders why sixteen come.
+    def test_unknown_fields_are_told(self):
+        for path, ask, stream in (("/v1/completions", {"prompt": "a", "max_token": 3, "thinking": {}}, False), ("/v1/completions", {"prompt": "a", "max_token": 3, "thinking": 1}, True),
+                                  ("/rerank", {"query": "a", "documents": ["b"], "max_token": 1, "thinking": None, "think\r\nX: y": 1}, False)):
+            a = self.s.post(path, {**ask, "stream": True} if stream else ask)
+            self.assertEqual((a.status, a.headers.get("x-forkcast-ignored")), (200, "max_token" if path == "/rerank" else "max_token, thinking"))
+        self.assertNotIn("x-forkcast-ignored", self.s.post("/v1/completions", {"prompt": "a", "user": "u"}).headers)
+        self.s.refused("/v1/completions", {"prompt": "a", "forkcast": {"max_token": 3}}, 400, "forkcast", "max_token: there is no such option")
+
+    # If this fails, what a chat is tried out with on the command line is another one over HTTP.
+    def test_chat_from_the_command_line(self):
+        cli = ("bestof", "--chat", "--prompt", "Say it.", "--taxonomy", self.taxonomy, "-n", 6, "-k", 3, "--seed", 3, "--max-tokens", 8, "--json")
+        ask = {"messages": [{"role": "user", "content": "Say it."}], "seed": 3, "max_tokens": 8, "n": 3, "best_of": 6}
+        code, out, err = run(*cli, "--novelty", novelty(), "--alignment", alignment())
+        self.assertEqual(code, 0, err)
+        self.assertEqual(ran(json.loads(out)), ran(self.s.ok("/v1/chat/completions", ask)["best_of"]))
+        other = os.path.join(self.dir.name, "other.gguf")  # with another tokenizer, and a template of its own
+        retemplate(model("other", "--seed", 2, "--vocab", 600), other, "smollm2")
+        recipe = os.path.join(self.dir.name, "chat.json")
+        with open(recipe, "w") as f:
+            json.dump({"alignment": {"template": "How good is {prompt}?"}, "taxonomy": self.taxonomy}, f)
+        for more in ((), ("--recipe", recipe)):
+            with Serve("--novelty", novelty(), "--alignment", other, "--taxonomy", self.taxonomy, *more) as s:
+                for system in ((), ("Be short.",)):
+                    code, out, err = run(*cli, "--novelty", novelty(), "--alignment", other, *(("--system", *system) if system else ()), *more)
+                    self.assertEqual(code, 0, err)
+                    a = s.ok("/v1/chat/completions", {**ask, "messages": [*({"role": "system", "content": x} for x in system), *ask["messages"]]})
+                    self.assertEqual(ran(json.loads(out)), ran(a["best_of"]), (more, system))
+        for args, word in ((("--history", "Chess"), "--chat: a prompt is needed"), (("--prompt", "x", "--system", "y"), "--system: only --chat")):
+            code, out, err = run("bestof", "--novelty", novelty(), "--alignment", "none", *args, *(("--chat",) if "--history" in args else ()))
+            self.assertEqual((code, out), (2, b""))
+            self.assertIn(word, err)
 
     def test_several_prompts(self):
         ask = {"seed": 9, "max_tokens": 6, "n": 2, "best_of": 3}

@@ -1,16 +1,18 @@
 """What `forkcast serve` is told: flags over the environment over a file over defaults, for every option of both tables."""
 import json
 import os
+import socket
 import subprocess
 import tempfile
 import unittest
 
-from util_cli import BIN
-from util_serve import Serve, alignment, body, main, novelty
+from test_option_flags import lora
+from util_cli import BIN, ENV, run
+from util_serve import Serve, alignment, body, main, model, novelty
 
 
 def serve(*args, env=None):
-    p = subprocess.run([BIN, "serve", *map(str, args)], capture_output=True, text=True, env=dict(os.environ, **(env or {})), timeout=60)
+    p = subprocess.run([BIN, "serve", *map(str, args)], capture_output=True, text=True, env=dict(ENV, **(env or {})), timeout=60)
     return p.returncode, p.stdout, p.stderr
 
 
@@ -138,6 +140,58 @@ class Config(unittest.TestCase):
         self.assertEqual((code, out), (1, ""))
         self.assertNotIn("secret", err)
 
+    # If this fails, a configuration is called in order, and the service does not start, or lets nobody in.
+    def test_check_reads_what_is_named(self):
+        good = ("--check-config", "--novelty", novelty(), "--alignment", novelty())
+        folder = os.path.join(self.dir.name, "adapter")
+        lora(folder, 1.0)
+        said = (0, "the configuration is in order\n", "")
+        self.assertEqual(serve(*good, "--adapter", "a=" + folder), said)
+        self.refused("nothing: not a folder with an adapter_config.json", *good, "--adapter", f"a={self.dir.name}/nothing", code=1)
+        self.refused("nothing: not a folder", *good, "--alignment-adapter", f"{self.dir.name}/nothing", code=1)
+        wide = model("wide", "--seed", 1, "--dim", 128)
+        self.refused("64 x 2; 128 x 2 are expected", "--check-config", "--novelty", wide, "--alignment", "none", "--adapter", "a=" + folder, code=1)
+        for address in ("127.0.0.1:0", "[::1]:8000", "localhost:8000", f"unix:{self.dir.name}/s"):
+            self.assertEqual(serve(*good, "--listen", address), said, address)
+        for address, word, code in (("8000", "an address is HOST:PORT", 2), ("localhost:x", "HOST:PORT", 2), ("no.such.host.invalid:80", "no.such.host.invalid:80: ", 2),
+                                    ("unix:" + "x" * 200, "a socket's path has", 2), ("unix:" + novelty(), "something that is no socket", 2)):
+            self.refused(word, *good, "--listen", address, code=code)
+        self.refused("no.such.host.invalid:8000: ", *good, "--host", "no.such.host.invalid")
+        with socket.socket() as taken:  # it is not taken: the service that runs may be the one that is checked for
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            self.assertEqual(serve(*good, "--port", taken.getsockname()[1]), said)
+        for origin in ("https://app.example", "http://localhost:3000", "chrome-extension://abc"):
+            self.assertEqual(serve(*good, "--allowed-origin", origin), said, origin)
+        for origin in ("app.example", "https://app.example/", "https://App.example", "*", "null", "https://"):
+            self.refused(f'--allowed-origin: "{origin}" is no origin', *good, "--allowed-origin", origin)
+            self.refused("is no origin", *good[1:], "--allowed-origin", origin)  # nor is it served
+        self.assertEqual(serve(*good, "--allowed-host", "*", "--allowed-host", "a.example"), said)
+        self.refused('--allowed-host: "http://a" is no name of a host', *good, "--allowed-host", "http://a")
+
+    # If this fails, FORKCAST_MAX_REQUEST=8 is a server with the default, and nobody hears of it.
+    def test_variables_that_are_none(self):
+        env = {"FORKCAST_MAX_REQUEST": "8", "FORKCAST_Port": "1", "FORKCAST_MAX_REQUESTS": "9", "FORKCAST_KV_POOL": "", "forkcast_port": "1"}
+        code, out, err = serve("--print-config", env=env)
+        self.assertEqual((code, json.loads(out)["max_requests"]), (0, 9))
+        self.assertRegex(err, r"\Aforkcast: warning: FORKCAST_(MAX_REQUEST, FORKCAST_Port|Port, FORKCAST_MAX_REQUEST): no option has this name; .*\n\Z")
+        with Serve("--novelty", novelty(), "--alignment", "none", "--access-log=false", env=env) as s:
+            self.assertIn("FORKCAST_MAX_REQUEST", s.logged())
+
+    # If this fails, a server is open to a whole network, and looks like one that is not.
+    def test_open_to_others(self):
+        keys = os.path.join(self.dir.name, "some-keys")
+        with open(keys, "w") as f:
+            f.write("a-key-of-the-test-0123456789\n")
+        models = ("--novelty", novelty(), "--alignment", "none", "--access-log=false")
+        with Serve(*models, "--host", "0.0.0.0") as s:
+            self.assertIn(f"warning: 0.0.0.0:{s.address.split(':')[1]}: open to others, and without --api-key-file", s.logged())
+        for args in (("--host", "0.0.0.0", "--api-key-file", keys), ("--host", "127.0.0.1")):
+            with Serve(*models, *args) as s:
+                self.assertEqual(s.logged(), "")
+        with Serve(*models, "--listen", f"unix:{self.dir.name}/open", address=()) as s:
+            self.assertEqual(s.logged(), "")
+
     # If this fails, an option is read and does nothing.
     def test_what_they_change(self):
         path = self.file({"max_best_of": 3, "max_prompts": 2, "chat_max_tokens": 5, "max_body": 1024, "usage_counts": "all", "access_log": False,
@@ -156,7 +210,9 @@ class Config(unittest.TestCase):
             self.assertEqual(a.headers["access-control-allow-origin"], "https://a.example")
             self.assertEqual(s.logged(), "")
             raw = b"GET /version HTTP/1.1\r\nHost: evil.example\r\n\r\n"
-            self.assertEqual(s.ask(raw).status, 421)
+            a = s.ask(raw)
+            self.assertEqual(a.status, 421)
+            self.assertIn("--allowed-host", a.error()["message"])
         with Serve("--novelty", novelty(), "--alignment", "none", "--allowed-host", "evil.example", "--idle-ms", 100, "--head-ms", 100) as s:
             self.assertEqual(s.ask(raw).status, 200)
             with s.connect() as c:

@@ -1,13 +1,16 @@
 """/metrics: the format, every name with its type, and numbers against what was asked."""
+import os
 import re
 import subprocess
 import shutil
+import tempfile
 import time
 import unittest
 
+from test_option_flags import lora
 from util_cli import BIN
 from util_http import sanitized
-from util_serve import Serve, alignment, events, main, novelty
+from util_serve import Serve, alignment, body, events, long, main, novelty
 
 SAMPLE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(\{(?:[a-zA-Z_]\w*="(?:[^"\\\n]|\\["\\n])*",?)*\})? (-?\d+(?:\.\d+)?(?:e[+-]\d+)?)\Z')
 
@@ -25,7 +28,11 @@ WANTED = {
     "forkcast_score_margin": "histogram", "forkcast_score_seconds": "histogram", "forkcast_candidates_total": "counter",
     "forkcast_rows_total": "counter", "forkcast_admission_rejections_total": "counter", "forkcast_cancelled_total": "counter",
     "http_requests_total": "counter", "http_request_duration_seconds": "histogram", "process_resident_memory_bytes": "gauge",
-    "vllm:inter_token_latency_seconds": "histogram", "process_open_fds": "gauge",
+    "vllm:inter_token_latency_seconds": "histogram", "process_open_fds": "gauge", "vllm:lora_requests_info": "gauge",
+    "vllm:iteration_tokens_total": "histogram", "vllm:request_max_num_generation_tokens": "histogram", "vllm:request_failure_total": "counter",
+    "forkcast_candidates_pruned_total": "counter", "forkcast_score_tokens_total": "counter", "forkcast_shared_prefix_tokens_total": "counter",
+    "forkcast_computed_prefix_tokens_total": "counter", "forkcast_gpu_memory_bytes": "gauge", "process_start_time_seconds": "gauge",
+    "process_virtual_memory_bytes": "gauge", "process_cpu_seconds_total": "counter", "process_max_fds": "gauge",
 }
 
 
@@ -76,7 +83,8 @@ class Metrics(unittest.TestCase):
         text = self.read()
         types, samples = parse(text)
         self.assertEqual({k: types.get(k) for k in WANTED}, WANTED)
-        self.assertTrue(all(k.endswith("_total") == (v == "counter") for k, v in types.items()))
+        odd = {"vllm:iteration_tokens_total"}  # a histogram, by the name that vLLM gave it
+        self.assertTrue(all(k.endswith("_total") == (v == "counter") for k, v in types.items() if k not in odd))
         vllm = 'model_name="a \\"name\\"\\\\",engine="0"'
         self.assertEqual([k for k in samples if k[0].startswith("vllm:") and not k[1].startswith("{" + vllm)], [])
         for family, kind in types.items():
@@ -102,10 +110,11 @@ class Metrics(unittest.TestCase):
             families = None
         if families:
             self.assertGreater(len(list(families(text))), 40)
-        if shutil.which("promtool"):  # its lint has one remark: the colon in vLLM's names
+        if shutil.which("promtool"):  # its lint has two remarks: the colon in vLLM's names, and a histogram called _total
             p = subprocess.run(["promtool", "check", "metrics"], input=text.encode(), capture_output=True)
             self.assertIn(p.returncode, (0, 3), p.stderr)
-            self.assertEqual([x for x in p.stderr.decode().splitlines() if not re.match(r"vllm:\w+ metric names should not contain ':'$", x)], [])
+            self.assertEqual([x for x in p.stderr.decode().splitlines() if not re.match(r"vllm:\w+ metric names should not contain ':'$", x)
+                              and not x.startswith("vllm:iteration_tokens_total non-counter metrics")], [])
 
     # If this fails, the numbers are of something else.
     def test_numbers(self):
@@ -136,6 +145,48 @@ class Metrics(unittest.TestCase):
         self.assertEqual(rise("http_requests_total", '{handler="/v1/completions",method="POST",status="400"}'), 1)
         self.assertLessEqual(a["best_of"]["timings_ms"]["total"] / 1000, took)
         self.assertEqual(after["forkcast_calls", None], 0)
+        self.assertEqual(rise("vllm:request_failure_total", "{" + model + ',stage="request",code="400"}'), 1)
+        self.assertEqual(rise("vllm:request_max_num_generation_tokens_sum", "{" + model + "}"), 17)
+        rows = [rise("forkcast_rows_total", f'{{kind="{k}"}}') for k in ("prefill", "decode", "score", "replay")]
+        self.assertEqual(rise("vllm:iteration_tokens_total_count", "{" + model + "}"), rise("forkcast_batches_total"))
+        self.assertEqual(rise("vllm:iteration_tokens_total_sum", "{" + model + "}"), sum(rows))
+        self.assertEqual(rise("forkcast_score_tokens_total"), rows[2])
+        self.assertEqual(rise("forkcast_computed_prefix_tokens_total"), rows[0])
+        self.assertGreater(rise("forkcast_shared_prefix_tokens_total"), 4 * rows[0])  # of six candidates one prompt
+        self.assertLess(abs(time.time() - after["process_start_time_seconds", None]), 600)
+        self.assertGreater(after["process_virtual_memory_bytes", None], after["process_resident_memory_bytes", None])
+
+    def test_pruned(self):
+        before = parse(self.read())[1]
+        self.s.ok("/v1/completions", {"prompt": "the house", "n": 2, "best_of": 24, "max_tokens": 3, "seed": 3, "forkcast": {"stop_when": "stable:1"}})
+        a = self.s.ok("/v1/completions", {"prompt": "the house", "n": 1, "best_of": 24, "max_tokens": 12, "seed": 3, "ignore_eos": True,
+                                          "forkcast": {"stop_when": "hopeless:1", "all": True}})
+        after = parse(self.read())[1]
+        rise = {k: after["forkcast_candidates_pruned_total", f'{{reason="{k}"}}'] - before["forkcast_candidates_pruned_total", f'{{reason="{k}"}}']
+                for k in ("hopeless", "stopped")}
+        self.assertGreater(rise["stopped"], 0)
+        self.assertEqual(rise["hopeless"], sum("hopeless" in c for c in a["best_of"]["all_candidates"]))
+        self.assertGreater(rise["hopeless"], 0)
+
+    # If this fails, a router sends requests of an adapter to whoever has not loaded it.
+    def test_adapters(self):
+        def info(s):
+            (labels, when), = [(k[1], v) for k, v in parse(s.get("/metrics").body.decode())[1].items() if k[0] == "vllm:lora_requests_info"]
+            self.assertLess(abs(when - time.time()), 60)
+            return dict(re.findall(r'(\w+)="([^"]*)"', labels))
+        with tempfile.TemporaryDirectory() as d:
+            for name in ("a", "b"):
+                lora(os.path.join(d, name), 1.0)
+            with Serve("--novelty", long(), "--alignment", "none", "--adapter", f"one={d}/a", "--adapter", f"two={d}/b") as s:
+                want = {"model_name": "long", "engine": "0", "max_lora": "2", "running_lora_adapters": "", "waiting_lora_adapters": ""}
+                self.assertEqual(info(s), want)
+                with s.connect() as c:
+                    c.send(body("/v1/completions", {"model": "two", "prompt": "x", "max_tokens": 8000, "ignore_eos": True, "stream": True}))
+                    self.assertIn(b"200 OK", c.s.recv(100))
+                    s.until("vllm:num_requests_running", 1)  # told behind the step whose token this was
+                    self.assertEqual(info(s), {**want, "running_lora_adapters": "two"})
+                s.until("vllm:num_requests_running", 0)
+                self.assertEqual(info(s), want)
 
     # If this fails, a token's wait is counted again in that of the next.
     def test_between_tokens(self):

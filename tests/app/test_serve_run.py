@@ -59,8 +59,11 @@ class Pressure(unittest.TestCase):
     # If this fails, a crowd waits for answers that it will not get.
     def test_full_queue(self):
         held = [self.s.connect() for _ in range(4)]
-        for c in held:
+        for c in held[:3]:
             c.send(body(PATH, LONG))
+        self.s.until("forkcast_requests", 3)
+        self.s.refused(PATH, {"prompt": ["x"] * 2}, 429, None, "2 prompts; 3 requests are waiting or running, max_requests is 4")
+        held[3].send(body(PATH, LONG))
         end = time.monotonic() + 10
         while self.s.number("forkcast_calls") < 4:
             self.assertLess(time.monotonic(), end)
@@ -77,7 +80,7 @@ class Pressure(unittest.TestCase):
             c.s.close()
         self.s.until("forkcast_calls", 0)
         self.s.until("forkcast_requests", 0)
-        self.s.refused(PATH, {"prompt": ["x"] * 5}, 429, None, "5 prompts")
+        self.s.refused(PATH, {"prompt": ["x"] * 5}, 400, "prompt", "5 prompts; max_requests is 4")  # not 429 for ever
         self.assertEqual(self.s.ok(PATH, {"prompt": ["x"] * 4, "max_tokens": 1})["usage"]["completion_tokens"], 4)
         self.assertGreaterEqual(self.s.number('forkcast_admission_rejections_total{reason="queue_full"}'), 51)
 
@@ -331,9 +334,26 @@ class Doors(unittest.TestCase):
             n.bind(path)
             n.settimeout(10)
             with Serve("--novelty", novelty(), "--alignment", "none", env={"NOTIFY_SOCKET": path}) as s:
-                self.assertEqual(n.recv(100), b"READY=1")
+                self.assertEqual(n.recv(200), b"STATUS=loading the models")
+                self.assertEqual(n.recv(200), b"READY=1\nSTATUS=serving; 0 requests, 0 connections")
                 self.assertEqual(s.stop(), 0)
-                self.assertEqual(n.recv(100), b"STOPPING=1")
+                self.assertEqual(n.recv(200), b"STOPPING=1")
+            # If this fails, the service is killed although it lives.
+            with Serve("--novelty", novelty(), "--alignment", "none", env={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "40000"}) as s:
+                with s.connect():
+                    said = [n.recv(200).decode() for _ in range(12)]
+                    self.assertEqual(said[:2], ["STATUS=loading the models", "WATCHDOG=1\nSTATUS=loading the models"])
+                    self.assertEqual(sum(x.startswith("READY=1\n") for x in said), 1)
+                    self.assertGreaterEqual(sum(x.startswith("WATCHDOG=1\nSTATUS=") for x in said), 9)
+                    while n.recv(200) != b"WATCHDOG=1\nSTATUS=serving; 0 requests, 1 connections":
+                        pass
+                self.assertEqual(s.stop(), 0)
+                while n.recv(200) != b"STOPPING=1":
+                    pass
+            with Serve("--novelty", novelty(), "--alignment", "none", env={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}) as s:
+                self.assertEqual(s.stop(), 0)
+                said = [n.recv(200) for _ in range(3)]
+                self.assertEqual((said[2], any(b"WATCHDOG" in x for x in said)), (b"STOPPING=1", False))
             n.close()
 
     def test_failures_to_start(self):

@@ -8,11 +8,12 @@ import unittest
 
 BIN = os.path.join(os.environ.get("FORKCAST_BUILD", "build"), "forkcast")
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+ENV = {k: v for k, v in os.environ.items() if k != "FORKCAST_BUILD"}  # which the tests read, and the program has no option for
 SMOLLM2 = "models/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def run(*args, stdin=b"", timeout=120):
-    p = subprocess.run([BIN, *map(os.fsencode, map(str, args))], input=stdin, capture_output=True, timeout=timeout)
+    p = subprocess.run([BIN, *map(os.fsencode, map(str, args))], input=stdin, capture_output=True, timeout=timeout, env=ENV)
     return p.returncode, p.stdout, p.stderr.decode("utf-8", "replace")
 
 

@@ -129,11 +129,14 @@ class Client:
     def send(self, raw):
         self.s.sendall(raw)
 
-    def more(self):
+    def received(self, most=65536):
         try:
-            got = self.s.recv(65536)
+            return self.s.recv(most)
         except ConnectionResetError:
-            got = b""
+            return b""
+
+    def more(self):
+        got = self.received()
         self.buffer += got
         return bool(got)
 
@@ -145,11 +148,16 @@ class Client:
         return got
 
     def exactly(self, n):
-        while len(self.buffer) < n:
-            if not self.more():
-                raise EOFError(f"the connection ended in a body, {len(self.buffer)} of {n} bytes")
-        got, self.buffer = self.buffer[:n], self.buffer[n:]
-        return got
+        got, have = [self.buffer], len(self.buffer)
+        self.buffer = b""
+        while have < n:
+            got.append(self.received(min(n - have, 1 << 20)))
+            have += len(got[-1])
+            if not got[-1]:
+                raise EOFError(f"the connection ended in a body, {have} of {n} bytes")
+        whole = b"".join(got)
+        self.buffer = whole[n:]
+        return whole[:n]
 
     def answer(self, head=False):
         """The next answer, by its framing; whole is False where a stream was cut."""

@@ -8,7 +8,7 @@ import tempfile
 import time
 import unittest
 
-from util_cli import BIN, ROOT, run
+from util_cli import BIN, ENV, ROOT, run
 from util_http import Server
 
 JSON = b"Content-Type: application/json"
@@ -58,7 +58,7 @@ class Serve(Server):
     def __init__(self, *options, ready=True, address=("--port", 0), env=None, start=(BIN,), **kw):
         self.log = tempfile.TemporaryFile()
         self.args = [*start, "serve", *map(str, options), *map(str, address)]
-        self.p = subprocess.Popen(self.args, stdout=subprocess.PIPE, stderr=self.log, env=dict(os.environ, **(env or {})), **kw)
+        self.p = subprocess.Popen(self.args, stdout=subprocess.PIPE, stderr=self.log, env=dict(ENV, **(env or {})), **kw)
         self.addresses = []
         if ready:
             self.wait_ready()

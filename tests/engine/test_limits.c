@@ -27,6 +27,70 @@ static void more_candidates_than_ids(void **state) {
     fc_engine_close(e);
 }
 
+/* ---- max_tokens that fit ---- */
+
+static size_t fed; /* of the prompt last run */
+
+static size_t drawn(fc_engine *e, const fc_request *r) {
+    fc_event ev = run_request(e, r);
+    size_t n = ev.result->all[0].n_logprobs;
+    fed = ev.result->prompt_tokens;
+    fc_event_fini(&ev);
+    return n;
+}
+
+/* If this fails, a wish is refused that could be met in part, or more is drawn than the pool holds. */
+static void max_tokens_that_fit(void **state) {
+    enum { CTX = 128, POOL = 1 << 20 };
+    fc_engine *e = open_engine(
+        &(fc_engine_options){.novelty = tiny_model("llama", 3, false), .threads = 1, .ctx = CTX, .kv_pool = POOL});
+    fc_request r = text_request(prompt, 64, 4096);
+    size_t most;
+    uint64_t id;
+    (void)state;
+    r.sampling.ignore_eos = true;
+    assert_int_equal(fc_submit(e, &r, &id), FC_ERR_ARG);
+    r.fit_max_tokens = true;
+    most = drawn(e, &r);
+    assert_true(most >= 1 && most < CTX - fed);
+    r.fit_max_tokens = false;
+    r.sampling.max_tokens = (int)most;
+    assert_int_equal(drawn(e, &r), most);
+    r.sampling.max_tokens = (int)most + 1;
+    assert_int_equal(fc_submit(e, &r, &id), FC_ERR_ARG); /* it was the most */
+    r.fit_max_tokens = true;
+    r.sampling.max_tokens = (int)most - 1;
+    assert_int_equal(drawn(e, &r), most - 1); /* and never more than is said */
+    r.n = 1;
+    r.sampling.max_tokens = 4096;
+    assert_int_equal(drawn(e, &r), CTX - fed); /* the context's */
+    r.sampling.min_tokens = CTX;
+    assert_int_equal(fc_submit(e, &r, &id), FC_ERR_ARG);
+    assert_non_null(strstr(fc_last_error(), "do not fit the context of 128"));
+    fc_engine_close(e);
+}
+
+static void batches_are_counted_by_size(void **state) {
+    fc_engine *e = open_engine(&(fc_engine_options){.novelty = tiny_model("llama", 3, false), .threads = 1});
+    fc_request r = text_request(prompt, 1, 4);
+    fc_engine_counts c;
+    fc_event ev;
+    int64_t sum = 0;
+    (void)state;
+    r.sampling.ignore_eos = true;
+    ev = run_request(e, &r);
+    do fc_engine_count(e, &c);
+    while (c.running); /* told behind the step that made the event */
+    for (size_t i = 0; i < sizeof c.batches_of / sizeof *c.batches_of; i++) sum += c.batches_of[i];
+    assert_int_equal(sum, c.batches);
+    assert_int_equal(c.batches_of[0], 3); /* each token but the last, fed alone */
+    assert_in_range(ev.result->prompt_tokens, 9, 16);
+    assert_int_equal(c.batches_of[2], 1);
+    assert_int_equal(c.batch_rows, (int64_t)ev.result->prompt_tokens + 3);
+    fc_event_fini(&ev);
+    fc_engine_close(e);
+}
+
 /* ---- cancels that come while a step is under way: the CPU backend, whose draws wait for the test ---- */
 
 static fc_status (*cpu_draw)(fc_stream s, const fc_head_draw_args *a);
@@ -153,6 +217,8 @@ static void memory_of_scoring_is_counted(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(more_candidates_than_ids),
+        cmocka_unit_test(max_tokens_that_fit),
+        cmocka_unit_test(batches_are_counted_by_size),
         cmocka_unit_test(cancels_never_outnumber_requests),
         cmocka_unit_test(memory_that_is_not_there_is_refused),
         cmocka_unit_test(memory_of_scoring_is_counted),

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { PATH_LOGGED_MAX = 256 };
+enum { PATH_LOGGED_MAX = 256, OWN_MIN = 16 * 1024 /* less is copied */ };
 
 static const char *reason(int status) {
     static const struct {
@@ -86,14 +86,28 @@ fc_status http_field(http_req *r, const char *name, const char *value) {
 
 /* Bytes that were written make room before more is put behind. */
 static void compact(http_conn *c) {
-    if (c->out_at == 0 || c->out_at < conn_pending(c)) return;
-    memmove(c->out.data, c->out.data + c->out_at, conn_pending(c));
-    c->out.size -= c->out_at;
+    const size_t left = c->out.size - c->out_at;
+    if (c->out_at == 0 || c->out_at < left) return;
+    memmove(c->out.data, c->out.data + c->out_at, left);
+    c->out.size = left;
     c->out_at = 0;
+}
+
+/* Where more is put. */
+static fc_str *end_of(http_conn *c) { return c->tail_at < c->tail.size ? &c->behind : &c->out; }
+
+/* Behind what is in out, uncopied. */
+static void put_own(http_conn *c, fc_str *bytes) {
+    FC_ASSERT(c->tail_at == c->tail.size && !c->behind.size);
+    fc_str_fini(&c->tail);
+    c->tail = *bytes;
+    c->tail_at = c->released = 0;
+    *bytes = (fc_str){0};
 }
 
 static void end(http_req *r) {
     r->at = REQ_ENDED;
+    if (!r->gone) conn_count(r->c);
     conn_ready(r->c);
 }
 
@@ -104,10 +118,10 @@ static fc_status put_head(http_req *r, int status, const char *type, bool chunke
     http_conn *c = r->c;
     http *h = c->h;
     fc_str *out = &c->out;
-    if (!conn_pending(c)) c->since_ns = fc_clock_ns(); /* they begin to wait */
     compact(c);
     r->status = status;
     if (!r->msg.keep || h->state != HTTP_RUNS) c->closing = true;
+    if (c->state == CONN_HEAD && r->msg.has_body) c->closing = true; /* refused early: its body is not read */
     FC_TRY(fc_str_printf(out, "HTTP/1.1 %d %s\r\nDate: %s\r\n", status, reason(status), http_date(h)));
     FC_TRY(fc_str_printf(out, "x-request-id: %s\r\n", http_id(r)));
     FC_TRY(fc_str_put(out, fc_str_text(&r->fields), r->fields.size));
@@ -121,18 +135,29 @@ static fc_status put_head(http_req *r, int status, const char *type, bool chunke
 
 static bool is_head(const http_req *r) { return r->msg.method && strcmp(r->msg.method, "HEAD") == 0; }
 
-void http_answer(http_req *r, int status, const char *type, const void *body, size_t size) {
+/* own: body is in it, and taken. */
+static void answer(http_req *r, int status, const char *type, const void *body, size_t size, fc_str *own) {
     const bool none = status == 204 || status == 304;
     FC_ASSERT(r->at == REQ_OPEN);
     if (!r->gone) {
         fc_status st = put_head(r, status, type, false, none ? SIZE_MAX : size);
         if (!st && !is_head(r) && !none) {
-            st = fc_str_put(&r->c->out, body, size);
+            if (own) put_own(r->c, own);
+            else st = fc_str_put(&r->c->out, body, size);
             r->bytes_out = size;
         }
         if (st) broken(r);
     }
     end(r);
+}
+
+void http_answer(http_req *r, int status, const char *type, const void *body, size_t size) {
+    answer(r, status, type, body, size, NULL);
+}
+
+void http_answer_own(http_req *r, int status, const char *type, fc_str *body) {
+    answer(r, status, type, body->data, body->size, body->size < OWN_MIN ? NULL : body);
+    fc_str_fini(body);
 }
 
 void http_fail(http_req *r, int status, const char *sentence) {
@@ -161,6 +186,14 @@ void http_begin(http_req *r, int status, const char *type) {
     conn_ready(r->c);
 }
 
+static fc_status may_write(http_req *r) {
+    const http_conn *c = r->c;
+    const size_t waits = conn_pending(c);
+    if (waits < c->h->o.buffer && c->tail_at == c->tail.size) return FC_OK;
+    r->starved = true;
+    return FC_FAIL(FC_ERR_FULL, "%zu bytes wait for the client", waits);
+}
+
 fc_status http_write(http_req *r, const void *piece, size_t size) {
     http_conn *c = r->c;
     const size_t before = conn_pending(c);
@@ -168,11 +201,7 @@ fc_status http_write(http_req *r, const void *piece, size_t size) {
     FC_ASSERT(r->at == REQ_STREAM);
     if (r->gone || r->cut) return FC_FAIL(FC_ERR_CANCELLED, "the client has gone");
     if (is_head(r) || size == 0) return FC_OK;
-    if (before >= c->h->o.buffer) {
-        r->starved = true;
-        return FC_FAIL(FC_ERR_FULL, "%zu bytes wait for the client", before);
-    }
-    if (before == 0) c->since_ns = fc_clock_ns();
+    FC_TRY(may_write(r));
     compact(c);
     if (r->chunked) st = fc_str_printf(&c->out, "%zx\r\n", size);
     if (!st) st = fc_str_put(&c->out, piece, size);
@@ -182,13 +211,39 @@ fc_status http_write(http_req *r, const void *piece, size_t size) {
         return st;
     }
     r->bytes_out += size;
+    conn_count(c);
+    conn_ready(c);
+    return FC_OK;
+}
+
+fc_status http_write_own(http_req *r, fc_str *piece) {
+    http_conn *c = r->c;
+    const size_t size = piece->size, before = c->out.size;
+    fc_status st = FC_OK;
+    if (size < OWN_MIN || is_head(r) || r->gone || r->cut) {
+        FC_TRY(http_write(r, fc_str_text(piece), size));
+        fc_str_fini(piece);
+        return FC_OK;
+    }
+    FC_ASSERT(r->at == REQ_STREAM);
+    FC_TRY(may_write(r));
+    if (r->chunked) FC_TRY(fc_str_puts(piece, "\r\n"));
+    if (r->chunked) st = fc_str_printf(&c->out, "%zx\r\n", size);
+    if (st) {
+        c->out.size = before; /* as if it had not been tried */
+        piece->size = size;
+        return st;
+    }
+    put_own(c, piece);
+    r->bytes_out += size;
+    conn_count(c);
     conn_ready(c);
     return FC_OK;
 }
 
 void http_end(http_req *r) {
     FC_ASSERT(r->at == REQ_STREAM);
-    if (!r->gone && r->chunked && !is_head(r) && !r->cut && fc_str_puts(&r->c->out, "0\r\n\r\n")) broken(r);
+    if (!r->gone && r->chunked && !is_head(r) && !r->cut && fc_str_puts(end_of(r->c), "0\r\n\r\n")) broken(r);
     end(r);
 }
 
@@ -240,7 +295,7 @@ void req_log(http_req *r) {
 
 void req_free(http_req *r) {
     http_conn *c = r->c;
-    c->h->counts.bodies -= r->counted;
+    http_budget_give(&c->h->memory, HTTP_BODIES, r->counted);
     c->h->counts.active--;
     c->req = NULL;
     http_msg_fini(&r->msg);
@@ -262,10 +317,17 @@ void http_set_user(http_req *r, void *user) { r->user = user; }
 void *http_user(const http_req *r) { return r->user; }
 bool http_answered(const http_req *r) { return r->at != REQ_OPEN; }
 void http_quiet(http_req *r) { r->quiet = true; }
+void http_quick(http_req *r) { r->quick = true; }
 
 const char *http_body(const http_req *r, size_t *size) {
     *size = r->msg.body.size;
     return fc_str_text(&r->msg.body);
+}
+
+void http_take_body(http_req *r, fc_str *out) {
+    *out = r->msg.body;
+    r->msg.body = (fc_str){0};
+    r->counted = 0;
 }
 
 void http_note(http_req *r, const char *members) {

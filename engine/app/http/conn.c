@@ -13,52 +13,33 @@
 #include <unistd.h>
 
 enum {
-    TURNED_AWAY_MAX = 64, /* connections above the cap that are told so; the rest is closed without a word */
     BODY_GRACE_MS = 10000,
     LINGER_MS = 2000,
-    ON_ITS_WAY_MS = 1000, /* a connection without a request for so long will hardly be sending one */
+    DRAIN_IDLE_MS = 1000, /* at the end: a connection without a request for so long will hardly be sending one */
 };
 
 static uint64_t ms(int n) { return (uint64_t)n * 1000000u; }
-size_t conn_pending(const http_conn *c) { return c->out.size - c->out_at; }
-
-static void list_remove(http_conn *c) {
-    if (c->prev) c->prev->next = c->next;
-    if (c->next) c->next->prev = c->prev;
-    if (c->list->first == c) c->list->first = c->next;
-    if (c->list->last == c) c->list->last = c->prev;
-    c->prev = c->next = NULL;
-    c->list = NULL;
-}
-
-static void list_append(http_list *l, http_conn *c) {
-    c->list = l;
-    c->prev = l->last;
-    if (l->last) l->last->next = c;
-    if (!l->first) l->first = c;
-    l->last = c;
-}
-
 static void enter(http_conn *c, conn_state state) {
     c->state = state;
     c->since_ns = fc_clock_ns();
+    c->waits = false;
     if (state == CONN_IDLE) c->half = false; /* what came before the end is still to be read */
-    if (c->list) list_remove(c);
-    list_append(state == CONN_IDLE ? &c->h->idle : &c->h->busy, c);
+    conn_list(c);
 }
 
 /* When its patience ends; 0: never. */
 static uint64_t due(const http_conn *c) {
     const http_options *o = &c->h->o;
     uint64_t all, slow;
+    if (c->spare && c->state <= CONN_BODY) return conn_spare_due(c);
     switch (c->state) {
-    case CONN_IDLE: return c->since_ns + ms(c->h->state >= HTTP_DRAINS ? ON_ITS_WAY_MS : o->idle_ms);
+    case CONN_IDLE: return c->since_ns + ms(c->h->state >= HTTP_DRAINS ? DRAIN_IDLE_MS : o->idle_ms);
     case CONN_HEAD: return c->since_ns + ms(o->head_ms);
     case CONN_BODY:
         all = c->since_ns + ms(o->body_ms);
         slow = c->since_ns + ms(BODY_GRACE_MS) + c->req->msg.body.size * 1000000000u / (uint64_t)o->body_rate;
         return slow < all ? slow : all;
-    case CONN_BUSY: return conn_pending(c) ? c->since_ns + ms(o->stall_ms) : 0;
+    case CONN_BUSY: return c->waits ? c->since_ns + ms(o->stall_ms) : 0;
     case CONN_LINGER: return c->since_ns + ms(LINGER_MS);
     }
     return 0;
@@ -95,9 +76,9 @@ void conn_close(http_conn *c, http_why why) {
         req_free(r);
     }
     close(fd);
-    list_remove(c);
-    fc_str_fini(&c->out);
-    c->out_at = 0;
+    conn_unlist(c);
+    h->n_spare -= c->spare;
+    conn_drop_output(c);
     fc_free(c->in);
     c->in = NULL;
     h->counts.connections--;
@@ -127,10 +108,21 @@ static bool begin(http_conn *c) {
     return true;
 }
 
-static void refuse(http_conn *c, int status, const char *why) {
+void conn_refuse(http_conn *c, int status, const char *why) {
+    if (!c->req && !begin(c)) {
+        conn_close(c, HTTP_GONE);
+        return;
+    }
     c->closing = true;
     enter(c, CONN_BUSY);
     answer_raw(c->req, status, why);
+}
+
+/* The budget is full. */
+static void no_room(http_conn *c) {
+    c->h->counts.no_room++;
+    fc_str_fini(&c->req->msg.body);
+    conn_refuse(c, 503, "the memory for requests is in use; max_memory bounds it");
 }
 
 static bool host_is_ours(const http_conn *c) {
@@ -153,25 +145,33 @@ static void got_head(http_conn *c) {
     http_req *r = c->req;
     take_id(r);
     if (r->late) {
-        refuse(c, 503, "the server is stopping");
+        conn_refuse(c, 503, "the server is stopping");
         return;
     }
     if (!host_is_ours(c)) {
-        refuse(c, 421, "this host is not served here");
+        conn_refuse(c, 421,
+                    "this host is not served here: localhost is, and names that allowed_host (--allowed-host) gives");
         return;
     }
     if (h->o.on_head) {
         h->o.on_head(h->o.self, r);
         if (r->at != REQ_OPEN) {
-            if (r->msg.has_body) c->closing = true; /* it is not read */
             enter(c, CONN_BUSY);
             return;
         }
     }
+    if (c->spare && !r->quick) {
+        conn_turn_away(c);
+        return;
+    }
+    if (r->msg.has_body && !http_budget_fits(&h->memory, (size_t)r->msg.length)) {
+        no_room(c);
+        return;
+    }
     enter(c, CONN_BODY);
     if (r->msg.expects && r->msg.has_body) {
         static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
-        if (fc_str_put(&c->out, go_on, sizeof go_on - 1)) refuse(c, 503, "out of memory");
+        if (fc_str_put(&c->out, go_on, sizeof go_on - 1)) conn_refuse(c, 503, "out of memory");
     }
 }
 
@@ -186,9 +186,17 @@ static void got_request(http_conn *c) {
     }
 }
 
+/* What has come of the body is counted. False where there is no room for it. */
+static bool count_body(http_req *r) {
+    const size_t now = r->msg.body.cap;
+    if (now == r->counted) return true; /* the budget may be overfull: of others */
+    if (!http_budget_admit(&r->c->h->memory, HTTP_BODIES, now - r->counted)) return false;
+    r->counted = now;
+    return true;
+}
+
 /* Bytes from p; how many of them are used. The rest waits until the request under way is answered. */
 static size_t take(http_conn *c, const char *p, size_t size) {
-    http *h = c->h;
     size_t at = 0;
     for (;;) {
         http_msg *m;
@@ -206,12 +214,10 @@ static size_t take(http_conn *c, const char *p, size_t size) {
         m = &c->req->msg;
         got = http_msg_feed(m, p + at, size - at, &used);
         at += used;
-        h->counts.bodies += m->body.size - c->req->counted;
-        c->req->counted = m->body.size;
-        if (h->counts.bodies > h->o.bodies && got != GOT_BAD) refuse(c, 503, "too many bodies are held");
+        if (got != GOT_BAD && !count_body(c->req)) no_room(c);
         else if (got == GOT_HEAD) got_head(c);
         else if (got == GOT_DONE) got_request(c);
-        else if (got == GOT_BAD) refuse(c, m->status, m->why);
+        else if (got == GOT_BAD) conn_refuse(c, m->status, m->why);
         else return at;
     }
 }
@@ -263,28 +269,24 @@ static void expired(http_timer *t) {
         conn_arm(c);
         return;
     }
-    if (c->state == CONN_HEAD || c->state == CONN_BODY) {
-        refuse(c, 408, "the request did not arrive in time");
+    if (c->spare && c->state <= CONN_BODY) {
+        conn_turn_away(c);
         conn_ready(c);
+    } else if (c->state == CONN_HEAD || c->state == CONN_BODY) {
+        conn_refuse(c, 408, "the request did not arrive in time");
+        conn_ready(c);
+    } else if (c->state == CONN_BUSY && conn_reads(c)) {
+        conn_arm(c);
     } else {
+        c->h->counts.too_slow += c->state == CONN_BUSY;
         conn_close(c, HTTP_GONE);
     }
 }
 
 void conn_open(http *h, size_t listener, int fd, const char *peer, bool loopback) {
-    const bool many = h->counts.connections >= h->o.connections;
-    const http_conn *oldest = h->idle.first;
+    const bool room = conn_make_room(h);
     void *p = NULL;
     http_conn *c;
-    if (many && oldest && fc_clock_ns() - oldest->since_ns > ms(ON_ITS_WAY_MS)) { /* it gives way */
-        conn_close(h->idle.first, HTTP_GONE);
-    } else if (many) {
-        h->counts.turned_away++;
-        if (h->counts.connections >= h->o.connections + TURNED_AWAY_MAX) {
-            close(fd);
-            return;
-        }
-    }
     if (fc_alloc(1, sizeof *c, "connection", &p)) {
         close(fd);
         return;
@@ -303,31 +305,9 @@ void conn_open(http *h, size_t listener, int fd, const char *peer, bool loopback
     }
     h->counts.connections++;
     h->counts.accepted++;
+    if (!room) conn_be_spare(c);
     enter(c, CONN_IDLE);
-    if (h->counts.connections > h->o.connections) {
-        if (!begin(c)) {
-            conn_close(c, HTTP_GONE);
-            return;
-        }
-        refuse(c, 503, "too many connections");
-        conn_ready(c);
-    }
     conn_arm(c);
-}
-
-/* False where the connection is broken. */
-static bool flush(http_conn *c) {
-    while (conn_pending(c)) {
-        ssize_t n = send(c->io.fd, c->out.data + c->out_at, conn_pending(c), MSG_NOSIGNAL);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return errno == EAGAIN;
-        c->out_at += (size_t)n;
-        c->h->counts.bytes_out += (uint64_t)n;
-        if (c->state == CONN_BUSY) c->since_ns = fc_clock_ns();
-    }
-    fc_str_clear(&c->out);
-    c->out_at = 0;
-    return true;
 }
 
 /* The answer is written. False where the connection is at its end. */
@@ -364,14 +344,14 @@ void conn_settle(http_conn *c) {
     }
     for (;;) {
         http_req *r = c->req;
-        if (!flush(c)) {
+        if (!conn_flush(c)) {
             conn_close(c, HTTP_GONE);
             return;
         }
         if (c->state == CONN_BUSY && r->at == REQ_ENDED) {
             if (conn_pending(c)) break;
             if (!finish(c)) return;
-        } else if (c->state == CONN_BUSY && r->starved && !told && conn_pending(c) <= c->h->o.buffer / 2) {
+        } else if (c->state == CONN_BUSY && r->starved && !told && conn_may_write(c)) {
             r->starved = false;
             told = true;
             if (r->watcher && r->watcher->on_writable) r->watcher->on_writable(r->watcher_self, r);
@@ -387,7 +367,8 @@ void conn_settle(http_conn *c) {
             break;
         }
     }
-    if (c->state == CONN_IDLE) fc_str_fini(&c->out); /* a kept connection costs its struct alone */
+    if (c->state == CONN_IDLE) conn_drop_output(c); /* a kept connection costs its struct alone */
+    else conn_count(c);
     conn_arm(c);
 }
 
@@ -396,7 +377,7 @@ void conn_closing(http_conn *c) {
     switch (c->state) {
     case CONN_IDLE: conn_close(c, HTTP_CLOSING); return;
     case CONN_HEAD:
-    case CONN_BODY: refuse(c, 503, "the server is stopping"); break;
+    case CONN_BODY: conn_refuse(c, 503, "the server is stopping"); break;
     case CONN_BUSY:
         c->closing = true;
         if (r->at == REQ_ENDED) return;
@@ -410,21 +391,27 @@ void conn_closing(http_conn *c) {
 }
 
 void conn_check(const http *h) {
-    size_t bodies = 0;
-    int n = 0, active = 0;
-    const http_list *lists[2] = {&h->idle, &h->busy};
-    for (int k = 0; k < 2; k++) {
+    size_t bodies = 0, unread = 0;
+    int n = 0, active = 0, spare = 0;
+    for (int k = 0; k < LISTS; k++) {
         uint64_t before = 0;
-        for (const http_conn *c = lists[k]->first; c; c = c->next, n++) {
-            FC_ASSERT(c->list == lists[k]);
-            FC_ASSERT((c->req != NULL) == (c->state == CONN_HEAD || c->state == CONN_BODY || c->state == CONN_BUSY));
-            FC_ASSERT((c->state == CONN_IDLE) == (k == 0));
+        for (const http_conn *c = h->lists[k].first; c; c = c->next, n++) {
+            const bool sends = c->state == CONN_HEAD || c->state == CONN_BODY;
+            const uint64_t came = k == LIST_SENDERS ? c->req->began_ns : c->since_ns;
+            FC_ASSERT(c->list == &h->lists[k]);
+            FC_ASSERT((c->req != NULL) == (sends || c->state == CONN_BUSY));
+            FC_ASSERT(c->spare == (k == LIST_SPARE));
+            if (!c->spare) FC_ASSERT((c->state == CONN_IDLE) == (k == LIST_IDLE) && sends == (k == LIST_SENDERS));
             FC_ASSERT(!c->in || (c->state == CONN_BUSY && c->in_size <= HTTP_READ));
-            if (k == 0) FC_ASSERT(c->since_ns >= before);
-            before = c->since_ns;
+            if (k <= LIST_SENDERS) FC_ASSERT(came >= before);
+            before = came;
             active += c->req != NULL;
+            spare += c->spare;
             if (c->req) bodies += c->req->counted;
+            unread += c->out.cap + c->tail.cap - c->released + c->behind.cap;
         }
     }
-    FC_ASSERT(bodies == h->counts.bodies && n == h->counts.connections && active == h->counts.active);
+    FC_ASSERT(bodies <= http_budget_share(&h->memory, HTTP_BODIES));
+    FC_ASSERT(unread == http_budget_share(&h->memory, HTTP_UNREAD));
+    FC_ASSERT(n == h->counts.connections && active == h->counts.active && spare == h->n_spare);
 }

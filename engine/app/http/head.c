@@ -127,6 +127,15 @@ bool http_host_valid(const char *host, size_t size) {
     return n > 0 && host[0] != '.' && span(host, n, name_char) == n;
 }
 
+bool http_origin_valid(const char *text) {
+    const char *host = strstr(text, "://");
+    const size_t scheme = host ? (size_t)(host - text) : 0;
+    for (const char *p = text; *p; p++)
+        if (*p >= 'A' && *p <= 'Z') return false;
+    if (!scheme || !alpha((unsigned char)text[0]) || !http_is_token(text, scheme)) return false;
+    return http_host_valid(host + 3, strlen(host + 3));
+}
+
 bool http_host_is(const char *host, size_t size, const char *name) {
     return http_same(host, without_port(host, size), name);
 }

@@ -30,6 +30,8 @@ const char *http_target(const char *target, size_t size);
 bool http_host_valid(const char *host, size_t size);
 /* A name that only this machine answers to: localhost, names below it, 127.0.0.0/8, [::1]. */
 bool http_host_is_loopback(const char *host, size_t size);
+/* "https://app.example" or "http://localhost:3000", as a page's browser writes it: in lower case, no path. */
+bool http_origin_valid(const char *text);
 /* Compares hosts without their ports. */
 bool http_host_is(const char *host, size_t size, const char *name);
 

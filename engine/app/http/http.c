@@ -79,16 +79,16 @@ static void acceptable(http_fd *f, uint32_t events) {
     accept_some(d->h, d->listener, ACCEPTED_A_TURN);
 }
 
-static void close_all(http *h) {
-    for (http_conn *c = h->idle.first, *next; c; c = next) {
-        next = c->next;
-        conn_close(c, HTTP_CLOSING);
-    }
-    for (http_conn *c = h->busy.first, *next; c; c = next) {
-        next = c->next;
-        conn_close(c, HTTP_CLOSING);
-    }
+static void for_all(http *h, void (*call)(http_conn *c)) {
+    for (int k = 0; k < LISTS; k++)
+        for (http_conn *c = h->lists[k].first, *next; c; c = next) {
+            next = c->next;
+            call(c);
+        }
 }
+
+static void end(http_conn *c) { conn_close(c, HTTP_CLOSING); }
+static void close_all(http *h) { for_all(h, end); }
 
 static void settle(http *h) {
     while (h->ready) {
@@ -116,7 +116,7 @@ static void drain(http *h) {
     h->state = HTTP_DRAINS;
     stop_listening(h);
     http_timer_clear(h->loop, &h->accept_again);
-    for (http_conn *c = h->idle.first, *next; c; c = next) {
+    for (http_conn *c = h->lists[LIST_IDLE].first, *next; c; c = next) {
         next = c->next;
         conn_arm(c); /* their patience is shorter now */
     }
@@ -126,14 +126,7 @@ static void drain(http *h) {
 static void finish(http *h) {
     if (h->state < HTTP_DRAINS) drain(h);
     h->state = HTTP_ENDS;
-    for (http_conn *c = h->idle.first, *next; c; c = next) {
-        next = c->next;
-        conn_closing(c);
-    }
-    for (http_conn *c = h->busy.first, *next; c; c = next) {
-        next = c->next;
-        conn_closing(c);
-    }
+    for_all(h, conn_closing);
     set_drain(h, LAST_WORDS_MS);
 }
 
@@ -171,7 +164,7 @@ static void defaults(http_options *o) {
     } sizes[] = {{&o->head, 32u << 10},
                  {&o->target, 8u << 10},
                  {&o->body, 4u << 20},
-                 {&o->bodies, 256u << 20},
+                 {&o->memory, 256u << 20},
                  {&o->buffer, 256u << 10}};
     for (size_t i = 0; i < sizeof ints / sizeof *ints; i++)
         if (*ints[i].value == 0) *ints[i].value = ints[i].fallback;
@@ -206,6 +199,7 @@ fc_status http_open(const http_options *o, http **out) {
     h = p;
     h->o = *o;
     defaults(&h->o);
+    h->memory.most = h->o.memory;
     h->limits = (http_limits){.head = h->o.head, .target = h->o.target, .body = h->o.body};
     h->accept_again = (http_timer){.fire = accept_again, .self = h};
     h->drain = (http_timer){.fire = drain_due, .self = h};
@@ -263,6 +257,7 @@ size_t http_n_addresses(const http *h) { return h->n_listeners; }
 const char *http_address(const http *h, size_t i) { return h->listeners[i].name; }
 http_counts http_count(const http *h) { return h->counts; }
 http_loop *http_timers(http *h) { return h->loop; }
+http_budget *http_memory(http *h) { return &h->memory; }
 void http_wake(http *h) { http_loop_wake(h->loop); }
 bool http_stopping(const http *h) { return h->state != HTTP_RUNS; }
 

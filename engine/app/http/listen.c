@@ -69,18 +69,27 @@ static bool alive(const struct sockaddr_un *a) {
     return yes;
 }
 
-static fc_status listen_unix(const char *path, unsigned mode, http_listener *out) {
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
+/* *stale: a socket lies there that nobody answers at. */
+static fc_status look_at(const char *path, struct sockaddr_un *out, bool *stale) {
     struct stat s;
+    *out = (struct sockaddr_un){.sun_family = AF_UNIX};
+    *stale = false;
+    if (*path == '\0' || strlen(path) >= sizeof out->sun_path)
+        return FC_FAIL(FC_ERR_ARG, "unix:%s: a socket's path has 1 to %zu bytes", path, sizeof out->sun_path - 1);
+    memcpy(out->sun_path, path, strlen(path));
+    if (lstat(path, &s)) return FC_OK;
+    if (!S_ISSOCK(s.st_mode)) return FC_FAIL(FC_ERR_ARG, "unix:%s: something that is no socket lies there", path);
+    *stale = !alive(out);
+    return *stale ? FC_OK : FC_FAIL(FC_ERR_IO, "unix:%s: another server answers there", path);
+}
+
+static fc_status listen_unix(const char *path, unsigned mode, http_listener *out) {
+    struct sockaddr_un a;
+    struct stat s;
+    bool stale;
     int fd, rc;
-    if (*path == '\0' || strlen(path) >= sizeof a.sun_path)
-        return FC_FAIL(FC_ERR_ARG, "unix:%s: a socket's path has 1 to %zu bytes", path, sizeof a.sun_path - 1);
-    memcpy(a.sun_path, path, strlen(path));
-    if (lstat(path, &s) == 0) {
-        if (!S_ISSOCK(s.st_mode)) return FC_FAIL(FC_ERR_ARG, "unix:%s: something that is no socket lies there", path);
-        if (alive(&a)) return FC_FAIL(FC_ERR_IO, "unix:%s: another server answers there", path);
-        unlink(path);
-    }
+    FC_TRY(look_at(path, &a, &stale));
+    if (stale) unlink(path);
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     /* The mode is set before listen: until then nobody can connect. */
     rc = fd < 0 ? -1 : bind(fd, (struct sockaddr *)&a, sizeof a);
@@ -118,22 +127,30 @@ static int listen_at(const struct addrinfo *a) {
     return -1;
 }
 
-static fc_status listen_tcp(const char *text, http_listener *out, size_t *n) {
+/* *list: freed by freeaddrinfo; *port: of the text. */
+static fc_status find_tcp(const char *text, struct addrinfo **list, unsigned long *port) {
     const struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
     const char *colon = strrchr(text, ':');
     char host[HTTP_ADDRESS_SIZE] = "";
-    size_t size = colon ? (size_t)(colon - text) : 0, first = *n;
-    struct addrinfo *list = NULL;
-    fc_status st = FC_OK;
-    int rc, saved = EADDRNOTAVAIL;
+    size_t size = colon ? (size_t)(colon - text) : 0;
     char *end = NULL;
-    unsigned long port = colon ? strtoul(colon + 1, &end, 10) : 0;
-    if (!colon || size >= sizeof host || colon[1] < '0' || colon[1] > '9' || *end || port > 65535)
+    int rc;
+    *port = colon ? strtoul(colon + 1, &end, 10) : 0;
+    if (!colon || size >= sizeof host || colon[1] < '0' || colon[1] > '9' || *end || *port > 65535)
         return FC_FAIL(FC_ERR_ARG, "%s: an address is HOST:PORT, [IPv6]:PORT or unix:PATH", text);
     if (size > 1 && text[0] == '[' && text[size - 1] == ']') memcpy(host, text + 1, size - 2);
     else memcpy(host, text, size);
-    rc = getaddrinfo(*host ? host : NULL, colon + 1, &hints, &list);
-    if (rc) return FC_FAIL(FC_ERR_ARG, "%s: %s", text, gai_strerror(rc));
+    rc = getaddrinfo(*host ? host : NULL, colon + 1, &hints, list);
+    return rc ? FC_FAIL(FC_ERR_ARG, "%s: %s", text, gai_strerror(rc)) : FC_OK;
+}
+
+static fc_status listen_tcp(const char *text, http_listener *out, size_t *n) {
+    const size_t first = *n;
+    struct addrinfo *list = NULL;
+    fc_status st = FC_OK;
+    int saved = EADDRNOTAVAIL;
+    unsigned long port;
+    FC_TRY(find_tcp(text, &list, &port));
     for (const struct addrinfo *a = list; a && !st; a = a->ai_next) {
         int fd;
         st = room(text, *n);
@@ -165,6 +182,17 @@ fc_status http_listen(const char *text, unsigned mode, http_listener *out, size_
     out[*n] = (http_listener){.fd = -1};
     FC_TRY(listen_unix(text + 5, mode, &out[*n]));
     ++*n;
+    return FC_OK;
+}
+
+fc_status http_listen_check(const char *text) {
+    struct addrinfo *list = NULL;
+    struct sockaddr_un a;
+    unsigned long port;
+    bool stale;
+    if (strncmp(text, "unix:", 5) == 0) return look_at(text + 5, &a, &stale);
+    FC_TRY(find_tcp(text, &list, &port));
+    freeaddrinfo(list);
     return FC_OK;
 }
 

@@ -19,6 +19,10 @@ typedef struct {
  * is replaced, a live one is not. */
 fc_status http_listen(const char *text, unsigned mode, http_listener *out, size_t *n);
 
+/* Whether that may do, without listening: the address is one, its name is known, what lies at a socket's path may be
+ * replaced. */
+fc_status http_listen_check(const char *text);
+
 /* What systemd has opened for this process (LISTEN_PID, LISTEN_FDS): none is no error. The variables are removed. */
 fc_status http_listen_inherited(http_listener *out, size_t *n);
 

@@ -98,6 +98,7 @@ void http_router_head(const http_router *t, http_req *r) {
     else if (route->max_body && http_announced(r) > route->max_body) http_fail(r, 413, "the body is too long");
     else r->route = route;
     if (route && route->quiet) http_quiet(r);
+    if (route && route->open && route->quiet) http_quick(r);
     fc_str_fini(&rest);
     fc_str_fini(&allow);
 }

@@ -15,8 +15,8 @@ typedef struct {
     const char *path;                                       /* "/health", "/v1/models/{}" */
     void (*run)(void *self, http_req *r, const char *rest); /* rest: of {}; "" without */
     bool open;                                              /* asks for no key */
-    bool quiet;                                             /* no line in the access log unless it fails */
-    size_t max_body;                                        /* 0: the server's cap */
+    bool quiet;      /* no line in the access log unless it fails; open too: quick */
+    size_t max_body; /* 0: the server's cap */
 } http_route;
 
 typedef struct {

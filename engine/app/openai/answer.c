@@ -55,20 +55,18 @@ void openai_count(const openai_answer *a, openai_part *part, const fc_result *r,
     for (size_t i = 0; !a->s->usage_all && i < n; i++) part->tokens += (int64_t)picked[i]->n_logprobs;
 }
 
-static fc_status echoed(const openai_answer *a, const fc_result *r, const openai_prompt *p, const openai_choice *c,
-                        fc_str *text) {
+fc_status openai_echoed(const openai_answer *a, size_t at, const fc_result *r, fc_str *text) {
     const fc_tokenizer *t = a->s->tok[FC_NOVELTY];
-    const fc_request *q = &a->call->requests[p - a->w->prompts];
-    fc_status st = FC_OK;
+    const openai_prompt *p = &a->w->prompts[at];
+    char *fed;
+    size_t size;
+    fc_status st;
     fc_str_clear(text);
-    if (q->truncate_prompt_tokens) { /* what was left of it */
-        char *fed;
-        size_t size;
-        FC_TRY(fc_tokenizer_decode(t, r->prompt_ids, r->prompt_tokens, false, &fed, &size));
-        st = fc_str_put(text, fed, size);
-        fc_memory_free(fed);
-    } else st = fc_str_put(text, p->text, p->size);
-    return st ? st : fc_str_put(text, c->text, c->size);
+    if (!a->call->requests[at].truncate_prompt_tokens) return fc_str_put(text, p->text, p->size);
+    FC_TRY(fc_tokenizer_decode(t, r->prompt_ids, r->prompt_tokens, false, &fed, &size)); /* what was left of it */
+    st = fc_str_put(text, fed, size);
+    fc_memory_free(fed);
+    return st;
 }
 
 static fc_status put_choices(openai_answer *a, size_t at, const fc_result *r, const fc_candidate *const *picked,
@@ -79,7 +77,8 @@ static fc_status put_choices(openai_answer *a, size_t at, const fc_result *r, co
         size_t offset = 0;
         openai_describe(a, r, picked[i], (int)at * a->w->n + (int)i, &c);
         if (a->w->echo) {
-            FC_TRY(echoed(a, r, &a->w->prompts[at], &c, text));
+            FC_TRY(openai_echoed(a, at, r, text));
+            FC_TRY(fc_str_put(text, c.text, c.size));
             c.text = fc_str_text(text);
             c.size = text->size;
         }
@@ -123,16 +122,17 @@ static fc_status ended(openai_answer *a, size_t at, const fc_result *r, fc_str *
 
 /* ---- the whole answer ---- */
 
-static fc_status whole(const openai_answer *a, fc_str *out) {
+static fc_status whole(openai_answer *a, fc_str *out) {
     bool some = false;
     json_object o = {.out = out, .some = true};
     FC_TRY(openai_put_head(a, a->chat ? "chat.completion" : "text_completion", out));
     FC_TRY(fc_str_puts(out, ",\"choices\":["));
     for (size_t i = 0; i < a->call->n_requests; i++) {
-        const fc_str *c = &a->parts[i].choices;
+        fc_str *c = &a->parts[i].choices;
         if (some && c->size) FC_TRY(fc_str_puts(out, ","));
         some = some || c->size;
         FC_TRY(fc_str_put(out, fc_str_text(c), c->size));
+        fc_str_fini(c); /* it may be large */
     }
     FC_TRY(fc_str_puts(out, "]"));
     FC_TRY(openai_put_usage(a, out));
@@ -160,6 +160,7 @@ fc_status openai_answer_event(openai_answer *a, size_t request, const fc_event *
     else st = take(a, request, ev, out, &whole_now);
     *over = whole_now;
     if (st) openai_error_of(st, fc_last_error(), NULL, false, err);
+    if (st) openai_error_field(a->call, err);
     return st;
 }
 

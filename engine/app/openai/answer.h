@@ -89,6 +89,8 @@ fc_status openai_put_head(const openai_answer *a, const char *object, fc_str *ou
 fc_status openai_put_usage(const openai_answer *a, fc_str *out);                    /* ,"usage":{..} */
 fc_status openai_put_record(const openai_answer *a, fc_str *out);                   /* ,"best_of":.. */
 
+/* The prompt as it was fed: what truncate_prompt_tokens left of it. */
+fc_status openai_echoed(const openai_answer *a, size_t at, const fc_result *r, fc_str *text);
 /* completion_tokens of a request: the end token counts, as it was drawn. */
 void openai_count(const openai_answer *a, openai_part *part, const fc_result *r, const fc_candidate *const *picked,
                   size_t n);

@@ -38,7 +38,8 @@ typedef struct openai_show {
     bool echo, logprobs, prompt_logprobs, return_ids, ids_as_tokens;
     bool distinct; /* choices are different candidates: by wish, or by diversity or draw */
     bool events, all, include_usage, continuous;
-    bool live; /* each candidate is a choice, streamed while it is drawn, in candidate order */
+    bool in_order; /* a stream of all that is drawn: choices are in candidate order */
+    bool live;     /* and each is streamed while it is drawn */
     int n, best_of;
     openai_prompt *prompts; /* [n_requests] */
     /* scores */
@@ -54,7 +55,7 @@ typedef struct openai_show {
 
 /* What a call lives in. */
 typedef struct openai_held {
-    fc_arena arena;
+    fc_arena arena, kept;     /* kept: what the answer needs, too */
     fc_json_doc *doc, *inner; /* the body; a `forkcast` that came as text */
     fc_request base;          /* the values of the body over those of the recipe */
     fc_option_target set;     /* into base */
@@ -76,6 +77,7 @@ typedef struct {
     bool chat;
     bool own_template, own_suffix, own_labels; /* what held->own has */
     bool no_score;
+    int usual_tokens;           /* of a request that does not say max_tokens */
     const char *taxonomy;       /* id, or NULL */
     const char *const *choices; /* [n_choices] the request's own names */
     size_t n_choices;
@@ -91,7 +93,8 @@ fc_status openai_get_text(openai_parse *p, const char *name, const char **out);
 fc_status openai_get_int(openai_parse *p, const char *name, int64_t min, int64_t max, int64_t *out);
 /* FC_ERR_ARG with the field's name in front, p->param. */
 fc_status openai_refuse(openai_parse *p, const char *name, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-fc_status openai_alloc(openai_parse *p, size_t count, size_t size, void *out_ptr); /* of the call's arena */
+fc_status openai_alloc(openai_parse *p, size_t count, size_t size, void *out_ptr); /* until the call is trimmed */
+fc_status openai_keep(openai_parse *p, size_t count, size_t size, void *out_ptr);  /* until its answer is closed */
 /* A list of strings, each not empty, into texts [*n]. */
 fc_status openai_get_texts(openai_parse *p, const fc_json *list, const char *const **texts, size_t *n);
 /* Ids of a list, below the vocabulary of role. */
@@ -101,10 +104,16 @@ fc_status openai_get_ids(openai_parse *p, const fc_json *list, fc_role role, con
 fc_status openai_read(const char *body, size_t size, fc_json_doc **out);
 fc_status openai_pick_model(openai_parse *p, const openai_model **out); /* by `model`; 404 */
 fc_status openai_set_option(openai_parse *p, const char *name, const fc_json *value);
+void openai_ignore(openai_parse *p, const char *name);       /* call->ignored: a field that nobody knows */
+bool openai_asks_nothing(const fc_json *n);                  /* false, an empty list or object */
+fc_status openai_read_id(openai_parse *p, const char *kind); /* call->id: "cmpl-..." */
+fc_status openai_read_salt(openai_parse *p);                 /* cache_salt */
+fc_status openai_read_specials(openai_parse *p);             /* add_special_tokens */
 
 /* more.c: the `forkcast` object, wherever it is; n and best_of out of it where it has them. */
 fc_status openai_more_find(openai_parse *p);
 fc_status openai_more_read(openai_parse *p, int64_t *n, int64_t *best_of);
+bool openai_is_more(const char *name); /* a member of it: an option of a request, or what is none */
 /* form.c: choice out of structured_outputs, guided_choice, response_format. */
 fc_status openai_form_read(openai_parse *p);
 /* prompt.c: requests out of prompt or messages. */
@@ -113,6 +122,16 @@ fc_status openai_prompts_read(openai_parse *p);
 fc_status openai_fill(openai_parse *p, const char *said, fc_request *out);
 /* messages.c: messages as pieces of the model's template; *said: the last user's text. */
 fc_status openai_messages_read(openai_parse *p, const fc_json *list, fc_role role, fc_prompt *out, const char **said);
+/* Forms of the bodies that are scored: labels by the alignment model, or from a drawn token. */
+enum {
+    OPENAI_FORM_PAIRS = 1,
+    OPENAI_FORM_JUDGED = 2,
+    OPENAI_FORM_DRAWN = 4,
+    OPENAI_FORM_RERANK = 8,
+    OPENAI_FORM_TEI = 16
+};
+/* score_fields.c: refuses what means nothing in the form; p->more. */
+fc_status openai_score_fields(openai_parse *p, int form);
 /* score.c */
 fc_status openai_score_read(openai_parse *p);
 fc_status openai_rerank_read(openai_parse *p);

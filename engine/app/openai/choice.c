@@ -18,6 +18,11 @@ static int in_order(const void *a, const void *b) {
     return x->c->index < y->c->index ? -1 : x->c->index > y->c->index;
 }
 
+static int by_index(const void *a, const void *b) {
+    const fc_candidate *x = *(const fc_candidate *const *)a, *y = *(const fc_candidate *const *)b;
+    return x->index < y->index ? -1 : x->index > y->index;
+}
+
 /* The engine's order of distinct candidates (engine/rank.h), for each candidate by itself. */
 static double key_of(const fc_candidate *c, bool scored, double blend) {
     double key = !scored || blend == 1 ? c->logprob
@@ -30,12 +35,13 @@ fc_status openai_pick(const openai_answer *a, const fc_result *r, double blend, 
     size_t all = (size_t)r->n_all, most = (size_t)a->w->n;
     ranked *order;
     void *mem;
-    if (a->w->live) {
+    if (a->w->in_order && !a->w->distinct) {
         for (*n = 0; *n < all && *n < most; ++*n) out[*n] = &r->all[*n];
         return FC_OK;
     }
     if (a->w->distinct) {
         for (*n = 0; *n < (size_t)r->n_kept && *n < most; ++*n) out[*n] = &r->kept[*n];
+        if (a->w->in_order) qsort(out, *n, sizeof *out, by_index);
         return FC_OK;
     }
     FC_TRY(fc_alloc(all, sizeof *order, "choices", &mem));

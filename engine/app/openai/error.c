@@ -48,10 +48,18 @@ static void find_param(const char *sentence, char *out, size_t size) {
                                             {"prompt_top_logprobs", "prompt_logprobs"},
                                             {"top_logprobs", "logprobs"},
                                             {"labels", "forkcast"},
+                                            {"history", "forkcast"},
                                             {"alignment prompt", "prompt"}};
     const char *at = sentence;
     size_t n;
-    if (strncmp(at, "request: ", 9) == 0) at += 9; /* the name under which bodies are read */
+    static const char doubled[] = "the document: the key \"";
+    if (strncmp(at, "request: ", 9) == 0) at += 9;       /* the name under which bodies are read */
+    if (strncmp(at, doubled, sizeof doubled - 1) == 0) { /* "... appears twice" */
+        at += sizeof doubled - 1;
+        n = strcspn(at, "\"");
+        snprintf(out, size, "%.*s", (int)fc_utf8_complete(at, n < size ? n : size - 1), at);
+        return;
+    }
     n = strcspn(at, ":=[(\"");
     while (n && at[n - 1] == ' ') n--;
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
@@ -82,6 +90,13 @@ void openai_error_of(fc_status st, const char *sentence, const char *param, bool
     out->retry_after = retry_after;
     if (param) snprintf(out->param, sizeof out->param, "%s", param);
     else if (http == 400) find_param(sentence, out->param, sizeof out->param);
+}
+
+void openai_error_field(const openai_call *c, openai_error *e) {
+    const char *name = strcmp(e->param, "prompt") == 0      ? c->prompt_field
+                       : strcmp(e->param, "documents") == 0 ? c->given_field
+                                                            : NULL;
+    if (name) snprintf(e->param, sizeof e->param, "%s", name);
 }
 
 fc_status openai_error_put(const openai_error *e, fc_str *out) {

@@ -86,6 +86,31 @@ static fc_status chat_ids(openai_parse *p, bool special, int32_t **ids, size_t *
     return openai_prompt_ids(p->s->tok[FC_NOVELTY], &prompt, special, ids, n);
 }
 
+/* One text in one of the three forms; a field of another form would say something that nobody reads. */
+static fc_status check_form(openai_parse *p, const char *form) {
+    static const char *const fields[][2] = {{"prompt", "prompt"},
+                                            {"messages", "messages"},
+                                            {"content", "content"},
+                                            {"add_special_tokens", "prompt messages"},
+                                            {"return_token_strs", "prompt messages"},
+                                            {"add_generation_prompt", "messages"},
+                                            {"continue_final_message", "messages"},
+                                            {"add_special", "content"},
+                                            {"parse_special", "content"},
+                                            {"with_pieces", "content"},
+                                            {"chat_template", ""},
+                                            {"chat_template_kwargs", ""},
+                                            {"tools", ""},
+                                            {"mm_processor_kwargs", ""}};
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        const fc_json *n = openai_get(p, p->root, fields[i][0]);
+        if (!n || strstr(fields[i][1], form) || openai_asks_nothing(n)) continue;
+        if (fields[i][1][0]) return openai_refuse(p, fields[i][0], "%s is given, which it does not go with", form);
+        return openai_refuse(p, fields[i][0], "it is not offered");
+    }
+    return FC_OK;
+}
+
 static fc_status tokenize(openai_parse *p, fc_str *out) {
     bool add = true, strings = false, parse = false, llama, chat;
     const openai_model *m;
@@ -94,8 +119,9 @@ static fc_status tokenize(openai_parse *p, fc_str *out) {
     size_t n;
     fc_status st;
     FC_TRY(openai_pick_model(p, &m));
-    chat = fc_json_get(p->root, "messages") != NULL;
-    llama = !chat && !fc_json_get(p->root, "prompt") && fc_json_get(p->root, "content");
+    chat = openai_get(p, p->root, "messages") != NULL;
+    llama = !chat && !openai_get(p, p->root, "prompt") && openai_get(p, p->root, "content");
+    FC_TRY(check_form(p, chat ? "messages" : llama ? "content" : "prompt"));
     if (llama) add = false;
     FC_TRY(openai_get_bool(p, llama ? "add_special" : "add_special_tokens", &add));
     FC_TRY(openai_get_bool(p, llama ? "with_pieces" : "return_token_strs", &strings));

@@ -141,6 +141,13 @@ static fc_status read_option(openai_parse *p, const fc_json *k, int64_t *n, int6
     if (field) return fc_json_fail(k, FC_ERR_ARG, "%s says the same; give one of them", field);
     if (strcmp(name, "n") == 0) return fc_json_int(k, 1, FC_N_MAX, best_of);
     if (strcmp(name, "keep") == 0) return fc_json_int(k, 0, FC_N_MAX, n);
+    if (strcmp(name, "constraint") == 0 && p->n_choices) {
+        FC_TRY(openai_set_option(p, name, k));
+        return p->base->constraint != FC_CONSTRAINT_OFF
+                   ? FC_OK
+                   : fc_json_fail(k, FC_ERR_ARG,
+                                  "it is off, and a choice is given, which nothing else may be drawn than");
+    }
     return openai_set_option(p, name, k);
 }
 
@@ -150,6 +157,11 @@ static bool is_own(const char *name) {
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (strcmp(own[i], name) == 0) return true;
     return false;
+}
+
+bool openai_is_more(const char *name) {
+    const fc_option *o = fc_option_find(name);
+    return is_own(name) || (o && o->scope != FC_SCOPE_ENGINE);
 }
 
 fc_status openai_more_read(openai_parse *p, int64_t *n, int64_t *best_of) {

@@ -3,12 +3,15 @@
  *
  *   openai_call_parse       body -> call, or an error to answer with
  *   fc_submit               each of call->requests; a refusal goes through openai_error_of
+ *   openai_call_trim        the body's tree and what only requests need are freed
  *   openai_answer_open      takes the call
  *   openai_answer_event     each event, with the place of its request in the call; bytes are appended to *out
  *
  * When not a byte has been sent yet a failure is an answer of its own (openai_error_put, with its HTTP status); behind
- * the first bytes of a stream it is openai_stream_error. Everything of one server is called from one thread: the recipe
- * belongs to it.
+ * the first bytes of a stream it is openai_stream_error.
+ *
+ * Threads: what takes an openai_server that is not const is called from one thread, since the recipe belongs to it. An
+ * answer belongs to one thread at a time, whichever that is.
  */
 #ifndef FC_APP_OPENAI_H
 #define FC_APP_OPENAI_H
@@ -89,10 +92,13 @@ typedef struct openai_call {
     openai_route route;
     fc_request *requests; /* [n_requests], for fc_submit in order; what they point to lives as long as the call */
     size_t n_requests;
-    bool stream;              /* the answer is text/event-stream */
-    bool sends_early;         /* bytes come before the end: worth a keep-alive when they do not */
-    const char *model;        /* as served */
+    bool stream;       /* the answer is text/event-stream */
+    bool sends_early;  /* bytes come before the end: worth a keep-alive when they do not */
+    const char *model; /* as served */
+    const char *prompt_field,
+        *given_field;         /* of the body, where they have other names than prompt and documents; or NULL */
     char id[160];             /* "cmpl-..." */
+    char ignored[192];        /* fields that nobody knows, as "a, b"; as far as there is room, and sane names */
     struct openai_show *show; /* for the answer */
     struct openai_held *held; /* what everything lives in */
 } openai_call;
@@ -100,6 +106,18 @@ typedef struct openai_call {
 fc_status openai_call_parse(openai_server *s, openai_route route, const openai_context *c, const char *body,
                             size_t size, openai_call **out, openai_error *err);
 void openai_call_close(openai_call *c); /* NULL is fine */
+/* The field of e by the name that it has in the call's body. */
+void openai_error_field(const openai_call *c, openai_error *e);
+/* Once its requests are submitted: of them only numbers, sampling and names that the server has are left. */
+void openai_call_trim(openai_call *c);
+
+/* ---- weights: bytes of memory ---- */
+
+#define OPENAI_WEIGHT_MAX (SIZE_MAX / 4)
+
+size_t openai_weigh_body(const char *body, size_t size); /* while it is read, and its requests are made */
+size_t openai_weigh_answer(const openai_call *c);        /* from then on, before it is trimmed: at most, about */
+int64_t openai_candidates(const fc_request *r);          /* drawn at most, or given */
 
 /* ---- answers ---- */
 
@@ -108,6 +126,7 @@ typedef struct openai_answer openai_answer;
 fc_status openai_answer_open(const openai_server *s, openai_call *c, openai_answer **out); /* the call is its own now */
 void openai_answer_close(openai_answer *a);                                                /* NULL is fine */
 const openai_call *openai_answer_call(const openai_answer *a);
+size_t openai_answer_size(const openai_answer *a); /* bytes that it takes now */
 /* ev belongs to the caller. *over: the answer is whole, stream end included. A failure is the whole answer's: the
  * other requests of the call are to be cancelled. */
 fc_status openai_answer_event(openai_answer *a, size_t request, const fc_event *ev, fc_str *out, bool *over,

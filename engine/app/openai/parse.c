@@ -41,11 +41,19 @@ fc_status openai_refuse(openai_parse *p, const char *name, const char *fmt, ...)
     return FC_FAIL(FC_ERR_ARG, "%s: %s", name, text);
 }
 
-fc_status openai_alloc(openai_parse *p, size_t count, size_t size, void *out_ptr) {
+static fc_status take(fc_arena *a, size_t count, size_t size, void *out_ptr) {
     void *mem;
-    FC_TRY(fc_arena_alloc(&p->held->arena, count ? count : 1, size, &mem));
+    FC_TRY(fc_arena_alloc(a, count ? count : 1, size, &mem));
     memcpy(out_ptr, &mem, sizeof mem); /* the place holds a typed pointer */
     return FC_OK;
+}
+
+fc_status openai_alloc(openai_parse *p, size_t count, size_t size, void *out_ptr) {
+    return take(&p->held->arena, count, size, out_ptr);
+}
+
+fc_status openai_keep(openai_parse *p, size_t count, size_t size, void *out_ptr) {
+    return take(&p->held->kept, count, size, out_ptr);
 }
 
 fc_status openai_get_texts(openai_parse *p, const fc_json *list, const char *const **texts, size_t *n) {
@@ -116,7 +124,7 @@ fc_status openai_set_option(openai_parse *p, const char *name, const fc_json *va
 
 /* ---- the table ---- */
 
-static bool asks_nothing(const fc_json *n) {
+bool openai_asks_nothing(const fc_json *n) {
     bool yes = true;
     switch (fc_json_kind(n)) {
     case FC_JSON_BOOL: return fc_json_bool(n, &yes) == FC_OK && !yes;
@@ -129,11 +137,11 @@ static bool asks_nothing(const fc_json *n) {
 static fc_status read_field(openai_parse *p, const openai_field *f) {
     const fc_json *n = openai_get(p, p->root, f->name);
     if (!n) return FC_OK;
-    if (!(f->where & (p->chat ? OPENAI_IN_CHAT : OPENAI_IN_COMPLETIONS)) && !asks_nothing(n))
+    if (!(f->where & (p->chat ? OPENAI_IN_CHAT : OPENAI_IN_COMPLETIONS)) && !openai_asks_nothing(n))
         return openai_refuse(p, f->name, "it is a field of %s", p->chat ? "/v1/completions" : "/v1/chat/completions");
     switch (f->how) {
     case OPENAI_OPTION: return openai_set_option(p, f->text ? f->text : f->name, n);
-    case OPENAI_REFUSED: return asks_nothing(n) ? FC_OK : openai_refuse(p, f->name, "%s", f->text);
+    case OPENAI_REFUSED: return openai_asks_nothing(n) ? FC_OK : openai_refuse(p, f->name, "%s", f->text);
     case OPENAI_NEVER: return openai_refuse(p, f->name, "%s", f->text);
     case OPENAI_OWN:
     case OPENAI_TAKEN: break;
@@ -141,9 +149,19 @@ static fc_status read_field(openai_parse *p, const openai_field *f) {
     return FC_OK;
 }
 
+void openai_ignore(openai_parse *p, const char *name) {
+    static const char sane[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+    char *list = p->call->ignored;
+    const size_t used = strlen(list), size = strlen(name);
+    if (!size || name[strspn(name, sane)] || used + size + 3 > sizeof p->call->ignored) return;
+    snprintf(list + used, sizeof p->call->ignored - used, "%s%s", used ? ", " : "", name);
+}
+
 static fc_status read_fields(openai_parse *p) {
     const char *text;
     bool yes;
+    for (const fc_json *k = fc_json_first(p->root); k; k = fc_json_next(k))
+        if (!openai_field_find(fc_json_key(k), strlen(fc_json_key(k)))) openai_ignore(p, fc_json_key(k));
     for (size_t i = 0; i < openai_field_count(); i++) FC_TRY(read_field(p, openai_field_at(i)));
     FC_TRY(openai_get_text(p, "user", &text));
     FC_TRY(openai_get_text(p, "session_id", &text));
@@ -187,7 +205,7 @@ static fc_status read_top_k(openai_parse *p) {
 }
 
 /* A salt is part of a key: what URLs and paths are made of has no place in it. */
-static fc_status read_salt(openai_parse *p) {
+fc_status openai_read_salt(openai_parse *p) {
     const fc_json *n = openai_get(p, p->root, "cache_salt");
     const char *text;
     if (!n) return FC_OK;
@@ -245,9 +263,9 @@ static fc_status read_stream(openai_parse *p) {
 }
 
 /* Unlike those that only a router or a log reads, an id is the answer's, too. */
-static fc_status read_id(openai_parse *p) {
+fc_status openai_read_id(openai_parse *p, const char *kind) {
     static const char sane[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
-    const char *id = NULL, *kind = p->chat ? "chatcmpl" : "cmpl";
+    const char *id = NULL;
     FC_TRY(openai_get_text(p, "request_id", &id));
     if (id && (!id[0] || strlen(id) > 128 || id[strspn(id, sane)]))
         return openai_refuse(p, "request_id", "1 to 128 letters, digits, dots, dashes and underscores are expected");
@@ -274,26 +292,42 @@ static fc_status read_chat_words(openai_parse *p) {
     return FC_OK;
 }
 
+fc_status openai_read_specials(openai_parse *p) {
+    const fc_json *n = openai_get(p, p->root, "add_special_tokens");
+    bool special = true;
+    if (n) FC_TRY(fc_json_bool(n, &special));
+    if (n) p->base->no_bos = !special;
+    return FC_OK;
+}
+
+/* Its two names may say the same. */
+static fc_status read_max_tokens(openai_parse *p) {
+    int64_t old = -1, new = -1;
+    FC_TRY(openai_get_int(p, "max_tokens", 0, INT32_MAX, &old));
+    FC_TRY(openai_get_int(p, "max_completion_tokens", 0, INT32_MAX, &new));
+    if (old < 0 || new < 0 || old == new) return FC_OK;
+    return openai_refuse(p, "max_completion_tokens", "it is %lld, and max_tokens %lld; give one of them",
+                         (long long)new, (long long)old);
+}
+
 static fc_status read_rest(openai_parse *p) {
     openai_show *w = p->show;
     const fc_json *n;
-    bool special = true;
     double penalty = 1;
-    FC_TRY(read_id(p));
+    FC_TRY(openai_read_id(p, p->chat ? "chatcmpl" : "cmpl"));
+    FC_TRY(read_max_tokens(p));
     FC_TRY(read_stream(p));
     FC_TRY(read_stop(p));
     FC_TRY(read_seed(p));
     FC_TRY(read_top_k(p));
-    FC_TRY(read_salt(p));
+    FC_TRY(openai_read_salt(p));
     FC_TRY(read_logprobs(p));
     FC_TRY(read_prompt_logprobs(p));
     FC_TRY(read_chat_words(p));
     if (!p->chat) FC_TRY(openai_get_bool(p, "echo", &w->echo));
     FC_TRY(openai_get_bool(p, "return_token_ids", &w->return_ids));
     FC_TRY(openai_get_bool(p, "return_tokens_as_token_ids", &w->ids_as_tokens));
-    n = openai_get(p, p->root, "add_special_tokens");
-    if (n) FC_TRY(fc_json_bool(n, &special));
-    if (n) p->base->no_bos = !special;
+    FC_TRY(openai_read_specials(p));
     n = openai_get(p, p->root, "length_penalty");
     if (n) FC_TRY(fc_json_double(n, &penalty));
     if (penalty != 1) return openai_refuse(p, "length_penalty", "beams are not weighed by length; leave it out");
@@ -345,10 +379,9 @@ static fc_status read_counts(openai_parse *p) {
 /* Nothing is chosen or left out, and all that a chunk shows comes with its token. */
 static bool streams_live(const openai_parse *p) {
     const fc_request *r = p->base;
-    return p->call->stream && p->show->n == p->show->best_of && r->draw == FC_DRAW_IID && !p->show->distinct &&
-           r->constraint != FC_CONSTRAINT_REJECT && r->n_max == 0 && !r->stop_when && !r->token_budget &&
-           !r->deadline_ms && !r->prompt_logprobs && r->sampling.max_tokens != 0 &&
-           !(p->show->echo && r->truncate_prompt_tokens);
+    return p->show->in_order && r->draw == FC_DRAW_IID && !p->show->distinct && r->constraint != FC_CONSTRAINT_REJECT &&
+           r->n_max == 0 && !r->stop_when && !r->token_budget && !r->deadline_ms && !r->prompt_logprobs &&
+           r->sampling.max_tokens != 0 && !(p->show->echo && r->truncate_prompt_tokens);
 }
 
 /* echo with logprobs needs the prompt's; with max_tokens 0 that is all. */
@@ -365,11 +398,25 @@ static fc_status settle_echo(openai_parse *p) {
     return FC_OK;
 }
 
+/* max_tokens that nobody said: the usual ones, or what there is room for. */
+static void settle_length(openai_parse *p) {
+    fc_request *r = p->base;
+    int most = p->usual_tokens, half = p->s->info.novelty.ctx / 2;
+    if (r->sampling.max_tokens >= 0) return;
+    if (p->chat && most < r->sampling.min_tokens) most = r->sampling.min_tokens;
+    if (r->truncate_prompt_tokens == -1 && most > half) most = half; /* the prompt is cut to what it leaves */
+    if (r->token_budget > 0 && most > r->token_budget) most = (int)r->token_budget; /* one candidate is within it */
+    r->sampling.max_tokens = most > 1 ? most : 1;
+    r->fit_max_tokens = true;
+}
+
 static fc_status settle(openai_parse *p) {
     fc_request *r = p->base;
     int64_t each;
+    settle_length(p);
     FC_TRY(settle_echo(p));
     if (r->diversity || r->draw != FC_DRAW_IID) p->show->distinct = true;
+    p->show->in_order = p->call->stream && p->show->n == p->show->best_of && r->n_max <= r->n;
     p->show->live = streams_live(p);
     p->call->sends_early = p->show->live || (p->call->stream && p->show->events);
     r->events = p->call->sends_early;
@@ -391,8 +438,8 @@ static fc_status read_completion(openai_parse *p) {
     if (m->alignment_adapter) r->alignment_adapter = m->alignment_adapter;
     if (!recipe_gives(p, "seed")) r->seed = p->c->random;
     if (p->c->priority) r->priority = *p->c->priority;
-    if (!recipe_gives(p, "max_tokens") && p->chat)
-        r->sampling.max_tokens = -1; /* what the context leaves, once that is known */
+    p->usual_tokens = p->chat ? p->s->chat_max_tokens : r->sampling.max_tokens;
+    if (!recipe_gives(p, "max_tokens")) r->sampling.max_tokens = -1; /* nobody has said it yet */
     FC_TRY(read_fields(p));
     FC_TRY(read_rest(p));
     FC_TRY(openai_form_read(p));
@@ -408,7 +455,8 @@ static fc_status open_call(openai_server *s, openai_route route, const openai_co
     FC_TRY(fc_alloc(1, sizeof *p->held, "request", &mem));
     p->held = p->call->held = mem;
     fc_arena_init(&p->held->arena);
-    FC_TRY(openai_alloc(p, 1, sizeof *p->show, &p->show));
+    fc_arena_init(&p->held->kept);
+    FC_TRY(openai_keep(p, 1, sizeof *p->show, &p->show));
     p->call->show = p->show;
     p->call->route = route;
     p->show->created = c->now;
@@ -446,18 +494,40 @@ fc_status openai_call_parse(openai_server *s, openai_route route, const openai_c
         openai_error_http(p.http, why, err);
         snprintf(err->param, sizeof err->param, "%s", p.param ? p.param : "");
     }
+    openai_error_field(p.call, err);
     openai_call_close(p.call);
     return st;
+}
+
+static void free_body(openai_held *h) {
+    fc_recipe_close(h->own);
+    fc_json_close(h->inner);
+    fc_json_close(h->doc);
+    fc_arena_fini(&h->arena);
+    h->own = NULL;
+    h->doc = h->inner = NULL;
+}
+
+void openai_call_trim(openai_call *c) {
+    openai_show *w = c->show;
+    for (size_t i = 0; i < c->n_requests; i++) {
+        fc_request *r = &c->requests[i];
+        r->prompt = r->alignment_prompt = r->suffix = (fc_prompt){0};
+        r->labels = r->names = NULL;
+        r->given = NULL;
+        r->api_key = NULL;
+        if (c->route >= OPENAI_SCORE) r->sampling.logprob_ids = NULL; /* labels of the body */
+    }
+    for (size_t i = 0; i < w->n_docs && !w->with_text; i++) w->docs[i].text = NULL;
+    free_body(c->held);
 }
 
 void openai_call_close(openai_call *c) {
     openai_held *h = c ? c->held : NULL;
     if (h) {
+        free_body(h);
         fc_option_target_fini(&h->set);
-        fc_recipe_close(h->own);
-        fc_json_close(h->inner);
-        fc_json_close(h->doc);
-        fc_arena_fini(&h->arena);
+        fc_arena_fini(&h->kept);
     }
     fc_free(h);
     fc_free(c);

@@ -1,13 +1,14 @@
 /* prompt - requests out of a body's prompts. */
 #include "engine/app/openai/call.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* ---- pieces ---- */
 
-static fc_status copy_text(openai_parse *p, const char *text, size_t size, const char **out) {
+static fc_status copy_text(openai_parse *p, const char *text, size_t size, bool keep, const char **out) {
     char *copy;
-    FC_TRY(openai_alloc(p, size + 1, 1, &copy));
+    FC_TRY(keep ? openai_keep(p, size + 1, 1, &copy) : openai_alloc(p, size + 1, 1, &copy));
     if (size) memcpy(copy, text, size);
     *out = copy;
     return FC_OK;
@@ -20,7 +21,7 @@ static fc_status copy_prompt(openai_parse *p, const fc_prompt *from, bool specia
     for (size_t i = 0; i < from->n_pieces; i++) {
         pieces[i] = from->pieces[i];
         pieces[i].special = special && pieces[i].special;
-        FC_TRY(copy_text(p, from->pieces[i].text, from->pieces[i].size, &pieces[i].text));
+        FC_TRY(copy_text(p, from->pieces[i].text, from->pieces[i].size, false, &pieces[i].text));
     }
     *to = (fc_prompt){.pieces = pieces, .n_pieces = from->n_pieces};
     return FC_OK;
@@ -29,7 +30,8 @@ static fc_status copy_prompt(openai_parse *p, const fc_prompt *from, bool specia
 static fc_status copy_labels(openai_parse *p, fc_request *r) {
     const char **labels;
     FC_TRY(openai_alloc(p, r->n_labels, sizeof *labels, &labels));
-    for (size_t i = 0; i < r->n_labels; i++) FC_TRY(copy_text(p, r->labels[i], strlen(r->labels[i]), &labels[i]));
+    for (size_t i = 0; i < r->n_labels; i++)
+        FC_TRY(copy_text(p, r->labels[i], strlen(r->labels[i]), false, &labels[i]));
     r->labels = r->n_labels ? labels : NULL;
     return FC_OK;
 }
@@ -63,11 +65,21 @@ static fc_status fill_own(openai_parse *p, const char *said, fc_request *r) {
     return copy_labels(p, r);
 }
 
+/* What the server's recipe says of a request; where its file lies is nobody's business. */
+static fc_status blame(openai_parse *p, fc_status st) {
+    const char *said = fc_last_error(), *name = p->s->has_recipe ? strstr(said, ": ") : NULL;
+    char why[512];
+    snprintf(why, sizeof why, "%s%s", name ? "recipe" : "", name ? name : said);
+    if (strstr(why, "history") || strstr(why, "{keywords")) p->param = "forkcast"; /* its member */
+    return FC_FAIL(st, "%s", why);
+}
+
 fc_status openai_fill(openai_parse *p, const char *said, fc_request *out) {
     const fc_holes holes = {.prompt = said, .history = p->history, .n_history = p->n_history};
     const char *param = p->param;
     fc_request r;
-    FC_TRY(fill_from(p, p->s->recipe, &holes, &r));
+    fc_status st = fill_from(p, p->s->recipe, &holes, &r);
+    if (st) return blame(p, st);
     FC_TRY(copy_prompt(p, &r.prompt, true, &r.prompt));
     FC_TRY(copy_prompt(p, &r.alignment_prompt, true, &r.alignment_prompt));
     FC_TRY(copy_prompt(p, &r.suffix, true, &r.suffix));
@@ -92,12 +104,12 @@ static fc_status show_prompt(openai_parse *p, const fc_request *r, openai_prompt
     fc_status st = FC_OK;
     if (q->ids) {
         FC_TRY(fc_tokenizer_decode(t, q->ids, q->n_ids, !p->show->echo, &text, &w->size)); /* an echo has no <s> */
-        st = copy_text(p, text, w->size, &w->text);
+        st = copy_text(p, text, w->size, true, &w->text);
         fc_memory_free(text);
         return st;
     }
     for (size_t i = 0; i < q->n_pieces; i++) size += q->pieces[i].size;
-    FC_TRY(openai_alloc(p, size + 1, 1, &text));
+    FC_TRY(openai_keep(p, size + 1, 1, &text));
     for (size_t i = 0, at = 0; i < q->n_pieces; at += q->pieces[i++].size)
         memcpy(text + at, q->pieces[i].text, q->pieces[i].size);
     w->text = text;
@@ -108,27 +120,16 @@ static fc_status show_prompt(openai_parse *p, const fc_request *r, openai_prompt
 static fc_status count_prompt(openai_parse *p, const fc_request *r, openai_prompt *w) {
     int32_t *ids;
     int k = r->truncate_prompt_tokens;
+    if (k == -1) k = p->s->info.novelty.ctx - r->sampling.max_tokens;
     FC_TRY(openai_prompt_ids(p->s->tok[FC_NOVELTY], &r->prompt, !r->no_bos, &ids, &w->tokens));
     fc_memory_free(ids);
     if (k > 0 && w->tokens > (size_t)k) w->tokens = (size_t)k;
     return FC_OK;
 }
 
-/* Chat without max_tokens: what the context leaves, up to the server's default. */
-static void settle_length(const openai_parse *p, fc_request *r, const openai_prompt *w) {
-    int64_t left = (int64_t)p->s->info.novelty.ctx - (int64_t)w->tokens, most = p->s->chat_max_tokens;
-    if (r->sampling.min_tokens > most) most = r->sampling.min_tokens;
-    if (left < 1) left = 1; /* the engine says with its own numbers that it does not fit */
-    r->sampling.max_tokens = (int)(left < most ? left : most);
-}
-
 static fc_status finish_request(openai_parse *p, fc_request *r, openai_prompt *w) {
-    bool unsaid = r->sampling.max_tokens < 0;
     FC_TRY(show_prompt(p, r, w));
-    if (p->show->continuous || unsaid) FC_TRY(count_prompt(p, r, w));
-    if (unsaid) settle_length(p, r, w);
-    if (unsaid) p->base->sampling.max_tokens = r->sampling.max_tokens;
-    return FC_OK;
+    return p->show->continuous ? count_prompt(p, r, w) : FC_OK;
 }
 
 /* Ids are fed as they are; text for the alignment model's template, or its other tokenizer, is made of them. */
@@ -172,8 +173,8 @@ static fc_status one_prompt(openai_parse *p, const fc_json *n, size_t at) {
 static fc_status room(openai_parse *p, size_t n) {
     if (n > (size_t)p->s->max_prompts)
         return openai_refuse(p, "prompt", "%zu prompts; at most %d in one request", n, p->s->max_prompts);
-    FC_TRY(openai_alloc(p, n, sizeof *p->call->requests, &p->call->requests));
-    FC_TRY(openai_alloc(p, n, sizeof *p->show->prompts, &p->show->prompts));
+    FC_TRY(openai_keep(p, n, sizeof *p->call->requests, &p->call->requests));
+    FC_TRY(openai_keep(p, n, sizeof *p->show->prompts, &p->show->prompts));
     p->call->n_requests = n;
     return FC_OK;
 }

@@ -9,6 +9,10 @@ fc_status openai_ranked_result(openai_answer *a, size_t request, const fc_result
     openai_part *part = &a->parts[request];
     bool drawn = a->w->drawn;
     void *mem;
+    const fc_request *q = &a->call->requests[request];
+    if (!drawn && (size_t)r->n_all < q->n_given)
+        return FC_FAIL(FC_ERR_TIMEOUT, "deadline_ms = %d: %d of %zu texts were scored by then", q->deadline_ms,
+                       r->n_all, q->n_given);
     part->n_scores = drawn ? (size_t)a->w->n_labels : (size_t)r->n_all;
     FC_TRY(fc_alloc(part->n_scores, sizeof *part->scores, "scores", &mem));
     part->scores = mem;

@@ -12,6 +12,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 enum { REQUESTS = 128, DOCS = FC_N_MAX };
 
@@ -42,13 +43,14 @@ static fc_status read_texts(openai_parse *p, const fc_json *n, fc_given **out, s
 
 /* ---- what all have in common ---- */
 
-static fc_status read_common(openai_parse *p, const char *kind) {
+static fc_status read_common(openai_parse *p, const char *kind, int form) {
     static const char *const options[] = {"truncate_prompt_tokens", "priority"};
     const openai_model *m;
     fc_request *r = p->base;
-    const char *text;
+    const char *text, *side = "left";
     int64_t n = -1, best_of = -1;
     FC_TRY(openai_pick_model(p, &m));
+    FC_TRY(openai_score_fields(p, form));
     p->call->model = m->id;
     if (m->alignment_adapter) r->alignment_adapter = m->alignment_adapter;
     if (p->c->priority) r->priority = *p->c->priority;
@@ -57,12 +59,14 @@ static fc_status read_common(openai_parse *p, const char *kind) {
         const fc_json *v = openai_get(p, p->root, options[i]);
         if (v) FC_TRY(openai_set_option(p, options[i], v));
     }
-    FC_TRY(openai_more_find(p));
+    FC_TRY(openai_get_text(p, "truncation_side", &side));
+    if (strcmp(side, "left") != 0) return openai_refuse(p, "truncation_side", "queries are cut at their left alone");
+    FC_TRY(openai_read_specials(p));
+    FC_TRY(openai_read_salt(p));
+    FC_TRY(openai_read_id(p, kind));
     FC_TRY(openai_more_read(p, &n, &best_of));
     if (n >= 0 || best_of >= 0) return openai_refuse(p, "forkcast", "n and keep: nothing is drawn here");
     p->param = NULL;
-    if (p->c->request_id) snprintf(p->call->id, sizeof p->call->id, "%s-%.128s", kind, p->c->request_id);
-    else snprintf(p->call->id, sizeof p->call->id, "%s-%016llx", kind, (unsigned long long)p->c->random);
     r->n = 1; /* what a recipe says of drawing and keeping says nothing here */
     r->keep = r->n_max = 0;
     r->token_budget = 0;
@@ -86,8 +90,8 @@ static fc_status room(openai_parse *p, size_t requests, size_t docs) {
     p->param = NULL;
     if (requests > REQUESTS)
         return FC_FAIL(FC_ERR_ARG, "%zu different prompts; at most %d in one request", requests, REQUESTS);
-    FC_TRY(openai_alloc(p, requests, sizeof *p->call->requests, &p->call->requests));
-    FC_TRY(openai_alloc(p, docs, sizeof *p->show->docs, &p->show->docs));
+    FC_TRY(openai_keep(p, requests, sizeof *p->call->requests, &p->call->requests));
+    FC_TRY(openai_keep(p, docs, sizeof *p->show->docs, &p->show->docs));
     p->call->n_requests = requests;
     p->show->n_docs = docs;
     return FC_OK;
@@ -121,10 +125,12 @@ static fc_status settle_truncation(openai_parse *p, fc_request *r) {
 static fc_status score_group(openai_parse *p, size_t request, const fc_given *query, const fc_given *docs, size_t n,
                              size_t first) {
     fc_request *r = &p->call->requests[request];
+    p->param = p->call->prompt_field;
     FC_TRY(openai_fill(p, query->text, r));
     if (!r->score) return openai_refuse(p, "forkcast", "score: false leaves nothing to do here");
     r->given = docs;
     r->n_given = n;
+    p->param = NULL;
     FC_TRY(settle_truncation(p, r));
     for (size_t i = 0; i < n; i++)
         p->show->docs[first + i] =
@@ -172,6 +178,8 @@ static fc_status read_pairs(openai_parse *p) {
         return FC_FAIL(FC_ERR_ARG, "queries and documents are expected (or data_1 and data_2, text_1 and text_2; or "
                                    "query, items and label_token_ids)");
     FC_TRY(refuse_others(p, forms[form][0], forms[form][1]));
+    p->call->prompt_field = forms[form][0];
+    p->call->given_field = forms[form][1];
     p->param = forms[form][0];
     FC_TRY(read_texts(p, q, &queries, &n_queries));
     p->param = forms[form][1];
@@ -298,23 +306,30 @@ static fc_status judged_labels(openai_parse *p, const fc_given *query, const fc_
     return FC_OK;
 }
 
+/* Where the log-probs of the labels come from. */
+static fc_status labels_form(openai_parse *p) {
+    const fc_engine_info *info = &p->s->info;
+    bool softmax = false;
+    FC_TRY(openai_get_bool(p, "apply_softmax", &softmax));
+    p->show->as = OPENAI_AS_LABELS;
+    p->show->activation = softmax;
+    p->show->drawn = !info->has_alignment || (info->shared_model && !softmax);
+    return FC_OK;
+}
+
 static fc_status read_labels(openai_parse *p) {
     const fc_json *q = openai_get(p, p->root, "query"), *items = openai_get(p, p->root, "items"),
                   *labels = openai_get(p, p->root, "label_token_ids");
-    const fc_engine_info *info = &p->s->info;
-    bool softmax = false, item_first = false;
+    bool item_first = false;
     fc_given *query, *list;
     const int32_t *ids;
     size_t n, at = 0;
     if (!q || !items || !labels)
         return openai_refuse(p, !q ? "query" : !items ? "items" : "label_token_ids", "it is missing");
-    FC_TRY(refuse_others(p, "query", "items"));
-    FC_TRY(openai_get_bool(p, "apply_softmax", &softmax));
     FC_TRY(openai_get_bool(p, "item_first", &item_first));
-    p->show->as = OPENAI_AS_LABELS;
-    p->show->activation = softmax;
-    p->show->drawn = !info->has_alignment || (info->shared_model && !softmax);
-    if (!p->show->drawn && !softmax)
+    p->call->prompt_field = item_first ? "items" : "query";
+    p->call->given_field = item_first ? "query" : "items";
+    if (!p->show->drawn && !p->show->activation)
         return openai_refuse(p, "apply_softmax",
                              "probabilities of the whole vocabulary need one model in both roles; "
                              "give true");
@@ -337,9 +352,13 @@ static fc_status read_labels(openai_parse *p) {
 }
 
 fc_status openai_score_read(openai_parse *p) {
-    FC_TRY(read_common(p, "score"));
-    if (fc_json_get(p->root, "label_token_ids") || (fc_json_get(p->root, "query") && fc_json_get(p->root, "items")))
+    if (openai_get(p, p->root, "label_token_ids") ||
+        (openai_get(p, p->root, "query") && openai_get(p, p->root, "items"))) {
+        FC_TRY(labels_form(p));
+        FC_TRY(read_common(p, "score", p->show->drawn ? OPENAI_FORM_DRAWN : OPENAI_FORM_JUDGED));
         return read_labels(p);
+    }
+    FC_TRY(read_common(p, "score", OPENAI_FORM_PAIRS));
     FC_TRY(need_alignment(p));
     FC_TRY(openai_get_bool(p, "activation", &p->show->activation));
     FC_TRY(openai_get_bool(p, "use_activation", &p->show->activation));
@@ -366,10 +385,44 @@ static fc_status cut_docs(openai_parse *p, fc_given *docs, size_t n, int64_t k) 
     return FC_OK;
 }
 
-static fc_status refuse_some(openai_parse *p) {
-    static const char *const fields[] = {"rank_fields", "max_chunks_per_doc", "instruction", "truncation_direction"};
-    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
-        if (openai_get(p, p->root, fields[i])) return openai_refuse(p, fields[i], "it is not offered");
+/* TEI's truncate: what the context does not leave is cut off the documents, at their right, as their program does. */
+static fc_status read_cut(openai_parse *p, bool *fit) {
+    const char *direction = "right";
+    FC_TRY(openai_get_bool(p, "truncate", fit));
+    FC_TRY(openai_get_text(p, "truncation_direction", &direction));
+    if (strcasecmp(direction, "right") != 0)
+        return openai_refuse(p, "truncation_direction", "texts are cut at their right alone");
+    return FC_OK;
+}
+
+static fc_status room_for_docs(openai_parse *p, const fc_given *query, int64_t *out) {
+    const fc_tokenizer *t = p->s->tok[FC_ALIGNMENT];
+    size_t front = 0, behind = 0;
+    int32_t *ids = NULL;
+    fc_request r;
+    p->param = p->call->prompt_field;
+    FC_TRY(openai_fill(p, query->text, &r));
+    FC_TRY(
+        openai_prompt_ids(t, r.alignment_prompt.n_pieces ? &r.alignment_prompt : &r.prompt, !r.no_bos, &ids, &front));
+    fc_memory_free(ids);
+    if (r.truncate_prompt_tokens > 0 && front > (size_t)r.truncate_prompt_tokens)
+        front = (size_t)r.truncate_prompt_tokens;
+    if (r.suffix.n_pieces) FC_TRY(openai_prompt_ids(t, &r.suffix, false, &ids, &behind));
+    if (r.suffix.n_pieces) fc_memory_free(ids);
+    *out = (int64_t)p->s->info.alignment.ctx - (int64_t)front - (int64_t)behind;
+    if (*out < 1) *out = 1; /* the engine says with its own numbers that the query does not fit */
+    return FC_OK;
+}
+
+/* Texts that the answer shows stand in the body, which does not live as long. */
+static fc_status keep_texts(openai_parse *p) {
+    openai_show *w = p->show;
+    char *copy;
+    for (size_t i = 0; w->with_text && i < w->n_docs; i++) {
+        FC_TRY(openai_keep(p, w->docs[i].size + 1, 1, &copy));
+        memcpy(copy, w->docs[i].text, w->docs[i].size);
+        w->docs[i].text = copy;
+    }
     return FC_OK;
 }
 
@@ -378,18 +431,19 @@ fc_status openai_rerank_read(openai_parse *p) {
     openai_show *w = p->show;
     fc_given *docs, query = {0};
     size_t n;
-    int64_t top = 0, cut = 0;
-    bool raw = false, tei;
-    FC_TRY(read_common(p, "rerank"));
-    FC_TRY(need_alignment(p));
-    FC_TRY(refuse_some(p));
+    int64_t top = 0, cut = 0, room = INT64_MAX;
+    bool raw = false, fit = false, tei;
     texts = openai_get(p, p->root, "texts");
     d = openai_get(p, p->root, "documents");
+    tei = texts && !d;
+    if (texts && d) return openai_refuse(p, "texts", "documents are given, too; one of them is possible");
+    FC_TRY(read_common(p, "rerank", tei ? OPENAI_FORM_TEI : OPENAI_FORM_RERANK));
+    FC_TRY(need_alignment(p));
     q = openai_get(p, p->root, "query");
     if (!q) return openai_refuse(p, "query", "it is missing");
     FC_TRY(read_text(q, &query));
-    tei = texts && !d;
-    p->param = tei ? "texts" : "documents";
+    p->call->prompt_field = "query";
+    p->param = p->call->given_field = tei ? "texts" : "documents";
     if (!d && !texts) return openai_refuse(p, "documents", "it is missing");
     if (fc_json_kind(tei ? texts : d) != FC_JSON_ARRAY) return openai_refuse(p, p->param, "a list is expected");
     FC_TRY(read_texts(p, tei ? texts : d, &docs, &n));
@@ -402,6 +456,10 @@ fc_status openai_rerank_read(openai_parse *p) {
     if (tei) w->activation = !raw;
     else FC_TRY(openai_get_bool(p, "use_activation", &w->activation));
     w->top = top > 0 && (size_t)top < n ? (int)top : (int)n;
-    if (cut) FC_TRY(cut_docs(p, docs, n, cut));
-    return score_pairs(p, &query, 1, docs, n);
+    if (tei) FC_TRY(read_cut(p, &fit));
+    if (fit) FC_TRY(room_for_docs(p, &query, &room));
+    if (!cut || room < cut) cut = room;
+    if (cut < INT64_MAX) FC_TRY(cut_docs(p, docs, n, cut));
+    FC_TRY(score_pairs(p, &query, 1, docs, n));
+    return keep_texts(p);
 }

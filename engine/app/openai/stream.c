@@ -2,7 +2,8 @@
  *
  *   live   each candidate is a choice: text goes out as it becomes certain, in candidate order of index; the chunk with
  *          finish_reason brings the score, and waits for it
- *   else   the choices are known at the end: they are sent then, a chunk a token
+ *   else   the choices are known at the end: they are sent then, a chunk a token; ranked, unless all that is drawn
+ *          comes back, which is in candidate order, too
  *
  * A chunk with a finish_reason is held until the next one comes: the very last one carries the `best_of` record. Where
  * a chunk says more of its tokens than their text, a token waits for the next one: only then is it certain that it is
@@ -56,9 +57,9 @@ static fc_status put_chunk(openai_answer *a, const openai_choice *c, size_t *off
 }
 
 /* In front of a choice's first chunk: the role, or the prompt that is echoed. */
-static fc_status begin_choice(openai_answer *a, size_t at, int index, const openai_tokens *prompt, size_t *offset,
-                              fc_str *out) {
-    openai_choice c = {.index = index, .text = a->w->prompts[at].text, .size = a->w->prompts[at].size, .stop = -1};
+static fc_status begin_choice(openai_answer *a, int index, const char *echo, size_t size, const openai_tokens *prompt,
+                              size_t *offset, fc_str *out) {
+    openai_choice c = {.index = index, .text = echo, .size = size, .stop = -1};
     if (a->chat) {
         FC_TRY(open_chunk(a, out));
         FC_TRY(fc_str_printf(out,
@@ -93,7 +94,8 @@ static openai_tokens live_tokens(const openai_answer *a, const openai_live *v, s
 
 /* Text and tokens that wait, in a chunk. */
 static fc_status send_live(openai_answer *a, size_t at, openai_live *v, openai_choice *c, size_t to, fc_str *out) {
-    if (!v->began) FC_TRY(begin_choice(a, at, c->index, NULL, &v->offset, out));
+    const openai_prompt *w = &a->w->prompts[at];
+    if (!v->began) FC_TRY(begin_choice(a, c->index, w->text, w->size, NULL, &v->offset, out));
     v->began = true;
     c->text = fc_str_text(&v->text);
     c->size = v->text.size;
@@ -268,10 +270,13 @@ static fc_status put_late(openai_answer *a, size_t at, const fc_result *r, const
     openai_choice c;
     size_t offset = 0;
     const openai_tokens *prompt;
+    fc_str echo = {0};
+    fc_status st = a->w->echo ? openai_echoed(a, at, r, &echo) : FC_OK;
     openai_describe(a, r, picked, index, &c);
     prompt = a->w->logprobs && c.n_runs > 1 ? &c.runs[0] : NULL;
-    FC_TRY(begin_choice(a, at, index, prompt, &offset, out));
-    return put_tokens(a, &c, &offset, out);
+    if (!st) st = begin_choice(a, index, fc_str_text(&echo), echo.size, prompt, &offset, out);
+    fc_str_fini(&echo);
+    return st ? st : put_tokens(a, &c, &offset, out);
 }
 
 static fc_status send_late(openai_answer *a, size_t at, const fc_result *r, const fc_candidate *const *picked, size_t n,

@@ -1,8 +1,9 @@
-/* begin - a body to requests of the engine: read, admitted, submitted. */
+/* begin - a body on its way to the reader, and back as requests of the engine. */
 #include "engine/app/serve/call.h"
 #include "engine/base/os.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -23,106 +24,137 @@ static fc_status header_priority(http_req *r, int *out, const int **given) {
     return FC_OK;
 }
 
-/* An error of parsing is in *e. */
-static fc_status parse(serve *s, http_req *r, openai_route route, openai_call **out, openai_error *e) {
-    openai_context x = {
-        .request_id = http_id(r), .now = (int64_t)time(NULL), .api_key = s->keys ? http_credential(r) : NULL};
-    int priority;
-    size_t size;
-    const char *body = http_body(r, &size);
-    fc_status st = header_priority(r, &priority, &x.priority);
-    if (!st && getrandom(&x.random, sizeof x.random, 0) != (ssize_t)sizeof x.random)
-        st = FC_FAIL(FC_ERR_IO, "random bytes: %s", strerror(errno));
-    if (!st) return openai_call_parse(&s->api, route, &x, body, size, out, e);
-    openai_error_of(st, fc_last_error(), NULL, false, e);
-    return st;
-}
-
-/* Takes k; on failure it is still the caller's. */
-static fc_status open_call(serve *s, http_req *r, openai_call *k, serve_call **out) {
-    const size_t n = k->n_requests;
-    serve_call *c;
-    void *p, *jobs = NULL;
-    fc_status st;
-    FC_TRY(fc_alloc(1, sizeof *c, "call", &p));
-    c = p;
-    st = fc_alloc(n, sizeof *c->jobs, "call", &jobs);
-    if (!st) st = openai_answer_open(&s->api, k, &c->answer);
-    if (st) {
-        fc_free(jobs);
-        fc_free(c);
-        return st;
-    }
-    c->s = s;
-    c->r = r;
-    c->jobs = jobs;
-    c->n = n;
-    c->ping = (http_timer){.fire = serve_call_silent, .self = c};
-    c->deadline = (http_timer){.fire = serve_call_out_of_time, .self = c};
-    c->next = s->calls;
-    if (c->next) c->next->prev = c;
-    s->calls = c;
-    s->n_calls++;
-    *out = c;
+/* What is known of a request besides its body: copied, since r may end while it is read. */
+static fc_status take_context(serve *s, http_req *r, serve_reading *m) {
+    const char *key = s->keys ? http_credential(r) : NULL;
+    snprintf(m->id, sizeof m->id, "%s", http_id(r));
+    m->x.request_id = m->id;
+    m->x.now = (int64_t)time(NULL);
+    FC_TRY(header_priority(r, &m->priority, &m->x.priority));
+    if (key) FC_TRY(fc_str_puts(&m->key, key));
+    m->x.api_key = key ? m->key.data : NULL;
+    if (getrandom(&m->x.random, sizeof m->x.random, 0) != (ssize_t)sizeof m->x.random)
+        return FC_FAIL(FC_ERR_IO, "random bytes: %s", strerror(errno));
     return FC_OK;
 }
 
-static fc_status watch_tokens(serve_job *j, const fc_request *r) {
-    const size_t n = (size_t)(r->n_max > r->n ? r->n_max : r->n);
-    void *p;
-    if (!r->events) return FC_OK;
-    FC_TRY(fc_alloc(n, sizeof *j->drawn_ns, "call", &p));
-    j->drawn_ns = p;
-    j->n_drawn = n;
-    return FC_OK;
+static void free_reading(serve_reading *m) {
+    serve_drop_body(m->call->s, &m->body);
+    fc_str_fini(&m->key);
+    fc_free(m);
 }
 
-static fc_status submit(serve_call *c) {
-    const openai_call *k = openai_answer_call(c->answer);
-    c->submitted_ns = c->written_ns = fc_clock_ns();
-    if (!c->s->jobs) c->s->seen_ns = c->submitted_ns; /* the engine has work from here on */
+/* What it has become is the call's; jobs first, so that those that run can be cancelled. */
+static void take_over(serve_call *c, serve_reading *m) {
+    c->answer = m->answer;
+    c->claim = m->claim;
+    c->jobs = m->jobs;
+    c->n = m->n;
+    c->submitted_ns = m->submitted_ns;
+    c->written_ns = fc_clock_ns();
     for (size_t i = 0; i < c->n; i++) {
-        FC_TRY(watch_tokens(&c->jobs[i], &k->requests[i]));
-        FC_TRY(fc_submit(c->s->e, &k->requests[i], &c->jobs[i].id));
         c->jobs[i].call = c;
+        if (!c->jobs[i].id) continue;
         serve_job_insert(c->s, &c->jobs[i]);
         c->left++;
     }
-    return FC_OK;
 }
 
-static fc_status set_timers(serve_call *c) {
-    const serve_config *o = &c->s->c;
-    http_loop *l = http_timers(c->s->h);
-    if (o->request_ms)
-        FC_TRY(http_timer_set(l, &c->deadline, http_began_ns(c->r) + (uint64_t)o->request_ms * 1000000u));
-    if (o->ping_ms && openai_answer_call(c->answer)->stream)
-        FC_TRY(http_timer_set(l, &c->ping, c->written_ns + (uint64_t)o->ping_ms * 1000000u));
+/* Fields that nobody knows, in front of whatever the answer is. */
+static fc_status tell_ignored(serve_call *c, openai_error *e) {
+    const char *names = openai_answer_call(c->answer)->ignored;
+    const fc_status st = *names ? http_field(c->r, "x-forkcast-ignored", names) : FC_OK;
+    if (st) openai_error_of(st, fc_last_error(), NULL, false, e);
+    return st;
+}
+
+static void back(serve_task *t) {
+    serve_reading *m = (serve_reading *)t;
+    serve_call *c = m->call;
+    serve *s = c->s;
+    openai_error e = m->e;
+    fc_status st = m->st;
+    http_loop *l = http_timers(s->h);
+    take_over(c, m);
+    free_reading(m);
+    c->reading = false;
+    if (st == FC_ERR_FULL) {
+        if (http_stopping(s->h)) openai_error_of(st, m->e.message, NULL, true, &e);
+        serve_count(&s->metrics, e.http == 503 ? SERVE_REFUSED_DRAINING : SERVE_REFUSED_FULL, 1);
+    }
+    if (st == FC_ERR_MEM) serve_count(&s->metrics, SERVE_REFUSED_MEMORY, 1);
+    if (!st && c->r) st = tell_ignored(c, &e);
+    if (st && c->r) {
+        serve_failed(&s->metrics, SERVE_AT_REQUEST, e.http);
+        serve_call_end(c, &e);
+    } else if (!c->r) {
+        for (size_t i = 0; i < c->n; i++)
+            if (c->jobs[i].id) fc_cancel(s->e, c->jobs[i].id);
+        serve_call_settle(c);
+    } else if (s->c.ping_ms && openai_answer_call(c->answer)->stream) {
+        /* without memory for a timer the stream is silent: it is still whole */
+        (void)http_timer_set(l, &c->ping, c->written_ns + (uint64_t)s->c.ping_ms * 1000000u);
+    }
+    serve_early(s);
+}
+
+/* What a reading needs, all of it; on failure nothing is left. */
+static fc_status open_reading(serve *s, http_req *r, openai_route route, serve_reading **out) {
+    serve_reading *m;
+    serve_call *c = NULL;
+    void *p;
+    fc_status st;
+    FC_TRY(fc_alloc(1, sizeof *m, "call", &p));
+    m = p;
+    st = fc_alloc(1, sizeof *c, "call", &p);
+    if (!st) c = p;
+    if (!st) st = take_context(s, r, m);
+    if (!st) {
+        c->s = s;
+        c->r = r;
+        c->ping = (http_timer){.fire = serve_call_silent, .self = c};
+        c->deadline = (http_timer){.fire = serve_call_out_of_time, .self = c};
+        if (s->c.request_ms)
+            st = http_timer_set(http_timers(s->h), &c->deadline,
+                                http_began_ns(r) + (uint64_t)s->c.request_ms * 1000000u);
+    }
+    if (st) {
+        fc_str_fini(&m->key);
+        fc_free(m);
+        fc_free(c);
+        return st;
+    }
+    m->task = (serve_task){.run = serve_read, .back = back};
+    m->call = c;
+    m->route = route;
+    m->st = FC_ERR_CANCELLED; /* where it is never read */
+    openai_error_http(503, "the server is stopping", &m->e);
+    *out = m;
     return FC_OK;
 }
 
 void serve_call_begin(serve *s, http_req *r, openai_route route) {
-    openai_call *k;
+    serve_reading *m;
+    serve_call *c;
     openai_error e;
-    serve_call *c = NULL;
     fc_status st;
-    if (parse(s, r, route, &k, &e)) {
+    if (serve_reader_full(s, r)) return;
+    st = open_reading(s, r, route, &m);
+    if (st) {
+        openai_error_of(st, fc_last_error(), NULL, false, &e);
+        serve_failed(&s->metrics, SERVE_AT_REQUEST, e.http);
         serve_refuse(r, &e);
         return;
     }
-    if (k->n_requests > (size_t)(s->c.max_requests - s->jobs)) /* before anything is tokenised */
-        st = FC_FAIL(FC_ERR_FULL, "%zu prompts; %d requests are waiting or running, max_requests is %d", k->n_requests,
-                     s->jobs, s->c.max_requests);
-    else st = open_call(s, r, k, &c);
-    if (!c) openai_call_close(k);
-    if (!st) st = submit(c);
-    if (!st) st = set_timers(c);
-    if (!st) {
-        http_watch(r, &serve_call_watcher, c);
-        return;
-    }
-    openai_error_of(st, fc_last_error(), NULL, http_stopping(s->h), &e);
-    if (st == FC_ERR_FULL) serve_count(&s->metrics, e.http == 503 ? SERVE_REFUSED_DRAINING : SERVE_REFUSED_FULL, 1);
-    if (c) serve_call_fail(c, &e);
-    else serve_refuse(r, &e);
+    c = m->call;
+    c->next = s->calls;
+    if (c->next) c->next->prev = c;
+    s->calls = c;
+    s->n_calls++;
+    if (!atomic_load(&s->jobs)) s->seen_ns = fc_clock_ns(); /* the engine has work from here on */
+    c->reading = true;
+    http_take_body(r, &m->body);
+    http_watch(r, &serve_call_watcher, c);
+    atomic_fetch_add(&s->to_read, 1);
+    serve_worker_put(&s->reader, &m->task);
 }

@@ -1,7 +1,8 @@
 /* call - events of the engine to answers, and the ends that come from outside.
  *
- * Bytes that the connection does not take are held here, up to HELD_MAX of an answer that goes on and HELD_ALL of all
- * of them; one that is whole waits for its reader as long as stall_ms lets it.
+ * Bytes of a stream that the connection does not take are held here, and count as unread in the budget: up to HELD_MAX
+ * of an answer that goes on, and while there is room; one that is whole waits for its reader, who has stall_ms for each
+ * part of it.
  */
 #include "engine/app/serve/call.h"
 #include "engine/base/os.h"
@@ -9,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { HELD_MAX = 8 << 20, HELD_ALL = 128 << 20, EVENTS_A_TURN = 512 };
+enum { HELD_MAX = 8 << 20, TURN_NS = 1000000 /* for events, before sockets have their turn */ };
 
 static const char event_stream[] = "text/event-stream; charset=utf-8";
 
@@ -27,7 +28,11 @@ void serve_job_insert(serve *s, serve_job *j) {
     serve_job **b = bucket(s, j->id);
     j->next = *b;
     *b = j;
-    s->jobs++;
+}
+
+void serve_job_drop(serve *s, serve_job *j) {
+    atomic_fetch_sub(&s->jobs, 1);
+    atomic_fetch_sub(&s->candidates, j->candidates);
 }
 
 static void take_out(serve *s, serve_job *j) {
@@ -35,26 +40,62 @@ static void take_out(serve *s, serve_job *j) {
     while (*at != j) at = &(*at)->next;
     *at = j->next;
     j->id = 0;
-    s->jobs--;
+    serve_job_drop(s, j);
 }
 
 /* ---- bytes that wait ---- */
 
-static fc_status hold(serve_call *c, const char *bytes, size_t size) {
-    if (!c->whole && (c->held.size + size > HELD_MAX || c->s->held + size > HELD_ALL))
+/* In the budget. False where there is no room for what is held. */
+static bool count_held(serve_call *c) {
+    http_budget *b = http_memory(c->s->h);
+    const size_t now = c->held.cap, more = now > c->counted ? now - c->counted : 0;
+    if (now < c->counted) http_budget_give(b, HTTP_UNREAD, c->counted - now);
+    else if (c->whole) http_budget_hold(b, HTTP_UNREAD, more); /* it is there, and has been claimed */
+    else if (more && !http_budget_take(b, HTTP_UNREAD, more)) return false;
+    c->counted = now;
+    return true;
+}
+
+/* Takes *bytes. */
+static fc_status hold(serve_call *c, fc_str *bytes) {
+    if (!c->whole && c->held.size + bytes->size > HELD_MAX)
         return FC_FAIL(FC_ERR_CANCELLED, "the client does not read: %zu bytes wait", c->held.size);
-    FC_TRY(fc_str_put(&c->held, bytes, size));
-    c->s->held += size;
-    return FC_OK;
+    if (c->held.size) {
+        FC_TRY(fc_str_put(&c->held, bytes->data, bytes->size));
+    } else {
+        fc_str_fini(&c->held);
+        c->held = *bytes;
+        *bytes = (fc_str){0};
+    }
+    if (count_held(c)) return FC_OK;
+    return FC_FAIL(FC_ERR_CANCELLED, "the client does not read: %zu bytes wait, and max_memory is in use",
+                   c->held.size);
 }
 
 static void drop_held(serve_call *c) {
-    c->s->held -= c->held.size;
     fc_str_fini(&c->held); /* not only cleared: it may be large, and is rarely needed twice */
+    (void)count_held(c);
 }
 
 /* ---- a call's ages ---- */
 
+static void close_answer(serve_task *t) {
+    serve_call *c = (serve_call *)t;
+    openai_answer_close(c->answer);
+    c->answer = NULL;
+}
+
+static void free_call(serve_task *t) {
+    serve_call *c = (serve_call *)t;
+    serve *s = c->s;
+    openai_answer_close(c->answer); /* of a task that never ran */
+    http_budget_give(http_memory(s->h), HTTP_ANSWERS, c->claim);
+    for (size_t i = 0; i < c->n; i++) fc_free(c->jobs[i].drawn_ns);
+    fc_free(c->jobs);
+    fc_free(c);
+}
+
+/* What it holds may be large: the writer lets go of it. */
 static void forget(serve_call *c) {
     serve *s = c->s;
     for (size_t i = 0; i < c->n; i++)
@@ -62,11 +103,17 @@ static void forget(serve_call *c) {
     if (c->prev) c->prev->next = c->next;
     else s->calls = c->next;
     if (c->next) c->next->prev = c->prev;
-    openai_answer_close(c->answer);
-    drop_held(c);
-    for (size_t i = 0; i < c->n; i++) fc_free(c->jobs[i].drawn_ns);
-    fc_free(c->jobs);
-    fc_free(c);
+    c->end = (serve_task){.run = close_answer, .back = free_call};
+    if (s->writer.runs && !serve_worker_full(&s->writer)) {
+        serve_worker_put(&s->writer, &c->end);
+    } else {
+        close_answer(&c->end);
+        free_call(&c->end);
+    }
+}
+
+void serve_call_settle(serve_call *c) {
+    if (!c->r && !c->reading && !c->writing && !c->left) forget(c);
 }
 
 static void cancel_jobs(serve_call *c) {
@@ -76,9 +123,11 @@ static void cancel_jobs(serve_call *c) {
 
 /* For the access log, before the request ends. */
 static void note(serve_call *c) {
-    const openai_call *k = openai_answer_call(c->answer);
+    const openai_call *k = c->answer ? openai_answer_call(c->answer) : NULL;
     fc_str s = {0};
-    fc_status st = fc_str_puts(&s, "\"model\":");
+    fc_status st;
+    if (!k) return; /* it was not read */
+    st = fc_str_puts(&s, "\"model\":");
     if (!st) st = fc_json_put_string(&s, k->model, strlen(k->model));
     if (!st && !k->requests[0].n_given)
         st = fc_str_printf(&s, ",\"n\":%d,\"best_of\":%d", k->requests[0].keep, k->requests[0].n);
@@ -96,9 +145,10 @@ static void detach(serve_call *c) {
     http_timer_clear(http_timers(c->s->h), &c->deadline);
     if (c->r) c->s->n_calls--;
     c->r = NULL;
+    atomic_store(&c->gone, true);
     drop_held(c);
     if (c->left) cancel_jobs(c);
-    else forget(c);
+    serve_call_settle(c);
 }
 
 /* ---- bytes ---- */
@@ -110,9 +160,10 @@ static void end_if_whole(serve_call *c) {
     detach(c);
 }
 
-static fc_status write_or_hold(serve_call *c, const char *bytes, size_t size) {
-    const fc_status st = c->held.size ? FC_ERR_FULL : http_write(c->r, bytes, size);
-    return st == FC_ERR_FULL ? hold(c, bytes, size) : st;
+/* May take *bytes. */
+static fc_status write_or_hold(serve_call *c, fc_str *bytes) {
+    const fc_status st = c->held.size ? FC_ERR_FULL : http_write_own(c->r, bytes);
+    return st == FC_ERR_FULL ? hold(c, bytes) : st;
 }
 
 static void cut(serve_call *c) {
@@ -122,7 +173,7 @@ static void cut(serve_call *c) {
 }
 
 /* Ends the answer with an error: of its own, or the stream's last event, behind what waits to be read. */
-void serve_call_fail(serve_call *c, const openai_error *e) {
+void serve_call_end(serve_call *c, const openai_error *e) {
     fc_str out = {0};
     if (!c->began) {
         note(c);
@@ -132,23 +183,28 @@ void serve_call_fail(serve_call *c, const openai_error *e) {
     }
     c->whole = true;
     cancel_jobs(c);
-    if (openai_stream_error(e, &out) || write_or_hold(c, fc_str_text(&out), out.size)) cut(c);
+    if (openai_stream_error(e, &out) || write_or_hold(c, &out)) cut(c);
     else end_if_whole(c);
     fc_str_fini(&out);
 }
 
+void serve_call_fail(serve_call *c, const openai_error *e) {
+    serve_failed(&c->s->metrics, SERVE_AT_ENGINE, e->http);
+    serve_call_end(c, e);
+}
+
 /* False where the call has ended for it. */
-static bool send(serve_call *c, const char *bytes, size_t size) {
+static bool send(serve_call *c, fc_str *bytes) {
     fc_status st = FC_OK;
     openai_error e;
-    if (!size) return true;
+    if (!bytes->size) return true;
     if (!c->began) {
         st = http_field(c->r, "Cache-Control", "no-cache");
         if (!st) st = http_field(c->r, "X-Accel-Buffering", "no"); /* a proxy that would wait for more */
         if (!st) http_begin(c->r, 200, event_stream);
         c->began = !st;
     }
-    if (!st) st = write_or_hold(c, bytes, size);
+    if (!st) st = write_or_hold(c, bytes);
     if (!st) {
         c->written_ns = fc_clock_ns();
         return true;
@@ -167,7 +223,7 @@ static void writable(void *self, http_req *r) {
     serve_call *c = self;
     fc_status st;
     if (!c->held.size) return;
-    st = http_write(r, c->held.data, c->held.size);
+    st = http_write_own(r, &c->held);
     if (st == FC_ERR_FULL) return;
     drop_held(c);
     if (st) cut(c);
@@ -209,8 +265,12 @@ void serve_call_silent(http_timer *t) {
     serve_call *c = t->self;
     const uint64_t patience = (uint64_t)c->s->c.ping_ms * 1000000u, now = fc_clock_ns();
     if (!c->whole && !c->held.size && now >= c->written_ns + patience) {
+        fc_str ping = {0};
+        bool sent = true;
         serve_count(&c->s->metrics, SERVE_PINGS, 1);
-        if (!send(c, openai_ping, strlen(openai_ping))) return;
+        if (fc_str_puts(&ping, openai_ping) == FC_OK) sent = send(c, &ping);
+        fc_str_fini(&ping);
+        if (!sent) return;
     }
     /* without memory for a timer the stream is silent: it is still whole */
     (void)http_timer_set(http_timers(c->s->h), t, (now >= c->written_ns + patience ? now : c->written_ns) + patience);
@@ -241,32 +301,57 @@ static void count_token(serve *s, serve_job *j, const fc_event *ev) {
     j->drawn_ns[ev->candidate] = now;
 }
 
-/* The event's part of the answer. */
-static void answer_event(serve_call *c, size_t at, const fc_event *ev) {
-    fc_str *out = &c->s->out;
-    openai_error e;
-    bool whole = false;
-    const bool stream = openai_answer_call(c->answer)->stream;
-    fc_str_clear(out);
-    if (openai_answer_event(c->answer, at, ev, out, &whole, &e)) {
-        serve_call_fail(c, &e);
-        return;
-    }
+void serve_call_bytes(serve_call *c, fc_str *bytes, bool whole) {
     c->whole = whole;
-    if (stream) {
-        if (send(c, fc_str_text(out), out->size)) end_if_whole(c);
+    if (openai_answer_call(c->answer)->stream) {
+        if (send(c, bytes)) end_if_whole(c);
     } else if (whole) {
         note(c);
-        http_answer(c->r, 200, "application/json", fc_str_text(out), out->size);
+        http_answer_own(c->r, 200, "application/json", bytes);
         detach(c);
     }
 }
 
-static void take_event(serve *s, const fc_event *ev) {
+/* The event's part of the answer: at once where it is small and nothing is in front of it. */
+static void answer_event(serve_call *c, size_t at, fc_event *ev) {
+    openai_error e;
+    bool whole = false;
+    fc_str *out = &c->s->out;
+    fc_status st;
+    if (ev->type == FC_EVENT_DONE || c->writing) {
+        st = serve_write(c, at, ev);
+        if (st) openai_error_of(st, fc_last_error(), NULL, false, &e);
+    } else {
+        fc_str_clear(out);
+        st = openai_answer_event(c->answer, at, ev, out, &whole, &e);
+        if (!st) serve_call_bytes(c, out, whole);
+    }
+    if (st) serve_call_fail(c, &e);
+}
+
+/* It may come before the reader has told of its job. */
+static fc_status keep_early(serve *s, fc_event *ev) {
+    serve_early_event *k, **end = &s->early;
+    void *p;
+    FC_TRY(fc_alloc(1, sizeof *k, "event", &p));
+    k = p;
+    k->ev = *ev;
+    *ev = (fc_event){0};
+    while (*end) end = &(*end)->next;
+    *end = k;
+    return FC_OK;
+}
+
+static void fail_all(serve *s);
+
+static void take_event(serve *s, fc_event *ev) {
     serve_job *j = find(s, ev->id);
     serve_call *c;
     size_t at;
-    if (!j) return;
+    if (!j) {
+        if (keep_early(s, ev)) fail_all(s);
+        return;
+    }
     c = j->call;
     at = (size_t)(j - c->jobs);
     if (ev->type == FC_EVENT_TOKEN) count_token(s, j, ev);
@@ -276,7 +361,18 @@ static void take_event(serve *s, const fc_event *ev) {
         c->left--;
     }
     if (c->r && !c->whole) answer_event(c, at, ev);
-    else if (!c->r && !c->left) forget(c);
+    else if (ev->type != FC_EVENT_DONE || serve_write(c, at, ev)) serve_call_settle(c);
+}
+
+void serve_early(serve *s) {
+    serve_early_event *all = s->early, *next;
+    s->early = NULL; /* those whose job is still not known come back to it, in order */
+    for (; all; all = next) {
+        next = all->next;
+        take_event(s, &all->ev);
+        fc_event_fini(&all->ev);
+        fc_free(all);
+    }
 }
 
 /* An event that was lost for want of memory may have been anybody's last. */
@@ -291,8 +387,11 @@ static void fail_all(serve *s) {
 
 void serve_events(serve *s) {
     fc_event ev;
-    for (int n = 0; n < EVENTS_A_TURN; n++) {
-        const fc_status st = fc_poll(s->e, 0, &ev);
+    const uint64_t end = fc_clock_ns() + TURN_NS;
+    while (fc_clock_ns() < end) {
+        fc_status st;
+        if (serve_worker_full(&s->writer)) return; /* it wakes the loop when it has written */
+        st = fc_poll(s->e, 0, &ev);
         if (st == FC_ERR_TIMEOUT) return;
         if (st) {
             fail_all(s);
@@ -307,6 +406,15 @@ void serve_events(serve *s) {
 /* ---- the last ---- */
 
 void serve_calls_fini(serve *s) {
-    while (s->calls) forget(s->calls);
+    while (s->early) {
+        serve_early_event *k = s->early;
+        s->early = k->next;
+        fc_event_fini(&k->ev);
+        fc_free(k);
+    }
+    while (s->calls) {
+        if (s->calls->r) http_cut(s->calls->r); /* the loop has failed */
+        forget(s->calls);
+    }
     fc_str_fini(&s->out);
 }

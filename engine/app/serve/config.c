@@ -1,12 +1,16 @@
+#define _GNU_SOURCE /* environ */
 #include "engine/app/serve/config.h"
 #include "engine/app/serve_options.h"
 
 #include "engine/app/print.h"
+#include "engine/base/log.h"
 
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <unistd.h>
 
 enum { FILE_BYTES_MAX = 1 << 20, NAME_MAX_SIZE = 64 };
 
@@ -61,7 +65,8 @@ static fc_status read_flags(serve_config *c, int argc, char **argv, bool *help) 
     args[n++] = arg_of(ARG_HEADING, "Engine:", NULL, NULL, NULL);
     option_args_rows(&c->flags, FC_PART_ENGINE, args, &n);
     args[n++] = arg_of(ARG_HEADING, "Instead of serving:", NULL, NULL, NULL);
-    args[n++] = arg_of(ARG_FLAG, "check-config", &c->check, NULL, "read all that is named but the models, and end");
+    args[n++] = arg_of(ARG_FLAG, "check-config", &c->check, NULL,
+                       "read all that is named, of models and adapters what tells whether they fit, and end");
     args[n++] = arg_of(ARG_FLAG, "print-config", &c->print, NULL, "print what counts, as a file for --config, and end");
     k.n_args = n;
     return args_parse(&k, argc, argv, &rest, help);
@@ -229,6 +234,27 @@ static fc_status check_names(const serve_config *c) {
     return FC_OK;
 }
 
+/* A variable that no option has is a slip of the pen, or somebody else's: it is told, once. */
+static void warn_of_variables(void) {
+    static const char prefix[] = "FORKCAST_";
+    fc_str list = {0};
+    fc_status st = FC_OK;
+    for (char **e = environ; e && *e && !st; e++) {
+        const size_t n = strcspn(*e, "="), first = sizeof prefix - 1;
+        bool known = false;
+        if (strncmp(*e, prefix, first) != 0) continue;
+        for (size_t i = 0; option_at(i) && !known; i++) {
+            const char *name = option_at(i)->name;
+            known = strlen(name) == n - first && strncasecmp(name, *e + first, n - first) == 0;
+        }
+        for (size_t i = first; known && i < n; i++) known = !islower((unsigned char)(*e)[i]);
+        if (!known) st = fc_str_printf(&list, "%s%.*s", list.size ? ", " : "", (int)(n < 80 ? n : 80), *e);
+    }
+    if (list.size)
+        fc_log(FC_LOG_WARN, "%s: no option has this name; forkcast options --serve lists them", fc_str_text(&list));
+    fc_str_fini(&list);
+}
+
 fc_status serve_config_read(serve_config *c, int argc, char **argv, bool *help) {
     fc_option_target t = {0};
     fc_engine_options engine = {0};
@@ -237,6 +263,7 @@ fc_status serve_config_read(serve_config *c, int argc, char **argv, bool *help) 
     fc_arena_init(&c->arena);
     FC_TRY(read_flags(c, argc, argv, help));
     if (*help) return FC_OK;
+    warn_of_variables();
     FC_TRY(find_file(c));
     for (size_t i = 0; option_at(i); i++) {
         const fc_option *o = option_at(i);

@@ -23,9 +23,10 @@ typedef struct {
     arg_list served_names, listen, hosts, origins;
     const char *host, *api_key_file, *config;
     int port;
-    int max_requests, max_connections, max_body, max_best_of, max_prompts, chat_max_tokens;
+    int max_requests, max_candidates, max_connections, max_body, max_memory /* MiB */, max_best_of, max_prompts,
+        chat_max_tokens;
     int request_ms, ping_ms; /* 0: never */
-    int head_ms, body_ms, idle_ms, stall_ms, drain_delay_ms, drain_ms;
+    int head_ms, body_ms, idle_ms, stall_ms, read_rate, drain_delay_ms, drain_ms;
     const char *usage_counts; /* "returned", "all" */
     bool access_log, no_ui;
     bool addressed;    /* host, port or listen was given */

@@ -1,7 +1,10 @@
 /* load - from a configuration to something that can be asked. */
+#include "engine/app/http/head.h"
+#include "engine/app/http/listen.h"
 #include "engine/app/request_args.h"
 #include "engine/app/serve/serve.h"
 #include "engine/base/os.h"
+#include "weights_tools/tools.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -12,9 +15,34 @@ static bool one_file(const char *a, const char *b) { return strcmp(a, b) == 0 ||
 
 /* ---- quick ---- */
 
+/* A name that no browser sends would be served for months before anybody sees why it lets nobody in. */
+static fc_status check_names(const serve_config *c) {
+    for (size_t i = 0; i < c->origins.n; i++)
+        if (!http_origin_valid(c->origins.items[i]))
+            return FC_FAIL(FC_ERR_ARG, "--allowed-origin: \"%.80s\" is no origin, such as https://app.example",
+                           c->origins.items[i]);
+    for (size_t i = 0; i < c->hosts.n; i++)
+        if (strcmp(c->hosts.items[i], "*") != 0 && !http_host_valid(c->hosts.items[i], strlen(c->hosts.items[i])))
+            return FC_FAIL(FC_ERR_ARG, "--allowed-host: \"%.80s\" is no name of a host, nor *", c->hosts.items[i]);
+    return FC_OK;
+}
+
+static fc_status check_model(const char *path) {
+    if (is_none(path) || strncmp(path, "like:", 5) == 0 || fc_path_exists(path)) return FC_OK;
+    return FC_FAIL(FC_ERR_IO, "%s: there is no such file", path);
+}
+
+fc_status serve_address(const serve *s, fc_str *out) {
+    return fc_str_printf(out, strchr(s->c.host, ':') ? "[%s]:%d" : "%s:%d", s->c.host, s->c.port);
+}
+
 fc_status serve_prepare(serve *s) {
     serve_config *c = &s->c;
     fc_recipe_info *info;
+    FC_TRY(check_names(c));
+    if ((size_t)c->max_body > (size_t)c->max_memory << 19)
+        return FC_FAIL(FC_ERR_ARG, "max_body: %d bytes; they are at most half of max_memory, which is %d MiB",
+                       c->max_body, c->max_memory);
     if (c->api_key_file) FC_TRY(http_keys_open(c->api_key_file, &s->keys));
     if (c->recipe) FC_TRY(request_args_recipe(c->recipe, &s->recipe));
     else FC_TRY(fc_recipe_parse("no recipe", "{}", 2, &s->recipe));
@@ -29,7 +57,8 @@ fc_status serve_prepare(serve *s) {
     if (!c->alignment) return FC_FAIL(FC_ERR_ARG, "--alignment: a model is needed, or none to rank by log-prob");
     if (is_none(c->alignment) && c->alignment_adapter)
         return FC_FAIL(FC_ERR_ARG, "--alignment-adapter: it needs an alignment model");
-    return FC_OK;
+    FC_TRY(check_model(c->novelty));
+    return check_model(c->alignment);
 }
 
 /* ---- models and adapters ---- */
@@ -95,6 +124,28 @@ static size_t need_adapters(const serve *s, fc_adapter_option *out) {
     return n;
 }
 
+static fc_status check_adapters(serve *s) {
+    fc_adapter_option *list;
+    void *p;
+    FC_TRY(list_models(s));
+    FC_TRY(fc_arena_alloc(&s->c.arena, s->api.n_models + 2, sizeof *list, &p));
+    list = p;
+    for (size_t i = 0, n = need_adapters(s, list); i < n; i++)
+        FC_TRY(fc_tools_check_adapter(list[i].model == FC_NOVELTY ? s->c.novelty : s->c.alignment, list[i].path));
+    return FC_OK;
+}
+
+fc_status serve_check(serve *s) {
+    const serve_config *c = &s->c;
+    fc_str address = {0};
+    fc_status st = check_adapters(s);
+    for (size_t i = 0; i < c->listen.n && !st; i++) st = http_listen_check(c->listen.items[i]);
+    if (!st) st = serve_address(s, &address);
+    if (!st && !c->listen.n) st = http_listen_check(fc_str_text(&address));
+    fc_str_fini(&address);
+    return st;
+}
+
 static fc_status open_engine(serve *s) {
     fc_engine_options o = fc_recipe_edit(s->recipe)->engine;
     void *p;
@@ -104,6 +155,8 @@ static fc_status open_engine(serve *s) {
     o.max_requests = s->c.max_requests;
     o.n_adapters = need_adapters(s, p);
     o.adapters = p;
+    for (size_t i = 0; i < o.n_adapters && s->n_adapters < 64; i++)
+        if (o.adapters[i].model == FC_NOVELTY) s->adapters[s->n_adapters++] = o.adapters[i].name;
     return fc_engine_open(&o, &s->e);
 }
 

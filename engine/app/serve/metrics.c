@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---- what there is ---- */
@@ -18,6 +19,7 @@ static const double a_request[] = {0.005, 0.01, 0.025, 0.05, 0.1,  0.3,  0.5,  0
                                    2.5,   5.0,  10.0,  15.0, 20.0, 30.0, 60.0, 120.0, 240.0, 960.0, 1920.0};
 static const double tokens[] = {1,    2,    5,    10,    20,    50,    100,    200,   500,
                                 1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000};
+static const double batch[] = {1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
 static const double few[] = {1, 2, 5, 10, 20};
 static const double many[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096};
 static const double score[] = {-20, -10, -5, -2, -1, -0.5, -0.2, -0.1, 0, 0.1, 0.2, 0.5, 0.9, 1, 2, 5, 10, 20};
@@ -50,6 +52,8 @@ static const struct {
     [SERVE_PROMPT_SIZE] = {"vllm:request_prompt_tokens", "Tokens of a prompt.", OF(tokens)},
     [SERVE_DRAWN_SIZE] = {"vllm:request_generation_tokens", "Tokens that a request's candidates drew, all of them.",
                           OF(tokens)},
+    [SERVE_LONGEST] = {"vllm:request_max_num_generation_tokens", "Tokens of the longest candidate of a request.",
+                       OF(tokens)},
     [SERVE_N] = {"vllm:request_params_n", "Candidates that a request wants back.", OF(few)},
     [SERVE_MAX_TOKENS] = {"vllm:request_params_max_tokens", "max_tokens of a request.", OF(tokens)},
     [SERVE_BEST_OF] = {"forkcast_best_of", "Candidates that a request's answer covers.", OF(many)},
@@ -70,6 +74,7 @@ static const struct {
                             "Bodies that were not taken."},
     [SERVE_REFUSED_DRAINING] = {"forkcast_admission_rejections_total", "reason=\"draining\"", NULL},
     [SERVE_REFUSED_LOADING] = {"forkcast_admission_rejections_total", "reason=\"loading\"", NULL},
+    [SERVE_REFUSED_MEMORY] = {"forkcast_admission_rejections_total", "reason=\"memory\"", NULL},
     [SERVE_CANCEL_CLIENT] = {"forkcast_cancelled_total", "reason=\"client\"",
                              "Answers given up: the client went or stalled, the time was over, the server ended."},
     [SERVE_CANCEL_DEADLINE] = {"forkcast_cancelled_total", "reason=\"deadline\"", NULL},
@@ -83,6 +88,16 @@ static const struct {
     [SERVE_ROWS_REUSED] = {"forkcast_rows_reused_total", NULL, "Rows taken from the prefix cache."},
     [SERVE_SCORES_CACHED] = {"forkcast_scores_cached_total", NULL, "Scores taken from the score cache."},
     [SERVE_REDRAWS] = {"forkcast_redraws_total", NULL, "Candidates drawn again by constraint reject."},
+    [SERVE_PRUNED_HOPELESS] =
+        {"forkcast_candidates_pruned_total", "reason=\"hopeless\"",
+         "Candidates given up while they were scored, and those that a rule of stop_when, a budget "
+         "or a deadline left out."},
+    [SERVE_PRUNED_STOPPED] = {"forkcast_candidates_pruned_total", "reason=\"stopped\"", NULL},
+    [SERVE_SCORE_TOKENS] = {"forkcast_score_tokens_total", NULL,
+                            "Token positions that the alignment model computed for requests that ended."},
+    [SERVE_PREFIX_SHARED] = {"forkcast_shared_prefix_tokens_total", NULL,
+                             "Prompt positions that separate runs of the candidates would have computed again."},
+    [SERVE_PREFIX_COMPUTED] = {"forkcast_computed_prefix_tokens_total", NULL, "Prompt positions that were computed."},
     [SERVE_PINGS] = {"forkcast_stream_pings_total", NULL, "Comments sent into streams that were silent."},
 };
 
@@ -103,17 +118,36 @@ void serve_observe(serve_metrics *m, serve_histogram h, double v) {
     observe(&m->histograms[h], histograms[h].bounds, histograms[h].n, v);
 }
 
-void serve_answered(serve_metrics *m, int handler, int status, double seconds) {
+/* The last one stands for all others. */
+static size_t place_of(int status) {
     size_t i = 0;
+    while (i + 1 < SERVE_STATUSES && statuses[i] != status) i++;
+    return i;
+}
+
+void serve_failed(serve_metrics *m, serve_stage stage, int status) { m->failures[stage][place_of(status)]++; }
+
+void serve_answered(serve_metrics *m, int handler, int status, double seconds) {
     FC_ASSERT(handler >= 0 && handler < SERVE_HANDLERS_MAX);
-    while (i + 1 < SERVE_STATUSES && statuses[i] != status) i++; /* the last one stands for all others */
-    m->answers[handler][i]++;
+    m->answers[handler][place_of(status)]++;
     observe(&m->seconds[handler], a_request, sizeof a_request / sizeof *a_request, seconds);
+}
+
+static void count_pruned(serve_metrics *m, const fc_result *result) {
+    int hopeless = 0;
+    for (int i = 0; i < result->n_all; i++) hopeless += result->all[i].hopeless;
+    serve_count(m, SERVE_PRUNED_HOPELESS, hopeless);
+    serve_count(m, SERVE_PRUNED_STOPPED, result->n > result->n_all ? result->n - result->n_all : 0);
 }
 
 static void count_result(serve_metrics *m, const fc_request *r, const fc_result *result, size_t drawn) {
     const fc_accounting *a = &result->accounting;
     const bool given = r->n_given > 0;
+    const int64_t shared = a->rows_flat_prefill - a->rows_prefill;
+    count_pruned(m, result);
+    serve_count(m, SERVE_SCORE_TOKENS, a->rows_score);
+    serve_count(m, SERVE_PREFIX_SHARED, shared > 0 ? shared : 0);
+    serve_count(m, SERVE_PREFIX_COMPUTED, a->rows_prefill);
     serve_count(m, result->n_kept && result->kept[0].finish == FC_FINISH_LENGTH ? SERVE_DONE_LENGTH : SERVE_DONE_STOP,
                 1);
     serve_count(m, SERVE_PROMPT_TOKENS, (int64_t)result->prompt_tokens);
@@ -146,6 +180,7 @@ void serve_finished(serve_metrics *m, const fc_request *r, const fc_result *resu
     serve_observe(m, SERVE_DECODE, t->decode * 1e-3);
     serve_observe(m, SERVE_INFERENCE, (t->prefill + t->decode) * 1e-3);
     serve_observe(m, SERVE_DRAWN_SIZE, (double)drawn);
+    serve_observe(m, SERVE_LONGEST, (double)longest);
     serve_observe(m, SERVE_N, r->keep ? r->keep : r->n);
     serve_observe(m, SERVE_MAX_TOKENS, r->sampling.max_tokens);
     serve_observe(m, SERVE_BEST_OF, result->n_all);
@@ -224,8 +259,9 @@ static fc_status put_histograms(const serve_metrics *m, const serve_facts *f, fc
 
 static fc_status put_counters(const serve_metrics *m, const serve_facts *f, fc_str *out) {
     for (size_t i = 0; i < SERVE_COUNTERS; i++) {
+        const uint64_t more = i == SERVE_REFUSED_MEMORY ? f->http.no_room : 0; /* before the body is read */
         if (counters[i].help) FC_TRY(put_type(out, counters[i].name, "counter", counters[i].help));
-        FC_TRY(put_sample(out, counters[i].name, f->model, counters[i].label, (double)m->counters[i]));
+        FC_TRY(put_sample(out, counters[i].name, f->model, counters[i].label, (double)(m->counters[i] + more)));
     }
     return FC_OK;
 }
@@ -261,6 +297,74 @@ static fc_status put_handlers(const serve_metrics *m, const serve_facts *f, fc_s
         FC_TRY(st);
     }
     return FC_OK;
+}
+
+static fc_status put_failures(const serve_metrics *m, const serve_facts *f, fc_str *out) {
+    static const char *const stages[SERVE_STAGES] = {"admission", "request", "engine"};
+    char labels[64];
+    FC_TRY(put_type(
+        out, "vllm:request_failure_total", "counter",
+        "Bodies that were answered with an error: before they were read, when they were taken, by the engine."));
+    for (size_t k = 0; k < SERVE_STAGES; k++)
+        for (size_t i = 0; i < SERVE_STATUSES; i++) {
+            if (!m->failures[k][i]) continue;
+            snprintf(labels, sizeof labels, "stage=\"%s\",code=\"%d\"", stages[k], statuses[i]);
+            FC_TRY(put_sample(out, "vllm:request_failure_total", f->model, labels, (double)m->failures[k][i]));
+        }
+    return FC_OK;
+}
+
+static fc_status put_names(fc_str *out, const serve_facts *f, uint64_t mask) {
+    bool some = false;
+    for (size_t i = 0; i < f->n_adapters && i < 64; i++) {
+        if (!(mask >> i & 1)) continue;
+        if (some) FC_TRY(fc_str_puts(out, ","));
+        FC_TRY(put_value(out, f->adapters[i]));
+        some = true;
+    }
+    return FC_OK;
+}
+
+/* Read by routers: which adapters are at work or waited for; of two lines the one with the later time counts. */
+static fc_status put_adapters(const serve_facts *f, fc_str *out) {
+    const char *name = "vllm:lora_requests_info";
+    FC_TRY(put_type(out, name, "gauge", "Adapters of requests that run and wait; the value is the time."));
+    FC_TRY(fc_str_printf(out, "%s{", name));
+    FC_TRY(put_labels(out, name, f->model, NULL));
+    FC_TRY(fc_str_printf(out, ",max_lora=\"%zu\",running_lora_adapters=\"", f->n_adapters));
+    FC_TRY(put_names(out, f, f->engine.adapters_running));
+    FC_TRY(fc_str_puts(out, "\",waiting_lora_adapters=\""));
+    FC_TRY(put_names(out, f, f->engine.adapters_waiting));
+    return fc_str_printf(out, "\"} %lld\n", (long long)f->now);
+}
+
+/* Rows of the engine's batches; by its own name no counter. */
+static fc_status put_batches(const serve_facts *f, fc_str *out) {
+    const char *name = "vllm:iteration_tokens_total";
+    struct serve_buckets b = {.sum = (double)f->engine.batch_rows};
+    fc_str labels = {0};
+    fc_status st = put_labels(&labels, name, f->model, NULL);
+    _Static_assert(sizeof batch / sizeof *batch + 1 == sizeof f->engine.batches_of / sizeof *f->engine.batches_of, "");
+    for (size_t i = 0; i <= sizeof batch / sizeof *batch; i++) b.counts[i] = (uint64_t)f->engine.batches_of[i];
+    if (!st) st = put_type(out, name, "histogram", "Token positions of a pass through a model.");
+    if (!st) st = put_buckets(out, name, fc_str_text(&labels), batch, sizeof batch / sizeof *batch, &b);
+    fc_str_fini(&labels);
+    return st;
+}
+
+/* Of a device: 0 where the CPU computes. */
+static fc_status put_device(const serve_facts *f, fc_str *out) {
+    const bool cuda = strcmp(f->info->backend, "cuda") == 0;
+    const fc_model_info *v[2] = {&f->info->novelty, &f->info->alignment};
+    double weights = 0, kv = 0;
+    for (int i = 0; cuda && i < 2; i++) {
+        const bool own = i == 0 || (f->info->has_alignment && !f->info->shared_model);
+        weights += (double)v[i]->weight_bytes;
+        if (own) kv += (double)v[i]->kv_pages * (double)v[i]->kv_page_bytes;
+    }
+    FC_TRY(put_type(out, "forkcast_gpu_memory_bytes", "gauge", "Memory of a device, by what it holds."));
+    FC_TRY(put_sample(out, "forkcast_gpu_memory_bytes", NULL, "kind=\"weights\"", weights));
+    return put_sample(out, "forkcast_gpu_memory_bytes", NULL, "kind=\"kv\"", kv);
 }
 
 static fc_status put_engine(const serve_facts *f, fc_str *out) {
@@ -301,6 +405,9 @@ static fc_status put_http(const serve_facts *f, fc_str *out) {
     FC_TRY(put_one(out, "forkcast_calls", "gauge", "Bodies that are being answered.", NULL, f->calls));
     FC_TRY(put_one(out, "forkcast_requests", "gauge", "Requests of max_requests, those being cancelled too.", NULL,
                    f->jobs));
+    FC_TRY(put_one(out, "forkcast_requests_candidates", "gauge", "Their candidates, of max_candidates.", NULL,
+                   (double)f->candidates));
+    FC_TRY(put_one(out, "forkcast_bodies_unread", "gauge", "Bodies that wait to be read.", NULL, f->to_read));
     FC_TRY(put_one(out, "forkcast_connections", "gauge", "Connections.", NULL, c->connections));
     FC_TRY(put_one(out, "forkcast_connections_total", "counter", "Connections so far.", NULL, (double)c->accepted));
     FC_TRY(put_one(out, "forkcast_connections_refused_total", "counter", "Connections above the limit.", NULL,
@@ -309,17 +416,53 @@ static fc_status put_http(const serve_facts *f, fc_str *out) {
                    NULL, (double)c->cancelled));
     FC_TRY(put_one(out, "forkcast_received_bytes_total", "counter", "Bytes read.", NULL, (double)c->bytes_in));
     FC_TRY(put_one(out, "forkcast_sent_bytes_total", "counter", "Bytes written.", NULL, (double)c->bytes_out));
-    return put_one(out, "forkcast_body_bytes", "gauge", "Bytes of bodies held.", NULL, (double)c->bodies);
+    FC_TRY(put_one(out, "forkcast_slow_senders_total", "counter",
+                   "Connections that gave way while they sent a request slowly.", NULL, (double)c->gave_way));
+    return put_one(out, "forkcast_slow_readers_total", "counter", "Clients cut off that read too little.", NULL,
+                   (double)c->too_slow);
 }
 
-/* Of /proc; 0 where it says nothing. */
-static double resident_bytes(void) {
-    unsigned long long all = 0, resident = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    if (!f) return 0;
-    if (fscanf(f, "%llu %llu", &all, &resident) != 2) resident = 0;
+static fc_status put_memory(const http_budget *b, fc_str *out) {
+    static const char *const kinds[HTTP_SHARES] = {
+        [HTTP_BODIES] = "kind=\"bodies\"",
+        [HTTP_PARSED] = "kind=\"parsed\"",
+        [HTTP_ANSWERS] = "kind=\"answers\"",
+        [HTTP_UNREAD] = "kind=\"unread\"",
+    };
+    FC_TRY(put_type(out, "forkcast_memory_bytes", "gauge", "What requests hold of max_memory."));
+    for (size_t i = 0; i < HTTP_SHARES; i++)
+        FC_TRY(put_sample(out, "forkcast_memory_bytes", NULL, kinds[i], (double)http_budget_share(b, (http_share)i)));
+    return put_one(out, "forkcast_memory_limit_bytes", "gauge", "max_memory.", NULL, (double)b->most);
+}
+
+/* Of /proc, in the order of its fields; 0 where it says nothing. */
+typedef struct {
+    double started, size, resident; /* Unix seconds, bytes, bytes */
+} process;
+
+static process look_at_process(void) {
+    process p = {0};
+    unsigned long long start, size;
+    long long pages;
+    char text[1024] = "";
+    struct timespec now, up;
+    FILE *f = fopen("/proc/self/stat", "r");
+    const char *at;
+    if (!f) return p;
+    if (!fgets(text, sizeof text, f)) text[0] = '\0';
     fclose(f);
-    return (double)resident * (double)sysconf(_SC_PAGESIZE);
+    at = strrchr(text, ')'); /* the program's name may hold anything */
+    if (!at ||
+        sscanf(at + 1, " %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu %llu %lld",
+               &start, &size, &pages) != 3)
+        return p;
+    clock_gettime(CLOCK_REALTIME, &now);
+    clock_gettime(CLOCK_BOOTTIME, &up);
+    p.started = (double)(now.tv_sec - up.tv_sec) + (double)(now.tv_nsec - up.tv_nsec) * 1e-9 +
+                (double)start / (double)sysconf(_SC_CLK_TCK);
+    p.size = (double)size;
+    p.resident = (double)pages * (double)sysconf(_SC_PAGESIZE);
+    return p;
 }
 
 /* Linux 6.2 and later tell how many as the folder's size; else they are counted. 0 where /proc says nothing. */
@@ -336,6 +479,7 @@ static double open_files(void) {
 }
 
 static fc_status put_process(fc_str *out) {
+    const process p = look_at_process();
     struct rusage u;
     struct rlimit files;
     if (getrusage(RUSAGE_SELF, &u) == 0)
@@ -345,14 +489,21 @@ static fc_status put_process(fc_str *out) {
     if (getrlimit(RLIMIT_NOFILE, &files) == 0)
         FC_TRY(put_one(out, "process_max_fds", "gauge", "Limit of open files.", NULL, (double)files.rlim_cur));
     FC_TRY(put_one(out, "process_open_fds", "gauge", "Open files.", NULL, open_files()));
-    return put_one(out, "process_resident_memory_bytes", "gauge", "Resident memory.", NULL, resident_bytes());
+    FC_TRY(put_one(out, "process_start_time_seconds", "gauge", "When it was started, Unix seconds.", NULL, p.started));
+    FC_TRY(put_one(out, "process_virtual_memory_bytes", "gauge", "Memory that is mapped.", NULL, p.size));
+    return put_one(out, "process_resident_memory_bytes", "gauge", "Resident memory.", NULL, p.resident);
 }
 
 fc_status serve_metrics_put(const serve_metrics *m, const serve_facts *f, fc_str *out) {
     FC_TRY(put_engine(f, out));
+    FC_TRY(put_adapters(f, out));
+    FC_TRY(put_batches(f, out));
+    FC_TRY(put_device(f, out));
     FC_TRY(put_counters(m, f, out));
+    FC_TRY(put_failures(m, f, out));
     FC_TRY(put_histograms(m, f, out));
     FC_TRY(put_http(f, out));
+    FC_TRY(put_memory(f->memory, out));
     FC_TRY(put_handlers(m, f, out));
     FC_TRY(fc_str_printf(out,
                          "# HELP forkcast_build_info Version and backend.\n# TYPE forkcast_build_info gauge\n"

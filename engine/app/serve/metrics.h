@@ -18,6 +18,7 @@ typedef enum {
     SERVE_REFUSED_FULL, /* bodies that were not admitted */
     SERVE_REFUSED_DRAINING,
     SERVE_REFUSED_LOADING,
+    SERVE_REFUSED_MEMORY,
     SERVE_CANCEL_CLIENT, /* answers given up: the client went, or read nothing for too long */
     SERVE_CANCEL_DEADLINE,
     SERVE_CANCEL_SHUTDOWN,
@@ -29,6 +30,11 @@ typedef enum {
     SERVE_ROWS_REUSED,
     SERVE_SCORES_CACHED,
     SERVE_REDRAWS,
+    SERVE_PRUNED_HOPELESS, /* candidates given up while they were scored; those that a rule made needless */
+    SERVE_PRUNED_STOPPED,
+    SERVE_SCORE_TOKENS,
+    SERVE_PREFIX_SHARED, /* rows of prompts: spared by sharing, and computed */
+    SERVE_PREFIX_COMPUTED,
     SERVE_PINGS,
     SERVE_COUNTERS
 } serve_counter;
@@ -45,6 +51,7 @@ typedef enum {
     SERVE_SCORE_SECONDS,
     SERVE_PROMPT_SIZE,
     SERVE_DRAWN_SIZE,
+    SERVE_LONGEST,
     SERVE_N,
     SERVE_MAX_TOKENS,
     SERVE_BEST_OF,
@@ -52,6 +59,9 @@ typedef enum {
     SERVE_MARGIN,
     SERVE_HISTOGRAMS
 } serve_histogram;
+
+/* Where a request failed: before its body was read, while it was read and taken, in the engine or behind it. */
+typedef enum { SERVE_AT_ADMISSION = 0, SERVE_AT_REQUEST, SERVE_AT_ENGINE, SERVE_STAGES } serve_stage;
 
 enum { SERVE_BOUNDS_MAX = 24, SERVE_HANDLERS_MAX = 32, SERVE_STATUSES = 24 };
 
@@ -63,10 +73,12 @@ typedef struct {
         double sum;
     } histograms[SERVE_HISTOGRAMS], seconds[SERVE_HANDLERS_MAX]; /* seconds: of whole answers, by handler */
     uint64_t answers[SERVE_HANDLERS_MAX][SERVE_STATUSES];        /* by handler and status */
+    uint64_t failures[SERVE_STAGES][SERVE_STATUSES];             /* by stage and status */
 } serve_metrics;
 
 static inline void serve_count(serve_metrics *m, serve_counter c, int64_t n) { m->counters[c] += (uint64_t)n; }
 void serve_observe(serve_metrics *m, serve_histogram h, double v);
+void serve_failed(serve_metrics *m, serve_stage stage, int status);
 void serve_answered(serve_metrics *m, int handler, int status, double seconds);
 /* A prompt that ended well; began, done: fc_clock_ns of its arrival and now. */
 void serve_finished(serve_metrics *m, const fc_request *r, const fc_result *result, uint64_t began, uint64_t submitted,
@@ -77,10 +89,16 @@ typedef struct {
     const char *model; /* model_name */
     const fc_engine_info *info;
     fc_engine_counts engine;
+    const char *const *adapters; /* [n_adapters] names of the novelty model's, as they were given to the engine */
+    size_t n_adapters;
+    int64_t now; /* Unix seconds */
     http_counts http;
     const http_route *routes; /* [n_routes]; handler n_routes is any other path */
     size_t n_routes;
-    int calls, jobs; /* bodies under way; requests in the engine, those that are cancelled too */
+    const http_budget *memory;
+    int calls, to_read,
+        jobs;             /* bodies under way, and to be read; requests in the engine, those that are cancelled too */
+    long long candidates; /* of them */
 } serve_facts;
 
 fc_status serve_metrics_put(const serve_metrics *m, const serve_facts *f, fc_str *out);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 enum { PATIENCE_S = 120 /* an engine that has work and ends no step for so long is dead */ };
 
@@ -53,14 +54,13 @@ static void answer(http_req *r, fc_status st, const fc_str *body, const openai_e
 
 /* ---- what the server says of itself ---- */
 
-/* It steps, or has nothing to do; and its device computes. */
-static bool alive(serve *s) {
+bool serve_alive(serve *s) {
     fc_engine_counts n;
     const uint64_t now = fc_clock_ns();
     if (!s->ready) return true;
     fc_engine_count(s->e, &n);
     if (n.lost) return false;
-    if (!s->jobs) return true;
+    if (!atomic_load(&s->jobs)) return true;
     if (n.steps != s->seen_steps || !(n.running + n.waiting)) {
         s->seen_steps = n.steps;
         s->seen_ns = now;
@@ -70,7 +70,7 @@ static bool alive(serve *s) {
 
 static void tell_health(serve *s, http_req *r, bool ready) {
     fc_str body = {0};
-    const int status = openai_health(alive(s), ready, &body);
+    const int status = openai_health(serve_alive(s), ready, &body);
     http_answer(r, status, body.size ? json : NULL, fc_str_text(&body), body.size);
     fc_str_fini(&body);
 }
@@ -114,25 +114,13 @@ static void models(void *self, http_req *r, const char *rest) {
 }
 
 static void tokenize(void *self, http_req *r, const char *rest) {
-    serve *s = self;
-    fc_str out = {0};
-    openai_error e;
-    size_t size;
-    const char *body = http_body(r, &size);
     (void)rest;
-    answer(r, openai_tokenize(&s->api, body, size, &out, &e), &out, &e);
-    fc_str_fini(&out);
+    serve_ask(self, r, openai_tokenize);
 }
 
 static void detokenize(void *self, http_req *r, const char *rest) {
-    serve *s = self;
-    fc_str out = {0};
-    openai_error e;
-    size_t size;
-    const char *body = http_body(r, &size);
     (void)rest;
-    answer(r, openai_detokenize(&s->api, body, size, &out, &e), &out, &e);
-    fc_str_fini(&out);
+    serve_ask(self, r, openai_detokenize);
 }
 
 static void metrics(void *self, http_req *r, const char *rest);
@@ -205,11 +193,17 @@ static void metrics(void *self, http_req *r, const char *rest) {
     serve *s = self;
     serve_facts f = {.model = s->models[0].id,
                      .info = &s->api.info,
+                     .adapters = s->adapters,
+                     .n_adapters = s->n_adapters,
+                     .now = (int64_t)time(NULL),
                      .http = http_count(s->h),
                      .routes = routes,
                      .n_routes = s->router.n_routes,
+                     .memory = http_memory(s->h),
                      .calls = s->n_calls,
-                     .jobs = s->jobs};
+                     .to_read = atomic_load(&s->to_read),
+                     .jobs = atomic_load(&s->jobs),
+                     .candidates = atomic_load(&s->candidates)};
     fc_str out = {0};
     (void)rest;
     fc_engine_count(s->e, &f.engine);
@@ -230,23 +224,41 @@ static void turn_away(serve *s, http_req *r, serve_counter why, int status, cons
     openai_error_http(status, sentence, &e);
     e.retry_after = 1;
     serve_count(&s->metrics, why, 1);
+    serve_failed(&s->metrics, SERVE_AT_ADMISSION, status);
     serve_refuse(r, &e);
+}
+
+bool serve_reader_full(serve *s, http_req *r) {
+    if (!serve_worker_full(&s->reader)) return false;
+    turn_away(s, r, SERVE_REFUSED_FULL, 429, "too many bodies wait to be read");
+    return true;
+}
+
+/* Those that need the engine have their bounds; a body that waits to be read will bring one request or more. */
+static void admit(serve *s, http_req *r) {
+    const int jobs = atomic_load(&s->jobs), most = s->c.max_requests;
+    const long long candidates = atomic_load(&s->candidates);
+    char why[160];
+    if (jobs + atomic_load(&s->to_read) >= most)
+        snprintf(why, sizeof why, "%d requests are waiting or running; max_requests is %d", jobs, most);
+    else if (candidates >= s->c.max_candidates)
+        snprintf(why, sizeof why, "%lld candidates are waiting or being drawn; max_candidates is %d", candidates,
+                 s->c.max_candidates);
+    else return;
+    turn_away(s, r, SERVE_REFUSED_FULL, 429, why);
 }
 
 void serve_on_head(void *self, http_req *r) {
     serve *s = self;
     const int at = route_of(s, r), none = (int)s->router.n_routes;
     const bool posts = at < none && strcmp(routes[at].method, "POST") == 0 && !routes[at].open;
-    char why[128];
     http_router_head(&s->router, r);
     if (http_answered(r) || at == none || routes[at].open) return;
     if (!s->ready) turn_away(s, r, SERVE_REFUSED_LOADING, 503, "the models are being loaded");
     else if (posts && !is_json(http_header(r, "content-type")))
         http_fail(r, 415, "the body's Content-Type is to be application/json");
-    else if (posts && routes[at].run != tokenize && routes[at].run != detokenize && s->jobs >= s->c.max_requests) {
-        snprintf(why, sizeof why, "%d requests are waiting or running; max_requests is %d", s->jobs, s->c.max_requests);
-        turn_away(s, r, SERVE_REFUSED_FULL, 429, why);
-    }
+    else if (posts && (routes[at].run == tokenize || routes[at].run == detokenize)) (void)serve_reader_full(s, r);
+    else if (posts) admit(s, r);
 }
 
 void serve_on_request(void *self, http_req *r) {

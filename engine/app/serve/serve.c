@@ -2,8 +2,9 @@
 #include "engine/app/serve/serve.h"
 
 #include "engine/app/commands.h"
-#include "engine/app/http/listen.h"
+#include "engine/app/http/head.h"
 #include "engine/app/textio.h"
+#include "engine/base/log.h"
 #include "engine/base/os.h"
 
 #include <signal.h>
@@ -27,13 +28,13 @@ static void catch_signals(http *h) {
 }
 
 /* Once it can be asked: an address a line, and whoever started it is told. */
-static void announce(const serve *s) {
+static void announce(serve *s) {
     for (size_t i = 0; i < http_n_addresses(s->h); i++) {
         const char *a = http_address(s->h, i);
         printf("listening on %s%s\n", strncmp(a, "unix:", 5) == 0 ? "" : "http://", a);
     }
     fflush(stdout); /* a reader that has gone is no reason not to serve */
-    http_notify("READY=1");
+    serve_systemd_ready(s);
 }
 
 static void on_wake(void *self) {
@@ -41,6 +42,8 @@ static void on_wake(void *self) {
     const bool was = s->ready;
     if (serve_loaded(s)) http_stop(s->h);
     if (s->ready && !was && !http_stopping(s->h)) announce(s);
+    serve_worker_back(&s->reader);
+    serve_worker_back(&s->writer);
     if (s->ready) serve_events(s);
 }
 
@@ -63,10 +66,12 @@ static fc_status open_sockets(serve *s) {
         .n_hosts = c->hosts.n,
         .connections = c->max_connections,
         .body = (size_t)c->max_body,
+        .memory = (size_t)c->max_memory << 20,
         .head_ms = c->head_ms,
         .body_ms = c->body_ms,
         .idle_ms = c->idle_ms,
         .stall_ms = c->stall_ms,
+        .read_rate = c->read_rate,
         .drain_delay_ms = c->drain_delay_ms,
         .drain_ms = c->drain_ms,
         .no_log = !c->access_log,
@@ -77,7 +82,7 @@ static fc_status open_sockets(serve *s) {
         .on_end = serve_on_end,
         .self = s,
     };
-    st = fc_str_printf(&address, strchr(c->host, ':') ? "[%s]:%d" : "%s:%d", c->host, c->port);
+    st = serve_address(s, &address);
     own = fc_str_text(&address);
     if (!o.n_listen && (c->addressed || !inherits())) { /* sockets that are passed stand for the default */
         o.listen = &own;
@@ -88,9 +93,33 @@ static fc_status open_sockets(serve *s) {
     return st;
 }
 
+/* Who can reach an address of this machine alone has been let in already. */
+static void warn_of_open_doors(const serve *s) {
+    fc_str list = {0};
+    fc_status st = FC_OK;
+    for (size_t i = 0; i < http_n_addresses(s->h) && !s->keys && !st; i++) {
+        const char *a = http_address(s->h, i);
+        if (strncmp(a, "unix:", 5) == 0 || http_host_is_loopback(a, strlen(a))) continue;
+        st = fc_str_printf(&list, "%s%s", list.size ? ", " : "", a);
+    }
+    if (list.size)
+        fc_log(FC_LOG_WARN, "%s: open to others, and without --api-key-file everybody who reaches it is served",
+               fc_str_text(&list));
+    fc_str_fini(&list);
+}
+
+static void wake(void *self) {
+    serve *s = self;
+    http_wake(s->h);
+}
+
 static fc_status run(serve *s) {
     serve_routes_init(s);
     FC_TRY(open_sockets(s));
+    FC_TRY(serve_worker_open(&s->reader, "reader", s->c.max_requests, wake, s));
+    FC_TRY(serve_worker_open(&s->writer, "writer", SERVE_WRITINGS, wake, s));
+    warn_of_open_doors(s);
+    serve_systemd_begin(s);
     FC_TRY(serve_load(s));
     catch_signals(s->h);
     FC_TRY(http_run(s->h));
@@ -100,8 +129,12 @@ static fc_status run(serve *s) {
 static void fini(serve *s) {
     catch_signals(NULL);
     serve_hush(s);
+    serve_worker_close(&s->reader);
+    serve_worker_close(&s->writer);
+    serve_worker_back(&s->reader); /* what was made for nobody */
+    serve_worker_back(&s->writer);
+    if (s->h) serve_calls_fini(s);
     http_close(s->h);
-    serve_calls_fini(s);
     serve_unload(s);
     serve_config_fini(&s->c);
 }
@@ -116,15 +149,6 @@ static fc_status show_config(serve *s) {
     return st;
 }
 
-/* What can be seen without loading them. */
-static fc_status check_models(const serve *s) {
-    const char *paths[2] = {s->c.novelty, s->c.alignment};
-    for (int i = 0; i < 2; i++)
-        if (strcmp(paths[i], "none") != 0 && strncmp(paths[i], "like:", 5) != 0 && !fc_path_exists(paths[i]))
-            return FC_FAIL(FC_ERR_IO, "%s: there is no such file", paths[i]);
-    return FC_OK;
-}
-
 int cmd_serve(int argc, char **argv) {
     bool help;
     void *p;
@@ -136,7 +160,7 @@ int cmd_serve(int argc, char **argv) {
     if (!st && !help && s->c.print) st = show_config(s);
     else if (!st && !help) {
         st = serve_prepare(s);
-        if (!st) st = check_models(s);
+        if (!st && s->c.check) st = serve_check(s);
         if (!st) st = s->c.check ? show_config(s) : run(s);
     }
     fini(s);
