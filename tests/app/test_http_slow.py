@@ -41,6 +41,26 @@ class Senders(unittest.TestCase):
                 for c in held:
                     c.s.close()
 
+    # If this fails, a few bodies that never end take all memory that there is for bodies.
+    def test_half_sent_bodies_give_way(self):
+        half = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 120000\r\n\r\n" + b"x" * 100000
+        with Server("listen=127.0.0.1:0", "memory=500000") as s:
+            held = [s.connect() for _ in range(3)]
+            for k, c in enumerate(held):
+                c.send(half)
+                s.until("bodies", 131072 * (k + 1))
+            whole = post(b"/echo", b"y" * 120000)
+            self.assertEqual(s.ask(whole).status, 503)  # none of them is slow yet
+            time.sleep(1.1)
+            self.assertEqual(s.ask(whole).body, b"y" * 120000)
+            self.assertTrue(held[0].closed())
+            self.assertEqual((s.counts()["gave_way"], s.counts()["bodies"]), (1, 2 * 131072))
+            for c in held[1:]:  # as slow, and not in the way
+                c.send(b"x" * 20000)
+                self.assertEqual(len(c.answer().body), 120000)
+            for c in held:
+                c.s.close()
+
     # If this fails, requests that are honestly under way are ended for those that come.
     def test_requests_under_way_stay(self):
         with Server("listen=127.0.0.1:0", "connections=4") as s:

@@ -122,6 +122,7 @@ class Config(unittest.TestCase):
         self.refused('adapter: "a" is given twice', "--adapter", "a=x", "--adapter", "a=y")
         self.refused('"a" is a served_model_name, too', "--adapter", "a=x", "--served-model-name", "a")
         self.refused("unknown option --n", "--n", 4)
+        self.refused("max_body: 4194304 bytes; they are at most half of max_memory, which is 7 MiB", "--max-memory", 7)
         self.refused("--novelty: a model is needed")
         self.refused("--alignment: a model is needed, or none", "--novelty", novelty())
         self.refused("it needs an alignment model", "--novelty", novelty(), "--alignment", "none", "--alignment-adapter", "x")

@@ -164,7 +164,8 @@ static void got_head(http_conn *c) {
         conn_turn_away(c);
         return;
     }
-    if (r->msg.has_body && !http_budget_fits(&h->memory, (size_t)r->msg.length)) {
+    while (r->msg.has_body && !http_budget_fits(&h->memory, (size_t)r->msg.length)) {
+        if (conn_make_memory(c, (size_t)r->msg.length)) continue;
         no_room(c);
         return;
     }
@@ -190,7 +191,8 @@ static void got_request(http_conn *c) {
 static bool count_body(http_req *r) {
     const size_t now = r->msg.body.cap;
     if (now == r->counted) return true; /* the budget may be overfull: of others */
-    if (!http_budget_admit(&r->c->h->memory, HTTP_BODIES, now - r->counted)) return false;
+    while (!http_budget_admit(&r->c->h->memory, HTTP_BODIES, now - r->counted))
+        if (!conn_make_memory(r->c, now - r->counted)) return false;
     r->counted = now;
     return true;
 }

@@ -128,9 +128,10 @@ void conn_count(http_conn *c);           /* in the budget, after any change of w
 void conn_drop_output(http_conn *c);
 
 /* room.c */
-bool conn_make_room(http *h);     /* for one more: somebody gave way, or there is room */
-void conn_be_spare(http_conn *c); /* one that there was no room for */
-void conn_list(http_conn *c);     /* puts it in the list of its state */
+bool conn_make_room(http *h);                           /* for one more: somebody gave way, or there is room */
+bool conn_make_memory(const http_conn *c, size_t size); /* for its body: somebody slow gave way, who had one */
+void conn_be_spare(http_conn *c);                       /* one that there was no room for */
+void conn_list(http_conn *c);                           /* puts it in the list of its state */
 void conn_unlist(http_conn *c);
 uint64_t conn_spare_due(const http_conn *c);
 void conn_turn_away(http_conn *c);

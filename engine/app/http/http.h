@@ -19,8 +19,8 @@
  *
  * Memory is bounded: a connection without a request is a few hundred bytes; heads and bodies have caps; bodies, and
  * what clients have not taken yet, count in one budget (budget.h), and where it is full a body is refused before it is
- * read, 503. A stream takes pieces until `buffer` bytes wait, then http_write says FC_ERR_FULL and on_writable follows.
- * A client that takes less than read_rate for stall_ms is cut.
+ * read, 503, unless a slow sender can give way. A stream takes pieces until `buffer` bytes wait, then http_write says
+ * FC_ERR_FULL and on_writable follows. A client that takes less than read_rate for stall_ms is cut.
  *
  * Connections are bounded, too. Where they are too many, one without a request gives way to who comes, then the one
  * that has been sending its request for longest; where there is none, who comes is one of a few spare ones: it has a

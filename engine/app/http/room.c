@@ -1,5 +1,5 @@
-/* room - who gives way where connections are too many, so that neither clients that keep connections open nor those
- * that send a byte now and then shut out the others.
+/* room - who gives way where connections are too many, or bodies, so that neither clients that keep connections open
+ * nor those that send a byte now and then shut out the others.
  */
 #include "engine/app/http/conn.h"
 
@@ -45,6 +45,25 @@ void conn_list(http_conn *c) {
     l->last = c;
 }
 
+static void give_way(http_conn *sender) {
+    sender->req->msg.why = "it was slow, and gave way to another connection";
+    sender->h->counts.gave_way++;
+    conn_close(sender, HTTP_GONE);
+}
+
+bool conn_make_memory(const http_conn *c, size_t size) {
+    const http_budget *b = &c->h->memory;
+    const size_t used = http_budget_used(b), bodies = http_budget_share(b, HTTP_BODIES);
+    const uint64_t now = fc_clock_ns();
+    if (used > bodies && used - bodies + size > http_budget_new(b)) return false; /* it would help nobody */
+    for (http_conn *s = c->h->lists[LIST_SENDERS].first; s && now - s->req->began_ns > ms(ON_ITS_WAY_MS); s = s->next) {
+        if (s == c || !s->req->counted) continue;
+        give_way(s);
+        return true;
+    }
+    return false;
+}
+
 bool conn_make_room(http *h) {
     http_conn *idle = h->lists[LIST_IDLE].first, *sender = h->lists[LIST_SENDERS].first;
     const uint64_t now = fc_clock_ns();
@@ -54,9 +73,7 @@ bool conn_make_room(http *h) {
         return true;
     }
     if (sender && now - sender->req->began_ns > ms(ON_ITS_WAY_MS)) {
-        sender->req->msg.why = "it was slow, and gave way to another connection";
-        h->counts.gave_way++;
-        conn_close(sender, HTTP_GONE);
+        give_way(sender);
         return true;
     }
     return false;

@@ -95,7 +95,7 @@ static void back(serve_task *t) {
         /* without memory for a timer the stream is silent: it is still whole */
         (void)http_timer_set(l, &c->ping, c->written_ns + (uint64_t)s->c.ping_ms * 1000000u);
     }
-    serve_early(s);
+    s->early_due = true;
 }
 
 /* What a reading needs, all of it; on failure nothing is left. */

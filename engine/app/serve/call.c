@@ -329,16 +329,22 @@ static void answer_event(serve_call *c, size_t at, fc_event *ev) {
     if (st) serve_call_fail(c, &e);
 }
 
+static void append_early(serve *s, serve_early_event *k) {
+    if (!s->early) s->early_end = &s->early;
+    k->next = NULL;
+    *s->early_end = k;
+    s->early_end = &k->next;
+}
+
 /* It may come before the reader has told of its job. */
 static fc_status keep_early(serve *s, fc_event *ev) {
-    serve_early_event *k, **end = &s->early;
+    serve_early_event *k;
     void *p;
     FC_TRY(fc_alloc(1, sizeof *k, "event", &p));
     k = p;
     k->ev = *ev;
     *ev = (fc_event){0};
-    while (*end) end = &(*end)->next;
-    *end = k;
+    append_early(s, k);
     return FC_OK;
 }
 
@@ -364,11 +370,18 @@ static void take_event(serve *s, fc_event *ev) {
     else if (ev->type != FC_EVENT_DONE || serve_write(c, at, ev)) serve_call_settle(c);
 }
 
-void serve_early(serve *s) {
+/* Those whose job is still not known stay, in order, and those that the writer has no place for. */
+static void take_early(serve *s) {
     serve_early_event *all = s->early, *next;
-    s->early = NULL; /* those whose job is still not known come back to it, in order */
+    s->early = NULL;
+    s->early_due = false;
     for (; all; all = next) {
         next = all->next;
+        s->early_due = s->early_due || serve_worker_full(&s->writer);
+        if (s->early_due) {
+            append_early(s, all);
+            continue;
+        }
         take_event(s, &all->ev);
         fc_event_fini(&all->ev);
         fc_free(all);
@@ -388,6 +401,7 @@ static void fail_all(serve *s) {
 void serve_events(serve *s) {
     fc_event ev;
     const uint64_t end = fc_clock_ns() + TURN_NS;
+    if (s->early_due) take_early(s); /* in front of what comes now */
     while (fc_clock_ns() < end) {
         fc_status st;
         if (serve_worker_full(&s->writer)) return; /* it wakes the loop when it has written */

@@ -80,7 +80,6 @@ void serve_call_fail(serve_call *c, const openai_error *e); /* the same, and wha
 /* Bytes of the answer, that may be taken out of *bytes; whole: the last ones. c may be gone. */
 void serve_call_bytes(serve_call *c, fc_str *bytes, bool whole);
 void serve_call_settle(serve_call *c); /* forgets it where nobody has it any more */
-void serve_early(serve *s);            /* events that came before their job was known */
 
 /* write.c: ev is the writer's, and with it the answer until it is back. What nobody waits for is let go of there. */
 fc_status serve_write(serve_call *c, size_t at, fc_event *ev);

@@ -69,7 +69,8 @@ typedef struct serve {
     bool ready;
     struct serve_call *calls;                 /* all that are not forgotten */
     struct serve_job *buckets[SERVE_BUCKETS]; /* requests of calls, by id */
-    serve_early_event *early;                 /* events of jobs that are not known yet, in order */
+    serve_early_event *early, **early_end;    /* events of jobs that are not known yet, in order; */
+    bool early_due;                           /* some may be known now */
     int n_calls;                              /* whose answer is open */
     serve_worker reader, writer;
     atomic_int to_read;      /* bodies whose requests are not counted yet; */
