@@ -57,6 +57,7 @@ int cmd_bestof(int argc, char **argv) {
                        "a file of decimal token ids apart by blanks or commas; - is standard input");
     args[n++] = arg_of(ARG_LIST, "history", &a.history, "NAME",
                        "a name of the taxonomy, oldest first; repeatable; the interests recipe");
+    args[n++] = arg_of(ARG_TEXT, "retrieved", &a.retrieved, "TEXT", "for {retrieved} of a recipe; may be empty");
     request_args_taxonomy(&a, args, &n);
     request_args_many(&a, args, &n);
     request_args_scoring(&a, args, &n);
