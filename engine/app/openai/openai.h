@@ -15,6 +15,7 @@
 
 #include "engine/base/str.h"
 #include "engine/forkcast.h"
+#include "engine/table.h"
 
 /* What a request's `model` may name. */
 typedef struct {
@@ -23,6 +24,13 @@ typedef struct {
     const char *parent;                              /* of an adapter: the id of its base; else NULL */
     const char *novelty_adapter, *alignment_adapter; /* loaded ones, or NULL */
 } openai_model;
+
+/* What is known of the table that /v1/lookup reads. */
+typedef struct {
+    bool histories; /* its keys are histories, not names of prompts */
+    bool set;       /* whose order does not count */
+    uint64_t seed;  /* of which a key's is made */
+} openai_lookup;
 
 /* What a server was started with. Strings and lists are borrowed; openai_server_init puts in what is 0. */
 typedef struct {
@@ -39,7 +47,8 @@ typedef struct {
     int max_best_of;         /* 64, or what the recipe draws */
     int max_prompts;         /* 64 in one body */
     int chat_max_tokens;     /* 512, as far as the context goes: chat where nobody says max_tokens */
-    int64_t max_draws;       /* 4194304: prompts x best_of x max_tokens of one body */
+    openai_lookup lookup;
+    int64_t max_draws; /* 4194304: prompts x best_of x max_tokens of one body */
 } openai_server;
 
 fc_status openai_server_init(openai_server *s); /* after info and recipe are set; tells the recipe whether to score */
@@ -71,6 +80,7 @@ extern const char openai_ping[]; /* ": ping\n\n": keeps a stream alive */
 typedef enum {
     OPENAI_COMPLETIONS = 0, /* /v1/completions */
     OPENAI_CHAT,            /* /v1/chat/completions */
+    OPENAI_LOOKUP,          /* /v1/lookup, of a history that the table lacks */
     OPENAI_SCORE,           /* /score, /v1/score: vLLM's form or SGLang's, by the body */
     OPENAI_RERANK,          /* /rerank, /v1/rerank: Jina's form, or TEI's by the body */
     OPENAI_RERANK_V2        /* /v2/rerank: Cohere's */
@@ -100,6 +110,11 @@ typedef struct openai_call {
 fc_status openai_call_parse(openai_server *s, openai_route route, const openai_context *c, const char *body,
                             size_t size, openai_call **out, openai_error *err);
 void openai_call_close(openai_call *c); /* NULL is fine */
+
+/* The key of a lookup's body. *live: it is a history, which can be computed. */
+fc_status openai_lookup_key(const openai_lookup *l, const char *body, size_t size, fc_str *key, bool *live,
+                            openai_error *e);
+fc_status openai_lookup_row(const openai_lookup *l, const fc_table_row *r, fc_str *out); /* the answer out of a table */
 
 /* ---- answers ---- */
 

@@ -24,12 +24,11 @@ static fc_status header_priority(http_req *r, int *out, const int **given) {
 }
 
 /* An error of parsing is in *e. */
-static fc_status parse(serve *s, http_req *r, openai_route route, openai_call **out, openai_error *e) {
+static fc_status parse(serve *s, http_req *r, openai_route route, const char *body, size_t size, openai_call **out,
+                       openai_error *e) {
     openai_context x = {
         .request_id = http_id(r), .now = (int64_t)time(NULL), .api_key = s->keys ? http_credential(r) : NULL};
     int priority;
-    size_t size;
-    const char *body = http_body(r, &size);
     fc_status st = header_priority(r, &priority, &x.priority);
     if (!st && getrandom(&x.random, sizeof x.random, 0) != (ssize_t)sizeof x.random)
         st = FC_FAIL(FC_ERR_IO, "random bytes: %s", strerror(errno));
@@ -102,11 +101,17 @@ static fc_status set_timers(serve_call *c) {
 }
 
 void serve_call_begin(serve *s, http_req *r, openai_route route) {
+    size_t size;
+    const char *body = http_body(r, &size);
+    serve_call_begin_as(s, r, route, body, size);
+}
+
+void serve_call_begin_as(serve *s, http_req *r, openai_route route, const char *body, size_t size) {
     openai_call *k;
     openai_error e;
     serve_call *c = NULL;
     fc_status st;
-    if (parse(s, r, route, &k, &e)) {
+    if (parse(s, r, route, body, size, &k, &e)) {
         serve_refuse(r, &e);
         return;
     }

@@ -15,6 +15,7 @@ static bool one_file(const char *a, const char *b) { return strcmp(a, b) == 0 ||
 fc_status serve_prepare(serve *s) {
     serve_config *c = &s->c;
     fc_recipe_info *info;
+    FC_TRY(serve_table_open(s));
     if (c->api_key_file) FC_TRY(http_keys_open(c->api_key_file, &s->keys));
     if (c->recipe) FC_TRY(request_args_recipe(c->recipe, &s->recipe));
     else FC_TRY(fc_recipe_parse("no recipe", "{}", 2, &s->recipe));
@@ -182,4 +183,5 @@ void serve_unload(serve *s) {
     fc_option_target_fini(&s->set);
     fc_recipe_close(s->recipe);
     http_keys_close(s->keys);
+    serve_table_close(s);
 }

@@ -83,6 +83,8 @@ static const struct {
     [SERVE_ROWS_REUSED] = {"forkcast_rows_reused_total", NULL, "Rows taken from the prefix cache."},
     [SERVE_SCORES_CACHED] = {"forkcast_scores_cached_total", NULL, "Scores taken from the score cache."},
     [SERVE_REDRAWS] = {"forkcast_redraws_total", NULL, "Candidates drawn again by constraint reject."},
+    [SERVE_LOOKUPS_TABLE] = {"forkcast_lookups_total", "source=\"table\"", "Look-ups, by where their row came from."},
+    [SERVE_LOOKUPS_LIVE] = {"forkcast_lookups_total", "source=\"live\"", NULL},
     [SERVE_PINGS] = {"forkcast_stream_pings_total", NULL, "Comments sent into streams that were silent."},
 };
 

@@ -29,6 +29,8 @@ typedef enum {
     SERVE_ROWS_REUSED,
     SERVE_SCORES_CACHED,
     SERVE_REDRAWS,
+    SERVE_LOOKUPS_TABLE, /* answered out of the table, and not */
+    SERVE_LOOKUPS_LIVE,
     SERVE_PINGS,
     SERVE_COUNTERS
 } serve_counter;

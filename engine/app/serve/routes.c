@@ -176,6 +176,8 @@ static const http_route routes[] = {
     {.method = "POST", .path = "/detokenize", .run = detokenize},
     {.method = "POST", .path = "/v1/completions", .run = completions},
     {.method = "POST", .path = "/v1/chat/completions", .run = chat},
+    {.method = "GET", .path = "/v1/lookup", .run = serve_lookup},
+    {.method = "POST", .path = "/v1/lookup", .run = serve_lookup},
     {.method = "POST", .path = "/score", .run = score},
     {.method = "POST", .path = "/v1/score", .run = score},
     {.method = "POST", .path = "/rerank", .run = rerank},
@@ -241,7 +243,8 @@ void serve_on_head(void *self, http_req *r) {
     if (!s->ready) turn_away(s, r, SERVE_REFUSED_LOADING, 503, "the models are being loaded");
     else if (posts && !is_json(http_header(r, "content-type")))
         http_fail(r, 415, "the body's Content-Type is to be application/json");
-    else if (posts && routes[at].run != tokenize && routes[at].run != detokenize && s->jobs >= s->c.max_requests) {
+    else if (posts && routes[at].run != tokenize && routes[at].run != detokenize && routes[at].run != serve_lookup &&
+             s->jobs >= s->c.max_requests) {
         snprintf(why, sizeof why, "%d requests are waiting or running; max_requests is %d", s->jobs, s->c.max_requests);
         turn_away(s, r, SERVE_REFUSED_FULL, 429, why);
     }

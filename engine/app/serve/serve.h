@@ -5,6 +5,7 @@
  *   routes.c          which path is answered by what; admission before a body is read
  *   begin.c           a body becomes requests of the engine,
  *   call.c            whose events become the answer
+ *   lookup.c          /v1/lookup: a row of the table, or a request for what it lacks
  *   metrics.c         what is counted, and /metrics
  *   ui.c              the web page
  *
@@ -44,6 +45,7 @@ typedef struct serve {
     fc_status st;     /* how that went, */
     char why[1024];   /* and the sentence */
 
+    struct serve_table *table; /* lookup.c; NULL: none is served */
     bool ready;
     struct serve_call *calls;                 /* all that are not forgotten */
     struct serve_job *buckets[SERVE_BUCKETS]; /* requests of calls, by id */
@@ -71,6 +73,12 @@ void serve_refuse(http_req *r, const openai_error *e); /* answers with it */
 
 /* begin.c */
 void serve_call_begin(serve *s, http_req *r, openai_route route);
+void serve_call_begin_as(serve *s, http_req *r, openai_route route, const char *body, size_t size); /* of this body */
+
+/* lookup.c */
+fc_status serve_table_open(serve *s); /* s->table, where one is named */
+void serve_table_close(serve *s);
+void serve_lookup(void *self, http_req *r, const char *rest);
 
 /* call.c */
 void serve_events(serve *s);     /* takes what the engine has to say */
