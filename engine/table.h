@@ -96,7 +96,8 @@ typedef struct {
 
 /* ---- work files ---- */
 
-/* Opens or makes the work file; of other meta: FC_ERR_ARG, which names what differs. *made: it is new. */
+/* Opens or makes the work file; of other meta: FC_ERR_ARG, which names what differs. *made: it is new.
+ * m NULL: it is there, of whatever meta. */
 fc_status fc_table_work(const char *path, const fc_table_meta *m, fc_table **out, bool *made);
 fc_status fc_table_put(fc_table *t, const fc_table_row *r); /* in place of what the key had */
 fc_status fc_table_fail(fc_table *t, const char *key, fc_status status, const char *error);

@@ -76,10 +76,27 @@ static fc_status set_modes(fc_table *t) {
     return fc_table_exec(t, "PRAGMA synchronous = NORMAL"); /* a power cut may lose the last rows, never mix them */
 }
 
+/* SQLite says of a file that it may not make that there is none. */
+static fc_status check_may_write(const char *path) {
+    fc_str folder = {0};
+    fc_status st = FC_OK;
+    int no;
+    if (fc_path_exists(path)) no = access(path, R_OK | W_OK);
+    else {
+        FC_TRY(fc_path_beside(path, ".", &folder));
+        no = access(fc_str_text(&folder), W_OK | X_OK);
+    }
+    if (no) st = FC_FAIL(FC_ERR_IO, "table %s: %s", path, strerror(errno));
+    fc_str_fini(&folder);
+    return st;
+}
+
 static fc_status open_work(fc_table *t, const fc_table_meta *m, bool *made) {
     const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
     int64_t things = 0, id = 0;
-    int rc = sqlite3_open_v2(t->path, &t->db, flags, NULL);
+    int rc;
+    FC_TRY(check_may_write(t->path));
+    rc = sqlite3_open_v2(t->path, &t->db, m ? flags : flags & ~SQLITE_OPEN_CREATE, NULL);
     if (rc != SQLITE_OK) return fc_table_failed(t, rc);
     if (sqlite3_db_readonly(t->db, "main")) return FC_FAIL(FC_ERR_IO, "table %s: it is read-only", t->path);
     FC_TRY(set_modes(t));
@@ -87,13 +104,13 @@ static fc_status open_work(fc_table *t, const fc_table_meta *m, bool *made) {
     FC_TRY(fc_table_number(t, "SELECT count(*) FROM sqlite_master", &things));
     FC_TRY(fc_table_number(t, "PRAGMA application_id", &id));
     *made = !things && !id;
-    if (*made) {
+    if (*made && m) {
         FC_TRY(make(t, m));
         FC_TRY(keep_meta(t, m));
     } else {
         FC_TRY(fc_table_check_kind(t));
         FC_TRY(fc_table_read_meta(t));
-        FC_TRY(check_meta(t, m));
+        if (m) FC_TRY(check_meta(t, m));
     }
     return fc_table_prepare(t);
 }

@@ -46,7 +46,8 @@ static int flushed(int code) {
 }
 
 int main(int argc, char **argv) {
-    signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of write, not a death */
+    signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of write, not a death, */
+    signal(SIGXFSZ, SIG_IGN); /* and so is a file that may not grow */
     if (argc < 2) {
         usage(stderr);
         return 2;

@@ -6,7 +6,6 @@
 #include "engine/app/textio.h"
 
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -271,7 +270,6 @@ static fc_status job(bulk *b) {
     FC_TRY(check(b));
     FC_TRY(request_args_many_open(&b->a));
     FC_TRY(make_plan(b));
-    signal(SIGXFSZ, SIG_IGN); /* a limit of file sizes is an error of write, not a death */
     progress_begin(&shown);
     st = compute(b, &shown);
     progress_end(&shown);
@@ -375,6 +373,7 @@ int cmd_bulk(int argc, char **argv) {
     c.n_args = n;
     st = args_parse(&c, argc, argv, &rest, &help);
     if (!st && !help) st = job(&b);
+    rest = args_exit("bulk", st); /* before the engine cancels what runs, which has sentences of its own */
     close_all(&b);
-    return args_exit("bulk", st);
+    return rest;
 }

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { POLL_MS = 200, HOPELESS = 64 /* so many failures before the first row end the job */ };
+enum { POLL_MS = 200, HOPELESS = 16 /* so many failures before the first row end the job */ };
 
 /* A request in the engine. */
 typedef struct {

@@ -254,15 +254,10 @@ static fc_status publish(const verb_args *v, fc_table *work, const char *path) {
 }
 
 static fc_status do_publish(const verb_args *v) {
-    fc_table *from, *work;
+    fc_table *work;
     bool made;
-    fc_table_meta m;
     fc_status st;
-    FC_TRY(fc_table_work_open(v->files[0], &from));
-    m = *fc_table_meta_of(from);
-    st = fc_table_work(v->files[0], &m, &work, &made);
-    fc_table_close(from);
-    FC_TRY(st);
+    FC_TRY(fc_table_work(v->files[0], NULL, &work, &made));
     st = publish(v, work, v->files[1]);
     fc_table_close(work);
     return st;
