@@ -4,8 +4,10 @@
 #include "engine/base/os.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char *const texts[FC_SQL_COUNT] = {
     [FC_SQL_GET] = "SELECT key, input, seed, n, n_used, n_valid, distinct_count, logprob, entropy, vote_share, margin, "
@@ -131,6 +133,14 @@ static fc_status uri_of(const char *path, const char *query, fc_str *out) {
     return fc_str_puts(out, query);
 }
 
+/* A table is read here and there: what is not in memory is fetched before it is asked for, where there is room. */
+static void read_ahead(const char *path) {
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return; /* SQLite says what is wrong with it */
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_WILLNEED);
+    close(fd);
+}
+
 /* immutable: nobody changes it, so there is nothing to lock, and no journal to look for. */
 static fc_status open_read(fc_table *t, bool immutable) {
     const int flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE | SQLITE_OPEN_URI;
@@ -138,6 +148,7 @@ static fc_status open_read(fc_table *t, bool immutable) {
     fc_status st;
     int rc;
     if (!fc_path_exists(t->path)) return FC_FAIL(FC_ERR_IO, "table %s: %s", t->path, strerror(errno));
+    if (immutable) read_ahead(t->path);
     st = uri_of(t->path, immutable ? "?immutable=1" : "", &uri);
     if (!st) {
         rc = sqlite3_open_v2(fc_str_text(&uri), &t->db, flags, NULL);

@@ -1,15 +1,15 @@
 /* table - the answers of a bulk job: key -> ranked names, in an SQLite file. engine/app's third door.
  *
  *   work file    fc_table_work -> put, fail, drop ... flush -> publish      one writer at a time; kill it when you like
- *   table        fc_table_open -> get, next                                 whoever reads it; never changed, only replaced
+ *   table        fc_table_open -> get, next                     whoever reads it; never changed, only replaced
  *
  * Schema 1 (user_version), application_id 0x666b7462 "fktb"; all tables are WITHOUT ROWID, so rows lie in key order:
  *   meta(name, value)            what the rows were computed with: see fc_table_meta
  *   rows(key, input, seed, n, n_used, n_valid, distinct_count, logprob, entropy, vote_share, margin, valid_mass)
  *   candidates(key, rank, text, score, logprob, votes, valid)     the kept ones of a row, rank from 1
  *   failures(key, status, error)                                  keys without a row, and why
- * Reals are the doubles themselves; NULL: not known, or not applicable. input is the fingerprint of the filled prompts, as
- * a signed number; seed is below 2^53. n_valid: of the n_used candidates, those that are names; NULL without names.
+ * Reals are the doubles themselves; NULL: not known, or not applicable. input is the fingerprint of the filled prompts,
+ * as a signed number; seed is below 2^53. n_valid: of the n_used candidates, those that are names; NULL without names.
  *
  * A published file is canonical: no times, no paths, nothing of the run that made it. Two jobs with the same meta and
  * inputs publish the same bytes, however often they were killed and in whatever order rows came. Publishing writes a

@@ -302,7 +302,9 @@ static fc_status publish(fc_table *t, const char *path, const char *temporary) {
 
 fc_status fc_table_publish(fc_table *t, const char *path) {
     fc_str temporary = {0};
-    fc_status st = fc_table_flush(t);
+    fc_status st;
+    fc_table_rewind(t); /* a statement that stands at a row is in the way of the copy */
+    st = fc_table_flush(t);
     if (!st) st = fc_str_printf(&temporary, "%s.new", path);
     if (!st) st = publish(t, path, fc_str_text(&temporary));
     if (st) (void)unlink(fc_str_text(&temporary)); /* half of a copy is of no use; the rows are in the work file */

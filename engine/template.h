@@ -2,7 +2,8 @@
  * {keywords_1}, ...
  *
  * Literal text may name special tokens (pieces with special = true); what fills a hole is data and never does. {{ and
- * }} are literal braces. {retrieved} is what was looked up for this history elsewhere; it may be empty. {history} is all names joined with ", ", {keywords} the keyword groups of those names joined
+ * }} are literal braces. {retrieved} is what was looked up for this history elsewhere; it may be
+ * empty. {history} is all names joined with ", ", {keywords} the keyword groups of those names joined
  * with "; ", and _i is the i-th name alone, from 1.
  */
 #ifndef FC_ENGINE_TEMPLATE_H

@@ -5,7 +5,7 @@
  *                 asked where there is no taxonomy
  *   recall        of the test transitions whose key the table has, the share whose next name is among the first
  *                 recall_at kept ones >= recall; asked where a file of them is given
- *   drift         Kolmogorov-Smirnov distance of the scores at rank 1 from those of the table that is replaced <= drift;
+ *   drift         Kolmogorov-Smirnov distance of the scores at rank 1 from those of the old table <= drift;
  *                 asked where there is one that was scored in the same mode
  *
  * All are looked at, and each says what it found; the first that fails is the error's sentence, with by how much.

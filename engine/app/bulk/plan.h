@@ -1,8 +1,8 @@
 /* plan - the keys of a bulk job, in the order in which they are computed.
  *
  * Histories of a taxonomy: K names, ordered or as sets, with or without repeats. Names are taken in the order of their
- * bytes, the last one changing first, so that neighbours share the longest beginning of a prompt; that is also the order
- * of keys. Prompts of a file: in the order of their texts, for the same reason. A shard is a run of neighbours.
+ * bytes, the last one changing first, so that neighbours share the longest beginning of a prompt; that is also the
+ * order of keys. Prompts of a file: in the order of their texts, for the same reason. A shard is a run of neighbours.
  */
 #ifndef FC_APP_BULK_PLAN_H
 #define FC_APP_BULK_PLAN_H

@@ -2,8 +2,8 @@
  *
  * The file is read by the loop's thread: it is mapped and immutable, so a row costs some tens of microseconds and waits
  * for no lock. The kernel reads it ahead when it is opened, so that pages are there before they are asked for. A look
- * at the path before each answer tells whether another file has taken its place; that one is then opened and the old one
- * closed. One that cannot be opened is a warning, and the old one goes on.
+ * at the path before each answer tells whether another file has taken its place; that one is then opened and the old
+ * one closed. One that cannot be opened is a warning, and the old one goes on.
  */
 #include "engine/app/serve/serve.h"
 #include "engine/base/log.h"
