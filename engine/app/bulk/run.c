@@ -41,10 +41,8 @@ static void on_signal(int n) {
 static fc_status fill(const run *u, const plan_item *item, fc_request *r) {
     const run_job *j = u->j;
     fc_holes holes = item->holes;
-    if (j->retrieved && !holes.retrieved) {
-        holes.retrieved = lines_map_find(j->retrieved, item->key);
-        if (!holes.retrieved) holes.retrieved = "";
-    }
+    if (j->retrieved && !holes.retrieved) holes.retrieved = lines_map_find(j->retrieved, item->key);
+    if (!holes.retrieved) holes.retrieved = "";
     FC_TRY(request_args_fill(j->args, &holes, r));
     if (j->taxonomy) {
         r->taxonomy = j->taxonomy;

@@ -10,15 +10,10 @@ static fc_status put_head(const char *source, json_object *o) {
     return json_text(o, "source", source, strlen(source));
 }
 
-static fc_status check_fields(const fc_json *root) {
-    static const char *const known[] = {"history", "key", "retrieved"};
-    for (const fc_json *k = fc_json_first(root); k; k = fc_json_next(k)) {
-        bool found = false;
-        for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-            found = found || strcmp(known[i], fc_json_key(k)) == 0;
-        if (!found) return fc_json_fail(k, FC_ERR_ARG, "a lookup has no such field; it has history, key and retrieved");
-    }
-    return FC_OK;
+/* NULL where it is absent or null. */
+static const fc_json *member(const fc_json *root, const char *name) {
+    const fc_json *n = fc_json_get(root, name);
+    return n && fc_json_kind(n) != FC_JSON_NULL ? n : NULL;
 }
 
 /* Names of the list as its key. */
@@ -37,10 +32,11 @@ static fc_status key_of(const fc_json *list, bool set, fc_str *key) {
     return st;
 }
 
-static fc_status read_key(const openai_lookup *l, const fc_json *root, bool *live, fc_str *key) {
-    const fc_json *history = fc_json_get(root, "history"), *n = fc_json_get(root, "key");
+/* *param: the field that an error is in. */
+static fc_status read_key(const openai_lookup *l, const fc_json *root, bool *live, fc_str *key, const char **param) {
+    const fc_json *history = member(root, "history"), *n = member(root, "key");
     const char *text;
-    FC_TRY(check_fields(root));
+    *param = history || !n ? "history" : "key";
     if (!history == !n) return FC_FAIL(FC_ERR_ARG, "history: give it, or key%s", n ? "; both are given" : "");
     *live = history && l->histories;
     if (history && !l->histories)
@@ -53,10 +49,11 @@ static fc_status read_key(const openai_lookup *l, const fc_json *root, bool *liv
 fc_status openai_lookup_key(const openai_lookup *l, const char *body, size_t size, fc_str *key, bool *live,
                             openai_error *e) {
     fc_json_doc *doc = NULL;
+    const char *param = NULL;
     fc_status st = openai_read(body, size, &doc);
-    if (!st) st = read_key(l, fc_json_root(doc), live, key);
+    if (!st) st = read_key(l, fc_json_root(doc), live, key, &param);
     fc_json_close(doc);
-    if (st) openai_error_of(st, fc_last_error(), NULL, false, e);
+    if (st) openai_error_of(st, fc_last_error(), param, false, e);
     return st;
 }
 
@@ -85,8 +82,7 @@ fc_status openai_lookup_read(openai_parse *p) {
     fc_str key = {0};
     char *copy = NULL;
     bool live;
-    fc_status st = read_key(l, p->root, &live, &key);
-    p->param = "history";
+    fc_status st = read_key(l, p->root, &live, &key, &p->param);
     if (!st) st = openai_alloc(p, key.size + 1, 1, &copy);
     if (!st) memcpy(copy, fc_str_text(&key), key.size);
     if (!st) p->show->key = copy;
