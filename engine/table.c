@@ -28,8 +28,8 @@ static const char *const texts[FC_SQL_COUNT] = {
 };
 
 static const char *const meta_names[FC_TABLE_META] = {
-    "version",           "numerics", "backend",  "cpu",  "kv_type", "novelty", "alignment", "novelty_adapter",
-    "alignment_adapter", "taxonomy", "settings", "seed", "keys",    "shard",   "planned"};
+    "version", "numerics", "backend", "cpu",  "kv_type", "novelty", "alignment", "novelty_adapter", "alignment_adapter",
+    "names",   "settings", "seed",    "keys", "shard",   "planned", "taxonomy",  "templates",       "texts"};
 
 const char *fc_table_meta_text(fc_table_meta_name m) { return meta_names[m]; }
 

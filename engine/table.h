@@ -1,6 +1,6 @@
-/* table - the answers of a bulk job: key -> ranked names, in an SQLite file. engine/app's third door.
+/* table - the answers of a bulk job: key -> ranked names, in an SQLite file.
  *
- *   work file    fc_table_work -> put, fail, drop ... flush -> publish      one writer at a time; kill it when you like
+ *   work file    fc_table_work -> put, fail ... flush -> publish      one writer at a time; kill it when you like
  *   table        fc_table_open -> get, next                     whoever reads it; never changed, only replaced
  *
  * Schema 1 (user_version), application_id 0x666b7462 "fktb"; all tables are WITHOUT ROWID, so rows lie in key order:
@@ -34,36 +34,44 @@ typedef struct fc_table fc_table; /* opaque: table_sql.h */
 
 /* ---- what rows are computed with ---- */
 
-/* Names, in the order of the struct: version, numerics, backend, cpu, kv_type, novelty, alignment, novelty_adapter,
- * alignment_adapter, taxonomy, settings, seed, keys, shard, planned. Models, adapters and taxonomy are fingerprints, 16
- * hexadecimal digits of all their bytes, "" where there is none; settings and keys are JSON. */
-enum { FC_TABLE_META = 15 };
-typedef struct {
-    const char *value[FC_TABLE_META]; /* none is NULL */
-} fc_table_meta;
+/* Three kinds, in this order. What every row depends on: rows of another table are taken over only where all of it is
+ * the same. What keys there are. And what the prompts are made of, which each row's `input` says more exactly: a job
+ * goes on where only that has changed, and computes the rows that it changes. Models, adapters and the rest are
+ * fingerprints, 16 hexadecimal digits, "" where there is none; settings and keys are JSON. */
 typedef enum {
     FC_META_VERSION = 0,
     FC_META_NUMERICS,
     FC_META_BACKEND,
-    FC_META_CPU,
+    FC_META_CPU, /* vector level */
     FC_META_KV_TYPE,
     FC_META_NOVELTY,
     FC_META_ALIGNMENT,
     FC_META_NOVELTY_ADAPTER,
     FC_META_ALIGNMENT_ADAPTER,
-    FC_META_TAXONOMY,
+    FC_META_NAMES, /* of the taxonomy; with what diversity reads */
     FC_META_SETTINGS,
     FC_META_SEED,
-    FC_META_KEYS,
-    FC_META_SHARD,  /* "1/4": of all keys in the order in which they are computed; "1/1" */
-    FC_META_PLANNED /* keys of the shard */
+    FC_META_ROWS_END, /* here the second kind begins */
+    FC_META_KEYS = FC_META_ROWS_END,
+    FC_META_SHARD,    /* "1/4": of all keys in the order in which they are computed; "1/1" */
+    FC_META_PLANNED,  /* keys of the shard */
+    FC_META_KEYS_END, /* the third */
+    FC_META_TAXONOMY = FC_META_KEYS_END,
+    FC_META_TEMPLATES,
+    FC_META_TEXTS, /* of prompts and retrieved lines */
+    FC_TABLE_META
 } fc_table_meta_name;
+typedef struct {
+    const char *value[FC_TABLE_META]; /* none is NULL */
+} fc_table_meta;
 const char *fc_table_meta_text(fc_table_meta_name m); /* "kv_type" */
 
 /* Fingerprint of a model or adapter: of the bytes of a GGUF file; else of all files of the folder, or of the file's
  * folder, in the order of their names; of like:... the text. */
 fc_status fc_table_fingerprint(const char *path, uint64_t *out);
 uint64_t fc_table_taxonomy(const fc_taxonomy_names *t); /* names, keywords and parents, in their order */
+uint64_t fc_table_names(const fc_taxonomy_names *t, fc_diversity d);
+uint64_t fc_table_templates(const fc_recipe *r);
 /* All of a request that changes its answer and is no prompt, seed or adapter, and whether batches may change it (as of
  * fc_engine_options), as a JSON object. */
 fc_status fc_table_settings(const fc_request *r, bool batch_variant, fc_str *out);
@@ -96,8 +104,8 @@ typedef struct {
 
 /* ---- work files ---- */
 
-/* Opens or makes the work file; of other meta: FC_ERR_ARG, which names what differs. *made: it is new.
- * m NULL: it is there, of whatever meta. */
+/* Opens or makes the work file. Of other meta: FC_ERR_ARG, which names what differs; the third kind is brought up to
+ * date. *made: it is new. m NULL: it is there, of whatever meta. */
 fc_status fc_table_work(const char *path, const fc_table_meta *m, fc_table **out, bool *made);
 fc_status fc_table_put(fc_table *t, const fc_table_row *r); /* in place of what the key had */
 fc_status fc_table_fail(fc_table *t, const char *key, fc_status status, const char *error);

@@ -3,6 +3,7 @@
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "engine/options.h"
+#include "engine/recipe.h"
 #include "engine/table.h"
 #include "kernels/backend.h"
 #include "weights_tools/fingerprint.h"
@@ -109,6 +110,29 @@ uint64_t fc_table_taxonomy(const fc_taxonomy_names *t) {
         h = put_hash(h, t->parents ? t->parents[i] : NULL);
     }
     return h;
+}
+
+uint64_t fc_table_names(const fc_taxonomy_names *t, fc_diversity d) {
+    fc_taxonomy_names read = *t;
+    if (d != FC_DIVERSITY_KEYWORDS) read.keywords = NULL;
+    if (d != FC_DIVERSITY_PARENT) read.parents = NULL;
+    return fc_table_taxonomy(&read);
+}
+
+static uint64_t put_template(uint64_t h, const fc_template *t) {
+    for (size_t i = 0; i < t->n; i++) {
+        const int hole[2] = {(int)t->parts[i].hole, t->parts[i].index};
+        h = fc_fingerprint_bytes(h, hole, sizeof hole);
+        h = fc_fingerprint_bytes(h, t->parts[i].text, t->parts[i].size);
+    }
+    return h;
+}
+
+uint64_t fc_table_templates(const fc_recipe *r) {
+    const char has[2] = {r->has_alignment_template, r->has_suffix};
+    uint64_t h = fc_fingerprint_bytes(put_template(0, &r->novelty_template), has, sizeof has);
+    if (has[0]) h = put_template(h, &r->alignment_template);
+    return has[1] ? put_template(h, &r->suffix) : h;
 }
 
 static fc_status put_file(const char *path, uint64_t *h) {

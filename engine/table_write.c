@@ -26,7 +26,7 @@ static const char schema[] =
 static fc_status put_meta(fc_table *t, const fc_table_meta *m) {
     sqlite3_stmt *st = NULL;
     fc_status status = FC_OK;
-    int rc = sqlite3_prepare_v2(t->db, "INSERT INTO meta VALUES(?1, ?2)", -1, &st, NULL);
+    int rc = sqlite3_prepare_v2(t->db, "INSERT OR REPLACE INTO meta VALUES(?1, ?2)", -1, &st, NULL);
     for (int i = 0; i < FC_TABLE_META && rc == SQLITE_OK && !status; i++) {
         rc = sqlite3_bind_text(st, 1, fc_table_meta_text((fc_table_meta_name)i), -1, SQLITE_STATIC);
         if (rc == SQLITE_OK) rc = sqlite3_bind_text(st, 2, m->value[i], -1, SQLITE_STATIC);
@@ -59,13 +59,22 @@ static fc_status keep_meta(fc_table *t, const fc_table_meta *m) {
 }
 
 static fc_status check_meta(const fc_table *t, const fc_table_meta *m) {
-    for (int i = 0; i < FC_TABLE_META; i++)
+    for (int i = 0; i < FC_META_KEYS_END; i++)
         if (strcmp(t->meta.value[i], m->value[i]) != 0)
             return FC_FAIL(
                 FC_ERR_ARG,
                 "table %s: it was begun with another %s: \"%.200s\", and now it is \"%.200s\"; end that job, "
                 "or remove the file",
                 t->path, fc_table_meta_text((fc_table_meta_name)i), t->meta.value[i], m->value[i]);
+    return FC_OK;
+}
+
+static fc_status renew_meta(fc_table *t, const fc_table_meta *m) {
+    for (int i = FC_META_KEYS_END; i < FC_TABLE_META; i++) {
+        if (strcmp(t->meta.value[i], m->value[i]) == 0) continue;
+        FC_TRY(put_meta(t, m));
+        return keep_meta(t, m);
+    }
     return FC_OK;
 }
 
@@ -111,6 +120,7 @@ static fc_status open_work(fc_table *t, const fc_table_meta *m, bool *made) {
         FC_TRY(fc_table_check_kind(t));
         FC_TRY(fc_table_read_meta(t));
         if (m) FC_TRY(check_meta(t, m));
+        if (m) FC_TRY(renew_meta(t, m));
     }
     return fc_table_prepare(t);
 }

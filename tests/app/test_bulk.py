@@ -143,10 +143,13 @@ class Bulk(Tables):
         self.bulk("seed", "--clusters", 3, "--shard", "2/4", "--seed", 8)
         self.bulk("temperature", "--clusters", 3, "--shard", "2/4", "--temperature", 0.5)
         self.bulk("portable", "--clusters", 3, "--shard", "2/4", "--cpu", "portable")
+        template = self.write_recipe("template.json", alignment={"template": "bad {history} ({keywords})\nalso: "})
+        self.bulk("template", "--clusters", 3, "--shard", "2/4", recipe=template)
         self.bulk("third", "--clusters", 3, "--shard", "2/3")
         one, two, three, four = paths
         for files, words in (((one, self.path("seed"), three, four), 'seed is "7" and "8"'), ((one, self.path("temperature"), three, four), "settings is"),
-                             ((one, self.path("portable"), three, four), 'and "portable"'), ((one, two, three), "3 files are given"),
+                             ((one, self.path("portable"), three, four), 'and "portable"'), ((one, self.path("template"), three, four), "templates is"),
+                              ((one, two, three), "3 files are given"),
                              ((one, two, two, four), "given twice"), ((one, self.path("third"), three, four), "shard 2/3")):
             self.refused(2, words, "table", "merge", self.path("no"), *ANY, *files)
         self.gone("no", "no.work")
@@ -180,9 +183,29 @@ class Bulk(Tables):
         self.write_taxonomy(taxonomy, NAMES)
         self.bulk("words", "--taxonomy", taxonomy)
         self.write_taxonomy(taxonomy, NAMES, {"Opera": "arias"})
-        code, out, err = run("bulk", "--recipe", self.recipe, "--table", self.path("words"), "--json", *ANY, "--taxonomy", taxonomy, "--max-drift", 1)
-        self.assertEqual((code, json.loads(out)["copied"]), (0, 0), "the taxonomy is another one")
-        self.assertIn("has another taxonomy", err)
+        args = ("--taxonomy", taxonomy, "--max-drift", 1)
+        r = self.bulk("words", *args)
+        self.assertEqual((r["copied"], r["computed"]), (42, 14))
+        self.bulk("anew", *args)
+        self.assertEqual(self.bytes("words"), self.bytes("anew"))
+        # where keywords decide who is kept, all is computed
+        self.bulk("words", *args, "--diversity", "keywords")
+        for names, words in ((NAMES, ("--diversity", "keywords")), (NAMES[:-1], ("--diversity", "keywords")), (NAMES, ())):
+            self.write_taxonomy(taxonomy, names, {"Opera": "songs"})
+            code, out, err = run("bulk", "--recipe", self.recipe, "--table", self.path("words"), "--json", *ANY, *args, *words)
+            self.assertEqual((code, json.loads(out)["copied"]), (0, 0))
+            self.assertRegex(err, "has another (names|settings)")
+
+    # A job that is under way when the retrieved lines change goes on, and computes what they change.
+    def test_incremental_under_way(self):
+        recipe = self.write_recipe("way.json", novelty={"template": "{retrieved}: {history}\nnext: "})
+        lines = [{"key": [a, b], "text": "plain"} for a in NAMES for b in NAMES if a != b]
+        self.bulk("way", "--retrieved", self.lines("way.jsonl", lines), "--no-publish", recipe=recipe)
+        lines[7]["text"] = "another"
+        r = self.bulk("way", "--retrieved", self.lines("way.jsonl", lines), recipe=recipe)
+        self.assertEqual((r["kept"], r["computed"]), (55, 1))
+        self.bulk("away", "--retrieved", self.lines("way.jsonl", lines), recipe=recipe)
+        self.assertEqual(self.bytes("way"), self.bytes("away"))
 
     # ---- what goes wrong ----
 

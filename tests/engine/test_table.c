@@ -28,7 +28,7 @@ static int remove_folder(void **state) {
 }
 
 static const fc_table_meta meta = {{"0.1.0", "4", "cpu", "avx2", "f32", "00", "", "", "", "", "{\"mode\":\"judge\"}",
-                                    "7", "{\"kind\":\"histories\",\"order\":\"set\"}", "1/1", "100"}};
+                                    "7", "{\"kind\":\"histories\",\"order\":\"set\"}", "1/1", "100", "aa", "bb", "cc"}};
 
 static fc_table *work(const char *name) {
     fc_table *t;
@@ -317,7 +317,14 @@ static void one_writer(void **state) {
     m = meta;
     m.value[FC_META_SHARD] = "2/2";
     assert_int_equal(fc_table_meta_differs(&meta, &m), FC_TABLE_META);
+    m = meta;
+    m.value[FC_META_TEXTS] = "dd"; /* rows say for themselves what they are computed from */
+    assert_ok(fc_table_work(path("w.work"), &m, &t, &made));
+    assert_string_equal(fc_table_meta_of(t)->value[FC_META_TEXTS], "dd");
+    assert_int_equal(fc_table_meta_differs(&meta, &m), FC_META_TEXTS);
+    fc_table_close(t);
     assert_ok(fc_table_work(path("w.work"), NULL, &t, &made));
+    assert_string_equal(fc_table_meta_of(t)->value[FC_META_TEXTS], "dd");
     assert_false(made);
     fc_table_close(t);
     assert_int_equal(fc_table_work(path("none.work"), NULL, &t, &made), FC_ERR_IO);

@@ -4,6 +4,7 @@
 #include "engine/app/commands.h"
 #include "engine/app/print.h"
 #include "engine/app/textio.h"
+#include "engine/base/hash.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -23,7 +24,7 @@ typedef struct {
     fc_engine *e;
     fc_table *work, *old;
     fc_str work_name, settings, keys;
-    char prints[5][24], base_seed[24], planned[24], numerics[16];
+    char prints[8][24], kv_type[24], base_seed[24], planned[24], numerics[16];
     run_counts n;
     gate_result gates[GATES];
     bool published;
@@ -31,12 +32,18 @@ typedef struct {
 
 /* ---- what rows are computed with ---- */
 
+static void print_hash(uint64_t h, char out[24]) { snprintf(out, 24, "%016llx", (unsigned long long)h); }
+
+static uint64_t put_suffix(uint64_t h, const char *suffix) {
+    return suffix ? fc_siphash(h, 1, suffix, strlen(suffix)) : h;
+}
+
 static fc_status print_path(const char *path, char out[24]) {
     uint64_t h;
     out[0] = '\0';
     if (!path) return FC_OK;
     FC_TRY(fc_table_fingerprint(path, &h));
-    snprintf(out, 24, "%016llx", (unsigned long long)h);
+    print_hash(h, out);
     return FC_OK;
 }
 
@@ -49,8 +56,14 @@ static fc_status make_meta(bulk *b, const fc_request *r, fc_table_meta *m) {
     paths[2] = request_args_adapter(&b->a, r->novelty_adapter);
     paths[3] = r->score ? request_args_adapter(&b->a, r->alignment_adapter) : NULL;
     for (int i = 0; i < 4; i++) FC_TRY(print_path(paths[i], b->prints[i]));
-    if (fc_recipe_taxonomy(b->a.opened, &names))
-        snprintf(b->prints[4], sizeof b->prints[4], "%016llx", (unsigned long long)fc_table_taxonomy(&names));
+    if (fc_recipe_taxonomy(b->a.opened, &names)) {
+        print_hash(fc_table_names(&names, r->diversity), b->prints[4]);
+        print_hash(fc_table_taxonomy(&names), b->prints[5]);
+    }
+    print_hash(put_suffix(fc_table_templates(b->a.opened), b->a.suffix), b->prints[6]);
+    if (b->prompts || b->retrieved.n) print_hash(b->p.texts ^ b->retrieved.fingerprint, b->prints[7]);
+    snprintf(b->kv_type, sizeof b->kv_type, "%s%s%s", engine.novelty.kv_type, r->score ? "," : "",
+             r->score ? engine.alignment.kv_type : "");
     FC_TRY(fc_table_settings(r, info->engine.batch_variant, &b->settings));
     FC_TRY(plan_describe(&b->p, &b->keys));
     snprintf(b->base_seed, sizeof b->base_seed, "%llu", (unsigned long long)info->request.seed);
@@ -61,12 +74,15 @@ static fc_status make_meta(bulk *b, const fc_request *r, fc_table_meta *m) {
         [FC_META_NUMERICS] = b->numerics,
         [FC_META_BACKEND] = engine.backend,
         [FC_META_CPU] = engine.cpu,
-        [FC_META_KV_TYPE] = engine.novelty.kv_type,
+        [FC_META_KV_TYPE] = b->kv_type,
         [FC_META_NOVELTY] = b->prints[0],
         [FC_META_ALIGNMENT] = b->prints[1],
         [FC_META_NOVELTY_ADAPTER] = b->prints[2],
         [FC_META_ALIGNMENT_ADAPTER] = b->prints[3],
-        [FC_META_TAXONOMY] = b->prints[4],
+        [FC_META_NAMES] = b->prints[4],
+        [FC_META_TAXONOMY] = b->prints[5],
+        [FC_META_TEMPLATES] = b->prints[6],
+        [FC_META_TEXTS] = b->prints[7],
         [FC_META_SETTINGS] = fc_str_text(&b->settings),
         [FC_META_SEED] = b->base_seed,
         [FC_META_KEYS] = fc_str_text(&b->keys),
@@ -129,7 +145,7 @@ static fc_status open_files(bulk *b, const fc_table_meta *m, bool *made) {
     if (!fc_path_exists(b->table)) return FC_OK;
     FC_TRY(fc_table_open(b->table, &b->old));
     old = fc_table_meta_of(b->old);
-    for (int i = 0; i < FC_META_KEYS; i++) /* other keys and shards do not make a row another one */
+    for (int i = 0; i < FC_META_ROWS_END; i++)
         if (strcmp(old->value[i], m->value[i]) != 0) {
             fprintf(stderr, "forkcast bulk: %s has another %s: none of its rows is taken over\n", b->table,
                     fc_table_meta_text((fc_table_meta_name)i));

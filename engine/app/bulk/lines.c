@@ -1,5 +1,6 @@
 #include "engine/app/bulk/lines.h"
 
+#include "engine/base/hash.h"
 #include "engine/base/mem.h"
 #include "engine/table.h"
 
@@ -116,9 +117,13 @@ static fc_status sort_pairs(lines_map *m, const char *path) {
         at += strlen(at) + 1;
     }
     qsort(m->pairs, m->n, sizeof *m->pairs, by_key);
-    for (size_t i = 1; i < m->n; i++)
-        if (strcmp(m->pairs[i - 1].key, m->pairs[i].key) == 0)
-            return FC_FAIL(FC_ERR_FORMAT, "%s: key \"%.200s\" is there twice", path, m->pairs[i].key);
+    for (size_t i = 0; i < m->n; i++) {
+        const struct lines_pair *one = &m->pairs[i];
+        if (i && strcmp(m->pairs[i - 1].key, one->key) == 0)
+            return FC_FAIL(FC_ERR_FORMAT, "%s: key \"%.200s\" is there twice", path, one->key);
+        m->fingerprint = fc_siphash(m->fingerprint, i, one->key, strlen(one->key));
+        m->fingerprint = fc_siphash(m->fingerprint, i, one->text, strlen(one->text));
+    }
     return FC_OK;
 }
 

@@ -41,6 +41,7 @@ typedef struct {
         const char *key, *text;
     } * pairs; /* [n] by key */
     size_t n;
+    uint64_t fingerprint; /* of all */
 } lines_map;
 
 fc_status lines_map_open(lines_map *m, const char *path, bool set);

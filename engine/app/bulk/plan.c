@@ -155,6 +155,16 @@ static int by_text(const void *a, const void *b) {
     return c ? c : by_key(a, b);
 }
 
+static uint64_t put_text(uint64_t h, const char *text) {
+    return text ? fc_siphash(h, 1, text, strlen(text)) : fc_siphash(h, 0, "", 0);
+}
+
+static uint64_t put_texts(uint64_t h, const fc_holes *holes) {
+    h = put_text(put_text(h, holes->prompt), holes->retrieved);
+    for (size_t i = 0; i < holes->n_history; i++) h = put_text(h, holes->history[i]);
+    return fc_siphash(h, holes->n_history, "", 0);
+}
+
 static fc_status sort_prompts(plan *p, const char *path) {
     const size_t n = (size_t)p->total;
     if (!n) return FC_FAIL(FC_ERR_FORMAT, "%s: no prompts", path);
@@ -163,6 +173,7 @@ static fc_status sort_prompts(plan *p, const char *path) {
         if (i && strcmp(p->items[i - 1].key, p->items[i].key) == 0)
             return FC_FAIL(FC_ERR_FORMAT, "%s: key \"%.200s\" is there twice", path, p->items[i].key);
         p->fingerprint = fc_siphash(p->fingerprint, i, p->items[i].key, strlen(p->items[i].key));
+        p->texts = put_texts(p->texts, &p->items[i].holes);
     }
     qsort(p->items, n, sizeof *p->items, by_text);
     return FC_OK;

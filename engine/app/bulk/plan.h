@@ -31,7 +31,8 @@ typedef struct {
     const char *chosen[PLAN_CLUSTERS_MAX];
     fc_arena arena;            /* of prompts */
     struct plan_prompt *items; /* [total] in their order */
-    uint64_t fingerprint;      /* of all keys of prompts */
+    uint64_t fingerprint;      /* of all keys of prompts, */
+    uint64_t texts;            /* and of what they bring */
 } plan;
 
 typedef struct {
