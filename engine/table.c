@@ -110,11 +110,15 @@ fc_status fc_table_read_meta(fc_table *t) {
     return status;
 }
 
-fc_status fc_table_check_kind(const fc_table *t) {
+fc_status fc_table_check_kind(const fc_table *t, bool work) {
     int64_t id = 0, version = 0;
     FC_TRY(fc_table_number(t, "PRAGMA application_id", &id));
     FC_TRY(fc_table_number(t, "PRAGMA user_version", &version));
-    if (id != FC_TABLE_APPLICATION)
+    if (id == FC_TABLE_WORK && !work)
+        return FC_FAIL(FC_ERR_FORMAT, "table %s: a work file; forkcast table publish makes a table of it", t->path);
+    if (id == FC_TABLE_APPLICATION && work)
+        return FC_FAIL(FC_ERR_FORMAT, "table %s: a table, and no work file", t->path);
+    if (id != (work ? FC_TABLE_WORK : FC_TABLE_APPLICATION))
         return FC_FAIL(FC_ERR_FORMAT, "table %s: an SQLite file, but no table (application_id %lld)", t->path,
                        (long long)id);
     if (version != FC_TABLE_SCHEMA)
@@ -158,7 +162,7 @@ static fc_status open_read(fc_table *t, bool immutable) {
     FC_TRY(st);
     FC_TRY(
         fc_table_exec(t, "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 1099511627776"));
-    FC_TRY(fc_table_check_kind(t));
+    FC_TRY(fc_table_check_kind(t, !immutable));
     FC_TRY(fc_table_read_meta(t));
     return fc_table_prepare(t);
 }

@@ -3,7 +3,8 @@
  *   work file    fc_table_work -> put, fail ... flush -> publish      one writer at a time; kill it when you like
  *   table        fc_table_open -> get, next                     whoever reads it; never changed, only replaced
  *
- * Schema 1 (user_version), application_id 0x666b7462 "fktb"; all tables are WITHOUT ROWID, so rows lie in key order:
+ * Schema 1 (user_version), application_id 0x666b7462 "fktb", of a work file 0x666b7477 "fktw"; all tables are WITHOUT
+ * ROWID, so rows lie in key order:
  *   meta(name, value)            what the rows were computed with: see fc_table_meta
  *   rows(key, input, seed, n, n_used, n_valid, distinct_count, logprob, entropy, vote_share, margin, valid_mass)
  *   candidates(key, rank, text, score, logprob, votes, valid)     the kept ones of a row, rank from 1
@@ -71,10 +72,10 @@ const char *fc_table_meta_text(fc_table_meta_name m); /* "kv_type" */
 fc_status fc_table_fingerprint(const char *path, uint64_t *out);
 uint64_t fc_table_taxonomy(const fc_taxonomy_names *t); /* names, keywords and parents, in their order */
 uint64_t fc_table_names(const fc_taxonomy_names *t, fc_diversity d);
-uint64_t fc_table_templates(const fc_recipe *r);
-/* All of a request that changes its answer and is no prompt, seed or adapter, and whether batches may change it (as of
- * fc_engine_options), as a JSON object. */
-fc_status fc_table_settings(const fc_request *r, bool batch_variant, fc_str *out);
+uint64_t fc_table_templates(const fc_recipe *r); /* labels are among them */
+/* All of a request that changes its answer and is no prompt, label, seed or adapter, and what of the engine does, as a
+ * JSON object. */
+fc_status fc_table_settings(const fc_request *r, const fc_engine_options *e, fc_str *out);
 int fc_table_numerics(void);
 
 /* ---- keys ---- */
@@ -82,7 +83,7 @@ int fc_table_numerics(void);
 /* The key of a history. set: its order does not count; names are put in the order of their bytes. */
 fc_status fc_table_key(const char *const *names, size_t n, bool set, fc_str *out);
 uint64_t fc_table_seed(uint64_t base, const char *key); /* below 2^53: whole in any reader of JSON */
-uint64_t fc_table_input(const fc_request *r);           /* fingerprint of prompt, alignment prompt and suffix */
+uint64_t fc_table_input(const fc_request *r);           /* fingerprint of prompt, alignment prompt, suffix and labels */
 
 /* ---- rows ---- */
 

@@ -47,5 +47,6 @@ static uint64_t put_prompt(uint64_t h, const fc_prompt *p) {
 uint64_t fc_table_input(const fc_request *r) {
     uint64_t h = put_prompt(INPUT_WORD, &r->prompt);
     h = put_prompt(h, &r->alignment_prompt);
+    for (size_t i = 0; i < r->n_labels; i++) h = fc_siphash(h, i, r->labels[i], strlen(r->labels[i]));
     return put_prompt(h, &r->suffix);
 }

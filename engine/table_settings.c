@@ -76,17 +76,12 @@ static fc_status put_value(const fc_option_row *row, const char *base, fc_str *o
     return put_list(row, base, out);
 }
 
-fc_status fc_table_settings(const fc_request *r, bool batch_variant, fc_str *out) {
-    const fc_engine_options engine = {.batch_variant = batch_variant};
-    FC_TRY(fc_str_printf(out, "{\"score\":%s,\"labels\":[", r->score ? "true" : "false"));
-    for (size_t i = 0; i < r->n_labels; i++) {
-        if (i) FC_TRY(fc_str_puts(out, ","));
-        FC_TRY(put_text(r->labels[i], out));
-    }
-    FC_TRY(fc_str_puts(out, "]"));
+fc_status fc_table_settings(const fc_request *r, const fc_engine_options *e, fc_str *out) {
+    FC_TRY(fc_str_printf(out, "{\"score\":%s", r->score ? "true" : "false"));
+    if (r->truncate_prompt_tokens < 0) FC_TRY(fc_str_printf(out, ",\"ctx\":%d", e->ctx)); /* it says how much is cut */
     for (size_t i = 0; i < fc_option_count(); i++) {
         const fc_option_row *row = fc_option_row_at(i);
-        const char *base = row->o.scope == FC_SCOPE_ENGINE    ? (const char *)&engine
+        const char *base = row->o.scope == FC_SCOPE_ENGINE    ? (const char *)e
                            : row->o.scope == FC_SCOPE_REQUEST ? (const char *)r
                                                               : (const char *)&r->sampling;
         if (is_left_out(&row->o)) continue;
@@ -132,6 +127,7 @@ uint64_t fc_table_templates(const fc_recipe *r) {
     const char has[2] = {r->has_alignment_template, r->has_suffix};
     uint64_t h = fc_fingerprint_bytes(put_template(0, &r->novelty_template), has, sizeof has);
     if (has[0]) h = put_template(h, &r->alignment_template);
+    for (size_t i = 0; i < r->n_labels; i++) h = put_hash(h, r->labels[i]);
     return has[1] ? put_template(h, &r->suffix) : h;
 }
 

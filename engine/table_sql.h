@@ -7,7 +7,7 @@
 
 #include <sqlite3.h>
 
-enum { FC_TABLE_APPLICATION = 0x666b7462, FC_TABLE_SCHEMA = 1 };
+enum { FC_TABLE_APPLICATION = 0x666b7462, FC_TABLE_WORK = 0x666b7477, FC_TABLE_SCHEMA = 1 };
 
 typedef enum {
     FC_SQL_GET = 0,
@@ -47,7 +47,7 @@ fc_status fc_table_exec(const fc_table *t, const char *sql);
 fc_status fc_table_run(const fc_table *t, sqlite3_stmt *st);
 fc_status fc_table_number(const fc_table *t, const char *sql, int64_t *out);
 fc_status fc_table_prepare(fc_table *t);
-fc_status fc_table_check_kind(const fc_table *t); /* ours, and of this schema */
+fc_status fc_table_check_kind(const fc_table *t, bool work); /* of this schema, and a work file or a table */
 fc_status fc_table_read_meta(fc_table *t);
 
 #endif

@@ -1,10 +1,9 @@
-/* table_write - work files: made, filled, published. */
+/* table_write - work files: made and filled. table_publish.c makes tables of them. */
 #include "engine/table_sql.h"
 
 #include "engine/base/os.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -41,8 +40,7 @@ static fc_status make(fc_table *t, const fc_table_meta *m) {
     char sql[128];
     FC_TRY(fc_table_exec(t, "BEGIN IMMEDIATE"));
     FC_TRY(fc_table_exec(t, schema));
-    snprintf(sql, sizeof sql, "PRAGMA application_id = %d; PRAGMA user_version = %d", FC_TABLE_APPLICATION,
-             FC_TABLE_SCHEMA);
+    snprintf(sql, sizeof sql, "PRAGMA application_id = %d; PRAGMA user_version = %d", FC_TABLE_WORK, FC_TABLE_SCHEMA);
     FC_TRY(fc_table_exec(t, sql));
     FC_TRY(put_meta(t, m));
     return fc_table_exec(t, "COMMIT");
@@ -117,7 +115,7 @@ static fc_status open_work(fc_table *t, const fc_table_meta *m, bool *made) {
         FC_TRY(make(t, m));
         FC_TRY(keep_meta(t, m));
     } else {
-        FC_TRY(fc_table_check_kind(t));
+        FC_TRY(fc_table_check_kind(t, true));
         FC_TRY(fc_table_read_meta(t));
         if (m) FC_TRY(check_meta(t, m));
         if (m) FC_TRY(renew_meta(t, m));
@@ -270,62 +268,4 @@ fc_status fc_table_take(fc_table *t, fc_table *from) {
     }
     fc_str_fini(&after);
     return st ? st : fc_table_flush(t);
-}
-
-/* ---- publication ---- */
-
-static fc_status sync_path(const char *path, int flags) {
-    int fd = open(path, flags | O_CLOEXEC), err = 0;
-    if (fd < 0) return FC_FAIL(FC_ERR_IO, "table %s: %s", path, strerror(errno));
-    if (fsync(fd)) err = errno;
-    close(fd);
-    return err ? FC_FAIL(FC_ERR_IO, "table %s: %s", path, strerror(err)) : FC_OK;
-}
-
-/* The folder that holds the file: a rename is in it. */
-static fc_status sync_folder(const char *path) {
-    fc_str folder = {0};
-    fc_status st = fc_path_beside(path, ".", &folder);
-    if (!st) st = sync_path(fc_str_text(&folder), O_RDONLY | O_DIRECTORY);
-    fc_str_fini(&folder);
-    return st;
-}
-
-/* Rows lie in key order in the copy, in whatever order they came; nothing else in it depends on how it was filled. */
-static fc_status copy_to(fc_table *t, const char *path) {
-    sqlite3_stmt *st = NULL;
-    fc_status status;
-    int rc = sqlite3_prepare_v2(t->db, "VACUUM INTO ?1", -1, &st, NULL);
-    if (rc == SQLITE_OK) rc = sqlite3_bind_text(st, 1, path, -1, SQLITE_STATIC);
-    status = rc == SQLITE_OK ? fc_table_run(t, st) : fc_table_failed(t, rc);
-    sqlite3_finalize(st);
-    return status;
-}
-
-static fc_status publish(fc_table *t, const char *path, const char *temporary) {
-    if (unlink(temporary) && errno != ENOENT) return FC_FAIL(FC_ERR_IO, "table %s: %s", temporary, strerror(errno));
-    FC_TRY(copy_to(t, temporary));
-    FC_TRY(sync_path(temporary, O_RDONLY));
-    if (rename(temporary, path)) return FC_FAIL(FC_ERR_IO, "table %s: %s", path, strerror(errno));
-    return sync_folder(path);
-}
-
-fc_status fc_table_publish(fc_table *t, const char *path) {
-    fc_str temporary = {0};
-    fc_status st;
-    fc_table_rewind(t); /* a statement that stands at a row is in the way of the copy */
-    st = fc_table_flush(t);
-    if (!st) st = fc_str_printf(&temporary, "%s.new", path);
-    if (!st) st = publish(t, path, fc_str_text(&temporary));
-    if (st) (void)unlink(fc_str_text(&temporary)); /* half of a copy is of no use; the rows are in the work file */
-    fc_str_fini(&temporary);
-    return st;
-}
-
-fc_status fc_table_work_remove(fc_table *t) {
-    /* without a journal, which a later writer's would be named like, and while it is held */
-    fc_status st = fc_table_exec(t, "PRAGMA journal_mode = DELETE");
-    if (!st && unlink(t->path) && errno != ENOENT) st = FC_FAIL(FC_ERR_IO, "table %s: %s", t->path, strerror(errno));
-    fc_table_close(t);
-    return st;
 }

@@ -207,6 +207,19 @@ class Bulk(Tables):
         self.bulk("away", "--retrieved", self.lines("way.jsonl", lines), recipe=recipe)
         self.assertEqual(self.bytes("way"), self.bytes("away"))
 
+    # If this fails, a judge's other labels, or another suffix, leave scores as they were.
+    def test_labels_and_suffix(self):
+        judge = ("--mode", "judge", "--suffix", "?", "--label", "a", "--label", "b")
+        self.bulk("judge", *judge)
+        self.assertEqual(self.bulk("judge", *judge)["copied"], 56)
+        for i, other in ((3, ">"), (7, "c")):
+            args = list(judge)
+            args[i] = other
+            self.assertEqual(self.bulk("judge", *args, "--max-drift", 1)["computed"], 56)
+        self.bulk("unscored", "--alignment", "none", "--clusters", 1)
+        self.assertEqual({c["score"] for r in self.rows("unscored").values() for c in r["candidates"]}, {None})
+        self.assertIn("         -", self.ok("table", "lookup", self.path("unscored"), "Tea").decode())
+
     # ---- what goes wrong ----
 
     def test_two_writers(self):

@@ -3,6 +3,8 @@
 #include "engine/table_sql.h"
 #include "tests/util.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 static char folder[] = "/tmp/forkcast_table_XXXXXX";
@@ -139,32 +141,47 @@ static uint64_t input_of(const char *a, const char *b, bool special, const char 
 /* If this fails, a row is kept although what it was computed from has changed. */
 static void inputs_are_told_apart(void **state) {
     const uint64_t a = input_of("ab", "c", false, "x");
+    const char *labels[2] = {"Yes", "No"};
+    fc_request r;
+    uint64_t b;
     (void)state;
+    fc_request_init(&r);
     assert_true(a == input_of("ab", "c", false, "x"));
     assert_true(a != input_of("a", "bc", false, "x"));
     assert_true(a != input_of("ab", "c", true, "x"));
     assert_true(a != input_of("ab", "c", false, "y"));
+    r.labels = labels;
+    r.n_labels = 2;
+    b = fc_table_input(&r);
+    labels[1] = "no";
+    assert_true(b != fc_table_input(&r));
 }
 
 /* If this fails, two settings that draw differently are one table. */
 static void settings_say_what_changes_rows(void **state) {
     fc_request r;
+    fc_engine_options e = {0};
     fc_str a = {0}, b = {0};
     const char *const stops[] = {"\n"};
     (void)state;
     fc_request_init(&r);
-    assert_ok(fc_table_settings(&r, false, &a));
+    assert_ok(fc_table_settings(&r, &e, &a));
     r.seed = 9;
     r.priority = 3;
     r.sampling.top_logprobs = 2;
-    assert_ok(fc_table_settings(&r, false, &b));
+    assert_ok(fc_table_settings(&r, &e, &b));
     assert_string_equal(fc_str_text(&a), fc_str_text(&b));
     r.sampling.stop = stops;
     r.sampling.n_stop = 1;
     r.draw = FC_DRAW_SBS;
     r.sampling.temperature = 0.7f;
+    r.truncate_prompt_tokens = -1;
+    e.batch_variant = true;
+    e.ctx = 77;
     fc_str_clear(&b);
-    assert_ok(fc_table_settings(&r, true, &b));
+    assert_ok(fc_table_settings(&r, &e, &b));
+    assert_non_null(strstr(fc_str_text(&b), "\"ctx\":77"));
+    assert_null(strstr(fc_str_text(&a), "ctx"));
     assert_non_null(strstr(fc_str_text(&b), "\"stop\":[\"\\n\"]"));
     assert_non_null(strstr(fc_str_text(&b), "\"draw\":\"sbs\""));
     assert_non_null(strstr(fc_str_text(&b), "\"temperature\":0.699999988"));
@@ -196,6 +213,36 @@ static void fingerprints_are_of_bytes(void **state) {
 }
 
 /* ---- files ---- */
+
+/* If this fails, the server reads a file that somebody writes, without locks; or a table is written to in place. */
+static void a_work_file_is_no_table(void **state) {
+    fc_table *t = work("kind.work"), *other = NULL;
+    bool made;
+    (void)state;
+    put(t, 1);
+    assert_ok(fc_table_publish(t, path("kind")));
+    fc_table_close(t);
+    assert_fails(fc_table_open(path("kind.work"), &other), FC_ERR_FORMAT, "a work file; forkcast table publish");
+    assert_fails(fc_table_work(path("kind"), &meta, &other, &made), FC_ERR_FORMAT, "a table, and no work file");
+    assert_fails(fc_table_work_open(path("kind"), &other), FC_ERR_FORMAT, "a table, and no work file");
+    assert_ok(fc_table_open(path("kind"), &other));
+    fc_table_close(other);
+}
+
+/* If this fails, two that publish one table at once write into each other's copy. */
+static void one_publisher(void **state) {
+    fc_table *t = work("pub.work");
+    int fd = open(path("pub.new"), O_RDWR | O_CREAT, 0666);
+    (void)state;
+    put(t, 1);
+    assert_int_equal(flock(fd, LOCK_EX), 0);
+    assert_fails(fc_table_publish(t, path("pub")), FC_ERR_FULL, "another process writes it");
+    assert_true(fc_path_exists(path("pub.new")));
+    close(fd);
+    assert_ok(fc_table_publish(t, path("pub")));
+    assert_false(fc_path_exists(path("pub.new")) || fc_path_exists(path("pub.new-journal")));
+    fc_table_close(t);
+}
 
 static void rows_come_back(void **state) {
     fc_table *t = work("back.work"), *r;
@@ -388,6 +435,8 @@ int main(void) {
         cmocka_unit_test(inputs_are_told_apart),
         cmocka_unit_test(settings_say_what_changes_rows),
         cmocka_unit_test(fingerprints_are_of_bytes),
+        cmocka_unit_test(a_work_file_is_no_table),
+        cmocka_unit_test(one_publisher),
         cmocka_unit_test(rows_come_back),
         cmocka_unit_test(order_and_history_leave_no_trace),
         cmocka_unit_test(failures_are_no_rows),

@@ -34,8 +34,11 @@ typedef struct {
 
 static void print_hash(uint64_t h, char out[24]) { snprintf(out, 24, "%016llx", (unsigned long long)h); }
 
-static uint64_t put_suffix(uint64_t h, const char *suffix) {
-    return suffix ? fc_siphash(h, 1, suffix, strlen(suffix)) : h;
+/* What flags say in place of the recipe's. */
+static uint64_t put_flags(uint64_t h, const request_args *a) {
+    if (a->suffix) h = fc_siphash(h, 1, a->suffix, strlen(a->suffix));
+    for (size_t i = 0; i < a->labels.n; i++) h = fc_siphash(h, 2, a->labels.items[i], strlen(a->labels.items[i]));
+    return h;
 }
 
 static fc_status print_path(const char *path, char out[24]) {
@@ -60,11 +63,11 @@ static fc_status make_meta(bulk *b, const fc_request *r, fc_table_meta *m) {
         print_hash(fc_table_names(&names, r->diversity), b->prints[4]);
         print_hash(fc_table_taxonomy(&names), b->prints[5]);
     }
-    print_hash(put_suffix(fc_table_templates(b->a.opened), b->a.suffix), b->prints[6]);
+    print_hash(put_flags(fc_table_templates(b->a.opened), &b->a), b->prints[6]);
     if (b->prompts || b->retrieved.n) print_hash(b->p.texts ^ b->retrieved.fingerprint, b->prints[7]);
     snprintf(b->kv_type, sizeof b->kv_type, "%s%s%s", engine.novelty.kv_type, r->score ? "," : "",
              r->score ? engine.alignment.kv_type : "");
-    FC_TRY(fc_table_settings(r, info->engine.batch_variant, &b->settings));
+    FC_TRY(fc_table_settings(r, &info->engine, &b->settings));
     FC_TRY(plan_describe(&b->p, &b->keys));
     snprintf(b->base_seed, sizeof b->base_seed, "%llu", (unsigned long long)info->request.seed);
     snprintf(b->planned, sizeof b->planned, "%lld", (long long)(b->p.end - b->p.first));
@@ -125,10 +128,6 @@ static fc_status common(bulk *b, fc_request *r) {
     *r = fc_recipe_edit(b->a.opened)->request;
     r->score = strcmp(b->a.alignment, "none") != 0;
     if (!r->score) r->alignment_adapter = NULL;
-    if (b->a.labels.n) {
-        r->labels = b->a.labels.items;
-        r->n_labels = b->a.labels.n;
-    }
     if (r->deadline_ms)
         return FC_FAIL(FC_ERR_ARG,
                        "deadline_ms: %d ms; a row that depends on a clock is never computed again as it was",
@@ -136,11 +135,12 @@ static fc_status common(bulk *b, fc_request *r) {
     return FC_OK;
 }
 
-static fc_status open_files(bulk *b, const fc_table_meta *m, bool *made) {
+static fc_status open_files(bulk *b, const fc_table_meta *m) {
     const fc_table_meta *old;
+    bool made;
     if (b->work_path) FC_TRY(fc_str_puts(&b->work_name, b->work_path));
     else FC_TRY(fc_str_printf(&b->work_name, "%s.work", b->table));
-    FC_TRY(fc_table_work(fc_str_text(&b->work_name), m, &b->work, made));
+    FC_TRY(fc_table_work(fc_str_text(&b->work_name), m, &b->work, &made));
     FC_TRY(fc_table_forget_failures(b->work));
     if (!fc_path_exists(b->table)) return FC_OK;
     FC_TRY(fc_table_open(b->table, &b->old));
@@ -159,7 +159,6 @@ static fc_status open_files(bulk *b, const fc_table_meta *m, bool *made) {
 static fc_status compute(bulk *b, progress *shown) {
     fc_request r, opened;
     fc_table_meta m;
-    bool made;
     run_job j;
     FC_TRY(common(b, &r));
     opened = r;
@@ -167,7 +166,7 @@ static fc_status compute(bulk *b, progress *shown) {
     b->a.engine = fc_recipe_edit(b->a.opened)->engine;
     FC_TRY(request_args_open(&b->a, &opened, shown, &b->e));
     FC_TRY(make_meta(b, &r, &m));
-    FC_TRY(open_files(b, &m, &made));
+    FC_TRY(open_files(b, &m));
     j = (run_job){.args = &b->a,
                   .p = &b->p,
                   .retrieved = b->retrieved_path ? &b->retrieved : NULL,

@@ -39,6 +39,17 @@ static fc_status write_out(fc_str *out) {
     return st;
 }
 
+/* "0.1234", or "-" for what is not known. */
+typedef struct {
+    char text[32];
+} real;
+
+static real real_of(double v) {
+    real out = {"-"};
+    if (!isnan(v)) snprintf(out.text, sizeof out.text, "%.4f", v);
+    return out;
+}
+
 /* ---- export and lookup ---- */
 
 static fc_status put_row(const fc_table *t, const fc_table_row *r, fc_str *out) {
@@ -86,12 +97,14 @@ static fc_status put_found(const fc_table *t, const fc_table_row *r, bool json, 
     FC_TRY(fc_str_puts(out, "rank      score   log-prob  votes  text\n"));
     for (size_t i = 0; i < r->n_entries; i++) {
         const fc_table_entry *e = &r->entries[i];
-        FC_TRY(fc_str_printf(out, "%4zu %10.4f %10.4f %6d  ", i + 1, e->score, e->logprob, e->votes));
+        FC_TRY(fc_str_printf(out, "%4zu %10s %10s %6d  ", i + 1, real_of(e->score).text, real_of(e->logprob).text,
+                             e->votes));
         FC_TRY(print_escaped(e->text, e->text_size, 0, out));
         FC_TRY(fc_str_puts(out, "\n"));
     }
-    return fc_str_printf(out, "%d candidates, %d distinct, %zu kept, entropy %.4f, margin %.4f, seed %llu\n", c->n_used,
-                         c->distinct, r->n_entries, c->entropy, c->margin, (unsigned long long)r->seed);
+    return fc_str_printf(out, "%d candidates, %d distinct, %zu kept, entropy %s, margin %s, seed %llu\n", c->n_used,
+                         c->distinct, r->n_entries, real_of(c->entropy).text, real_of(c->margin).text,
+                         (unsigned long long)r->seed);
 }
 
 static fc_status do_lookup(const verb_args *v) {
@@ -136,12 +149,12 @@ static fc_status put_stats(const fc_table *t, const fc_table_stats *s, bool json
                     : fc_str_printf(out, "%-18s %lld\n", wholes[i].name, (long long)wholes[i].v));
     for (size_t i = 0; i < sizeof reals / sizeof *reals; i++)
         FC_TRY(json ? json_number(&o, reals[i].name, reals[i].v)
-                    : fc_str_printf(out, "%-18s %.4f\n", reals[i].name, reals[i].v));
+                    : fc_str_printf(out, "%-18s %s\n", reals[i].name, real_of(reals[i].v).text));
     if (json) FC_TRY(json_key(&o, "score"));
     FC_TRY(json ? fc_str_puts(out, "[") : fc_str_printf(out, "%-18s", "score, by tenths"));
     for (int i = 0; i <= FC_TABLE_BINS; i++) {
         if (json && i) FC_TRY(fc_str_puts(out, ","));
-        FC_TRY(json ? fc_json_put_double(out, s->score[i]) : fc_str_printf(out, " %.3f", s->score[i]));
+        FC_TRY(json ? fc_json_put_double(out, s->score[i]) : fc_str_printf(out, " %s", real_of(s->score[i]).text));
     }
     FC_TRY(fc_str_puts(out, json ? "]" : "\n"));
     for (int i = 0; i < FC_TABLE_META; i++) {
@@ -188,12 +201,12 @@ static fc_status put_diff(const fc_table *a, const fc_table *b, const fc_table_d
     } else {
         FC_TRY(fc_str_printf(out, "keys: %lld in both, %lld only in the first, %lld only in the second\n",
                              (long long)d->both, (long long)d->only_a, (long long)d->only_b));
-        FC_TRY(fc_str_printf(
-            out,
-            "of those in both: %.4f are the same, %.4f have the same first, %.4f the same kept; overlap "
-            "of the kept %.4f\n",
-            share(d->same_rows, d->both), share(d->same_first, d->both), share(d->same_kept, d->both), d->overlap));
-        FC_TRY(fc_str_printf(out, "distance of the best scores %.4f\n", d->ks));
+        FC_TRY(fc_str_printf(out,
+                             "of those in both: %s are the same, %s have the same first, %s the same kept; overlap "
+                             "of the kept %s\n",
+                             real_of(share(d->same_rows, d->both)).text, real_of(share(d->same_first, d->both)).text,
+                             real_of(share(d->same_kept, d->both)).text, real_of(d->overlap).text));
+        FC_TRY(fc_str_printf(out, "distance of the best scores %s\n", real_of(d->ks).text));
     }
     for (int i = 0; i < FC_TABLE_META; i++) {
         const char *name = fc_table_meta_text((fc_table_meta_name)i);
