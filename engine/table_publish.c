@@ -101,8 +101,12 @@ fc_status fc_table_publish(fc_table *t, const char *path) {
 
 fc_status fc_table_work_remove(fc_table *t) {
     /* without a journal, which a later writer's would be named like, and while it is held */
+    fc_str shared = {0};
     fc_status st = fc_table_exec(t, "PRAGMA journal_mode = DELETE");
     if (!st && unlink(t->path) && errno != ENOENT) st = failed(t->path);
+    if (!st) st = fc_str_printf(&shared, "%s-shm", t->path);
+    if (!st && unlink(fc_str_text(&shared)) && errno != ENOENT) st = failed(fc_str_text(&shared)); /* a reader's */
+    fc_str_fini(&shared);
     fc_table_close(t);
     return st;
 }

@@ -121,7 +121,11 @@ class Bulk(Tables):
         self.assertEqual(p.returncode, 1)
         self.assertIn(b"the same command goes on", err)
         self.gone("stopped")
+        if os.path.exists(self.path("stopped.work")):  # what is there can be looked into
+            self.assertIn(b"in order", self.ok("table", "check", "--work", self.path("stopped.work")))
+            self.refused(1, "a work file", "table", "check", self.path("stopped.work"))
         r = self.bulk("stopped", "--clusters", 3)
+        self.gone(*("stopped.work" + end for end in ("", "-wal", "-shm", "-journal")))
         self.assertEqual(r["kept"] + r["computed"], 8 * 7 * 6)
 
     def test_threads_and_flight_change_nothing(self):
