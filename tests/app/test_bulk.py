@@ -6,6 +6,7 @@ import random
 import resource
 import signal
 import subprocess
+import sys
 import time
 import unittest
 
@@ -305,7 +306,8 @@ class Bulk(Tables):
         table = ("--table", self.path("never"))
         for code, words, args in ((2, "--table: a file is needed", ()), (2, "is not 1, 2 or 3", (*table, "--clusters", 4)), (2, "is not I/N", (*table, "--shard", "5/4")),
                                   (2, "100 shards, and 56 keys", (*table, "--shard", "1/100")), (2, "--in-flight: 0", (*table, "--in-flight", 0)),
-                                  (2, "deadline_ms", (*table, "--deadline-ms", 5)), (2, "--set: it is for histories", (*table, "--set", "--prompts", "x")),
+                                  (2, "--max-drift: 2 is not between 0 and 1", (*table, "--max-drift", 2)), (1, "none: No such file", (*table, "--transitions", self.path("none"))),
+                                  (1, "line 1: the document: next is missing", (*table, "--transitions", self.lines("key.jsonl", [{"key": ["Go", "Tea"]}]))), (2, "deadline_ms", (*table, "--deadline-ms", 5)), (2, "--set: it is for histories", (*table, "--set", "--prompts", "x")),
                                   (1, "No such file", (*table, "--prompts", self.path("none"))),
                                   (1, "line 2: key: ", (*table, "--prompts", self.lines("bad.jsonl", [{"key": "a", "prompt": "b"}, {"key": ["Che\tss"], "prompt": "b"}]))),
                                   (1, 'key "a" is there twice', (*table, "--prompts", self.lines("twice.jsonl", [{"key": "a", "prompt": "b"}] * 2))),
@@ -318,6 +320,26 @@ class Bulk(Tables):
         self.gone("never")
         self.bulk("begun", "--no-publish")
         self.refused(2, 'it was begun with another seed: "7", and now it is "8"', "bulk", "--recipe", self.recipe, "--table", self.path("begun"), "--seed", 8)
+
+
+class Bench(Tables):
+    # If this fails, the benchmark of a production table has not grown with the program.
+    def test_bulk_pairs(self):
+        out, model = self.path("pairs.json"), self.path("long.gguf")
+        self.ok("tiny", model, "--seed", 1, "--ctx", 1024)
+        p = subprocess.run([sys.executable, "bench/bulk_pairs.py", model, "--out", out, "--build", os.path.dirname(BIN), "--names", "20", "--pairs", "60", "-n", "4",
+                            "--kills", "2", "--commit", "0123456"], capture_output=True, text=True)
+        self.assertEqual(p.returncode, 0, p.stdout + p.stderr)
+        self.assertRegex(p.stdout, r"^400 pairs planned, 6[0-9] computed: .* times what was computed")
+        self.assertIn("the same table, byte for byte", p.stdout)
+        with open(out) as f, open("bench/result.schema.json") as s:
+            made, schema = json.load(f), json.load(s)
+        self.assertEqual(made["rows"][0]["counts"]["of"], 400)
+        try:
+            import jsonschema
+        except ImportError:
+            return
+        jsonschema.validate(made, schema)
 
 
 def run_limited(limit, *args):

@@ -111,7 +111,7 @@ static fc_status check(const bulk *b) {
     if (b->prompts && (b->shape.set || b->shape.self))
         return FC_FAIL(FC_ERR_ARG, "--%s: it is for histories, and --prompts has its own keys",
                        b->shape.set ? "set" : "self");
-    return FC_OK;
+    return gates_prepare(&b->g);
 }
 
 static fc_status make_plan(bulk *b) {

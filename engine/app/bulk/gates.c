@@ -25,6 +25,38 @@ void gates_args(gates *g, arg *args, size_t *n) {
                           "distance (Kolmogorov-Smirnov, 0 to 1) of the best scores from the old table's; default 0.2");
 }
 
+static const char *const transition[] = {"key", "next", NULL};
+
+fc_status gates_prepare(const gates *g) {
+    const struct {
+        const char *flag;
+        float v;
+    } shares[] = {{"min-coverage", g->coverage},
+                  {"min-exact-match", g->exact_match},
+                  {"min-recall", g->recall},
+                  {"max-drift", g->drift}};
+    lines l = {0};
+    fc_str key = {0};
+    fc_status st = FC_OK;
+    for (size_t i = 0; i < sizeof shares / sizeof *shares; i++)
+        if (!(shares[i].v >= 0 && shares[i].v <= 1))
+            return FC_FAIL(FC_ERR_ARG, "--%s: %g is not between 0 and 1", shares[i].flag, (double)shares[i].v);
+    if (!g->transitions) return FC_OK;
+    st = lines_open(&l, g->transitions);
+    while (!st) {
+        const fc_json *root;
+        const char *next;
+        st = lines_next(&l, transition, &root);
+        if (st || !root) break;
+        fc_str_clear(&key);
+        st = lines_text(root, "next", &next);
+        if (!st) st = lines_key(root, false, &key);
+    }
+    fc_str_fini(&key);
+    lines_close(&l);
+    return st;
+}
+
 /* ---- recall ---- */
 
 static bool is_among(const fc_table_row *r, const char *next, int at) {
@@ -35,7 +67,6 @@ static bool is_among(const fc_table_row *r, const char *next, int at) {
 }
 
 static fc_status count_hits(const gates *g, fc_table *t, lines *l, bool set, int64_t *hits, int64_t *n, int64_t *left) {
-    static const char *const known[] = {"key", "next", NULL};
     fc_str key = {0};
     fc_status st = FC_OK;
     while (!st) {
@@ -43,7 +74,7 @@ static fc_status count_hits(const gates *g, fc_table *t, lines *l, bool set, int
         const char *next;
         fc_table_row row;
         bool found = false;
-        st = lines_next(l, known, &root);
+        st = lines_next(l, transition, &root);
         if (st || !root) break;
         fc_str_clear(&key);
         st = lines_text(root, "next", &next);

@@ -25,6 +25,9 @@ typedef struct {
 void gates_init(gates *g);                       /* 1, 0.9, 0.015 at 1, 0.2 */
 void gates_args(gates *g, arg *args, size_t *n); /* rows of a command's table */
 
+/* Whether bounds are shares and the file can be read: what would else be found out when all rows are there. */
+fc_status gates_prepare(const gates *g);
+
 typedef struct {
     const char *name; /* "exact match" */
     double found, bound;

@@ -443,6 +443,7 @@ static int run_verb(const verb *w, int argc, char **argv) {
     v.n = argc - rest;
     if (!st && !help && (v.n < w->least || (w->most && v.n > w->most)))
         st = FC_FAIL(FC_ERR_ARG, "%d files are given; it takes %s", v.n, w->files);
+    if (!st && !help && w->gates) st = gates_prepare(&v.g);
     if (!st && !help) st = w->run(&v);
     return args_exit(name, st);
 }
