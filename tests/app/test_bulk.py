@@ -178,6 +178,8 @@ class Bulk(Tables):
         # as if there had been no table before
         self.bulk("fresh", *args, recipe=recipe)
         self.assertEqual(self.bytes("table"), self.bytes("fresh"))
+        code, _, err = run("bulk", "--recipe", recipe, "--table", self.path("table"), *ANY, "--retrieved", self.lines("typo.jsonl", [*lines, {"key": ["Goo", "Tea"], "text": "x"}]))
+        self.assertEqual((code, err), (0, "forkcast bulk: 1 of 57 retrieved lines are of no key\n"))
         # other settings: nothing is taken over, and that is said
         code, out, err = run("bulk", "--recipe", recipe, "--table", self.path("table"), "--json", *ANY, *args, "--seed", 8)
         self.assertEqual((code, json.loads(out)["copied"]), (0, 0), err)

@@ -295,6 +295,9 @@ static fc_status job(bulk *b) {
         return FC_ERR_CANCELLED;
     }
     FC_TRY(st);
+    if (!b->shard && b->n.lines < (int64_t)b->retrieved.n)
+        fprintf(stderr, "forkcast bulk: %lld of %zu retrieved lines are of no key\n",
+                (long long)b->retrieved.n - b->n.lines, b->retrieved.n);
     FC_TRY(tell_failures(b));
     fc_table_close(b->old);
     b->old = NULL;

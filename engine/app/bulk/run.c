@@ -221,6 +221,7 @@ static fc_status begin(run *u, int64_t at) {
     FC_TRY(fc_str_puts(&s->key, item.key));
     s->at = at;
     s->tries = 0;
+    u->n->lines += u->j->retrieved && lines_map_find(u->j->retrieved, item.key);
     st = fill(u, &item, &r);
     if (st) {
         snprintf(why, sizeof why, "%s", fc_last_error());

@@ -29,6 +29,7 @@ typedef struct {
 
 typedef struct {
     int64_t kept, copied, computed, failed, retried;
+    int64_t lines;                        /* keys that have a retrieved line */
     double seconds;                       /* of the computed ones: from the first submit to the last row */
     fc_accounting rows;                   /* sums over the computed ones; kv_bytes: the most of one */
     int64_t prompt_tokens, prompt_cached; /* of novelty prompts */
