@@ -542,10 +542,10 @@ typedef struct {
 FC_API fc_recipe_info *fc_recipe_edit(fc_recipe *r);                 /* the recipe's own copy: changes count */
 FC_API bool fc_recipe_gives(const fc_recipe *r, const char *option); /* "seed": its text says it; else a default is */
 
-/* What fills the holes of the templates: {prompt}, {history}, {keywords}, {history_1}, {keywords_1}, ... */
+/* What fills the holes: {prompt}, {retrieved}, {history}, {keywords}, {history_1}, {keywords_1}, ... */
 typedef struct {
-    const char *prompt;         /* NULL: not given */
-    const char *const *history; /* [n_history] names of the taxonomy */
+    const char *prompt, *retrieved; /* NULL: not given; retrieved may be empty */
+    const char *const *history;     /* [n_history] names of the taxonomy */
     size_t n_history;
 } fc_holes;
 

@@ -165,7 +165,8 @@ static fc_status unknown_name(const fc_recipe *r, const char *name) {
 static fc_status take_values(fc_recipe *r, const fc_holes *h, fc_template_values *out) {
     const char **keywords;
     void *p;
-    *out = (fc_template_values){.prompt = h->prompt, .history = h->history, .n_history = h->n_history};
+    *out = (fc_template_values){
+        .prompt = h->prompt, .retrieved = h->retrieved, .history = h->history, .n_history = h->n_history};
     if (h->prompt && !h->prompt[0]) return FC_FAIL(FC_ERR_ARG, "%s: prompt: it is empty", r->name);
     FC_TRY(fc_arena_alloc(&r->request, h->n_history, sizeof *keywords, &p));
     keywords = p;
@@ -184,9 +185,14 @@ static fc_status take_values(fc_recipe *r, const fc_holes *h, fc_template_values
 
 /* Every value is shown by one of the n templates. */
 static fc_status check_shown(const fc_recipe *r, const fc_template_values *v, const fc_template *const *t, int n) {
-    bool shown = !v->prompt;
-    for (int k = 0; k < n; k++) shown = shown || fc_template_shows_prompt(t[k]);
+    bool shown = !v->prompt, retrieved = !v->retrieved || !v->retrieved[0];
+    for (int k = 0; k < n; k++) {
+        shown = shown || fc_template_shows(t[k], FC_HOLE_PROMPT);
+        retrieved = retrieved || fc_template_shows(t[k], FC_HOLE_RETRIEVED);
+    }
     if (!shown) return FC_FAIL(FC_ERR_ARG, "%s: a prompt is given, and no template has the hole {prompt}", r->name);
+    if (!retrieved)
+        return FC_FAIL(FC_ERR_ARG, "%s: a retrieved line is given, and no template has the hole {retrieved}", r->name);
     for (size_t i = 1; i <= v->n_history; i++) {
         shown = false;
         for (int k = 0; k < n; k++) shown = shown || fc_template_shows_history(t[k], i);

@@ -8,7 +8,11 @@ static const struct {
     fc_hole hole;
     bool indexed; /* takes _1, _2, ... */
 } holes[] = {
-    {"prompt", FC_HOLE_PROMPT, false}, {"history", FC_HOLE_HISTORY, true}, {"keywords", FC_HOLE_KEYWORDS, true}};
+    {"prompt", FC_HOLE_PROMPT, false},
+    {"retrieved", FC_HOLE_RETRIEVED, false},
+    {"history", FC_HOLE_HISTORY, true},
+    {"keywords", FC_HOLE_KEYWORDS, true},
+};
 
 /* "1" to "999" without leading zeros; 0 for anything else. */
 static int hole_index(const char *text, size_t size) {
@@ -35,10 +39,11 @@ static fc_status name_hole(const char *name, size_t size, fc_template_part *out)
         *out = (fc_template_part){.hole = holes[i].hole, .index = index};
         return FC_OK;
     }
-    return FC_FAIL(FC_ERR_FORMAT,
-                   "unknown hole {%.*s}; known are {prompt}, {history}, {keywords}, {history_1}, {keywords_1} and so "
-                   "on; a literal brace is {{ or }}",
-                   size > 60 ? 60 : (int)size, name);
+    return FC_FAIL(
+        FC_ERR_FORMAT,
+        "unknown hole {%.*s}; known are {prompt}, {retrieved}, {history}, {keywords}, {history_1}, {keywords_1} "
+        "and so on; a literal brace is {{ or }}",
+        size > 60 ? 60 : (int)size, name);
 }
 
 fc_status fc_template_parse(const char *text, fc_arena *arena, fc_template *out) {
@@ -98,6 +103,10 @@ static fc_status check_value(const fc_template_part *p, const fc_template_values
            last = p->index ? need : v->n_history;
     if (p->hole == FC_HOLE_PROMPT)
         return v->prompt ? FC_OK : FC_FAIL(FC_ERR_ARG, "the template's hole {prompt} has no value: no prompt is given");
+    if (p->hole == FC_HOLE_RETRIEVED)
+        return v->retrieved
+                   ? FC_OK
+                   : FC_FAIL(FC_ERR_ARG, "the template's hole {retrieved} has no value: no retrieved line is given");
     if (v->n_history < need)
         return FC_FAIL(FC_ERR_ARG, "the template's hole %s has no value: %zu history name%s given", name_of(p).text,
                        v->n_history, v->n_history == 1 ? " is" : "s are");
@@ -149,6 +158,7 @@ fc_status fc_template_fill(const fc_template *t, const fc_template_values *v, fc
         }
         FC_TRY(check_value(p, v));
         if (p->hole == FC_HOLE_PROMPT) FC_TRY(join(&v->prompt, 1, "", arena, &pieces[i]));
+        else if (p->hole == FC_HOLE_RETRIEVED) FC_TRY(join(&v->retrieved, 1, "", arena, &pieces[i]));
         else if (p->index) FC_TRY(join(texts + p->index - 1, 1, "", arena, &pieces[i]));
         else FC_TRY(join(texts, v->n_history, p->hole == FC_HOLE_KEYWORDS ? "; " : ", ", arena, &pieces[i]));
     }
@@ -156,9 +166,9 @@ fc_status fc_template_fill(const fc_template *t, const fc_template_values *v, fc
     return FC_OK;
 }
 
-bool fc_template_shows_prompt(const fc_template *t) {
+bool fc_template_shows(const fc_template *t, fc_hole hole) {
     for (size_t i = 0; i < t->n; i++)
-        if (t->parts[i].hole == FC_HOLE_PROMPT) return true;
+        if (t->parts[i].hole == hole) return true;
     return false;
 }
 

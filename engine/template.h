@@ -1,7 +1,9 @@
-/* template - a text of the operator with named holes: {prompt}, {history}, {keywords}, {history_1}, {keywords_1}, ...
+/* template - a text of the operator with named holes: {prompt}, {retrieved}, {history}, {keywords}, {history_1},
+ * {keywords_1}, ...
  *
  * Literal text may name special tokens (pieces with special = true); what fills a hole is data and never does. {{ and
- * }} are literal braces. {history} is all names joined with ", ", {keywords} the keyword groups of those names joined
+ * }} are literal braces. {retrieved} is what was looked up for this history elsewhere; it may be
+ * empty. {history} is all names joined with ", ", {keywords} the keyword groups of those names joined
  * with "; ", and _i is the i-th name alone, from 1.
  */
 #ifndef FC_ENGINE_TEMPLATE_H
@@ -12,7 +14,7 @@
 
 enum { FC_HOLE_INDEX_MAX = 999 };
 
-typedef enum { FC_HOLE_NONE = 0, FC_HOLE_PROMPT, FC_HOLE_HISTORY, FC_HOLE_KEYWORDS } fc_hole;
+typedef enum { FC_HOLE_NONE = 0, FC_HOLE_PROMPT, FC_HOLE_RETRIEVED, FC_HOLE_HISTORY, FC_HOLE_KEYWORDS } fc_hole;
 
 typedef struct {
     fc_hole hole;     /* NONE: literal text */
@@ -31,7 +33,7 @@ fc_status fc_template_parse(const char *text, fc_arena *arena, fc_template *out)
 
 /* What fills the holes, text by name. */
 typedef struct {
-    const char *prompt; /* NULL: not given */
+    const char *prompt, *retrieved; /* NULL: not given */
     const char *const *history;
     const char *const *keywords; /* [n_history]; NULL without a taxonomy; an entry "" when the name has none */
     size_t n_history;
@@ -40,8 +42,8 @@ typedef struct {
 /* The pieces of the filled template, in the arena. A hole without a value is FC_ERR_ARG and names the hole. */
 fc_status fc_template_fill(const fc_template *t, const fc_template_values *v, fc_arena *arena, fc_prompt *out);
 
-/* Whether the template has a hole that shows the prompt, or the i-th (from 1) name or its keywords. */
-bool fc_template_shows_prompt(const fc_template *t);
+/* Whether the template has that hole, or one that shows the i-th (from 1) name or its keywords. */
+bool fc_template_shows(const fc_template *t, fc_hole hole);
 bool fc_template_shows_history(const fc_template *t, size_t i);
 
 #endif

@@ -89,6 +89,7 @@ int cmd_bestof(int argc, char **argv) {
     args[n++] = arg_of(ARG_TEXT, "system", &with.system, "TEXT", "with --chat: the system message");
     args[n++] = arg_of(ARG_LIST, "history", &a.history, "NAME",
                        "a name of the taxonomy, oldest first; repeatable; the interests recipe");
+    args[n++] = arg_of(ARG_TEXT, "retrieved", &a.retrieved, "TEXT", "for {retrieved} of a recipe; may be empty");
     request_args_taxonomy(&a, args, &n);
     request_args_many(&a, args, &n);
     request_args_scoring(&a, args, &n);

@@ -16,6 +16,8 @@ static const struct {
     {"run", cmd_run, "complete one prompt, streamed to the terminal"},
     {"score", cmd_score, "score given candidates for one prompt in one pass"},
     {"serve", cmd_serve, "answer over HTTP, as OpenAI and vLLM do"},
+    {"bulk", cmd_bulk, "best-of-n for every history of a taxonomy, or a list of prompts, into a table"},
+    {"table", cmd_table, "look into tables, compare, merge and publish them"},
     {"tokenize", cmd_tokenize, "text to token ids, and back"},
     {"inspect", cmd_inspect, "what a model file holds and how much memory it takes"},
     {"convert", cmd_convert, "safetensors or GGUF to GGUF in another type"},
@@ -44,7 +46,8 @@ static int flushed(int code) {
 }
 
 int main(int argc, char **argv) {
-    signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of write, not a death */
+    signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of write, not a death, */
+    signal(SIGXFSZ, SIG_IGN); /* and so is a file that may not grow */
     if (argc < 2) {
         usage(stderr);
         return 2;

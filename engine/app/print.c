@@ -118,7 +118,7 @@ static fc_status put_list(json_object *o, const char *key, const fc_candidate *l
     return fc_str_puts(o->out, "]");
 }
 
-static fc_status put_confidence(json_object *parent, const fc_confidence *c) {
+fc_status print_confidence(json_object *parent, const fc_confidence *c) {
     json_object o = {.out = parent->out};
     FC_TRY(json_key(parent, "confidence"));
     FC_TRY(fc_str_puts(o.out, "{"));
@@ -175,7 +175,7 @@ fc_status print_json(const fc_result *r, const print_options *p, fc_str *out) {
     if (r->prompt_logprobs) FC_TRY(put_prompt_logprobs(&o, r));
     FC_TRY(put_list(&o, "candidates", r->kept, r->n_kept, true));
     if (p->all) FC_TRY(put_list(&o, "all_candidates", r->all, r->n_all, false));
-    FC_TRY(put_confidence(&o, &r->confidence));
+    FC_TRY(print_confidence(&o, &r->confidence));
     FC_TRY(put_accounting(&o, &r->accounting));
     FC_TRY(put_timings(&o, &r->timings));
     return fc_str_puts(out, "}\n");

@@ -27,5 +27,6 @@ fc_status json_text(json_object *o, const char *key, const char *text, size_t si
 fc_status json_number(json_object *o, const char *key, double v);
 fc_status json_int(json_object *o, const char *key, int64_t v);
 fc_status json_ids(json_object *o, const char *key, const int32_t *ids, size_t n);
+fc_status print_confidence(json_object *o, const fc_confidence *c); /* "confidence":{..} */
 
 #endif

@@ -2,6 +2,7 @@
 
 #include "engine/base/os.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -41,6 +42,23 @@ void progress_bytes(void *self, uint64_t done, uint64_t total) {
     if (percent == p->percent) return;
     p->percent = percent;
     progress_say(p, "%3d %% of %.0f MB", percent, (double)total * 1e-6);
+}
+
+void progress_rate(progress *p, const char *things, int64_t done, int64_t total, int64_t measured, uint64_t since_ns) {
+    const uint64_t often = 100000000, now = fc_clock_ns();
+    double seconds = (double)(now - since_ns) * 1e-9, rate, left;
+    if (!p->seen || now - p->said_ns < often) return;
+    if (measured <= 0 || seconds <= 0) {
+        progress_say(p, "%lld of %lld %s", (long long)done, (long long)total, things);
+        return;
+    }
+    rate = (double)measured / seconds;
+    left = (double)(total - done) / rate;
+    if (left < 120)
+        progress_say(p, "%lld of %lld %s, %.1f/s, %.0f s left", (long long)done, (long long)total, things, rate, left);
+    else
+        progress_say(p, "%lld of %lld %s, %.1f/s, %.0f h %02d min left", (long long)done, (long long)total, things,
+                     rate, floor(left / 3600), (int)fmod(left / 60, 60));
 }
 
 void progress_end(progress *p) {

@@ -22,6 +22,8 @@ void progress_say(progress *p, const char *fmt, ...) __attribute__((format(print
 fc_status progress_event(void *self, const fc_event *ev); /* self: a progress; counts it, and says so */
 /* self: a progress. An fc_progress of the model tools. */
 void progress_bytes(void *self, uint64_t done, uint64_t total);
+/* "12 of 100 things, 3.4/s, 26 s left"; at most ten times a second. measured: of them, those since since_ns. */
+void progress_rate(progress *p, const char *things, int64_t done, int64_t total, int64_t measured, uint64_t since_ns);
 void progress_end(progress *p); /* takes the line away */
 
 #endif

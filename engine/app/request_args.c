@@ -147,15 +147,10 @@ fc_status request_args_recipe(const char *name, fc_recipe **out) {
     return fc_recipe_builtin(builtin, out);
 }
 
-/* Flags override the recipe before it makes the request, so that it fills the templates that will be read, and no
+/* Flags override the recipe before it makes a request, so that it fills the templates that will be read, and no
  * others. */
-static fc_status use_recipe(request_args *a, fc_request *r) {
-    const fc_holes holes = {.prompt = a->prompt, .history = a->history.items, .n_history = a->history.n};
+static fc_status override_recipe(request_args *a) {
     fc_recipe_info *info;
-    if (a->prompt_ids || a->prompt_file)
-        return FC_FAIL(FC_ERR_ARG, "--%s: a recipe's template takes --prompt or --history",
-                       a->prompt_ids ? "prompt-ids" : "prompt-file");
-    FC_TRY(request_args_recipe(a->recipe ? a->recipe : builtin, &a->opened)); /* --history alone uses that one */
     if (a->taxonomy) FC_TRY(fc_recipe_set_taxonomy(a->opened, a->taxonomy));
     info = fc_recipe_edit(a->opened);
     FC_TRY(option_args_set(&a->options, &info->engine, &info->request));
@@ -167,6 +162,17 @@ static fc_status use_recipe(request_args *a, fc_request *r) {
     if (!a->novelty) a->novelty = info->novelty_model;
     if (a->alignment) info->alignment_model = a->alignment;
     else a->alignment = info->alignment_model;
+    return FC_OK;
+}
+
+static fc_status use_recipe(request_args *a, fc_request *r) {
+    const fc_holes holes = {
+        .prompt = a->prompt, .retrieved = a->retrieved, .history = a->history.items, .n_history = a->history.n};
+    if (a->prompt_ids || a->prompt_file)
+        return FC_FAIL(FC_ERR_ARG, "--%s: a recipe's template takes --prompt or --history",
+                       a->prompt_ids ? "prompt-ids" : "prompt-file");
+    FC_TRY(request_args_recipe(a->recipe ? a->recipe : builtin, &a->opened)); /* --history alone uses that one */
+    FC_TRY(override_recipe(a));
     FC_TRY(fc_recipe_request(a->opened, &holes, r));
     return show_pieces(a, &r->prompt);
 }
@@ -175,6 +181,7 @@ static fc_status use_recipe(request_args *a, fc_request *r) {
 static fc_status use_flags(request_args *a, fc_request *r) {
     if (!a->novelty) return FC_FAIL(FC_ERR_ARG, "--novelty: a model is needed");
     *r = a->base;
+    if (a->retrieved) return FC_FAIL(FC_ERR_ARG, "--retrieved: it is for {retrieved} of a recipe");
     FC_TRY(option_args_set(&a->options, &a->engine, r));
     FC_TRY(read_prompt(a, r));
     if (!a->taxonomy) return FC_OK;
@@ -210,15 +217,37 @@ static fc_status check_unscored(const request_args *a) {
                                : "label");
 }
 
+static fc_status check_models(const request_args *a, bool needs_alignment) {
+    if (!a->novelty) return FC_FAIL(FC_ERR_ARG, "--novelty: a model is needed, and the recipe names none");
+    if (!a->alignment && needs_alignment)
+        return FC_FAIL(FC_ERR_ARG, "--alignment: a model is needed, or none to rank by log-prob");
+    return FC_OK;
+}
+
+static bool is_scored(const request_args *a) { return a->alignment && strcmp(a->alignment, "none") != 0; }
+
+fc_status request_args_many_open(request_args *a) {
+    if (a->recipe) FC_TRY(request_args_recipe(a->recipe, &a->opened));
+    else FC_TRY(fc_recipe_parse("no recipe", "{}", 2, &a->opened));
+    FC_TRY(override_recipe(a));
+    FC_TRY(check_models(a, true));
+    return is_scored(a) ? FC_OK : check_unscored(a);
+}
+
+fc_status request_args_fill(request_args *a, const fc_holes *holes, fc_request *r) {
+    FC_TRY(fc_recipe_request(a->opened, holes, r));
+    override_scoring(a, r);
+    r->score = is_scored(a);
+    return FC_OK;
+}
+
 fc_status request_args_request(request_args *a, bool needs_alignment, fc_request *r) {
     if (a->recipe || a->history.n) FC_TRY(use_recipe(a, r));
     else FC_TRY(use_flags(a, r));
     override_scoring(a, r);
     FC_TRY(check_shown(a, r));
-    if (!a->novelty) return FC_FAIL(FC_ERR_ARG, "--novelty: a model is needed, and the recipe names none");
-    if (!a->alignment && needs_alignment)
-        return FC_FAIL(FC_ERR_ARG, "--alignment: a model is needed, or none to rank by log-prob");
-    r->score = a->alignment && strcmp(a->alignment, "none") != 0;
+    FC_TRY(check_models(a, needs_alignment));
+    r->score = is_scored(a);
     if (r->score && r->sampling.max_tokens == 0 && r->prompt_logprobs)
         return FC_FAIL(FC_ERR_ARG,
                        "--max-tokens: 0 draws nothing, so there is nothing to score; give --alignment none");
@@ -259,6 +288,11 @@ static const char *adapter_folder(const arg_list *adapters, const char *name) {
     return NULL;
 }
 
+const char *request_args_adapter(const request_args *a, const char *name) {
+    const char *folder = name ? adapter_folder(&a->adapters, name) : NULL;
+    return folder ? folder : name;
+}
+
 static fc_status check_adapters(const arg_list *adapters, const fc_request *r) {
     const char *used[2] = {r->novelty_adapter, r->alignment_adapter};
     for (size_t i = 0; i < adapters->n; i++) {
@@ -282,10 +316,9 @@ static size_t need_adapters(const request_args *a, const fc_request *r, bool one
     const char *used[2] = {r->novelty_adapter, r->alignment_adapter};
     size_t n = 0;
     for (int role = 0; role < 2; role++) {
-        const char *folder = used[role] ? adapter_folder(&a->adapters, used[role]) : NULL;
         if (!used[role] || (role == 1 && one_file && used[0] && strcmp(used[0], used[1]) == 0)) continue;
         out[n++] = (fc_adapter_option){
-            .name = used[role], .path = folder ? folder : used[role], .model = role ? FC_ALIGNMENT : FC_NOVELTY};
+            .name = used[role], .path = request_args_adapter(a, used[role]), .model = role ? FC_ALIGNMENT : FC_NOVELTY};
     }
     return n;
 }

@@ -11,7 +11,7 @@
 /* Where flags land. Zeroed, then request_args_init. */
 typedef struct {
     const char *recipe, *novelty, *alignment, *taxonomy;
-    const char *prompt, *prompt_file, *prompt_ids, *suffix;
+    const char *prompt, *prompt_file, *prompt_ids, *retrieved, *suffix;
     arg_list history, labels, adapters;
     option_args options;
     bool json;
@@ -47,9 +47,16 @@ fc_status request_args_request(request_args *a, bool needs_alignment, fc_request
 /* The prompt as the user's turn of the chat template of the model of that role, behind a system message if there is
  * one. *out points to *pieces. Caller: fc_memory_free of them. */
 fc_status request_args_chat(const request_args *a, fc_role role, const char *system, fc_prompt *out, fc_piece **pieces);
+/* For many requests: opens the recipe, or one that says nothing, with the flags over it; then each request's templates
+ * are filled. What fill gives points into *a and is gone with the next call; its taxonomy is not set. */
+fc_status request_args_many_open(request_args *a);
+fc_status request_args_fill(request_args *a, const fc_holes *holes, fc_request *r);
 /* Opens the engine that the request needs, with its adapters and taxonomy, which *r then names; p says so meanwhile.
  * Caller: fc_engine_close. */
 fc_status request_args_open(const request_args *a, fc_request *r, progress *p, fc_engine **engine);
+
+/* Where an adapter of that name lies: what --adapter gives, or the name itself; NULL for NULL. */
+const char *request_args_adapter(const request_args *a, const char *name);
 
 /* Submits *r and waits for its done event; other events go to on_event (may be NULL), whose failure ends the wait.
  * Caller: fc_event_fini. */

@@ -10,7 +10,7 @@ import tempfile
 import unittest
 
 from test_option_flags import lora
-from util_cli import BIN, ROOT
+from util_cli import BIN, ROOT, run
 from util_serve import Serve, alignment, events, main, novelty
 
 try:
@@ -68,6 +68,7 @@ OTHERS = (
     ("/tokenize", {"messages": M["messages"], "add_generation_prompt": False}, "Tokens"),
     ("/tokenize", {"content": "the night", "with_pieces": True}, "LlamaTokens"),
     ("/detokenize", {"tokens": [60, 61]}, "Text"),
+    ("/v1/lookup", {"key": "k1", "history": None}, "Lookup"),
 )
 # Wrong by the file, and refused by the server: the field that both name.
 WRONG = (
@@ -89,6 +90,7 @@ WRONG_OTHERS = (
     ("/v1/score", {"text_1": "a", "text_2": {"type": "image_url", "text": "b"}}, "text_2"),
     ("/rerank", {"query": "a", "documents": []}, "documents"), ("/rerank", {"query": "a", "documents": ["b"], "rank_fields": ["c"]}, "rank_fields"),
     ("/rerank", {"query": {"type": 1, "text": "a"}, "documents": ["b"]}, "query"), ("/rerank", {"query": "a"}, "documents"),
+    ("/v1/lookup", {}, "history"), ("/v1/lookup", {"key": "k1", "history": ["a"]}, "history"), ("/v1/lookup", {"key": 1}, "key"),
     ("/tokenize", {}, "prompt"), ("/detokenize", {}, "tokens"), ("/detokenize", {"tokens": [-1]}, "tokens"),
 )
 
@@ -106,7 +108,13 @@ class OpenApi(unittest.TestCase):
         with open(taxonomy, "w") as f:
             f.write(TAXONOMY)
         lora(tuned, 0.5)
-        cls.s = Serve("--novelty", novelty(), "--alignment", alignment(), "--taxonomy", taxonomy, "--adapter", "tuned=" + tuned)
+        table, prompts = os.path.join(cls.dir.name, "table"), os.path.join(cls.dir.name, "prompts.jsonl")
+        with open(prompts, "w") as f:
+            f.write('{"key": "k1", "prompt": "the night"}\n')
+        models = ("--novelty", novelty(), "--alignment", alignment(), "--taxonomy", taxonomy)
+        code, _, err = run("bulk", *models, "--prompts", prompts, "--table", table, "--min-exact-match", 0)
+        assert code == 0, err
+        cls.s = Serve(*models, "--adapter", "tuned=" + tuned, "--table", table)
         cls.doc = json.loads(cls.s.get("/openapi.json").body)
         cls.schemas = cls.doc["components"]["schemas"]
         cls.seen = set()
@@ -171,6 +179,7 @@ class OpenApi(unittest.TestCase):
         for path, body, schema in OTHERS:
             with self.subTest(path=path, body=body):
                 self.ask(path, body, schema)
+        self.check("Lookup", json.loads(self.s.get("/v1/lookup?key=k1").body))
         self.check("Models", json.loads(self.s.get("/v1/models").body))
         self.check("Model", json.loads(self.s.get("/v1/models/tuned").body))
         self.check("Version", json.loads(self.s.get("/version").body))

@@ -263,7 +263,8 @@ static void what_is_unknown_is_named(void **state) {
     refused("{\"alignment\":{\"label\":[]}}", "alignment.label: unknown key");
     refused("{\"sampling\":{\"Temperature\":1}}", "sampling.Temperature: unknown key");
     refused("{\"sampling\":{\"x\":1}}", "logprob_token_ids, top_logprobs"); /* the whole list fits */
-    refused("{\"novelty\":{\"template\":\"a {user} b\"}}", "novelty.template: unknown hole {user}; known are {prompt}");
+    refused("{\"novelty\":{\"template\":\"a {user} b\"}}",
+            "novelty.template: unknown hole {user}; known are {prompt}, {retrieved}");
     refused("{\"alignment\":{\"template\":\"{history_0}\"}}", "alignment.template: unknown hole {history_0}");
     refused("{\"novelty\":{\"template\":\"{history_01}\"}}", "unknown hole {history_01}");
     refused("{\"novelty\":{\"template\":\"{history_1000}\"}}", "unknown hole {history_1000}");

@@ -106,6 +106,7 @@ static fc_status ended(openai_answer *a, size_t at, const fc_result *r, fc_str *
     fc_status st;
     part->done = true;
     a->n_done++;
+    if (a->call->route == OPENAI_LOOKUP) return openai_lookup_result(a, r, out);
     if (a->call->route >= OPENAI_SCORE) return openai_ranked_result(a, at, r);
     FC_TRY(record(a, part, &a->w->prompts[at], r));
     FC_TRY(put_beside(a, part, r));
@@ -147,6 +148,7 @@ static fc_status take(openai_answer *a, size_t request, const fc_event *ev, fc_s
     FC_TRY(ended(a, request, ev->result, out));
     if (a->n_done < a->call->n_requests) return FC_OK;
     *over = true;
+    if (a->call->route == OPENAI_LOOKUP) return FC_OK;
     if (a->call->route >= OPENAI_SCORE) return openai_ranked_end(a, out);
     return a->call->stream ? openai_stream_end(a, out) : whole(a, out);
 }

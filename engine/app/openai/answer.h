@@ -100,6 +100,9 @@ fc_status openai_stream_event(openai_answer *a, size_t request, const fc_event *
 fc_status openai_stream_result(openai_answer *a, size_t request, const fc_result *r, fc_str *out);
 fc_status openai_stream_end(openai_answer *a, fc_str *out);
 
+/* lookup.c */
+fc_status openai_lookup_result(openai_answer *a, const fc_result *r, fc_str *out);
+
 /* ranked.c */
 fc_status openai_ranked_result(openai_answer *a, size_t request, const fc_result *r);
 fc_status openai_ranked_end(openai_answer *a, fc_str *out);

@@ -50,7 +50,8 @@ typedef struct openai_show {
     int top;         /* the best so many are shown */
     bool activation; /* scores are made probabilities */
     bool with_text;
-    bool drawn; /* AS_LABELS: of the whole vocabulary, from a drawn token's log-probs */
+    const char *key; /* of a lookup */
+    bool drawn;      /* AS_LABELS: of the whole vocabulary, from a drawn token's log-probs */
 } openai_show;
 
 /* What a call lives in. */
@@ -83,6 +84,7 @@ typedef struct {
     size_t n_choices;
     const char *const *history; /* [n_history] */
     size_t n_history;
+    const char *retrieved; /* NULL: none, and the hole is empty */
 } openai_parse;
 
 /* The member of that name, and p->param; NULL where it is absent or null. */
@@ -135,6 +137,7 @@ fc_status openai_score_fields(openai_parse *p, int form);
 /* score.c */
 fc_status openai_score_read(openai_parse *p);
 fc_status openai_rerank_read(openai_parse *p);
+fc_status openai_lookup_read(openai_parse *p); /* lookup.c */
 
 /* token.c. The bytes of ids[at] as they stand in the text of ids; `special`: names of special tokens too. An id
  * that the tokenizer does not know has none. */

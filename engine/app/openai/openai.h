@@ -18,6 +18,7 @@
 
 #include "engine/base/str.h"
 #include "engine/forkcast.h"
+#include "engine/table.h"
 
 /* What a request's `model` may name. */
 typedef struct {
@@ -26,6 +27,13 @@ typedef struct {
     const char *parent;                              /* of an adapter: the id of its base; else NULL */
     const char *novelty_adapter, *alignment_adapter; /* loaded ones, or NULL */
 } openai_model;
+
+/* What is known of the table that /v1/lookup reads. */
+typedef struct {
+    bool histories; /* its keys are histories, not names of prompts */
+    bool set;       /* whose order does not count */
+    uint64_t seed;  /* of which a key's is made */
+} openai_lookup;
 
 /* What a server was started with. Strings and lists are borrowed; openai_server_init puts in what is 0. */
 typedef struct {
@@ -74,6 +82,7 @@ extern const char openai_ping[]; /* ": ping\n\n": keeps a stream alive */
 typedef enum {
     OPENAI_COMPLETIONS = 0, /* /v1/completions */
     OPENAI_CHAT,            /* /v1/chat/completions */
+    OPENAI_LOOKUP,          /* /v1/lookup, of a history that the table lacks */
     OPENAI_SCORE,           /* /score, /v1/score: vLLM's form or SGLang's, by the body */
     OPENAI_RERANK,          /* /rerank, /v1/rerank: Jina's form, or TEI's by the body */
     OPENAI_RERANK_V2        /* /v2/rerank: Cohere's */
@@ -86,6 +95,7 @@ typedef struct {
     int64_t now;            /* Unix seconds: `created` */
     const char *api_key;    /* whose prefixes and scores are whose; NULL: all share */
     const int *priority;    /* of a header; the body's goes first */
+    openai_lookup lookup;
 } openai_context;
 
 typedef struct openai_call {
@@ -118,6 +128,11 @@ void openai_call_trim(openai_call *c);
 size_t openai_weigh_body(const char *body, size_t size); /* while it is read, and its requests are made */
 size_t openai_weigh_answer(const openai_call *c);        /* from then on, before it is trimmed: at most, about */
 int64_t openai_candidates(const fc_request *r);          /* drawn at most, or given */
+
+/* The key of a lookup's body. *live: it is a history, which can be computed. */
+fc_status openai_lookup_key(const openai_lookup *l, const char *body, size_t size, fc_str *key, bool *live,
+                            openai_error *e);
+fc_status openai_lookup_row(const openai_lookup *l, const fc_table_row *r, fc_str *out); /* the answer out of a table */
 
 /* ---- answers ---- */
 

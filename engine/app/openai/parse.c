@@ -479,7 +479,8 @@ fc_status openai_call_parse(openai_server *s, openai_route route, const openai_c
     if (!st) st = openai_read(body, size, &p.held->doc);
     if (!st) {
         p.root = fc_json_root(p.held->doc);
-        st = route == OPENAI_SCORE    ? openai_score_read(&p)
+        st = route == OPENAI_LOOKUP   ? openai_lookup_read(&p)
+             : route == OPENAI_SCORE  ? openai_score_read(&p)
              : route >= OPENAI_RERANK ? openai_rerank_read(&p)
                                       : read_completion(&p);
     }

@@ -52,7 +52,7 @@ static fc_status fill_from(openai_parse *p, fc_recipe *recipe, const fc_holes *h
 }
 
 static fc_status fill_own(openai_parse *p, const char *said, fc_request *r) {
-    const fc_holes holes = {.prompt = said};
+    const fc_holes holes = {.prompt = said, .retrieved = ""};
     fc_request q;
     if (!p->held->own || !r->score) return FC_OK;
     p->param = "forkcast";
@@ -75,7 +75,10 @@ static fc_status blame(openai_parse *p, fc_status st) {
 }
 
 fc_status openai_fill(openai_parse *p, const char *said, fc_request *out) {
-    const fc_holes holes = {.prompt = said, .history = p->history, .n_history = p->n_history};
+    const fc_holes holes = {.prompt = said,
+                            .retrieved = p->retrieved ? p->retrieved : "",
+                            .history = p->history,
+                            .n_history = p->n_history};
     const char *param = p->param;
     fc_request r;
     fc_status st = fill_from(p, p->s->recipe, &holes, &r);

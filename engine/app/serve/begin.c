@@ -30,6 +30,7 @@ static fc_status take_context(serve *s, http_req *r, serve_reading *m) {
     snprintf(m->id, sizeof m->id, "%s", http_id(r));
     m->x.request_id = m->id;
     m->x.now = (int64_t)time(NULL);
+    m->x.lookup = s->lookup;
     FC_TRY(header_priority(r, &m->priority, &m->x.priority));
     if (key) FC_TRY(fc_str_puts(&m->key, key));
     m->x.api_key = key ? m->key.data : NULL;
@@ -99,7 +100,8 @@ static void back(serve_task *t) {
 }
 
 /* What a reading needs, all of it; on failure nothing is left. */
-static fc_status open_reading(serve *s, http_req *r, openai_route route, serve_reading **out) {
+static fc_status open_reading(serve *s, http_req *r, openai_route route, const char *body, size_t size,
+                              serve_reading **out) {
     serve_reading *m;
     serve_call *c = NULL;
     void *p;
@@ -109,6 +111,7 @@ static fc_status open_reading(serve *s, http_req *r, openai_route route, serve_r
     st = fc_alloc(1, sizeof *c, "call", &p);
     if (!st) c = p;
     if (!st) st = take_context(s, r, m);
+    if (!st && body) st = fc_str_put(&m->body, body, size);
     if (!st) {
         c->s = s;
         c->r = r;
@@ -120,11 +123,13 @@ static fc_status open_reading(serve *s, http_req *r, openai_route route, serve_r
     }
     if (st) {
         fc_str_fini(&m->key);
+        fc_str_fini(&m->body);
         fc_free(m);
         fc_free(c);
         return st;
     }
     m->task = (serve_task){.run = serve_read, .back = back};
+    http_budget_hold(http_memory(s->h), HTTP_BODIES, m->body.cap);
     m->call = c;
     m->route = route;
     m->st = FC_ERR_CANCELLED; /* where it is never read */
@@ -133,13 +138,15 @@ static fc_status open_reading(serve *s, http_req *r, openai_route route, serve_r
     return FC_OK;
 }
 
-void serve_call_begin(serve *s, http_req *r, openai_route route) {
+void serve_call_begin(serve *s, http_req *r, openai_route route) { serve_call_begin_as(s, r, route, NULL, 0); }
+
+void serve_call_begin_as(serve *s, http_req *r, openai_route route, const char *body, size_t size) {
     serve_reading *m;
     serve_call *c;
     openai_error e;
     fc_status st;
     if (serve_reader_full(s, r)) return;
-    st = open_reading(s, r, route, &m);
+    st = open_reading(s, r, route, body, size, &m);
     if (st) {
         openai_error_of(st, fc_last_error(), NULL, false, &e);
         serve_failed(&s->metrics, SERVE_AT_REQUEST, e.http);
@@ -153,7 +160,7 @@ void serve_call_begin(serve *s, http_req *r, openai_route route) {
     s->n_calls++;
     if (!atomic_load(&s->jobs)) s->seen_ns = fc_clock_ns(); /* the engine has work from here on */
     c->reading = true;
-    http_take_body(r, &m->body);
+    if (!body) http_take_body(r, &m->body);
     http_watch(r, &serve_call_watcher, c);
     atomic_fetch_add(&s->to_read, 1);
     serve_worker_put(&s->reader, &m->task);

@@ -21,7 +21,7 @@ typedef struct {
     const char *recipe, *novelty, *alignment, *taxonomy, *alignment_adapter; /* NULL: not given */
     arg_list adapters;                                                       /* NAME=FOLDER, checked */
     arg_list served_names, listen, hosts, origins;
-    const char *host, *api_key_file, *config;
+    const char *host, *api_key_file, *table, *config;
     int port;
     int max_requests, max_candidates, max_connections, max_body, max_memory /* MiB */, max_best_of, max_prompts,
         chat_max_tokens;

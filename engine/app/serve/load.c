@@ -43,6 +43,7 @@ fc_status serve_prepare(serve *s) {
     if ((size_t)c->max_body > (size_t)c->max_memory << 19)
         return FC_FAIL(FC_ERR_ARG, "max_body: %d bytes; they are at most half of max_memory, which is %d MiB",
                        c->max_body, c->max_memory);
+    FC_TRY(serve_table_open(s));
     if (c->api_key_file) FC_TRY(http_keys_open(c->api_key_file, &s->keys));
     if (c->recipe) FC_TRY(request_args_recipe(c->recipe, &s->recipe));
     else FC_TRY(fc_recipe_parse("no recipe", "{}", 2, &s->recipe));
@@ -235,4 +236,5 @@ void serve_unload(serve *s) {
     fc_option_target_fini(&s->set);
     fc_recipe_close(s->recipe);
     http_keys_close(s->keys);
+    serve_table_close(s);
 }

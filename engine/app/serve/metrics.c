@@ -98,6 +98,8 @@ static const struct {
     [SERVE_PREFIX_SHARED] = {"forkcast_shared_prefix_tokens_total", NULL,
                              "Prompt positions that separate runs of the candidates would have computed again."},
     [SERVE_PREFIX_COMPUTED] = {"forkcast_computed_prefix_tokens_total", NULL, "Prompt positions that were computed."},
+    [SERVE_LOOKUPS_TABLE] = {"forkcast_lookups_total", "source=\"table\"", "Look-ups, by where their row came from."},
+    [SERVE_LOOKUPS_LIVE] = {"forkcast_lookups_total", "source=\"live\"", NULL},
     [SERVE_PINGS] = {"forkcast_stream_pings_total", NULL, "Comments sent into streams that were silent."},
 };
 

@@ -35,6 +35,8 @@ typedef enum {
     SERVE_SCORE_TOKENS,
     SERVE_PREFIX_SHARED, /* rows of prompts: spared by sharing, and computed */
     SERVE_PREFIX_COMPUTED,
+    SERVE_LOOKUPS_TABLE, /* answered out of the table, and not */
+    SERVE_LOOKUPS_LIVE,
     SERVE_PINGS,
     SERVE_COUNTERS
 } serve_counter;

@@ -166,6 +166,8 @@ static const http_route routes[] = {
     {.method = "POST", .path = "/detokenize", .run = detokenize},
     {.method = "POST", .path = "/v1/completions", .run = completions},
     {.method = "POST", .path = "/v1/chat/completions", .run = chat},
+    {.method = "GET", .path = "/v1/lookup", .run = serve_lookup},
+    {.method = "POST", .path = "/v1/lookup", .run = serve_lookup},
     {.method = "POST", .path = "/score", .run = score},
     {.method = "POST", .path = "/v1/score", .run = score},
     {.method = "POST", .path = "/rerank", .run = rerank},
@@ -258,7 +260,7 @@ void serve_on_head(void *self, http_req *r) {
     else if (posts && !is_json(http_header(r, "content-type")))
         http_fail(r, 415, "the body's Content-Type is to be application/json");
     else if (posts && (routes[at].run == tokenize || routes[at].run == detokenize)) (void)serve_reader_full(s, r);
-    else if (posts) admit(s, r);
+    else if (posts && routes[at].run != serve_lookup) admit(s, r);
 }
 
 void serve_on_request(void *self, http_req *r) {

@@ -9,6 +9,7 @@
  *   write.c           in the writer's thread: results to JSON
  *   ask.c             /tokenize and /detokenize, which the reader answers by itself
  *   work.c            what both threads are
+ *   lookup.c          /v1/lookup: a row of the table, or a request for what it lacks
  *   metrics.c         what is counted, and /metrics
  *   ui.c              the web page
  *   systemd.c         what the service manager is told
@@ -66,6 +67,8 @@ typedef struct serve {
     fc_status st;     /* how that went, */
     char why[1024];   /* and the sentence */
 
+    struct serve_table *table; /* lookup.c; NULL: none is served */
+    openai_lookup lookup;      /* what it holds */
     bool ready;
     struct serve_call *calls;                 /* all that are not forgotten */
     struct serve_job *buckets[SERVE_BUCKETS]; /* requests of calls, by id */
@@ -108,6 +111,13 @@ void serve_systemd_ready(serve *s);
 
 /* begin.c */
 void serve_call_begin(serve *s, http_req *r, openai_route route);
+/* Of this body, which is copied; NULL: the request's own. */
+void serve_call_begin_as(serve *s, http_req *r, openai_route route, const char *body, size_t size);
+
+/* lookup.c */
+fc_status serve_table_open(serve *s); /* s->table, where one is named */
+void serve_table_close(serve *s);
+void serve_lookup(void *self, http_req *r, const char *rest);
 
 /* ask.c; read.c: in the reader's thread. The bytes of *out are counted as an answer's. */
 typedef fc_status (*serve_at_once)(openai_server *s, const char *body, size_t size, fc_str *out, openai_error *e);

@@ -1,0 +1,134 @@
+"""/v1/lookup: rows of a table, live answers for what it lacks, and tables that take each other's place under a running server."""
+import json
+import os
+import shutil
+import threading
+import unittest
+from urllib.parse import quote
+
+from util_cli import main
+from util_serve import Serve
+from util_table import NAMES, Tables
+
+
+class Lookup(Tables):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.serves = []
+
+    @classmethod
+    def tearDownClass(cls):
+        for s in cls.serves:
+            s.__exit__()
+        super().tearDownClass()
+
+    def serve(self, table, *args, recipe=None):
+        s = Serve("--recipe", recipe or self.recipe, "--table", self.path(table), *args)
+        self.serves.append(s)
+        return s
+
+    @staticmethod
+    def ask(s, *names, **more):
+        """By query; also the answer's status where it is no row."""
+        a = s.get("/v1/lookup?" + "&".join([f"history={quote(n)}" for n in names] + [f"{k}={quote(v)}" for k, v in more.items()]))
+        return json.loads(a.body) if a.status == 200 else (a.status, json.loads(a.body)["error"]["message"])
+
+    # If this fails, a client gets another answer than the table has.
+    def test_rows(self):
+        self.bulk("rows")
+        s = self.serve("rows")
+        for key, row in self.rows("rows").items():
+            got = self.ask(s, *key)
+            self.assertEqual(got, {"object": "lookup", "source": "table", **row})
+        self.assertEqual(got, s.ok("/v1/lookup", {"history": list(key)}))
+        self.assertEqual(got, self.ask(s, key="\t".join(key)))
+        self.assertEqual(got, s.ok("/v1/lookup", {"key": "\t".join(key), "history": None, "unheard_of": 1}))
+        self.assertEqual(s.number('forkcast_lookups_total{source="table"}'), len(self.rows("rows")) + 3)
+        self.assertEqual(s.number('forkcast_lookups_total{source="live"}'), 0)
+        self.assertEqual(self.ask(s, "Go", "Nobody"), (400, 'recipe: history: the taxonomy has no name "Nobody"'))
+        self.assertEqual(self.ask(s, key="k")[0], 404)
+        self.assertEqual(self.ask(s)[0], 400)
+        self.assertEqual(self.ask(s, "Go", "Tea", key="k")[0], 400)
+        s.refused("/v1/lookup", {"history": []}, 400, "history")
+        s.refused("/v1/lookup", {"history": ["a\tb", "c"]}, 400, "history")
+        s.refused("/v1/lookup", {"history": [1]}, 400, "history")
+        s.refused("/v1/lookup", b"{", 400)
+        self.assertEqual(s.ask(b"POST /v1/lookup HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}").status, 415)
+        self.assertEqual(s.get("/v1/lookup?history=%ff").status, 400)
+
+    # If this fails, what is computed for a missing key is not what the bulk job would have put there.
+    def test_live(self):
+        recipe = self.write_recipe("live.json", novelty={"template": "{retrieved}. the night: {history}\nnext: "})
+        lines = [{"key": [a, a], "text": "plain " + a} for a in NAMES]
+        self.bulk("some", "--set", recipe=recipe)
+        self.bulk("more", "--set", "--self", "--retrieved", self.lines("lines.jsonl", lines), recipe=recipe)
+        s, rows = self.serve("some", recipe=recipe), self.rows("more")
+        for name in NAMES:
+            want = {"object": "lookup", "source": "live", **rows[name, name]}
+            self.assertEqual(self.ask(s, name, name, retrieved="plain " + name), want)
+            self.assertEqual(s.ok("/v1/lookup", {"history": [name, name], "retrieved": "plain " + name}), want)
+        self.assertEqual(self.ask(s, "Tea", "Go")["source"], "table")
+        three = self.ask(s, "Tea", "Go", "Chess")
+        self.assertEqual((three["source"], three["key"]), ("live", ["Chess", "Go", "Tea"]))
+        one = json.loads(self.ok("bestof", "--recipe", recipe, "--retrieved", "", *(a for n in three["key"] for a in ("--history", n)), "--seed", three["seed"], "--json"))
+        self.assertEqual(one["confidence"], three["confidence"])
+        self.assertEqual(s.number('forkcast_lookups_total{source="live"}'), 2 * len(NAMES) + 1)
+
+    # If this fails, a refresh of the table needs a restart, or an answer mixes two tables.
+    def test_another_table_takes_its_place(self):
+        seeds = {}
+        for seed in (7, 8):
+            self.bulk(f"seed{seed}", "--seed", seed)
+            seeds[seed] = self.rows(f"seed{seed}")
+        shutil.copy(self.path("seed7"), self.path("swapped"))
+        s = self.serve("swapped")
+        wrong, over = [], threading.Event()
+
+        def asks():
+            while not over.is_set():
+                for key in (("Go", "Tea"), ("Chess", "Maps")):
+                    got = self.ask(s, *key)
+                    if not any(got == {"object": "lookup", "source": "table", **rows[key]} for rows in seeds.values()):
+                        wrong.append(got)
+        threads = [threading.Thread(target=asks) for _ in range(3)]
+        for t in threads:
+            t.start()
+        for i in range(40):
+            shutil.copy(self.path(f"seed{7 + (i + 1) % 2}"), self.path("swapped.new"))
+            os.replace(self.path("swapped.new"), self.path("swapped"))
+            self.assertEqual(self.ask(s, "Jazz", "Go")["seed"], seeds[7 + (i + 1) % 2]["Jazz", "Go"]["seed"])
+        over.set()
+        for t in threads:
+            t.join()
+        self.assertEqual(wrong, [])
+        # one that is no table, and none at all: the last one goes on
+        with open(self.path("swapped.new"), "wb") as f:
+            f.write(b"no table")
+        last = self.ask(s, "Jazz", "Go")
+        os.replace(self.path("swapped.new"), self.path("swapped"))
+        self.assertEqual(self.ask(s, "Jazz", "Go"), last)
+        os.remove(self.path("swapped"))
+        self.assertEqual(self.ask(s, "Jazz", "Go"), last)
+        self.assertIn("the table that was there before is served on", s.logged())
+        shutil.copy(self.path("seed8"), self.path("swapped"))
+        self.assertEqual(self.ask(s, "Jazz", "Go")["seed"], seeds[8]["Jazz", "Go"]["seed"])
+
+    def test_none(self):
+        s = Serve("--recipe", self.recipe)
+        self.serves.append(s)
+        self.assertEqual(self.ask(s, "Go", "Tea"), (404, "no table is served; --table FILE names one"))
+        self.refused(1, "No such file", "serve", "--recipe", self.recipe, "--table", self.path("nothing"), "--port", 0)
+        self.refused(1, "not a database", "serve", "--recipe", self.recipe, "--table", self.taxonomy, "--port", 0, "--check-config")
+
+    def test_prompts(self):
+        recipe = self.write_recipe("prompt.json", novelty={"template": "{prompt}"}, alignment={"template": "it is {prompt}"})
+        self.bulk("prompts", "--prompts", self.lines("prompts.jsonl", [{"key": "k1 & more", "prompt": "the night"}]), recipe=recipe)
+        s = self.serve("prompts", recipe=recipe)
+        self.assertEqual(self.ask(s, key="k1 & more"), {"object": "lookup", "source": "table", **self.rows("prompts")["k1 & more"]})
+        self.assertEqual(self.ask(s, key="k2")[0], 404)
+        self.assertEqual(self.ask(s, "Go", "Tea")[0], 400)
+
+
+if __name__ == "__main__":
+    main()
