@@ -16,6 +16,8 @@ void fc_counts_put(fc_counts *c, const fc_sched *s) {
                             t.lost};
     for (const fc_job *j = s->running; j; j = j->next) v[0]++;
     for (const fc_job *j = s->waiting; j; j = j->next) v[1]++;
+    atomic_store_explicit(&c->bytes, t.bytes, memory_order_relaxed);
+    atomic_store_explicit(&c->flops, t.flops, memory_order_relaxed);
     for (int i = 0; i < FC_COUNTS; i++) atomic_store_explicit(&c->v[i], v[i], memory_order_relaxed);
 }
 
@@ -33,6 +35,8 @@ void fc_counts_get(const fc_counts *c, fc_engine_counts *out) {
                                     &out->prefix_hit,
                                     NULL};
     for (int i = 2; i < FC_COUNTS - 1; i++) *to[i] = atomic_load_explicit(&c->v[i], memory_order_relaxed);
+    out->bytes = atomic_load_explicit(&c->bytes, memory_order_relaxed);
+    out->flops = atomic_load_explicit(&c->flops, memory_order_relaxed);
     out->running = (int)atomic_load_explicit(&c->v[0], memory_order_relaxed);
     out->lost = atomic_load_explicit(&c->v[FC_COUNTS - 1], memory_order_relaxed);
     out->waiting = (int)atomic_load_explicit(&c->v[1], memory_order_relaxed);

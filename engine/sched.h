@@ -149,6 +149,7 @@ typedef struct {
     int64_t evicted_pages, partial_copies, hit_tokens, asked_tokens; /* of the prefix caches */
     int64_t rows_prefill, rows_decode, rows_score, rows_replayed;    /* as of fc_accounting, of all jobs */
     bool lost;                                                       /* a backend fails whatever it is asked */
+    double bytes, flops;                                             /* as of fc_engine_counts */
 } fc_sched_stats;
 
 typedef struct {
