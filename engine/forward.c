@@ -198,7 +198,7 @@ static void count_linear(const fc_weight *w, int T, fc_cost *c) {
     c->flops += one.flops;
 }
 
-/* Matrices and attention, which are all but a few percent. Of a local layer too all tiles count, as the plan has them. */
+/* Matrices and attention: all but a few percent. Of a local layer too all tiles count, as the plan has them. */
 static void count_pass(const fc_model *m, const fc_batch *b, fc_work *w) {
     const fc_cost attn =
         fc_attn_cost(&(fc_attn_args){.kv = fc_kv_store(b->kv), .T = b->T, .H = m->cfg.H}, b->tiles, b->row_tiles);

@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { ARG_LIST_MAX = 256, ARGS_MAX = 96 /* of a command */ };
+enum { ARG_LIST_MAX = 256, ARGS_MAX = 128 /* of a command */ };
 
 typedef struct {
     const char *items[ARG_LIST_MAX];

@@ -13,5 +13,6 @@ int cmd_tiny(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_options(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
+int cmd_bench(int argc, char **argv);
 
 #endif

@@ -225,6 +225,14 @@ fc_status request_args_request(request_args *a, bool needs_alignment, fc_request
     return r->score ? FC_OK : check_unscored(a);
 }
 
+fc_status request_args_refill(request_args *a, const fc_holes *holes, fc_request *r) {
+    bool score = r->score;
+    FC_TRY(fc_recipe_request(a->opened, holes, r));
+    override_scoring(a, r);
+    r->score = score;
+    return FC_OK;
+}
+
 /* ---- engine ---- */
 
 /* The folder that --adapter gives for a name, or NULL. */

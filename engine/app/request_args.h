@@ -44,6 +44,9 @@ fc_status request_args_recipe(const char *name, fc_recipe **out);
 
 /* Reads recipe, prompt and files. The request points into *a. */
 fc_status request_args_request(request_args *a, bool needs_alignment, fc_request *r);
+/* After that, with a recipe: the request that other values for its holes make. What an earlier one points to is
+ * gone. */
+fc_status request_args_refill(request_args *a, const fc_holes *holes, fc_request *r);
 /* Opens the engine that the request needs, with its adapters and taxonomy, which *r then names; p says so meanwhile.
  * Caller: fc_engine_close. */
 fc_status request_args_open(const request_args *a, fc_request *r, progress *p, fc_engine **engine);
