@@ -18,6 +18,7 @@ done
 ./quickstart.sh --no-build # packages and the model
 missing=()
 pkg-config --exists cmocka || missing+=(libcmocka-dev)
+pkg-config --exists libcurl || missing+=(libcurl4-openssl-dev) # forkcast bench --url
 command -v clang >/dev/null || missing+=(clang)
 ${CXX:-c++} -x c++ - -o /dev/null <<<'int main() { return 0; }' 2>/dev/null || missing+=(g++)
 [ -e /usr/include/boost/context/detail/fcontext.hpp ] || missing+=(libboost-context-dev)

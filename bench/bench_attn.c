@@ -1,6 +1,6 @@
 /* bench_attn - operations and bytes per second of kernels/attn, by KV type and number of rows.
  *
- *   bench_attn [level [threads]]     default: best level, all cores
+ *   bench_attn [--json] [level [threads]]     default: best level, all cores
  *
  * SmolLM2-135M's heads (H 9, G 3, E 64), one layer. `decode`: T branches behind one prompt of P positions, each with 16
  * of its own; the prompt's part and the own part are folded. `prefill`: the last T rows of a prompt of P. GB/s and
@@ -19,6 +19,8 @@
 #include <stdlib.h>
 
 enum { H = 9, G = 3, E = 64, P = 16, OWN = 16, MOST = 512 };
+
+static bool json; /* rows of a result instead of a table */
 
 static int fail(void) {
     fprintf(stderr, "bench_attn: %s\n", fc_status_text());
@@ -49,7 +51,7 @@ static fc_kv_buf filled(fc_dtype type, int pages) {
 }
 
 static int measure(fc_stream s, const fc_roof *roof, const fc_attn_args *a, const char *what, int length) {
-    double best = 1e9, start = (double)fc_clock_ns(), tiles = 0, rows_tiles = 0;
+    double best = 1e9, start = (double)fc_clock_ns(), tiles = 0, rows_tiles = 0, gops;
     fc_dtype type = a->kv->shape.type;
     fc_cost c;
     for (int i = 0; i < a->n_items; i++) {
@@ -63,10 +65,16 @@ static int measure(fc_stream s, const fc_roof *roof, const fc_attn_args *a, cons
         took = ((double)fc_clock_ns() - t0) * 1e-9;
         best = took < best ? took : best;
     }
+    gops = type == FC_BF16 ? roof->gflops_bf16 : roof->gflops_f32;
+    if (json)
+        bench_row(
+            roof, c, gops, best,
+            "\"kernel\":\"attn\",\"level\":\"%s\",\"threads\":%d,\"type\":\"%s\",\"pass\":\"%s\",\"P\":%d,\"T\":%d",
+            fc_cpu_level_name(s->level), fc_pool_threads(s->pool), fc_dtype_name(type), what, length, a->T);
+    if (json) return 0;
     printf("%-8s %-5s %-8s P=%-5d T=%-4d %9.1f us %8.1f GFLOP/s %7.1f GB/s %3.0f %% of the limit\n",
            fc_cpu_level_name(s->level), fc_dtype_name(type), what, length, a->T, best * 1e6, c.flops / best * 1e-9,
-           c.bytes / best * 1e-9,
-           100 * bench_share(roof, c, type == FC_BF16 ? roof->gflops_bf16 : roof->gflops_f32, best));
+           c.bytes / best * 1e-9, 100 * bench_share(roof, c, gops, best));
     return 0;
 }
 
@@ -144,9 +152,11 @@ int main(int argc, char **argv) {
     fc_roof roof;
     int bad = 0;
     char *end = NULL;
-    long threads = argc > 2 ? strtol(argv[2], &end, 10) : 0;
+    long threads;
+    json = bench_json(&argc, &argv);
+    threads = argc > 2 ? strtol(argv[2], &end, 10) : 0;
     if (argc > 3 || (end && (end == argv[2] || *end || threads < 1 || threads > 1024))) {
-        fprintf(stderr, "usage: bench_attn [LEVEL [THREADS]]; THREADS is 1 to 1024\n");
+        fprintf(stderr, "usage: bench_attn [--json] [LEVEL [THREADS]]; THREADS is 1 to 1024\n");
         return 2;
     }
     if (argc > 1 && fc_cpu_level_parse(argv[1], &level)) return fail();

@@ -1,6 +1,6 @@
 /* bench_linear - operations and bytes per second of kernels/linear, by type, level and number of rows.
  *
- *   bench_linear [level [type [threads]]]     default: best level, Q4_1 and Q8_0, all cores
+ *   bench_linear [--json] [level [type [threads]]]     default: best level, Q4_1 and Q8_0, all cores
  *
  * Shapes: the five matrices of a SmolLM2-135M layer and its head. GB/s counts the packed matrix once a call. Then the
  * same with a precise x. limit: the share of what the machine allows (share.h), measured at the start. x is normal; one
@@ -22,6 +22,8 @@
 static const struct { int K, N; } shapes[] = {{576, 960}, {576, 576}, {576, 3072}, {1536, 576}, {576, 49152}};
 static const int rows[] = {1, 4, 16, 64, 512};
 enum { N_SHAPES = sizeof shapes / sizeof shapes[0], N_ROWS = sizeof rows / sizeof rows[0], COPIES = 12 };
+
+static bool json; /* rows of a result instead of a table */
 
 static double seconds(void) { return (double)fc_clock_ns() * 1e-9; }
 
@@ -63,6 +65,14 @@ static int measure(fc_stream s, const fc_linear_args *a, fc_weight *const *w, in
     return 0;
 }
 
+static void put_row(fc_stream s, const fc_roof *roof, fc_dtype t, const fc_linear_args *a, double peak, double took) {
+    bench_row(roof, fc_linear_cost(a), peak, took,
+              "\"kernel\":\"linear\",\"level\":\"%s\",\"threads\":%d,\"type\":\"%s\",\"K\":%d,\"N\":%d,\"T\":%d,"
+              "\"precise\":%s",
+              fc_cpu_level_name(s->level), fc_pool_threads(s->pool), fc_dtype_name(t), a->w->K, a->w->N, a->T,
+              a->precise ? "true" : "false");
+}
+
 /* One shape at one row count. */
 static int report(fc_stream s, const fc_roof *roof, fc_dtype t, int T, fc_weight *const *w, int copies, const float *x,
                   float *y) {
@@ -71,8 +81,11 @@ static int report(fc_stream s, const fc_roof *roof, fc_dtype t, int T, fc_weight
     fc_linear_args a = {.y = y, .x = x, .w = w[0], .T = T};
     double peak = fc_dtype_is_float(t) ? roof->gflops_f32 : roof->gops_int8;
     if (measure(s, &a, w, copies, &took)) return 1;
+    if (json) put_row(s, roof, t, &a, peak, took);
     a.precise = true;
     if (measure(s, &a, w, copies, &precise)) return 1;
+    if (json) put_row(s, roof, t, &a, peak, precise);
+    if (json) return 0;
     printf(
         "%-8s %-5s %5d -> %-6d T=%-4d %9.1f us %8.1f GOP/s %7.1f GB/s %3.0f %% of the limit   precise %9.1f us %3.0f "
         "%%\n",
@@ -115,9 +128,11 @@ int main(int argc, char **argv) {
     fc_roof roof;
     int bad;
     char *end = NULL;
-    long threads = argc > 3 ? strtol(argv[3], &end, 10) : 0;
+    long threads;
+    json = bench_json(&argc, &argv);
+    threads = argc > 3 ? strtol(argv[3], &end, 10) : 0;
     if (argc > 4 || (end && (end == argv[3] || *end || threads < 1 || threads > 1024))) {
-        fprintf(stderr, "usage: bench_linear [LEVEL [TYPE [THREADS]]]; THREADS is 1 to 1024\n");
+        fprintf(stderr, "usage: bench_linear [--json] [LEVEL [TYPE [THREADS]]]; THREADS is 1 to 1024\n");
         return 2;
     }
     if (argc > 1 && fc_cpu_level_parse(argv[1], &level)) return fail();

@@ -1,6 +1,6 @@
 /* bench_lora - operations and bytes per second of kernels/lora, by level, type, rank and number of rows.
  *
- *   bench_lora [level [threads]]     default: best level, all cores
+ *   bench_lora [--json] [level [threads]]     default: best level, all cores
  *
  * Queries, keys and values of an 8B model (K 4096, N 4096 + 1024 + 1024), each part of the same rank; one adapter for
  * all rows, then four with a quarter of the rows each. GB/s counts what fc_lora_cost counts.
@@ -18,6 +18,8 @@
 
 enum { K = 4096, N = 6144, MOST_T = 256, ADAPTERS = 4, MOST_R = 64 };
 static const int parts_n[3] = {4096, 1024, 1024}, ranks[] = {8, 16, 64}, rows[] = {1, 4, 16, 256};
+
+static bool json; /* rows of a result instead of a table */
 
 static double seconds(void) { return (double)fc_clock_ns() * 1e-9; }
 
@@ -43,6 +45,12 @@ static int measure(fc_stream s, const fc_roof *roof, const fc_lora_args *a, cons
         took = seconds() - t0;
         best = took < best ? took : best;
     }
+    if (json)
+        bench_row(
+            roof, c, roof->gflops_f32, best,
+            "\"kernel\":\"lora\",\"level\":\"%s\",\"threads\":%d,\"type\":\"%s\",\"R\":%d,\"T\":%d,\"adapters\":\"%s\"",
+            fc_cpu_level_name(s->level), fc_pool_threads(s->pool), fc_dtype_name(a->groups[0].w->dtype), r, a->T, what);
+    if (json) return 0;
     printf("%-8s %-4s r=%-3d T=%-4d %-8s %9.1f us %8.1f GFLOP/s %7.1f GB/s %3.0f %% of the limit\n",
            fc_cpu_level_name(s->level), fc_dtype_name(a->groups[0].w->dtype), r, a->T, what, best * 1e6,
            c.flops / best * 1e-9, c.bytes / best * 1e-9, 100 * bench_share(roof, c, roof->gflops_f32, best));
@@ -98,9 +106,11 @@ int main(int argc, char **argv) {
     fc_roof roof;
     int bad = 0;
     char *end = NULL;
-    long threads = argc > 2 ? strtol(argv[2], &end, 10) : 0;
+    long threads;
+    json = bench_json(&argc, &argv);
+    threads = argc > 2 ? strtol(argv[2], &end, 10) : 0;
     if (argc > 3 || (end && (end == argv[2] || *end || threads < 1 || threads > 1024))) {
-        fprintf(stderr, "usage: bench_lora [LEVEL [THREADS]]; THREADS is 1 to 1024\n");
+        fprintf(stderr, "usage: bench_lora [--json] [LEVEL [THREADS]]; THREADS is 1 to 1024\n");
         return 2;
     }
     if (argc > 1 && fc_cpu_level_parse(argv[1], &level)) return fail();

@@ -51,6 +51,8 @@ void fc_counts_put(fc_counts *c, const fc_sched *s) {
     for (int i = 0; i < ADAPTERS_RUNNING; i++) atomic_store_explicit(&c->v[i], v[i], memory_order_relaxed);
     atomic_store_explicit(&c->v[ADAPTERS_RUNNING], (long long)running, memory_order_relaxed);
     atomic_store_explicit(&c->v[ADAPTERS_WAITING], (long long)waiting, memory_order_relaxed);
+    atomic_store_explicit(&c->bytes, t.bytes, memory_order_relaxed);
+    atomic_store_explicit(&c->flops, t.flops, memory_order_relaxed);
     for (int i = 0; i < FC_BATCH_SIZES; i++)
         atomic_store_explicit(&c->v[SINGLES + i], t.batches_of[i], memory_order_relaxed);
 }
@@ -69,6 +71,8 @@ void fc_counts_get(const fc_counts *c, fc_engine_counts *out) {
     out->rows_replayed = get(c, ROWS_REPLAYED);
     out->prefix_asked = get(c, PREFIX_ASKED);
     out->prefix_hit = get(c, PREFIX_HIT);
+    out->bytes = atomic_load_explicit(&c->bytes, memory_order_relaxed);
+    out->flops = atomic_load_explicit(&c->flops, memory_order_relaxed);
     out->batch_rows = get(c, BATCH_ROWS);
     out->lost = get(c, LOST) != 0;
     out->adapters_running = (uint64_t)get(c, ADAPTERS_RUNNING);

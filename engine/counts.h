@@ -11,6 +11,7 @@ enum { FC_COUNTS = 15 + FC_BATCH_SIZES };
 /* Zeroed is empty. */
 typedef struct {
     atomic_llong v[FC_COUNTS];
+    _Atomic double bytes, flops;
 } fc_counts;
 
 void fc_counts_put(fc_counts *c, const fc_sched *s);           /* the engine thread */

@@ -114,6 +114,7 @@ void fc_echo_want(fc_flight *f, const fc_branch *b, int first, int n) {
 
 /* Log-probs alone need no logits in memory. */
 static fc_status read_lp(fc_lane *l, fc_echoer *e, const fc_echo_read *r, int at) {
+    fc_forward_count_head(l->model, r->n, (double)r->n * l->model->cfg.V, &l->work);
     return l->be->head_lse(l->be->stream,
                            &(fc_head_lse_args){.lse = e->dev_lse,
                                                .lp = e->dev_lp + at,

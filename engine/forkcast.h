@@ -80,8 +80,7 @@ typedef struct {
     int score_rows;       /* a scoring pass of its own model starts at so many waiting rows; 0: measured at open */
     uint32_t off;         /* fc_off bits: what is not shared, so that its gain can be measured. 0: all is on */
     uint64_t score_cache; /* bytes of memory for scores of earlier requests; 0: 16 MiB */
-    const char
-        *score_cache_file; /* SQLite: scores also on disk, shared by engines; made if missing. NULL: memory alone */
+    const char *score_cache_file; /* SQLite: scores on disk too, for all engines; made if missing. NULL: memory alone */
     uint64_t kv_pool; /* bytes of KV memory a model; 0: room for 2 x ctx, at least 256 MiB, at most a quarter of RAM */
     bool batch_variant; /* a candidate's bits may depend on what else is in the batch: CUDA may give products of many
                              rows and bf16 weights to cuBLASLt. On the CPU they never do */
@@ -141,6 +140,7 @@ typedef struct {
     int64_t prefix_asked, prefix_hit;            /* tokens of prompts that began, and those found in the prefix cache */
     int64_t batch_rows, batches_of[14];          /* batches of up to 1, 8, 16, 32, ... 16384 rows, and more */
     uint64_t adapters_running, adapters_waiting; /* bit i: the novelty model's adapter i, in order, acts in some */
+    double bytes, flops; /* what passes and heads had to move and compute at least, by the costs of kernels/ */
 } fc_engine_counts;
 
 /* As of the engine's last step; each number is whole, taken one after the other. Waits for nobody. */

@@ -190,12 +190,42 @@ static fc_status post_norm(const fc_model *m, const fc_work *w, const float *wei
                           &(fc_rmsnorm_args){.y = w->x, .x = w->x, .w = weight, .eps = c->norm_eps, .T = T, .D = c->D});
 }
 
+/* ---- what it costs ---- */
+
+static void count_linear(const fc_weight *w, int T, fc_cost *c) {
+    const fc_cost one = fc_linear_cost(&(fc_linear_args){.w = w, .T = T});
+    c->bytes += one.bytes;
+    c->flops += one.flops;
+}
+
+/* Matrices and attention: all but a few percent. Of a local layer too all tiles count, as the plan has them. */
+static void count_pass(const fc_model *m, const fc_batch *b, fc_work *w) {
+    const fc_cost attn =
+        fc_attn_cost(&(fc_attn_args){.kv = fc_kv_store(b->kv), .T = b->T, .H = m->cfg.H}, b->tiles, b->row_tiles);
+    for (int i = 0; i < m->cfg.L; i++) {
+        const fc_layer *l = &m->layers[i];
+        const fc_weight *const all[] = {l->qkv, l->o, l->gate_up, l->down};
+        for (size_t k = 0; k < sizeof all / sizeof *all; k++) count_linear(all[k], b->T, &w->done);
+        w->done.bytes += attn.bytes;
+        w->done.flops += attn.flops;
+    }
+}
+
+void fc_forward_count_head(const fc_model *m, int R, double outs, fc_work *w) {
+    const double V = m->cfg.V, D = m->cfg.D;
+    w->done.bytes += (double)m->head->bytes * (outs < V ? outs / V : 1) + 4 * D * R;
+    w->done.flops += 2 * D * outs;
+}
+
+/* ---- whole passes ---- */
+
 fc_status fc_forward(const fc_model *m, const fc_batch *b, fc_work *w) {
     const fc_model_config *c = &m->cfg;
     fc_backend *be = m->be;
     fc_stream s = be->stream;
     int T = b->T;
     FC_ASSERT(T >= 1 && T <= w->max_rows);
+    count_pass(m, b, w);
     FC_TRY(be->embed(s, &(fc_embed_args){.y = w->h,
                                          .tokens = b->dev.tokens,
                                          .w = m->embed,
@@ -229,6 +259,7 @@ fc_status fc_forward_logits(const fc_model *m, const float *hidden, int R, int a
     const fc_model_config *c = &m->cfg;
     float *y = w->logits + (size_t)at * (size_t)c->V;
     FC_ASSERT(R >= 1 && at >= 0 && at + R <= w->max_logit_rows);
+    fc_forward_count_head(m, R, (double)R * c->V, w);
     FC_TRY(m->be->linear(m->be->stream, &(fc_linear_args){.y = y, .x = hidden, .w = m->head, .T = R, .precise = true}));
     if (c->final_soft_cap > 0)
         FC_TRY(m->be->softcap(m->be->stream,

@@ -25,6 +25,7 @@ typedef struct {
     int max_rank;
     float *out;    /* [T,D] final hidden states of the wanted rows */
     float *logits; /* [max_logit_rows,V]         */
+    fc_cost done;  /* of all passes and heads since it was opened: what a perfect cache would move, and operations */
 } fc_work;
 
 fc_status fc_work_open(const fc_model *m, int max_rows, int max_parts, fc_work *out);
@@ -33,6 +34,9 @@ void fc_work_close(fc_work *w); /* zeroed and half-built are fine */
 /* Runs all layers; w->out [b->n_outs,D] then holds the wanted rows after the final norm. Rows that the batch gives to
  * an adapter go through it; m->adapters must be what they were when w was opened. */
 fc_status fc_forward(const fc_model *m, const fc_batch *b, fc_work *w);
+
+/* Adds to w->done what reading `outs` outputs of the head, R rows in all, costs: V a row, or those that are picked. */
+void fc_forward_count_head(const fc_model *m, int R, double outs, fc_work *w);
 
 /* logits [R,V] of R final hidden states, into w->logits from row `at` on; soft cap applied. at + R <= max_logit_rows */
 fc_status fc_forward_logits(const fc_model *m, const float *hidden, int R, int at, fc_work *w);

@@ -60,8 +60,9 @@ static fc_status gather(fc_sampler *s, const fc_model *m, fc_work *w, int n_outs
 }
 
 /* Sums of lists and, of rows that lie in w->x, of the whole vocabulary. */
-static fc_status compute_sums(fc_sampler *s, const fc_model *m, const fc_work *w) {
+static fc_status compute_sums(fc_sampler *s, const fc_model *m, fc_work *w) {
     fc_backend *be = s->be;
+    fc_forward_count_head(m, s->n_full, (double)s->n_full * m->cfg.V, w);
     FC_TRY(be->list_logprob(be->stream, &(fc_list_logprob_args){.lse = s->dev.lse_list,
                                                                 .value = s->dev.list_value,
                                                                 .ids = s->dev.list_id,
@@ -79,6 +80,7 @@ static fc_status compute_sums(fc_sampler *s, const fc_model *m, const fc_work *w
 /* Tokens of rows that the head draws; logits of the others that want them. */
 static fc_status run_head(fc_sampler *s, const fc_model *m, fc_work *w, int n_outs) {
     FC_TRY(gather(s, m, w, n_outs, 0, s->n_head + s->n_logits));
+    fc_forward_count_head(m, s->n_head, (double)s->n_head * m->cfg.V, w);
     if (s->n_head)
         FC_TRY(s->be->head_draw(s->be->stream, &(fc_head_draw_args){.token = s->dev.token,
                                                                     .logprob = s->dev.logprob,
@@ -98,6 +100,7 @@ static fc_status compute_lists(fc_sampler *s, const fc_model *m, fc_work *w, int
     const fc_model_config *c = &m->cfg;
     fc_backend *be = s->be;
     if (s->n_segments) {
+        fc_forward_count_head(m, n_outs, s->n_list, w);
         FC_TRY(be->linear_pick(be->stream, &(fc_linear_pick_args){.y = s->dev.list_value,
                                                                   .x = w->out,
                                                                   .w = m->head,

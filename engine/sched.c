@@ -219,6 +219,10 @@ fc_sched_stats fc_sched_counts(const fc_sched *s) {
     fc_sched_stats all = s->stats;
     for (int list = 0; list < 2; list++) {
         fc_prefix_stats p;
+        if (s->lane[list] && (list == 0 || !fc_sched_shared(s))) {
+            all.bytes += s->lane[list]->work.done.bytes;
+            all.flops += s->lane[list]->work.done.flops;
+        }
         if (!s->prefix[list]) continue;
         p = fc_prefix_counts(s->prefix[list]);
         all.evicted_pages += p.evicted_pages;

@@ -153,6 +153,7 @@ typedef struct {
     int64_t rows_prefill, rows_decode, rows_score, rows_replayed;    /* as of fc_accounting, of all jobs */
     int64_t batch_rows, batches_of[FC_BATCH_SIZES];                  /* as of fc_engine_counts */
     bool lost;                                                       /* a backend fails whatever it is asked */
+    double bytes, flops;                                             /* as of fc_engine_counts */
 } fc_sched_stats;
 
 typedef struct {

@@ -54,6 +54,7 @@ fc_status fc_searching_launch(fc_sched *s, fc_flight *f) {
     FC_TRY(be->upload(be, k->dev_lists, k->lists, (size_t)k->n_reads * sizeof *k->lists));
     FC_TRY(be->upload(be, k->dev_segments, k->segments, (size_t)k->n_reads * sizeof *k->segments));
     FC_TRY(be->upload(be, k->dev_list_id, k->list_id, (size_t)k->n_list * 4));
+    fc_forward_count_head(l->model, f->batch.n_outs, k->n_list, &l->work);
     FC_TRY(be->linear_pick(be->stream, &(fc_linear_pick_args){.y = k->dev_lp,
                                                               .x = l->work.out,
                                                               .w = l->model->head,

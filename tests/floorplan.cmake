@@ -1,7 +1,7 @@
 # floorplan.cmake - no file sees a floor it may not see, outside headers keep to their guest list, the root holds what it
 # is for, and no file is longer than 600 lines or wider than 120 columns (Python excepted). The rooms and the guest list: the table in README.md, "The house".
 cmake_minimum_required(VERSION 3.24)
-set(rooms "engine/base|engine/app/bulk|engine/app/http|engine/app/openai|engine/app/serve|engine/app|[^/]+")
+set(rooms "engine/base|engine/app/bench|engine/app/bulk|engine/app/http|engine/app/openai|engine/app/serve|engine/app|[^/]+")
 set(engine/base_sees   "engine/base")
 set(kernels_sees       "engine/base|kernels")
 set(tokenizer_sees     "engine/base|tokenizer")
@@ -12,10 +12,11 @@ set(engine/app_sees        "engine/base|engine/app")
 set(engine/app/bulk_sees   "engine/base|engine/app|engine/app/bulk")
 set(engine/app/http_sees   "engine/base|engine/app/http")
 set(engine/app/openai_sees "engine/base|engine/app|engine/app/openai")
+set(engine/app/bench_sees  "engine/base|engine/app|engine/app/bench")
 set(engine/app/serve_sees  "engine/base|engine/app|engine/app/http|engine/app/openai|engine/app/serve")
 
 # outside header -> the files that may include it
-set(guests "cjson" "cuda" "cublas" "nccl" "sqlite3" "llhttp" "pcre2" "utf8proc" "xxhash")
+set(guests "cjson" "cuda" "cublas" "nccl" "sqlite3" "llhttp" "pcre2" "utf8proc" "xxhash" "curl/")
 set(cjson_host    "^engine/base/json\\.c$")
 set(cuda_host     "^kernels/")
 set(cublas_host   "^kernels/")
@@ -24,6 +25,7 @@ set(sqlite3_host  "^engine/(table|score_cache)")
 set(llhttp_host   "^engine/app/http/")
 set(pcre2_host    "^tokenizer/")
 set(utf8proc_host "^tokenizer/")
+set(curl/_host     "^engine/app/bench/http_curl\\.c$")
 set(xxhash_host   "^weights_tools/fingerprint\\.c$")
 
 # Sources lie in rooms; what else is in the root of a working copy is its owner's.

@@ -4,7 +4,7 @@
 # usage: bench/peers/install.sh [--source PATH|URL] [--dir build/peers] NAME...
 #
 #   openvino      openvino-genai 2026.4.1
-#   llamacpp      llama.cpp as in the sources of llama-cpp-python 0.3.36, with its Python bindings; about 4 minutes on 2 cores
+#   llamacpp      llama.cpp as in the sources of llama-cpp-python 0.3.36, with its Python bindings and llama-server; about 6 minutes on 2 cores
 #   ikllama       ik_llama.cpp from --source, a folder or a git URL; about 20 minutes on 2 cores
 #   transformers  transformers 5.24.0 and torch 2.13.0; also what makes Hugging Face folders of a GGUF
 #   ctranslate2   ctranslate2 4.8.5; installs transformers first, whose torch it borrows to convert weights
@@ -71,7 +71,7 @@ install_llamacpp() {
         tar -xzf "$dir/llamacpp/llama_cpp_python-$version.tar.gz" -C "$src.part" --strip-components 1
         mv "$src.part" "$src"
     fi
-    cmake_llama llamacpp "$src/vendor/llama.cpp" llama llama-batched-bench llama-quantize
+    cmake_llama llamacpp "$src/vendor/llama.cpp" llama llama-batched-bench llama-quantize llama-server
     printf '%s\n' "$src" >"$(site llamacpp)/forkcast_llama_cpp.pth" # the bindings are Python alone: used where they lie
 }
 

@@ -15,5 +15,6 @@ int cmd_options(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
 int cmd_bulk(int argc, char **argv);
 int cmd_table(int argc, char **argv);
+int cmd_bench(int argc, char **argv);
 
 #endif

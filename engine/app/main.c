@@ -18,6 +18,7 @@ static const struct {
     {"serve", cmd_serve, "answer over HTTP, as OpenAI and vLLM do"},
     {"bulk", cmd_bulk, "best-of-n for every history of a taxonomy, or a list of prompts, into a table"},
     {"table", cmd_table, "look into tables, compare, merge and publish them"},
+    {"bench", cmd_bench, "latency, quality and cost against n, of this engine or a server"},
     {"tokenize", cmd_tokenize, "text to token ids, and back"},
     {"inspect", cmd_inspect, "what a model file holds and how much memory it takes"},
     {"convert", cmd_convert, "safetensors or GGUF to GGUF in another type"},

@@ -276,6 +276,16 @@ fc_status request_args_chat(const request_args *a, fc_role role, const char *sys
     return st;
 }
 
+/* ---- other holes ---- */
+
+fc_status request_args_refill(request_args *a, const fc_holes *holes, fc_request *r) {
+    bool score = r->score;
+    FC_TRY(fc_recipe_request(a->opened, holes, r));
+    override_scoring(a, r);
+    r->score = score;
+    return FC_OK;
+}
+
 /* ---- engine ---- */
 
 /* The folder that --adapter gives for a name, or NULL. */

@@ -51,6 +51,9 @@ fc_status request_args_chat(const request_args *a, fc_role role, const char *sys
  * are filled. What fill gives points into *a and is gone with the next call; its taxonomy is not set. */
 fc_status request_args_many_open(request_args *a);
 fc_status request_args_fill(request_args *a, const fc_holes *holes, fc_request *r);
+/* After that, with a recipe: the request that other values for its holes make. What an earlier one points to is
+ * gone. */
+fc_status request_args_refill(request_args *a, const fc_holes *holes, fc_request *r);
 /* Opens the engine that the request needs, with its adapters and taxonomy, which *r then names; p says so meanwhile.
  * Caller: fc_engine_close. */
 fc_status request_args_open(const request_args *a, fc_request *r, progress *p, fc_engine **engine);

@@ -41,6 +41,11 @@ fc_status text_read(const char *path, char **text, size_t *size) {
     return FC_OK;
 }
 
+const char *text_file_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash && slash[1] ? slash + 1 : path;
+}
+
 fc_status text_write(const char *text, size_t size) {
     if (fwrite(text, 1, size, stdout) == size && fflush(stdout) == 0 && !ferror(stdout)) return FC_OK;
     if (errno == EPIPE) return FC_FAIL(FC_ERR_CANCELLED, "standard output: its reader has gone");

@@ -11,6 +11,9 @@
 /* A whole file, pipe or device, or standard input for "-": at most 64 MiB, NUL behind, freed with fc_free. */
 fc_status text_read(const char *path, char **text, size_t *size);
 
+/* What stands behind the last slash of a path: a file's name travels, its folder does not. Borrowed. */
+const char *text_file_name(const char *path);
+
 /* To standard output, now. FC_ERR_IO where it cannot be written; FC_ERR_CANCELLED where its reader has gone, as `head`
  * does: nobody is left to be told. */
 fc_status text_write(const char *text, size_t size);

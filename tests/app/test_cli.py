@@ -232,7 +232,7 @@ class Cli(Program):
             self.assertEqual(answer(*extra), want, extra)
         bestof = ("bestof", "--novelty", self.novelty, "--alignment", "none", "--prompt", "Once upon a time", "-n", 12)
         self.refused(2, "max_branches", *bestof, "--max-branches", 11)
-        self.refused(2, '--max-rows: "70000" is not a whole number from 0 to 65536', *bestof, "--max-rows", 70000)
+        self.refused(2, '--max-rows: "70000" is not a whole number from 0 to 65535', *bestof, "--max-rows", 70000)
         self.refused(2, "64", *bestof, "--ctx", 64, "--max-tokens", 64)
         self.refused(2, "kv_pool", *bestof, "--kv-pool", "1K")
         self.refused(2, '--page-slots: "9"; it is 0, 8, 16, 32 or 64', *bestof, "--page-slots", 9)

@@ -1,0 +1,306 @@
+/* compare - bench compare: two results, case by case, with intervals from the samples that they keep. */
+#include "engine/app/args.h"
+#include "engine/app/bench/bench.h"
+#include "engine/app/bench/stats.h"
+#include "engine/app/textio.h"
+#include "engine/base/json.h"
+#include "engine/base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { FILE_MAX = 256 << 20, WORSE = 3 /* exit code */ };
+
+typedef struct {
+    float confidence, margin; /* percent */
+    bool anyway;
+    uint64_t seed;
+} options;
+
+/* ---- values as text ---- */
+
+/* A scalar of a result; what is no scalar is "". */
+static void put_value(const fc_json *n, char *out, size_t size) {
+    const char *text = "";
+    double number;
+    bool on;
+    snprintf(out, size, "%s", n ? "" : "nothing");
+    if (!n) return;
+    if (fc_json_kind(n) == FC_JSON_STRING && fc_json_string(n, &text) == FC_OK) snprintf(out, size, "%s", text);
+    if (fc_json_kind(n) == FC_JSON_NUMBER && fc_json_double(n, &number) == FC_OK) snprintf(out, size, "%.9g", number);
+    if (fc_json_kind(n) == FC_JSON_BOOL && fc_json_bool(n, &on) == FC_OK)
+        snprintf(out, size, "%s", on ? "true" : "false");
+}
+
+static bool same_value(const fc_json *a, const fc_json *b) {
+    char x[256], y[256];
+    put_value(a, x, sizeof x);
+    put_value(b, y, sizeof y);
+    return strcmp(x, y) == 0;
+}
+
+static bool same_object(const fc_json *a, const fc_json *b) {
+    if (fc_json_count(a) != fc_json_count(b)) return false;
+    for (const fc_json *n = fc_json_first(a); n; n = fc_json_next(n))
+        if (!same_value(n, fc_json_get(b, fc_json_key(n)))) return false;
+    return true;
+}
+
+/* ---- conditions ---- */
+
+static fc_status differ(const fc_json *a, const fc_json *b, const char *key, fc_str *out) {
+    char x[256], y[256];
+    const fc_json *of_a = fc_json_get(a, key), *of_b = fc_json_get(b, key);
+    if (same_value(of_a, of_b)) return FC_OK;
+    put_value(of_a, x, sizeof x);
+    put_value(of_b, y, sizeof y);
+    return fc_str_printf(out, "%s%s: %s and %s", out->size ? "; " : "", key, x, y);
+}
+
+/* What differs of the conditions, but the seed, which is luck, and what is compared. */
+static fc_status conditions(const fc_json *a, const fc_json *b, fc_str *out) {
+    static const char *const machine[] = {"cpu", "cores", "gpu"};
+    const fc_json *x = fc_json_get(a, "settings"), *y = fc_json_get(b, "settings");
+    FC_TRY(differ(a, b, "program", out));
+    for (size_t i = 0; i < sizeof machine / sizeof *machine; i++)
+        FC_TRY(differ(fc_json_get(a, "machine"), fc_json_get(b, "machine"), machine[i], out));
+    for (const fc_json *n = x ? fc_json_first(x) : NULL; n; n = fc_json_next(n))
+        if (strcmp(fc_json_key(n), "seed") != 0) FC_TRY(differ(x, y, fc_json_key(n), out));
+    for (const fc_json *n = y ? fc_json_first(y) : NULL; n; n = fc_json_next(n))
+        if (!fc_json_get(x, fc_json_key(n))) FC_TRY(differ(x, y, fc_json_key(n), out));
+    return FC_OK;
+}
+
+/* ---- rows ---- */
+
+static const fc_json *find_row(const fc_json *rows, const fc_json *like) {
+    for (const fc_json *r = fc_json_first(rows); r; r = fc_json_next(r))
+        if (same_object(fc_json_get(r, "case"), fc_json_get(like, "case")) &&
+            same_value(fc_json_get(fc_json_get(r, "subject"), "name"),
+                       fc_json_get(fc_json_get(like, "subject"), "name")))
+            return r;
+    return NULL;
+}
+
+static size_t pairs(const fc_json *a, const fc_json *b) {
+    size_t n = 0;
+    for (const fc_json *r = fc_json_first(a); r; r = fc_json_next(r)) n += find_row(b, r) != NULL;
+    return n;
+}
+
+/* *out [*n], fc_free. */
+static fc_status numbers(const fc_json *list, double **out, size_t *n) {
+    double *v;
+    size_t at = 0;
+    void *p;
+    FC_TRY(fc_alloc(fc_json_count(list), sizeof *v, "samples", &p));
+    v = p;
+    for (const fc_json *x = fc_json_first(list); x; x = fc_json_next(x)) {
+        fc_status st = fc_json_double(x, &v[at++]);
+        if (st) {
+            fc_free(v);
+            return st;
+        }
+    }
+    *out = v;
+    *n = at;
+    return FC_OK;
+}
+
+static fc_status put_name(const fc_json *row, fc_str *out) {
+    char name[256];
+    for (const fc_json *n = fc_json_first(fc_json_get(row, "case")); n; n = fc_json_next(n)) {
+        char value[256];
+        put_value(n, value, sizeof value);
+        FC_TRY(fc_str_printf(out, "%s %s, ", fc_json_key(n), value));
+    }
+    put_value(fc_json_get(fc_json_get(row, "subject"), "name"), name, sizeof name);
+    return fc_str_printf(out, "%s\n", name);
+}
+
+/* What one list of samples says. */
+typedef struct {
+    double a, b; /* median, or mean of values */
+    size_t n_a, n_b;
+    stats_interval between;
+    bool known; /* there is an interval */
+} verdict;
+
+static fc_status judge(const fc_json *a, const fc_json *b, bool ratio, double confidence, uint64_t seed, verdict *out) {
+    double *x = NULL, *y = NULL;
+    verdict v = {0};
+    fc_status st = numbers(a, &x, &v.n_a);
+    if (!st) st = numbers(b, &y, &v.n_b);
+    if (!st && v.n_a && v.n_b) {
+        v.known = v.n_a >= STATS_LEAST && v.n_b >= STATS_LEAST;
+        if (v.known)
+            v.known =
+                (ratio ? stats_ratio : stats_difference)(x, v.n_a, y, v.n_b, confidence, seed, &v.between) == FC_OK;
+        v.a = stats_mean(x, v.n_a);
+        v.b = stats_mean(y, v.n_b);
+        if (ratio) {
+            stats_sort(x, v.n_a);
+            stats_sort(y, v.n_b);
+            v.a = stats_percentile(x, v.n_a, 0.5);
+            v.b = stats_percentile(y, v.n_b, 0.5);
+        }
+    }
+    fc_free(x);
+    fc_free(y);
+    *out = v;
+    return st;
+}
+
+static fc_status put_verdict(const char *name, const verdict *v, bool ratio, const char *word, fc_str *out) {
+    double scale = ratio ? 1e3 : 1;
+    FC_TRY(fc_str_printf(out, "  %-14s %12.4g %12.4g", name, v->a * scale, v->b * scale));
+    if (!v->known)
+        return fc_str_printf(out, "  %zu and %zu samples: too few, %d are needed\n", v->n_a, v->n_b, STATS_LEAST);
+    return fc_str_printf(out, ratio ? "  %.4f (%.4f to %.4f)%s\n" : "  %+.4f (%+.4f to %+.4f)%s\n", v->between.mid,
+                         v->between.low, v->between.high, word);
+}
+
+/* A row of both; adds to *worse where B's total is. */
+static fc_status put_row(const fc_json *a, const fc_json *b, const options *o, double confidence, int *worse,
+                         int *judged, fc_str *out) {
+    static const struct {
+        const char *key;
+        bool ratio;
+    } parts[] = {{"seconds", true}, {"values", false}};
+    FC_TRY(put_name(a, out));
+    for (size_t i = 0; i < 2; i++) {
+        const fc_json *x = fc_json_get(a, parts[i].key), *y = fc_json_get(b, parts[i].key);
+        for (const fc_json *n = x ? fc_json_first(x) : NULL; n; n = fc_json_next(n)) {
+            const fc_json *other = fc_json_get(y, fc_json_key(n));
+            bool total = parts[i].ratio && strcmp(fc_json_key(n), "total") == 0;
+            const char *word = "";
+            verdict v;
+            if (!other) continue;
+            FC_TRY(judge(n, other, parts[i].ratio, confidence, o->seed, &v));
+            if (!v.n_a || !v.n_b) continue;
+            if (total && v.known) {
+                const double margin = (double)o->margin / 100;
+                ++*judged;
+                if (v.between.low > 1 + margin) word = "  B is worse", ++*worse;
+                else if (v.between.high < 1 / (1 + margin)) word = "  B is better";
+                else word = "  no difference is shown";
+            }
+            FC_TRY(put_verdict(fc_json_key(n), &v, parts[i].ratio, word, out));
+        }
+    }
+    return FC_OK;
+}
+
+static fc_status put_missing(const fc_json *have, const fc_json *lack, const char *who, fc_str *out) {
+    for (const fc_json *r = fc_json_first(have); r; r = fc_json_next(r)) {
+        if (find_row(lack, r)) continue;
+        FC_TRY(fc_str_printf(out, "only in %s: ", who));
+        FC_TRY(put_name(r, out));
+    }
+    return FC_OK;
+}
+
+static bool is(const fc_json *n, fc_json_type kind) { return n && fc_json_kind(n) == kind; }
+
+/* Every list of an object is an array. */
+static bool lists(const fc_json *n) {
+    if (!is(n, FC_JSON_OBJECT)) return false;
+    for (const fc_json *c = fc_json_first(n); c; c = fc_json_next(c))
+        if (!is(c, FC_JSON_ARRAY)) return false;
+    return true;
+}
+
+static bool is_result(const fc_json *root) {
+    const fc_json *rows = fc_json_get(root, "rows"), *settings = fc_json_get(root, "settings");
+    if (!is(rows, FC_JSON_ARRAY) || !fc_json_count(rows) || (settings && !is(settings, FC_JSON_OBJECT))) return false;
+    for (const fc_json *r = fc_json_first(rows); r; r = fc_json_next(r)) {
+        const fc_json *values = fc_json_get(r, "values");
+        if (!is(fc_json_get(r, "case"), FC_JSON_OBJECT) || !is(fc_json_get(r, "subject"), FC_JSON_OBJECT)) return false;
+        if (!lists(fc_json_get(r, "seconds")) || (values && !lists(values))) return false;
+    }
+    return true;
+}
+
+static fc_status read_result(const char *path, fc_json_doc **d, const fc_json **rows) {
+    FC_TRY(fc_json_open(path, FILE_MAX, d));
+    if (!is_result(fc_json_root(*d)))
+        return FC_FAIL(FC_ERR_FORMAT, "%s: it is no result (bench/result.schema.json)", path);
+    *rows = fc_json_get(fc_json_root(*d), "rows");
+    return FC_OK;
+}
+
+static fc_status compare(const fc_json *a, const fc_json *b, const fc_json *rows_a, const fc_json *rows_b,
+                         const options *o, int *worse, fc_str *out) {
+    fc_str what = {0};
+    fc_status st = conditions(a, b, &what);
+    size_t n = pairs(rows_a, rows_b);
+    double confidence =
+        n ? 1 - (1 - (double)o->confidence / 100) / (double)n : 0; /* of each, so that all hold together */
+    int judged = 0;
+    if (!st && what.size && !o->anyway)
+        st = FC_FAIL(FC_ERR_ARG, "A and B were not measured alike: %s; --anyway compares them all the same",
+                     fc_str_text(&what));
+    if (!st && what.size) st = fc_str_printf(out, "not measured alike: %s\n", fc_str_text(&what));
+    fc_str_fini(&what);
+    if (st) return st;
+    if (!n) return FC_FAIL(FC_ERR_ARG, "A and B have no case in common");
+    FC_TRY(fc_str_puts(
+        out, "                            A            B  of times, in ms: medians, B / A; of values: means, B - A\n"));
+    for (const fc_json *r = fc_json_first(rows_a); r; r = fc_json_next(r)) {
+        const fc_json *other = find_row(rows_b, r);
+        if (other) FC_TRY(put_row(r, other, o, confidence, worse, &judged, out));
+    }
+    FC_TRY(put_missing(rows_a, rows_b, "A", out));
+    FC_TRY(put_missing(rows_b, rows_a, "B", out));
+    return fc_str_printf(out,
+                         "B is worse in %d of %d cases that could be judged, by total time; intervals hold together "
+                         "with %g %% confidence "
+                         "(%d resamplings, seed %llu)\n",
+                         *worse, judged, (double)o->confidence, STATS_RESAMPLES, (unsigned long long)o->seed);
+}
+
+static fc_status job(const char *path_a, const char *path_b, const options *o, int *worse) {
+    fc_json_doc *a = NULL, *b = NULL;
+    const fc_json *rows_a, *rows_b;
+    fc_str out = {0};
+    fc_status st = read_result(path_a, &a, &rows_a);
+    if (!st) st = read_result(path_b, &b, &rows_b);
+    if (!st) st = compare(fc_json_root(a), fc_json_root(b), rows_a, rows_b, o, worse, &out);
+    if (!st) st = text_write(fc_str_text(&out), out.size);
+    fc_str_fini(&out);
+    fc_json_close(b);
+    fc_json_close(a);
+    return st;
+}
+
+int bench_compare(int argc, char **argv) {
+    options o = {.confidence = 95, .seed = 1};
+    bool help;
+    int rest, worse = 0, code;
+    arg args[] = {
+        arg_of(ARG_FLOAT, "confidence", &o.confidence, "PCT", "of all intervals together; default 95"),
+        arg_of(ARG_FLOAT, "margin", &o.margin, "PCT",
+               "B is worse where it surely takes more than PCT % longer; default 0"),
+        arg_of(ARG_FLAG, "anyway", &o.anyway, NULL, "also what was measured under other conditions"),
+        arg_of(ARG_U64, "seed", &o.seed, "S", "of resampling; default 1"),
+    };
+    command c = {
+        .name = "bench compare",
+        .usage = "bench compare A.json B.json [options]",
+        .about = "Compares two results case by case, with intervals by resampling (bootstrap) of the samples that they "
+                 "keep.\n"
+                 "Exit code: 0 B is nowhere shown to be worse, 3 it is, 1 failed, 2 wrong arguments.",
+        .args = args,
+        .n_args = sizeof args / sizeof *args,
+        .positional = "A.json B.json",
+    };
+    fc_status st = args_parse(&c, argc, argv, &rest, &help);
+    if (!st && !help && argc - rest != 2)
+        st = FC_FAIL(FC_ERR_ARG, "two results are compared, and %d are given", argc - rest);
+    if (!st && !help && !(o.confidence > 0 && o.confidence < 100))
+        st = FC_FAIL(FC_ERR_ARG, "--confidence: %g is not between 0 and 100", (double)o.confidence);
+    if (!st && !help && o.margin < 0) st = FC_FAIL(FC_ERR_ARG, "--margin: %g is below 0", (double)o.margin);
+    if (!st && !help) st = job(argv[rest], argv[rest + 1], &o, &worse);
+    code = args_exit("bench compare", st);
+    return code ? code : worse ? WORSE : 0;
+}

@@ -1,0 +1,44 @@
+"""What tests of `forkcast bench` share: runs of it on tiny models, results held against their schema."""
+import csv
+import json
+import os
+import sys
+
+try:
+    import jsonschema
+except ImportError:  # python3 is not Debian's, for which test.sh installs it
+    print(f"skipped: {sys.executable} has no package jsonschema")
+    sys.exit(77)
+
+from util_cli import ROOT, Program
+
+COUNTS = ("rows_prefill", "rows_decode", "rows_score")
+
+
+class Bench(Program):
+    """Prompts of 24 ids, candidates of 6 tokens."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        with open(os.path.join(ROOT, "bench", "result.schema.json")) as f:
+            cls.schema = jsonschema.Draft202012Validator(json.load(f))
+        cls.models = ("--novelty", cls.novelty, "--alignment", cls.alignment)
+        cls.short = ("--prompt-tokens", 24, "--max-tokens", 6, "--threads", 1, "--no-limits")
+
+    def bench(self, *args, **kw):
+        return self.ok("bench", *args, timeout=120, **kw).decode()
+
+    def measured(self, name, part, *args):
+        """The JSON that a part writes, the lines of its CSV, its page, and what it printed."""
+        prefix = self.path(name)
+        said = self.bench(part, *args, "--out", prefix)
+        with open(prefix + ".json") as f:
+            result = json.load(f)
+        self.schema.validate(result)
+        with open(prefix + ".csv") as f:
+            lines = list(csv.DictReader(f))
+        with open(prefix + ".html") as f:
+            page = f.read()
+        self.assertEqual(len(lines), len(result["rows"]))
+        return result, lines, page, said
