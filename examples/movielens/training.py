@@ -1,0 +1,109 @@
+"""What both trainings share: the base model, batches, the schedule, the folder that is written."""
+import json
+import math
+import os
+import random
+import time
+
+import torch
+
+from tables import DataError, read_table
+
+TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+BASE = "SmolLM2-135M-Instruct"  # in the adapter's config, in place of a path of the machine it was trained on
+
+
+def add_options(p, epochs, rate):
+    p.add_argument("--folder", default="build/movielens", help="tables of prepare.py and the base model (%(default)s)")
+    p.add_argument("--out", required=True, help="folder of the adapter")
+    p.add_argument("--epochs", type=int, default=epochs, help="%(default)s")
+    p.add_argument("--rate", type=float, default=rate, help="highest learning rate (%(default)s)")
+    p.add_argument("--batch", type=int, default=16, help="examples a step (%(default)s)")
+    p.add_argument("--rank", type=int, default=8, help="r of LoRA (%(default)s)")
+    p.add_argument("--seed", type=int, default=1, help="%(default)s")
+    p.add_argument("--threads", type=int, default=0, help="0: all cores")
+
+
+def begin(args):
+    torch.manual_seed(args.seed)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    if args.epochs < 1 or args.batch < 1 or args.rank < 1:
+        raise DataError(f"{args.epochs} epochs, batch {args.batch}, rank {args.rank}: each is at least 1")
+    base = os.path.join(args.folder, "base")
+    if not os.path.isdir(base):
+        raise DataError(f"{base} is not there; run.sh --train makes it with bench/peers/gguf_to_hf.py")
+    return base
+
+
+def names(folder):
+    """Names of the taxonomy by id, which is the line's number."""
+    path = os.path.join(folder, "taxonomy.tsv")
+    with open(path, encoding="utf-8") as f:
+        rows = [line.rstrip("\n").split("\t") for line in f]
+    if [r[0] for r in rows] != [str(i) for i in range(len(rows))]:
+        raise DataError(f"{path}: ids are not 0, 1, 2 and so on; prepare.py writes them so")
+    return [r[1] for r in rows]
+
+
+def padded(sequences, value=0):
+    """[B, longest] of lists of ids, filled up at the right, and the mask of what is real."""
+    longest = max(map(len, sequences))
+    ids = torch.tensor([s + [value] * (longest - len(s)) for s in sequences])
+    mask = torch.tensor([[1] * len(s) + [0] * (longest - len(s)) for s in sequences])
+    return ids, mask
+
+
+def train(model, make_examples, loss_of, args):
+    """make_examples(epoch): the epoch's examples; loss_of(batch): mean loss. Warm-up, then a cosine down to nothing."""
+    rng = random.Random(args.seed)
+    order = []
+    for epoch in range(args.epochs):
+        examples = make_examples(epoch)
+        rng.shuffle(examples)
+        order += [examples[i:i + args.batch] for i in range(0, len(examples), args.batch)]
+    weights = [w for w in model.parameters() if w.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=args.rate, weight_decay=0.0)
+    warm = max(1, len(order) // 20)
+    shape = lambda step: min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * max(0, step - warm) / max(1, len(order) - warm))))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, shape)
+    model.train()
+    began, losses = time.monotonic(), []
+    for step, batch in enumerate(order, 1):
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = loss_of(batch)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+        if step % 10 == 0 or step == len(order):
+            recent = losses[-50:]
+            print(f"step {step} of {len(order)}, loss {sum(recent) / len(recent):.4f}, {time.monotonic() - began:.0f} s",
+                  flush=True)
+    return {"steps": len(order), "seconds": round(time.monotonic() - began), "last_loss": round(sum(losses[-50:]) / len(losses[-50:]), 4)}
+
+
+def save(model, args, record):
+    """The adapter in half precision, and beside it how it was made."""
+    model.eval()
+    model.peft_config["default"].base_model_name_or_path = BASE
+    for w in model.parameters():
+        if w.requires_grad:
+            w.data = w.data.half()
+    model.save_pretrained(args.out)
+    readme = os.path.join(args.out, "README.md")
+    if os.path.exists(readme):
+        os.remove(readme)  # peft's form for a model card, not filled in
+    how = {k: v for k, v in vars(args).items() if k not in ("folder", "out")}
+    with open(os.path.join(args.out, "training.json"), "w", encoding="utf-8") as f:
+        json.dump({"options": how, **record, "torch": torch.__version__}, f, indent=2)
+        f.write("\n")
+
+
+def read_examples(folder, name, columns):
+    rows = read_table(os.path.join(folder, name), columns)
+    if not rows:
+        raise DataError(f"{os.path.join(folder, name)} has no examples")
+    return rows
