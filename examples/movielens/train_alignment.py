@@ -25,8 +25,7 @@ def main():
     rows = training.read_examples(args.folder, "alignment_set.tsv", LABEL)
     tokenizer = transformers.AutoTokenizer.from_pretrained(base)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(base, num_labels=1, dtype=torch.float32)
-    config = peft.LoraConfig(r=args.rank, lora_alpha=2 * args.rank, target_modules=training.TARGETS, task_type="SEQ_CLS")
-    model = peft.get_peft_model(model, config)
+    model = peft.get_peft_model(model, training.lora(args, base, "SEQ_CLS"))
     ids = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
     chosen = random.Random(args.seed).sample(rows, min(args.examples, len(rows)))
 

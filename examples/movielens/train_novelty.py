@@ -26,8 +26,7 @@ def main():
     rows = training.read_examples(args.folder, "novelty_set.tsv", EXAMPLE)
     tokenizer = transformers.AutoTokenizer.from_pretrained(base)
     model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    config = peft.LoraConfig(r=args.rank, lora_alpha=2 * args.rank, target_modules=training.TARGETS, task_type="CAUSAL_LM")
-    model = peft.get_peft_model(model, config)
+    model = peft.get_peft_model(model, training.lora(args, base, "CAUSAL_LM"))
     ids = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def examples(epoch):

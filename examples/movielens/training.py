@@ -5,6 +5,7 @@ import os
 import random
 import time
 
+import peft
 import torch
 
 from tables import DataError, read_table
@@ -20,6 +21,7 @@ def add_options(p, epochs, rate):
     p.add_argument("--rate", type=float, default=rate, help="highest learning rate (%(default)s)")
     p.add_argument("--batch", type=int, default=16, help="examples a step (%(default)s)")
     p.add_argument("--rank", type=int, default=8, help="r of LoRA (%(default)s)")
+    p.add_argument("--layers", type=int, default=10, help="the upper layers that are adapted; 0: all (%(default)s)")
     p.add_argument("--seed", type=int, default=1, help="%(default)s")
     p.add_argument("--threads", type=int, default=0, help="0: all cores")
 
@@ -34,6 +36,16 @@ def begin(args):
     if not os.path.isdir(base):
         raise DataError(f"{base} is not there; run.sh --train makes it with bench/peers/gguf_to_hf.py")
     return base
+
+
+def lora(args, base, task):
+    """Upper layers alone: what lies below them needs no backward pass, and the file is smaller."""
+    with open(os.path.join(base, "config.json"), encoding="utf-8") as f:
+        layers = json.load(f)["num_hidden_layers"]
+    if not 0 <= args.layers <= layers:
+        raise DataError(f"{args.layers} upper layers; {base} has {layers}")
+    upper = list(range(layers - args.layers, layers)) if args.layers else None
+    return peft.LoraConfig(r=args.rank, lora_alpha=2 * args.rank, target_modules=TARGETS, layers_to_transform=upper, task_type=task)
 
 
 def names(folder):

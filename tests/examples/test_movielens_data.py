@@ -188,7 +188,7 @@ class Files(unittest.TestCase):
         write_table(self.path("films.tsv"), films()[0], films())
         big = ratings(users=60)
         write_table(self.path("ratings.tsv"), big[0], big)
-        command = [sys.executable, os.path.join(EXAMPLE, "prepare.py"), "--folder", self.folder.name]
+        command = [sys.executable, os.path.join(EXAMPLE, "prepare.py"), "--folder", self.folder.name, "--least", "60"]
 
         def made():
             done = subprocess.run(command, capture_output=True, text=True)

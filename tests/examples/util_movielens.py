@@ -19,10 +19,10 @@ def films(n=40):
 
 
 def ratings(users=30, each=30, n_films=40):
-    """User u rates EACH films, one a minute, users at the same time; ratings and order come of a fixed rule."""
+    """User u rates EACH films, one a minute, and begins 5 minutes after the one before; all comes of a fixed rule."""
     rows = []
     for u in range(1, users + 1):
         for k in range(each):
             rows.append({"user": u, "film": (u * 7 + k * (u % 9 + 2)) % n_films + 1, "rating": (u * k + k) % 5 + 1,
-                         "time": 1000 + 60 * k})
+                         "time": 1000 + 300 * u + 60 * k})
     return rows

@@ -1,0 +1,175 @@
+"""Measures of examples/movielens against values worked out by hand, and whole experiments on answers that are made here."""
+import itertools
+import json
+import math
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from util_movielens import EXAMPLE, films, ratings
+
+import judge
+import measures
+from tables import DataError, write_table
+
+
+class Measures(unittest.TestCase):
+    def test_the_interval_of_equal_values_is_a_point(self):
+        self.assertEqual(measures.interval([[0.5, 0.5], [0.5]]), (0.5, 0.5, 0.5))
+
+    def test_the_interval_draws_whole_groups(self):
+        """Two groups, of 3 ones and of 1 zero: a resampling has both of one or one of each, so its mean is 1, 0 or 3/4."""
+        found = set()
+        for seed in range(20):
+            value, low, high = measures.interval([[1, 1, 1], [0]], draws=1, seed=seed)
+            self.assertEqual(value, 0.75)
+            self.assertEqual(low, high)
+            found.add(low)
+        self.assertEqual(found, {0.0, 0.75, 1.0})
+
+    def test_the_interval_has_about_the_width_of_the_normal_law(self):
+        rng = random.Random(5)
+        groups = [[float(rng.random() < 0.3)] for _ in range(400)]
+        value, low, high = measures.interval(groups, draws=2000)
+        half = 1.96 * math.sqrt(value * (1 - value) / 400)
+        self.assertAlmostEqual(value - low, half, delta=0.15 * half)
+        self.assertAlmostEqual(high - value, half, delta=0.15 * half)
+
+    def test_the_area_under_the_curve_counts_pairs(self):
+        self.assertEqual(measures.auc([1, 2, 3, 4], [0, 0, 1, 1]), 1.0)
+        self.assertEqual(measures.auc([1, 2, 3, 4], [1, 1, 0, 0]), 0.0)
+        self.assertEqual(measures.auc([1, 3, 2, 4], [0, 0, 1, 1]), 0.75)
+        self.assertEqual(measures.auc([2, 2, 2], [0, 1, 0]), 0.5)
+        self.assertIsNone(measures.auc([1, 2], [1, 1]))
+
+    def test_reliability_has_bins_of_equal_count(self):
+        curve = measures.reliability([0.1, 0.9, 0.2, 0.8], [0, 1, 1, 1], bins=2)
+        self.assertEqual([(round(p, 6), h, n) for p, h, n in curve], [(0.15, 0.5, 2), (0.85, 1, 2)])
+        self.assertAlmostEqual(measures.calibration_error(curve), (0.35 + 0.15) / 2)
+
+    def test_the_best_of_n_is_the_first_of_equal_scores(self):
+        draws = [("a", 1.0), ("b", 2.0), ("c", 2.0), ("d", 3.0)]
+        self.assertEqual([measures.best_of(draws, n) for n in (1, 2, 3, 4)], ["a", "b", "b", "d"])
+        with self.assertRaisesRegex(DataError, "the best of 5 of 4 draws"):
+            measures.best_of(draws, 5)
+
+    def test_the_expected_best_of_n_is_that_over_all_draws(self):
+        chance, score, value = [0.5, 0.3, 0.2], [1.0, 3.0, 2.0], [0.1, 0.7, 0.4]
+        for n in (1, 2, 3):
+            by_hand = 0.0
+            for draws in itertools.product(range(3), repeat=n):
+                by_hand += math.prod(chance[c] for c in draws) * value[max(draws, key=lambda c: score[c])]
+            self.assertAlmostEqual(measures.expected_best_of(chance, score, value, n), by_hand)
+
+    def test_the_expected_best_of_equal_scores_is_the_mean(self):
+        self.assertAlmostEqual(measures.expected_best_of([0.25, 0.75], [1.0, 1.0], [0.0, 1.0], 9), 0.75)
+
+    def test_the_stop_rule_waits_for_so_many_draws_without_a_better_one(self):
+        draws = [("a", 1.0), ("a", 1.0), ("b", 2.0), ("a", 1.0), ("c", 2.0), ("d", 9.0)]
+        self.assertEqual([measures.stable_after(draws, p) for p in (1, 2, 3, 9)], [2, 5, 6, 6])
+
+    def test_nothing_has_no_mean(self):
+        for f in (lambda: measures.mean([]), lambda: measures.interval([[], []]), lambda: measures.reliability([1], [1])):
+            self.assertRaises(DataError, f)
+
+
+class Judge(unittest.TestCase):
+    """A world of a made file of ratings, as prepare.py leaves it."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.at = staticmethod(lambda name: os.path.join(cls.folder.name, name))
+        write_table(cls.at("films.tsv"), films()[0], films())
+        made = ratings(users=60)
+        write_table(cls.at("ratings.tsv"), made[0], made)
+        cls.program("prepare.py", "--least", "60")
+        cls.world = judge.World(cls.folder.name)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    @classmethod
+    def program(cls, name, *args):
+        done = subprocess.run([sys.executable, os.path.join(EXAMPLE, name), "--folder", cls.folder.name, *args],
+                              capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def test_the_next_cluster_is_a_hit_new_and_later(self):
+        for a in self.world.rows[-50:]:
+            judged = self.world.judged(a, a["next"])
+            self.assertEqual((judged["hit"], judged["later"], judged["new"]), (1, 1, 1))
+            self.assertEqual(self.world.judged(a, a["first"])["new"], 0)
+            self.assertEqual(self.world.judged(a, a["first"])["later"], 0)
+
+    def test_feedback_of_a_pick_is_that_of_the_test_part_alone(self):
+        a = next(r for r in self.world.rows if r["split"] == "test")
+        test = [r["feedback"] for r in self.world.rows if r["split"] == "test" and r["next"] == a["next"]]
+        if len(test) > 1:
+            lowest, highest = min(test), max(test)
+            self.assertTrue(lowest <= self.world.judged(a, a["next"])["feedback"] <= highest)
+        known = self.world.known.count(a["next"]) + self.world.held_out.count(a["next"])
+        self.assertEqual(known, sum(r["next"] == a["next"] for r in self.world.rows))
+
+    def test_no_policy_picks_a_cluster_of_the_history(self):
+        answers = self.answers(20)
+        for name, pick in judge.policies(self.world, 1).items():
+            for a in answers:
+                self.assertNotIn(pick(a), (a["first"], a["second"]), name)
+
+    def answers(self, n, clusters=None):
+        """Answers as ask.py keeps them, of a scorer that knows the train part well."""
+        rng, names = random.Random(2), len(self.world.names)
+        made = []
+        for row in rng.sample([r for r in self.world.rows if r["split"] == "test"], n):
+            logprob = [-math.log(names)] * names
+            score = [self.world.known.mean(row["first"], row["second"], c) for c in range(names)]
+            draws = rng.choices(range(names), k=16)
+            made.append({**row, "retrieved": 0, "draws": draws, "draw_scores": [score[c] for c in draws], "logprob": logprob,
+                         "score": score, "logprob_retrieved": logprob, "free": [0, None],
+                         "confidence": {"logprob": -1.0, "entropy": rng.random(), "vote_share": 0.5, "distinct": len(set(draws)),
+                                        "margin": None, "valid_mass": 0.5}})
+        return made
+
+    def test_the_experiment_is_the_same_twice_and_adds_up(self):
+        answers = self.answers(30)
+        with open(self.at("answers.jsonl"), "w") as f:
+            f.writelines(json.dumps(a) + "\n" for a in answers)
+        texts = []
+        for _ in range(2):
+            self.program("experiment.py", "--out", self.at("result.json"), "--bootstrap", "50")
+            with open(self.at("result.json")) as f:
+                texts.append(f.read())
+        self.assertEqual(*texts)
+        result = json.loads(texts[0])
+        self.assertEqual([b["n"] for b in result["best_of_n"]], [1, 2, 4, 8, 16])
+        scores = [b["score"]["value"] for b in result["best_of_n"]]
+        self.assertEqual(scores, sorted(scores))
+        recalls = [b["recall"]["value"] for b in result["best_of_n"]]
+        self.assertEqual(recalls, sorted(recalls))
+        self.assertEqual(result["constraint"]["exact_match"]["value"], 0.5)
+        best = result["policies"]["best possible"]["feedback"]["value"]
+        for name, p in result["policies"].items():
+            self.assertLessEqual(p["feedback"]["value"], best, name)
+            self.assertTrue(p["feedback"]["low"] <= p["feedback"]["value"] <= p["feedback"]["high"], name)
+        self.assertAlmostEqual(result["best_of_n"][0]["feedback"]["value"], judge.mean(
+            self.world.held_out.mean(a["first"], a["second"], a["draws"][0]) for a in answers), places=4)
+
+    def test_without_answers_it_says_who_makes_them(self):
+        with tempfile.TemporaryDirectory() as empty:
+            for name in os.listdir(self.folder.name):
+                if name.endswith(".tsv"):
+                    os.link(self.at(name), os.path.join(empty, name))
+            done = subprocess.run([sys.executable, os.path.join(EXAMPLE, "experiment.py"), "--folder", empty], capture_output=True,
+                                  text=True)
+            self.assertEqual(done.returncode, 1)
+            self.assertRegex(done.stderr, "^experiment: cannot read .*answers.jsonl: No such file or directory; ask.py writes it\n$")
+
+
+if __name__ == "__main__":
+    unittest.main()
