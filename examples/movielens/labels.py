@@ -79,6 +79,26 @@ def alignment_set(rows, least=LEAST, step=STEP, pull=PULL):
     return [(k, rounded((m - low) / (high - low), step)) for k, m in zip(keys, means)], (low, high)
 
 
+def alignment_groups(rows, pairs, per_pair, seed=1):
+    """[(first, second, [(next, label)])] of so many train pairs drawn at random: a prompt is read once for several next
+    clusters. These are drawn from all that have enough feedback after the second cluster, met by this very pair or not."""
+    rng, train = random.Random(seed), [r for r in rows if r["split"] == "train"]
+    _, (low, high) = alignment_set(rows)
+    feedback, after = Feedback(train), defaultdict(set)
+    for r in train:
+        if feedback.count(r["second"], r["next"]) >= LEAST:
+            after[r["second"]].add(r["next"])
+    able = sorted({(r["first"], r["second"]) for r in train if len(after[r["second"]] - {r["first"]}) >= per_pair})
+    if len(able) < pairs:
+        raise DataError(f"{pairs} pairs with {per_pair} next clusters are asked for, and {len(able)} have so many")
+    groups = []
+    for first, second in rng.sample(able, pairs):
+        chosen = rng.sample(sorted(after[second] - {first}), per_pair)
+        scaled = [(feedback.mean(first, second, n) - low) / (high - low) for n in chosen]
+        groups.append((first, second, [(n, rounded(v, STEP)) for n, v in zip(chosen, scaled)]))
+    return groups
+
+
 def quantile(values, q):
     """Of the sorted values, the one at q of the way, between neighbours in proportion."""
     values, at = sorted(values), q * (len(values) - 1)

@@ -36,6 +36,8 @@ def main():
     p.add_argument("--model", default="models/SmolLM2-135M-Instruct.Q4_1.gguf", help="%(default)s")
     p.add_argument("--adapters", default=os.path.join(HERE, "adapters"), help="%(default)s")
     p.add_argument("--least", type=int, default=clusters.MIN_RATINGS, help="ratings of a cluster (%(default)s)")
+    p.add_argument("--pairs", type=int, default=600, help="histories that the alignment model learns from (%(default)s)")
+    p.add_argument("--per-pair", type=int, default=8, help="next clusters of each (%(default)s)")
     p.add_argument("--seed", type=int, default=1, help="of the choice of training examples (%(default)s)")
     a = p.parse_args()
     at = lambda name: os.path.join(a.folder, name)
@@ -51,14 +53,15 @@ def main():
     chosen = labels.novelty_set(rows, seed=a.seed)
     write_table(at("novelty_set.tsv"), EXAMPLE, [
         dict(r, retrieved=successors.retrieved(r["first"], r["second"], without=r["next"])) for r in chosen])
-    write_table(at("alignment_set.tsv"), LABEL,
-                [dict(zip(("first", "second", "next"), key), label=label) for key, label in feedback])
+    groups = labels.alignment_groups(rows, a.pairs, a.per_pair, a.seed)
+    write_table(at("alignment_set.tsv"), LABEL, [{"first": first, "second": second, "next": n, "label": label}
+                                                 for first, second, nexts in groups for n, label in nexts])
     write_table(at("retrieved.tsv"), SUCCESSOR, [{"first": f, "second": s, "next": successors.retrieved(f, s)}
                                                  for f, s in pairs_of(rows)])
     for name, with_line in (("recipe.json", False), ("recipe_retrieved.json", True)):
         prompts.write_recipe(at(name), model=a.model, adapters=a.adapters, taxonomy=at("taxonomy.tsv"), retrieved=with_line)
     test = sum(r["split"] == "test" for r in rows)
-    print(f"{len(named)} clusters, {len(rows)} triples, {test} of them in the test part; {len(feedback)} feedback labels, "
+    print(f"{len(named)} clusters, {len(rows)} triples, {test} of them in the test part; {len(feedback)} of clusters with enough feedback, "
           f"0 and 1 being {scale[0]:.3f} and {scale[1]:.3f}")
 
 

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Trains the alignment LoRA and its reward head: from two clusters and a new one to the aggregated feedback, one at a time."""
+"""Trains the alignment LoRA and its reward head: from two clusters and a new one to the aggregated feedback, each by itself.
+
+Names that share a prompt are read behind it in one row, which spares reading the prompt for each.
+"""
 import argparse
-import random
 import sys
 
 import peft
@@ -15,10 +17,31 @@ from tables import DataError
 LABEL = {"first": int, "second": int, "next": int, "label": float}
 
 
+def tree(batch):
+    """One row for each prompt, its names behind one another: ids and positions [B,T], who sees whom [B,1,T,T], ends (row, t).
+    A name sees the prompt and itself, and its positions begin behind the prompt, as if it stood there alone."""
+    rows, positions, owners, ends = [], [], [], []
+    for b, (prompt, nexts) in enumerate(batch):
+        row, position, owner = list(prompt), list(range(len(prompt))), [0] * len(prompt)
+        for number, (name, _) in enumerate(nexts, 1):
+            row += name
+            position += range(len(prompt), len(prompt) + len(name))
+            owner += [number] * len(name)
+            ends.append((b, len(row) - 1))
+        rows.append(row)
+        positions.append(position)
+        owners.append(owner)
+    x, real = training.padded(rows)
+    owner, _ = training.padded(owners)
+    same = (owner[:, :, None] == owner[:, None, :]) | (owner == 0)[:, None, :]
+    sees = same & (real == 1)[:, None, :] & torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).tril()
+    sees |= torch.eye(x.shape[1], dtype=torch.bool)  # what only fills up sees itself, so that no row is empty
+    return x, training.padded(positions)[0], sees[:, None], ends
+
+
 def main():
-    p = argparse.ArgumentParser(description=__doc__)
-    training.add_options(p, epochs=1, rate=1e-3)
-    p.add_argument("--examples", type=int, default=4000, help="labels learnt from, drawn at random (%(default)s)")
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    training.add_options(p, epochs=1, rate=1e-3, batch=4, what="histories")
     args = p.parse_args()
     base = training.begin(args)
     names = training.names(args.folder)
@@ -27,20 +50,21 @@ def main():
     model = transformers.AutoModelForSequenceClassification.from_pretrained(base, num_labels=1, dtype=torch.float32)
     model = peft.get_peft_model(model, training.lora(args, base, "SEQ_CLS"))
     ids = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
-    chosen = random.Random(args.seed).sample(rows, min(args.examples, len(rows)))
+    groups = {}
+    for r in rows:
+        groups.setdefault((r["first"], r["second"]), []).append((ids(names[r["next"]]) + ids(prompts.SUFFIX), r["label"]))
 
     def examples(_):
-        """(ids of prompt, name and suffix, each tokenised apart as forkcast does; label)."""
-        return [(ids(prompts.alignment(names[r["first"]], names[r["second"]])) + ids(names[r["next"]]) + ids(prompts.SUFFIX),
-                 r["label"]) for r in chosen]
+        """(ids of the prompt, [(ids of name and suffix, label)]), each tokenised apart as forkcast does."""
+        return [(ids(prompts.alignment(names[first], names[second])), nexts) for (first, second), nexts in groups.items()]
 
     def loss_of(batch):
-        """Cross-entropy between the label and the sigmoid of the reward, which is read at the last id."""
-        x, mask = training.padded([s for s, _ in batch])
-        hidden = model.base_model.model.model(input_ids=x, attention_mask=mask).last_hidden_state
-        last = hidden[range(len(batch)), [len(s) - 1 for s, _ in batch]]
-        reward = model.base_model.model.score(last)[:, 0]
-        return torch.nn.functional.binary_cross_entropy_with_logits(reward.float(), torch.tensor([l for _, l in batch]))
+        """Cross-entropy between label and sigmoid of the reward, which is read at the last id of each name."""
+        x, positions, mask, ends = tree(batch)
+        hidden = model.base_model.model.model(input_ids=x, position_ids=positions, attention_mask=mask).last_hidden_state
+        reward = model.base_model.model.score(hidden[[b for b, _ in ends], [t for _, t in ends]])[:, 0]
+        return torch.nn.functional.binary_cross_entropy_with_logits(reward.float(),
+                                                                    torch.tensor([l for _, nexts in batch for _, l in nexts]))
 
     training.save(model, args, training.train(model, examples, loss_of, args))
 

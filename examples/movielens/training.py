@@ -14,12 +14,12 @@ TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 BASE = "SmolLM2-135M-Instruct"  # in the adapter's config, in place of a path of the machine it was trained on
 
 
-def add_options(p, epochs, rate):
+def add_options(p, epochs, rate, batch=16, what="examples"):
     p.add_argument("--folder", default="build/movielens", help="tables of prepare.py and the base model (%(default)s)")
     p.add_argument("--out", required=True, help="folder of the adapter")
     p.add_argument("--epochs", type=int, default=epochs, help="%(default)s")
     p.add_argument("--rate", type=float, default=rate, help="highest learning rate (%(default)s)")
-    p.add_argument("--batch", type=int, default=16, help="examples a step (%(default)s)")
+    p.add_argument("--batch", type=int, default=batch, help=f"{what} a step (%(default)s)")
     p.add_argument("--rank", type=int, default=8, help="r of LoRA (%(default)s)")
     p.add_argument("--layers", type=int, default=10, help="the upper layers that are adapted; 0: all (%(default)s)")
     p.add_argument("--seed", type=int, default=1, help="%(default)s")

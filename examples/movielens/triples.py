@@ -8,7 +8,7 @@ from tables import DataError
 
 LIKED = 4
 TEST_SHARE = 0.2
-TRIPLES = {"user": int, "time": int, "first": int, "second": int, "next": int, "feedback": int, "split": str}
+TRIPLES = {"user": int, "time": int, "film": int, "first": int, "second": int, "next": int, "feedback": int, "split": str}
 
 
 def split_time(ratings, share=TEST_SHARE):
@@ -33,7 +33,7 @@ def triples(ratings, cluster_of, test_from):
         last = recent.setdefault(user, [])
         if new not in seen.setdefault(user, set()):
             if len(last) == 2:
-                rows.append({"user": user, "time": r["time"], "first": last[0], "second": last[1], "next": new,
+                rows.append({"user": user, "time": r["time"], "film": r["film"], "first": last[0], "second": last[1], "next": new,
                              "feedback": int(r["rating"] >= LIKED), "split": "test" if r["time"] >= test_from else "train"})
             seen[user].add(new)
         if new in last:
