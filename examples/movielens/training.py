@@ -94,7 +94,7 @@ def train(model, make_examples, loss_of, args):
             recent = losses[-50:]
             print(f"step {step} of {len(order)}, loss {sum(recent) / len(recent):.4f}, {time.monotonic() - began:.0f} s",
                   flush=True)
-    return {"steps": len(order), "seconds": round(time.monotonic() - began), "last_loss": round(sum(losses[-50:]) / len(losses[-50:]), 4)}
+    return {"steps": len(order), "last_loss": round(sum(losses[-50:]) / len(losses[-50:]), 4)}
 
 
 def save(model, args, record):
@@ -110,7 +110,7 @@ def save(model, args, record):
         os.remove(readme)  # peft's form for a model card, not filled in
     how = {k: v for k, v in vars(args).items() if k not in ("folder", "out")}
     with open(os.path.join(args.out, "training.json"), "w", encoding="utf-8") as f:
-        json.dump({"options": how, **record, "torch": torch.__version__}, f, indent=2)
+        json.dump({"options": how, **record, "torch": torch.__version__.split("+")[0]}, f, indent=2)
         f.write("\n")
 
 
