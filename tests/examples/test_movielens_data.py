@@ -1,4 +1,4 @@
-"""The data side of examples/movielens: clusters, triples, labels, files. Ratings are made here; no package is needed."""
+"""The data of examples/movielens: clusters, triples, labels, files. Ratings are made here; no package is needed."""
 import os
 import random
 import subprocess
@@ -7,7 +7,7 @@ import tempfile
 import unittest
 from collections import Counter
 
-from util_movielens import EXAMPLE, films, ratings
+from util_movielens import EXAMPLE, SMALL, films, ratings
 
 import clusters
 import labels
@@ -50,7 +50,8 @@ class Clusters(unittest.TestCase):
         self.assertEqual(a[1], b[1])
 
     def test_eras_begin_at_their_first_year(self):
-        self.assertEqual([clusters.era(y) for y in (0, 1969, 1970, 1989, 1990, 1995, 1996, 1998)], [0, 0, 1, 1, 2, 2, 3, 3])
+        years = (0, 1969, 1970, 1989, 1990, 1995, 1996, 1998)
+        self.assertEqual([clusters.era(y) for y in years], [0, 0, 1, 1, 2, 2, 3, 3])
 
     def test_the_small_one_joins_its_first_genre(self):
         cells = {(("Drama",), 2): 50, (("Drama", "War"), 2): 5, (("War",), 2): 50}
@@ -58,7 +59,8 @@ class Clusters(unittest.TestCase):
         self.assertEqual([(n, c.traffic) for n, c in merged], [("Drama, nineties", 55), ("War, nineties", 50)])
 
     def test_equal_names_get_another_genre(self):
-        a, b = clusters.Cluster({(("Drama", "War"), 1): 9}), clusters.Cluster({(("Drama", "War"), 1): 7, (("Drama", "Horror"), 1): 1})
+        a = clusters.Cluster({(("Drama", "War"), 1): 9})
+        b = clusters.Cluster({(("Drama", "War"), 1): 7, (("Drama", "Horror"), 1): 1})
         self.assertEqual([n for n, _ in clusters.named([a, b])], ["Drama War Horror, retro", "Drama War, retro"])
 
     def test_too_few_ratings_and_unknown_films_are_said(self):
@@ -73,7 +75,8 @@ class Triples(unittest.TestCase):
 
     def made(self, films_in_order, ratings_given=None):
         given = ratings_given or [5] * len(films_in_order)
-        rows = triples.triples(rated(*((1, f, s, t) for t, (f, s) in enumerate(zip(films_in_order, given)))), self.OF, 10**9)
+        rows = rated(*((1, f, s, t) for t, (f, s) in enumerate(zip(films_in_order, given))))
+        rows = triples.triples(rows, self.OF, 10**9)
         return [(r["first"], r["second"], r["next"]) for r in rows]
 
     def test_the_last_two_different_clusters_and_the_next_new_one(self):
@@ -86,7 +89,8 @@ class Triples(unittest.TestCase):
         self.assertEqual(self.made([1, 1, 1, 2]), [])
 
     def test_feedback_is_that_of_the_new_cluster_at_first_sight(self):
-        rows = triples.triples(rated((1, 1, 5, 1), (1, 2, 5, 2), (1, 3, 3, 3), (1, 3, 5, 4), (1, 4, 4, 5)), self.OF, 5)
+        rows = rated((1, 1, 5, 1), (1, 2, 5, 2), (1, 3, 3, 3), (1, 3, 5, 4), (1, 4, 4, 5))
+        rows = triples.triples(rows, self.OF, 5)
         self.assertEqual([(r["next"], r["feedback"], r["split"]) for r in rows], [(3, 0, "train"), (4, 1, "test")])
 
     def test_users_do_not_see_one_another(self):
@@ -115,7 +119,8 @@ class Triples(unittest.TestCase):
 
 class Labels(unittest.TestCase):
     def test_each_label_has_at_most_so_many_examples_and_liked_ones_first(self):
-        rows = [triple(1, 2, 3, feedback=f) for f in (0, 0, 1, 1)] + [triple(1, 2, 4, feedback=0)] + [triple(1, 2, 5, split="test")]
+        rows = [triple(1, 2, 3, feedback=f) for f in (0, 0, 1, 1)]
+        rows += [triple(1, 2, 4, feedback=0), triple(1, 2, 5, split="test")]
         chosen = labels.novelty_set(rows, per_label=3)
         self.assertEqual(Counter(r["next"] for r in chosen), {3: 3, 4: 1})
         self.assertEqual(sum(r["feedback"] for r in chosen), 2)
@@ -140,11 +145,26 @@ class Labels(unittest.TestCase):
         self.assertEqual([l for _, l in made], sorted(l for _, l in made))
         self.assertLess(low, high)
 
+    def test_groups_have_one_history_and_next_clusters_with_enough_feedback(self):
+        rows = [triple(1, 2, n, int(k < n)) for n in range(3, 8) for k in range(6)] + [triple(8, 2, 9)]
+        groups = labels.alignment_groups(rows, 2, 3)
+        self.assertEqual(sorted((first, second) for first, second, _ in groups), [(1, 2), (8, 2)])
+        scale, feedback = labels.alignment_set(rows)[1], labels.Feedback(rows)
+        for first, second, nexts in groups:
+            self.assertEqual(len({n for n, _ in nexts}), 3)
+            for n, label in nexts:
+                self.assertIn(n, range(3, 8))  # 9 has one feedback
+                exact = (feedback.mean(first, second, n) - scale[0]) / (scale[1] - scale[0])
+                self.assertEqual(label, labels.rounded(exact, labels.STEP))
+        with self.assertRaisesRegex(DataError, "3 pairs with 3 next clusters are asked for, and 2 have so many"):
+            labels.alignment_groups(rows, 3, 3)
+
     def test_the_test_part_teaches_nothing(self):
         rows = [triple(1, 2, n, int(k < n)) for n in range(3, 8) for k in range(8)]
         later = [triple(1, 2, n, 0, split="test") for n in range(3, 12) for _ in range(9)]
         self.assertEqual(labels.alignment_set(rows), labels.alignment_set(rows + later))
         self.assertEqual(labels.novelty_set(rows), labels.novelty_set(rows + later))
+        self.assertEqual(labels.alignment_groups(rows, 1, 4), labels.alignment_groups(rows + later, 1, 4))
         self.assertEqual(labels.Successors(rows).counts, labels.Successors(rows + later).counts)
 
     def test_the_retrieved_line_does_not_give_a_triples_own_answer_away(self):
@@ -188,7 +208,7 @@ class Files(unittest.TestCase):
         write_table(self.path("films.tsv"), films()[0], films())
         big = ratings(users=60)
         write_table(self.path("ratings.tsv"), big[0], big)
-        command = [sys.executable, os.path.join(EXAMPLE, "prepare.py"), "--folder", self.folder.name, "--least", "60"]
+        command = [sys.executable, os.path.join(EXAMPLE, "prepare.py"), "--folder", self.folder.name, *SMALL]
 
         def made():
             done = subprocess.run(command, capture_output=True, text=True)
@@ -200,7 +220,8 @@ class Files(unittest.TestCase):
             return texts
 
         first = made()
-        self.assertLessEqual({"taxonomy.tsv", "triples.tsv", "novelty_set.tsv", "alignment_set.tsv", "recipe.json"}, set(first))
+        names = {"taxonomy.tsv", "triples.tsv", "novelty_set.tsv", "alignment_set.tsv", "recipe.json"}
+        self.assertLessEqual(names, set(first))
         self.assertEqual(first, made())
         os.remove(self.path("films.tsv"))
         done = subprocess.run(command, capture_output=True, text=True)

@@ -1,4 +1,5 @@
-"""Measures of examples/movielens against values worked out by hand, and whole experiments on answers that are made here."""
+"""Measures of examples/movielens against values worked out by hand; an experiment on answers that are made here."""
+import argparse
 import itertools
 import json
 import math
@@ -9,7 +10,7 @@ import sys
 import tempfile
 import unittest
 
-from util_movielens import EXAMPLE, films, ratings
+from util_movielens import EXAMPLE, SMALL, films, ratings
 
 import judge
 import measures
@@ -21,7 +22,7 @@ class Measures(unittest.TestCase):
         self.assertEqual(measures.interval([[0.5, 0.5], [0.5]]), (0.5, 0.5, 0.5))
 
     def test_the_interval_draws_whole_groups(self):
-        """Two groups, of 3 ones and of 1 zero: a resampling has both of one or one of each, so its mean is 1, 0 or 3/4."""
+        """Two groups, of 3 ones and of 1 zero: both of one are drawn or one of each, so the mean is 1, 0 or 3/4."""
         found = set()
         for seed in range(20):
             value, low, high = measures.interval([[1, 1, 1], [0]], draws=1, seed=seed)
@@ -72,7 +73,8 @@ class Measures(unittest.TestCase):
         self.assertEqual([measures.stable_after(draws, p) for p in (1, 2, 3, 9)], [2, 5, 6, 6])
 
     def test_nothing_has_no_mean(self):
-        for f in (lambda: measures.mean([]), lambda: measures.interval([[], []]), lambda: measures.reliability([1], [1])):
+        for f in (lambda: measures.mean([]), lambda: measures.interval([[], []]),
+                  lambda: measures.reliability([1], [1])):
             self.assertRaises(DataError, f)
 
 
@@ -86,7 +88,7 @@ class Judge(unittest.TestCase):
         write_table(cls.at("films.tsv"), films()[0], films())
         made = ratings(users=60)
         write_table(cls.at("ratings.tsv"), made[0], made)
-        cls.program("prepare.py", "--least", "60")
+        cls.program("prepare.py", *SMALL)
         cls.world = judge.World(cls.folder.name)
 
     @classmethod
@@ -116,6 +118,12 @@ class Judge(unittest.TestCase):
         known = self.world.known.count(a["next"]) + self.world.held_out.count(a["next"])
         self.assertEqual(known, sum(r["next"] == a["next"] for r in self.world.rows))
 
+    def test_an_estimate_leaves_out_what_is_not_there(self):
+        args = argparse.Namespace(bootstrap=10, seed=1)
+        users = [{"user": 1}, {"user": 1}, {"user": 2}]
+        self.assertEqual(judge.estimate(users, [0.5, None, 0.5], args), {"value": 0.5, "low": 0.5, "high": 0.5, "count": 2})
+        self.assertIsNone(judge.estimate(users, [None, None, None], args))
+
     def test_no_policy_picks_a_cluster_of_the_history(self):
         answers = self.answers(20)
         for name, pick in judge.policies(self.world, 1).items():
@@ -130,10 +138,10 @@ class Judge(unittest.TestCase):
             logprob = [-math.log(names)] * names
             score = [self.world.known.mean(row["first"], row["second"], c) for c in range(names)]
             draws = rng.choices(range(names), k=16)
-            made.append({**row, "retrieved": 0, "draws": draws, "draw_scores": [score[c] for c in draws], "logprob": logprob,
-                         "score": score, "logprob_retrieved": logprob, "free": [0, None],
-                         "confidence": {"logprob": -1.0, "entropy": rng.random(), "vote_share": 0.5, "distinct": len(set(draws)),
-                                        "margin": None, "valid_mass": 0.5}})
+            made.append({**row, "retrieved": 0, "draws": draws, "draw_scores": [score[c] for c in draws],
+                         "logprob": logprob, "score": score, "logprob_retrieved": logprob, "free": [0, None],
+                         "confidence": {"logprob": -1.0, "entropy": rng.random(), "vote_share": 0.5,
+                                        "distinct": len(set(draws)), "margin": None, "valid_mass": 0.5}})
         return made
 
     def test_the_experiment_is_the_same_twice_and_adds_up(self):
@@ -165,10 +173,11 @@ class Judge(unittest.TestCase):
             for name in os.listdir(self.folder.name):
                 if name.endswith(".tsv"):
                     os.link(self.at(name), os.path.join(empty, name))
-            done = subprocess.run([sys.executable, os.path.join(EXAMPLE, "experiment.py"), "--folder", empty], capture_output=True,
-                                  text=True)
+            done = subprocess.run([sys.executable, os.path.join(EXAMPLE, "experiment.py"), "--folder", empty],
+                                  capture_output=True, text=True)
             self.assertEqual(done.returncode, 1)
-            self.assertRegex(done.stderr, "^experiment: cannot read .*answers.jsonl: No such file or directory; ask.py writes it\n$")
+            said = "^experiment: cannot read .*answers.jsonl: No such file or directory; ask.py writes it\n$"
+            self.assertRegex(done.stderr, said)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 EXAMPLE = os.path.join(ROOT, "examples", "movielens")
 sys.path.insert(0, EXAMPLE)
 
+SMALL = ("--least", "60", "--pairs", "3", "--per-pair", "2")  # options of prepare.py for a world of this size
 GENRES = ("Comedy", "Drama", "Horror", "War", "Western")
 
 
@@ -14,7 +15,8 @@ def films(n=40):
     rows = []
     for i in range(1, n + 1):
         genres = sorted({GENRES[i % 5], GENRES[i // 5 % 5]})
-        rows.append({"film": i, "title": f"Film {i}", "year": (1950, 1980, 1992, 1997)[i % 4], "genres": "|".join(genres)})
+        year = (1950, 1980, 1992, 1997)[i % 4]
+        rows.append({"film": i, "title": f"Film {i}", "year": year, "genres": "|".join(genres)})
     return rows
 
 
