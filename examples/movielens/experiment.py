@@ -2,6 +2,10 @@
 """Measures what ask.py kept against held-out data, and writes one JSON with an interval for each number."""
 import argparse
 import json
+<<<<<<< HEAD
+=======
+import math
+>>>>>>> movielens
 import os
 import sys
 
@@ -26,12 +30,35 @@ def best_of_n(world, answers, ns, args):
     return out
 
 
+<<<<<<< HEAD
 def expected_of(world, a, n):
     """Held-out feedback of the best of N, over all seeds, from exact probabilities."""
     return expected_best_of(confidence.probabilities(a["logprob"]), a["score"],
                             [world.held_out.mean(a["first"], a["second"], c) for c in range(len(world.names))], n)
 
 
+=======
+def expected_of(world, a, n, logprob="logprob"):
+    """Held-out feedback of the best of N, over all seeds, from exact probabilities."""
+    return expected_best_of(confidence.probabilities(a[logprob]), a["score"],
+                            [world.held_out.mean(a["first"], a["second"], c) for c in range(len(world.names))], n)
+
+
+def retrieved(world, answers, args):
+    """The prompt without and with the retrieved line, both from exact probabilities of all names."""
+    out, n = {}, len(answers[0]["draws"])
+    for key, field in (("without", "logprob"), ("with", "logprob_retrieved")):
+        p = [confidence.probabilities(a[field]) for a in answers]
+        out[key] = {
+            "next_logprob": estimate(answers, [math.log(q[a["next"]]) for a, q in zip(answers, p)], args),
+            "recall": estimate(answers, [1 - (1 - q[a["next"]]) ** n for a, q in zip(answers, p)], args),
+            "entropy": estimate(answers, [-sum(v * math.log(v) for v in q if v > 0) for q in p], args),
+            "line": estimate(answers, [q[a["retrieved"]] for a, q in zip(answers, p)], args),
+            "feedback": estimate(answers, [expected_of(world, a, n, field) for a in answers], args)}
+    return out
+
+
+>>>>>>> movielens
 def constraint(world, answers, args):
     """Free draws: how many are names. Names among them follow the law of the free model, not that of the mask."""
     free = [[float(c is not None) for c in a["free"]] for a in answers]
@@ -67,6 +94,10 @@ def main():
         "best_of_n": best_of_n(world, answers, ns, args),
         "policies": {name: measured(world, answers, [pick(a) for a in answers], args)
                      for name, pick in policies(world, args.seed).items()},
+<<<<<<< HEAD
+=======
+        "retrieved": retrieved(world, answers, args),
+>>>>>>> movielens
         "constraint": constraint(world, answers, args),
         "confidence": confidence.measured(world, answers, args),
         "bootstrap": args.bootstrap, "seed": args.seed,

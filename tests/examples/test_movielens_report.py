@@ -35,7 +35,7 @@ class Report(unittest.TestCase):
         self.assertEqual(report.remade(new, {}, measured), new)
 
     def test_a_section_without_a_table_is_an_error(self):
-        with self.assertRaisesRegex(DataError, "section films; tables are curve, policies"):
+        with self.assertRaisesRegex(DataError, "section films; tables are data, curve, policies"):
             report.remade("<!-- films: made by `report.py --write` -->\n<!-- end of films -->\n", {}, {})
 
     def test_what_could_not_be_measured_is_a_dash(self):
