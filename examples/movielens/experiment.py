@@ -2,10 +2,7 @@
 """Measures what ask.py kept against held-out data, and writes one JSON with an interval for each number."""
 import argparse
 import json
-<<<<<<< HEAD
-=======
 import math
->>>>>>> movielens
 import os
 import sys
 
@@ -30,14 +27,6 @@ def best_of_n(world, answers, ns, args):
     return out
 
 
-<<<<<<< HEAD
-def expected_of(world, a, n):
-    """Held-out feedback of the best of N, over all seeds, from exact probabilities."""
-    return expected_best_of(confidence.probabilities(a["logprob"]), a["score"],
-                            [world.held_out.mean(a["first"], a["second"], c) for c in range(len(world.names))], n)
-
-
-=======
 def expected_of(world, a, n, logprob="logprob"):
     """Held-out feedback of the best of N, over all seeds, from exact probabilities."""
     return expected_best_of(confidence.probabilities(a[logprob]), a["score"],
@@ -58,7 +47,6 @@ def retrieved(world, answers, args):
     return out
 
 
->>>>>>> movielens
 def constraint(world, answers, args):
     """Free draws: how many are names. Names among them follow the law of the free model, not that of the mask."""
     free = [[float(c is not None) for c in a["free"]] for a in answers]
@@ -94,10 +82,7 @@ def main():
         "best_of_n": best_of_n(world, answers, ns, args),
         "policies": {name: measured(world, answers, [pick(a) for a in answers], args)
                      for name, pick in policies(world, args.seed).items()},
-<<<<<<< HEAD
-=======
         "retrieved": retrieved(world, answers, args),
->>>>>>> movielens
         "constraint": constraint(world, answers, args),
         "confidence": confidence.measured(world, answers, args),
         "bootstrap": args.bootstrap, "seed": args.seed,

@@ -103,14 +103,9 @@ def show(films, args, names):
         cluster = names.index(candidate["text"])
         note = ", met before" if cluster in seen else ""
         print(f"{candidate['rank']}. {candidate['text']} (score {candidate['score']:.3f}, votes {candidate['votes']}{note})")
-<<<<<<< HEAD
-        for f in films.ranked(args.user, cluster, float("inf"))[:args.films]:
-            print(f"     {films.films[f]['title']}")
-=======
         found = films.ranked(args.user, cluster, float("inf"))[:args.films]
         for title in [films.films[f]["title"] for f in found] or ["(all of its films are rated by this user)"]:
             print(f"     {title}")
->>>>>>> movielens
 
 
 def main():

@@ -83,14 +83,10 @@ def grouped(answers, values):
 
 
 def estimate(answers, values, args):
-<<<<<<< HEAD
-    groups = grouped(answers, values)
-=======
     """Mean and interval over users of the values that are there; None where none is."""
     groups = grouped(answers, values)
     if not groups:
         return None
->>>>>>> movielens
     value, low, high = interval(groups, draws=args.bootstrap, seed=args.seed)
     return {"value": round(value, 4), "low": round(low, 4), "high": round(high, 4), "count": sum(map(len, groups))}
 

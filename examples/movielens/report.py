@@ -42,8 +42,6 @@ def policies(result, _):
     return table(head, [[name, *(shown(p[f]) for f, _ in FIELDS), p["distinct"], shown(p.get("distinct_per_user"))] for name, p in rows])
 
 
-<<<<<<< HEAD
-=======
 def retrieved(result, _):
     r, n = result["retrieved"], result["asked"]["n"]
     kinds = (("next_logprob", "log-prob of the cluster that came next"), ("recall", f"it is among {n} draws"), ("entropy", "entropy, nats"),
@@ -51,7 +49,6 @@ def retrieved(result, _):
     return table(["", "without the line", "with it"], [[t, shown(r["without"][k]), shown(r["with"][k])] for k, t in kinds])
 
 
->>>>>>> movielens
 def constraint(result, _):
     c = result["constraint"]
     return table(["", "value"], [
@@ -98,11 +95,7 @@ def items(_, measured):
                  [[top, *(shown(measured[top][k]) for k in ("factorisation", "popularity", "chance"))] for top in ("1", "5", "10")])
 
 
-<<<<<<< HEAD
-TABLES = {f.__name__: f for f in (data, curve, policies, constraint, calibration, signals, adaptive, fallbacks, hard, items)}
-=======
 TABLES = {f.__name__: f for f in (data, curve, policies, retrieved, constraint, calibration, signals, adaptive, fallbacks, hard, items)}
->>>>>>> movielens
 
 
 def remade(text, result, measured):

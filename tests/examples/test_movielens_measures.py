@@ -1,8 +1,5 @@
 """Measures of examples/movielens against values worked out by hand; an experiment on answers that are made here."""
-<<<<<<< HEAD
-=======
 import argparse
->>>>>>> movielens
 import itertools
 import json
 import math
@@ -121,15 +118,12 @@ class Judge(unittest.TestCase):
         known = self.world.known.count(a["next"]) + self.world.held_out.count(a["next"])
         self.assertEqual(known, sum(r["next"] == a["next"] for r in self.world.rows))
 
-<<<<<<< HEAD
-=======
     def test_an_estimate_leaves_out_what_is_not_there(self):
         args = argparse.Namespace(bootstrap=10, seed=1)
         users = [{"user": 1}, {"user": 1}, {"user": 2}]
         self.assertEqual(judge.estimate(users, [0.5, None, 0.5], args), {"value": 0.5, "low": 0.5, "high": 0.5, "count": 2})
         self.assertIsNone(judge.estimate(users, [None, None, None], args))
 
->>>>>>> movielens
     def test_no_policy_picks_a_cluster_of_the_history(self):
         answers = self.answers(20)
         for name, pick in judge.policies(self.world, 1).items():
