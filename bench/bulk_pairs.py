@@ -84,9 +84,13 @@ def killed(a, folder, seconds):
             result.stop("a run that was killed before failed")
         if p.returncode == 0:
             break
-    p = subprocess.run(command(a, folder, os.path.join(folder, "killed")), stdout=subprocess.DEVNULL)
+    p = subprocess.run(command(a, folder, os.path.join(folder, "killed")), stdout=subprocess.PIPE, text=True)
     if p.returncode:
         result.stop("the last run failed")
+    kept = json.loads(p.stdout)["kept"]
+    print(f"{kept} rows of those that were killed had not to be computed again", flush=True)
+    if done == a.kills and not kept:
+        result.stop("no row outlived a kill")
     with open(os.path.join(folder, "whole"), "rb") as x, open(os.path.join(folder, "killed"), "rb") as y:
         if x.read() != y.read():
             result.stop(f"the table of the job that was killed {done} times is another one (seed {seed})")

@@ -160,8 +160,8 @@ static fc_status open_read(fc_table *t, bool immutable) {
     }
     fc_str_fini(&uri);
     FC_TRY(st);
-    FC_TRY(
-        fc_table_exec(t, "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 1099511627776"));
+    /* Not mapped: a file that is overwritten in place must be an error of a read, not a signal. */
+    FC_TRY(fc_table_exec(t, "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0"));
     FC_TRY(fc_table_check_kind(t, !immutable));
     FC_TRY(fc_table_read_meta(t));
     return fc_table_prepare(t);

@@ -122,7 +122,7 @@ fc_status fc_table_take(fc_table *t, fc_table *from);
 
 /* ---- any file ---- */
 
-/* Read-only. Nobody may change the file: it is replaced. Its pages are mapped. */
+/* Read-only. Nobody may change the file: it is replaced. Where it is overwritten all the same, reads fail. */
 fc_status fc_table_open(const char *path, fc_table **out);
 /* A work file read-only, as it stands; FC_ERR_FULL while its writer runs. */
 fc_status fc_table_work_open(const char *path, fc_table **out);

@@ -31,7 +31,8 @@ struct fc_table {
     char *path;
     sqlite3 *db;
     bool writes;
-    int waiting; /* rows in the open transaction; 0: there is none */
+    int waiting;         /* rows in the open transaction; 0: there is none */
+    uint64_t flushed_ns; /* when the last one ended; 0: none has */
     sqlite3_stmt *st[FC_SQL_COUNT];
     fc_arena arena; /* of meta */
     fc_table_meta meta;

@@ -9,7 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { WRITE_BATCH = 256 /* rows of one transaction */ };
+/* A transaction ends with so many rows, or a row that comes so long after the last end: what a kill loses is not more. */
+enum { WRITE_BATCH = 256, WRITE_MS = 1000 };
 
 static const char schema[] =
     "CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
@@ -188,6 +189,10 @@ static fc_status begin(fc_table *t) {
     return fc_table_run(t, t->st[FC_SQL_BEGIN]);
 }
 
+static bool is_due(const fc_table *t) {
+    return t->waiting >= WRITE_BATCH || fc_clock_ns() - t->flushed_ns >= WRITE_MS * UINT64_C(1000000);
+}
+
 static fc_status put(fc_table *t, const fc_table_row *r) {
     int rc;
     FC_TRY(begin(t));
@@ -199,7 +204,7 @@ static fc_status put(fc_table *t, const fc_table_row *r) {
         rc = bind_entry(t->st[FC_SQL_PUT_ENTRY], r->key, (int)i + 1, &r->entries[i]);
         FC_TRY(rc == SQLITE_OK ? fc_table_run(t, t->st[FC_SQL_PUT_ENTRY]) : fc_table_failed(t, rc));
     }
-    return t->waiting < WRITE_BATCH ? FC_OK : fc_table_flush(t);
+    return is_due(t) ? fc_table_flush(t) : FC_OK;
 }
 
 static fc_status fail(fc_table *t, const char *key, const char *status, const char *error) {
@@ -211,7 +216,7 @@ static fc_status fail(fc_table *t, const char *key, const char *status, const ch
     if (rc == SQLITE_OK) rc = sqlite3_bind_text(st, 3, error, -1, SQLITE_STATIC);
     FC_TRY(rc == SQLITE_OK ? fc_table_run(t, st) : fc_table_failed(t, rc));
     FC_TRY(run_for(t, FC_SQL_DROP_ROW, key));
-    return t->waiting < WRITE_BATCH ? FC_OK : fc_table_flush(t);
+    return is_due(t) ? fc_table_flush(t) : FC_OK;
 }
 
 /* What an open transaction held is lost with it: it will be computed again. The first sentence stays. */
@@ -238,6 +243,7 @@ fc_status fc_table_flush(fc_table *t) {
     if (!t->waiting) return FC_OK;
     st = fc_table_run(t, t->st[FC_SQL_COMMIT]);
     if (st) return give_up(t, st);
+    t->flushed_ns = fc_clock_ns();
     t->waiting = 0;
     return FC_OK;
 }

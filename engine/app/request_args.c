@@ -206,6 +206,24 @@ static fc_status check_shown(const request_args *a, const fc_request *r) {
     return FC_OK;
 }
 
+/* What costs rows or time, and of which nothing is kept where many requests are filled. */
+static fc_status check_kept(const request_args *a) {
+    static const char *const names[] = {"prompt_logprobs", "prompt_top_logprobs", "logprob_token_ids", "top_logprobs"};
+    char flag[32];
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (option_args_gives(&a->options, names[i]))
+            return FC_FAIL(FC_ERR_ARG, "--%s: nothing of it is kept here",
+                           option_flag(fc_option_find(names[i]), flag, sizeof flag));
+    return FC_OK;
+}
+
+static void leave_out(fc_request *r) {
+    r->prompt_logprobs = false;
+    r->prompt_top_logprobs = 0;
+    r->sampling.top_logprobs = 0;
+    r->sampling.n_logprob_ids = 0;
+}
+
 /* What only an alignment model reads. */
 static fc_status check_unscored(const request_args *a) {
     const fc_option *o = option_args_given(&a->options, FC_PART_SCORE);
@@ -230,14 +248,20 @@ fc_status request_args_many_open(request_args *a) {
     if (a->recipe) FC_TRY(request_args_recipe(a->recipe, &a->opened));
     else FC_TRY(fc_recipe_parse("no recipe", "{}", 2, &a->opened));
     FC_TRY(override_recipe(a));
+    FC_TRY(check_kept(a));
     FC_TRY(check_models(a, true));
     return is_scored(a) ? FC_OK : check_unscored(a);
 }
 
-fc_status request_args_fill(request_args *a, const fc_holes *holes, fc_request *r) {
+fc_status request_args_fill(request_args *a, const fc_holes *holes, const char *taxonomy, fc_request *r) {
     FC_TRY(fc_recipe_request(a->opened, holes, r));
     override_scoring(a, r);
+    leave_out(r);
     r->score = is_scored(a);
+    if (!taxonomy) return FC_OK;
+    r->taxonomy = taxonomy;
+    r->names = NULL;
+    r->n_names = 0;
     return FC_OK;
 }
 
@@ -274,16 +298,6 @@ fc_status request_args_chat(const request_args *a, fc_role role, const char *sys
     fc_tokenizer_close(t);
     if (!st) *out = (fc_prompt){.pieces = *pieces, .n_pieces = n_pieces};
     return st;
-}
-
-/* ---- other holes ---- */
-
-fc_status request_args_refill(request_args *a, const fc_holes *holes, fc_request *r) {
-    bool score = r->score;
-    FC_TRY(fc_recipe_request(a->opened, holes, r));
-    override_scoring(a, r);
-    r->score = score;
-    return FC_OK;
 }
 
 /* ---- engine ---- */

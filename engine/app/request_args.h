@@ -48,12 +48,10 @@ fc_status request_args_request(request_args *a, bool needs_alignment, fc_request
  * one. *out points to *pieces. Caller: fc_memory_free of them. */
 fc_status request_args_chat(const request_args *a, fc_role role, const char *system, fc_prompt *out, fc_piece **pieces);
 /* For many requests: opens the recipe, or one that says nothing, with the flags over it; then each request's templates
- * are filled. What fill gives points into *a and is gone with the next call; its taxonomy is not set. */
+ * are filled, and what would add to an answer alone is left out. taxonomy: a name that the engine has for the recipe's
+ * names, or NULL. What fill gives points into *a and is gone with the next call. */
 fc_status request_args_many_open(request_args *a);
-fc_status request_args_fill(request_args *a, const fc_holes *holes, fc_request *r);
-/* After that, with a recipe: the request that other values for its holes make. What an earlier one points to is
- * gone. */
-fc_status request_args_refill(request_args *a, const fc_holes *holes, fc_request *r);
+fc_status request_args_fill(request_args *a, const fc_holes *holes, const char *taxonomy, fc_request *r);
 /* Opens the engine that the request needs, with its adapters and taxonomy, which *r then names; p says so meanwhile.
  * Caller: fc_engine_close. */
 fc_status request_args_open(const request_args *a, fc_request *r, progress *p, fc_engine **engine);

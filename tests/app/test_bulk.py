@@ -102,6 +102,17 @@ class Bulk(Tables):
         self.assertEqual(r["computed"] + r["kept"] + r["copied"], len(NAMES) ** 2)
         self.gone("killed.work", "killed.work-wal", "killed.work-shm", "killed.new")
 
+    # If this fails, a job that is killed now and then never gets on.
+    def test_what_was_computed_a_second_before_a_kill_is_kept(self):
+        job = ("late", "--prompts", self.lines("late.jsonl", [{"key": f"k{i}", "history": ["Go", "Tea"]} for i in range(200)]), "-n", 32,
+               "--constraint", "off", "--full-logprob=false", "--max-tokens", 40)
+        p = self.start(*job, "--in-flight", 1, "--threads", 1)  # as many rows as one transaction has room for
+        with self.assertRaises(subprocess.TimeoutExpired, msg="the job was done before it was killed"):
+            p.communicate(timeout=2)
+        p.kill()
+        p.communicate()
+        self.assertGreater(self.bulk(*job)["kept"], 0)
+
     # A kill while the copy is written leaves half a file beside the table.
     def test_half_a_copy_is_written_anew(self):
         self.bulk("half", "-n", 2)
@@ -312,7 +323,7 @@ class Bulk(Tables):
         for code, words, args in ((2, "--table: a file is needed", ()), (2, "is not 1, 2 or 3", (*table, "--clusters", 4)), (2, "is not I/N", (*table, "--shard", "5/4")),
                                   (2, "100 shards, and 56 keys", (*table, "--shard", "1/100")), (2, "--in-flight: 0", (*table, "--in-flight", 0)),
                                   (2, "--max-drift: 2 is not between 0 and 1", (*table, "--max-drift", 2)), (1, "none: No such file", (*table, "--transitions", self.path("none"))),
-                                  (1, "line 1: the document: next is missing", (*table, "--transitions", self.lines("key.jsonl", [{"key": ["Go", "Tea"]}]))), (2, "deadline_ms", (*table, "--deadline-ms", 5)), (2, "--set: it is for histories", (*table, "--set", "--prompts", "x")),
+                                  (1, "line 1: the document: next is missing", (*table, "--transitions", self.lines("key.jsonl", [{"key": ["Go", "Tea"]}]))), (2, "deadline_ms", (*table, "--deadline-ms", 5)), (2, "--prompt-logprobs: nothing of it is kept here", (*table, "--prompt-logprobs")), (2, "--set: it is for histories", (*table, "--set", "--prompts", "x")),
                                   (1, "No such file", (*table, "--prompts", self.path("none"))),
                                   (1, "line 2: key: ", (*table, "--prompts", self.lines("bad.jsonl", [{"key": "a", "prompt": "b"}, {"key": ["Che\tss"], "prompt": "b"}]))),
                                   (1, 'key "a" is there twice', (*table, "--prompts", self.lines("twice.jsonl", [{"key": "a", "prompt": "b"}] * 2))),

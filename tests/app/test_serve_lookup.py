@@ -57,6 +57,24 @@ class Lookup(Tables):
         self.assertEqual(s.ask(b"POST /v1/lookup HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}").status, 415)
         self.assertEqual(s.get("/v1/lookup?history=%ff").status, 400)
 
+    # If this fails, whoever copies a file over the table ends the server.
+    def test_a_table_that_is_overwritten_in_place(self):
+        self.bulk("place")
+        whole = self.bytes("place")
+        s = self.serve("place")
+        key, row = next(iter(self.rows("place").items()))
+        for junk in (b"", whole[:5000], os.urandom(len(whole))):
+            with open(self.path("place"), "r+b") as f:
+                f.truncate(0)
+                f.write(junk)
+            for _ in range(3):
+                self.ask(s, *key)  # whatever of it was read before; an error where it was not
+            self.assertEqual(s.get("/livez").status, 200)
+        with open(self.path("place.fresh"), "wb") as f:
+            f.write(whole)
+        os.replace(self.path("place.fresh"), self.path("place"))
+        self.assertEqual(self.ask(s, *key), {"object": "lookup", "source": "table", **row})
+
     # If this fails, what is computed for a missing key is not what the bulk job would have put there.
     def test_live(self):
         recipe = self.write_recipe("live.json", novelty={"template": "{retrieved}. the night: {history}\nnext: "})

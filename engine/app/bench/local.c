@@ -48,10 +48,7 @@ static fc_status fill(local *t, int number, fc_piece *piece, fc_request *r) {
             .prompt = line->history ? NULL : line->text, .history = line->history, .n_history = line->n_history};
         const char *taxonomy = r->taxonomy;
         if (t->args->recipe) {
-            FC_TRY(request_args_refill(t->args, &holes, r));
-            r->taxonomy = taxonomy; /* the engine's own copy of the names */
-            if (taxonomy) r->names = NULL, r->n_names = 0;
-            return FC_OK;
+            return request_args_fill(t->args, &holes, taxonomy, r); /* the engine's own copy of the names */
         }
         *piece = (fc_piece){.text = line->text, .size = strlen(line->text)};
         r->prompt = (fc_prompt){.pieces = piece, .n_pieces = 1};

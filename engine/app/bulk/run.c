@@ -43,12 +43,7 @@ static fc_status fill(const run *u, const plan_item *item, fc_request *r) {
     fc_holes holes = item->holes;
     if (j->retrieved && !holes.retrieved) holes.retrieved = lines_map_find(j->retrieved, item->key);
     if (!holes.retrieved) holes.retrieved = "";
-    FC_TRY(request_args_fill(j->args, &holes, r));
-    if (j->taxonomy) {
-        r->taxonomy = j->taxonomy;
-        r->names = NULL;
-        r->n_names = 0;
-    }
+    FC_TRY(request_args_fill(j->args, &holes, j->taxonomy, r));
     r->seed = fc_table_seed(j->seed, item->key);
     r->events = false;
     return FC_OK;

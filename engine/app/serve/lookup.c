@@ -1,6 +1,6 @@
 /* lookup - /v1/lookup: a row of the table, or, of a history that it lacks, a request of the engine.
  *
- * The file is read by the loop's thread: it is mapped and immutable, so a row costs some tens of microseconds and waits
+ * The file is read by the loop's thread: it is immutable, so a row costs some tens of microseconds and waits
  * for no lock. The kernel reads it ahead when it is opened, so that pages are there before they are asked for. A look
  * at the path before each answer tells whether another file has taken its place; that one is then opened and the old
  * one closed. One that cannot be opened is a warning, and the old one goes on.
