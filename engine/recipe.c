@@ -168,6 +168,9 @@ static fc_status take_values(fc_recipe *r, const fc_holes *h, fc_template_values
     *out = (fc_template_values){
         .prompt = h->prompt, .retrieved = h->retrieved, .history = h->history, .n_history = h->n_history};
     if (h->prompt && !h->prompt[0]) return FC_FAIL(FC_ERR_ARG, "%s: prompt: it is empty", r->name);
+    if (h->n_history > FC_HOLE_INDEX_MAX)
+        return FC_FAIL(FC_ERR_ARG, "%s: history: %zu names; at most %d are possible", r->name, h->n_history,
+                       FC_HOLE_INDEX_MAX);
     FC_TRY(fc_arena_alloc(&r->request, h->n_history, sizeof *keywords, &p));
     keywords = p;
     for (size_t i = 0; i < h->n_history; i++) {

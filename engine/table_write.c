@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* A transaction ends with so many rows, or a row that comes so long after the last end: what a kill loses is not more. */
+/* A transaction ends with so many rows, or a row that comes so long after the last end: a kill loses no more. */
 enum { WRITE_BATCH = 256, WRITE_MS = 1000 };
 
 static const char schema[] =

@@ -121,13 +121,18 @@ static fc_status check_value(const fc_template_part *p, const fc_template_values
     return FC_OK;
 }
 
-static fc_status join(const char *const *texts, size_t n, const char *between, fc_arena *arena, fc_piece *out) {
+/* *room: bytes that the template may still have. */
+static fc_status join(const char *const *texts, size_t n, const char *between, size_t *room, fc_arena *arena,
+                      fc_piece *out) {
     size_t size = 1, gap = strlen(between), at = 0;
     char *text;
     void *p;
     for (size_t i = 0; i < n; i++)
         if (!fc_add(size, strlen(texts[i]), &size) || !fc_add(size, gap, &size))
             return FC_FAIL(FC_ERR_MEM, "history: the names are too long");
+    if (size > *room)
+        return FC_FAIL(FC_ERR_ARG, "the template: with what fills it, it has more than %d bytes", FC_TEMPLATE_BYTES);
+    *room -= size;
     FC_TRY(fc_arena_alloc(arena, size, 1, &p));
     text = p;
     for (size_t i = 0; i < n; i++) {
@@ -145,6 +150,7 @@ static fc_status join(const char *const *texts, size_t n, const char *between, f
 }
 
 fc_status fc_template_fill(const fc_template *t, const fc_template_values *v, fc_arena *arena, fc_prompt *out) {
+    size_t room = FC_TEMPLATE_BYTES;
     fc_piece *pieces;
     void *mem;
     FC_TRY(fc_arena_alloc(arena, t->n, sizeof *pieces, &mem));
@@ -157,10 +163,10 @@ fc_status fc_template_fill(const fc_template *t, const fc_template_values *v, fc
             continue;
         }
         FC_TRY(check_value(p, v));
-        if (p->hole == FC_HOLE_PROMPT) FC_TRY(join(&v->prompt, 1, "", arena, &pieces[i]));
-        else if (p->hole == FC_HOLE_RETRIEVED) FC_TRY(join(&v->retrieved, 1, "", arena, &pieces[i]));
-        else if (p->index) FC_TRY(join(texts + p->index - 1, 1, "", arena, &pieces[i]));
-        else FC_TRY(join(texts, v->n_history, p->hole == FC_HOLE_KEYWORDS ? "; " : ", ", arena, &pieces[i]));
+        if (p->hole == FC_HOLE_PROMPT) FC_TRY(join(&v->prompt, 1, "", &room, arena, &pieces[i]));
+        else if (p->hole == FC_HOLE_RETRIEVED) FC_TRY(join(&v->retrieved, 1, "", &room, arena, &pieces[i]));
+        else if (p->index) FC_TRY(join(texts + p->index - 1, 1, "", &room, arena, &pieces[i]));
+        else FC_TRY(join(texts, v->n_history, p->hole == FC_HOLE_KEYWORDS ? "; " : ", ", &room, arena, &pieces[i]));
     }
     *out = (fc_prompt){.pieces = pieces, .n_pieces = t->n};
     return FC_OK;

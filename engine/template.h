@@ -12,7 +12,7 @@
 #include "engine/base/mem.h"
 #include "engine/forkcast.h"
 
-enum { FC_HOLE_INDEX_MAX = 999 };
+enum { FC_HOLE_INDEX_MAX = 999, FC_TEMPLATE_BYTES = 4 << 20 /* of a filled one: some contexts */ };
 
 typedef enum { FC_HOLE_NONE = 0, FC_HOLE_PROMPT, FC_HOLE_RETRIEVED, FC_HOLE_HISTORY, FC_HOLE_KEYWORDS } fc_hole;
 
@@ -39,7 +39,8 @@ typedef struct {
     size_t n_history;
 } fc_template_values;
 
-/* The pieces of the filled template, in the arena. A hole without a value is FC_ERR_ARG and names the hole. */
+/* The pieces of the filled template, in the arena. A hole without a value is FC_ERR_ARG and names the hole; so is more
+ * than FC_TEMPLATE_BYTES, before it is made. */
 fc_status fc_template_fill(const fc_template *t, const fc_template_values *v, fc_arena *arena, fc_prompt *out);
 
 /* Whether the template has that hole, or one that shows the i-th (from 1) name or its keywords. */

@@ -68,12 +68,30 @@ class Lookup(Tables):
                 f.truncate(0)
                 f.write(junk)
             for _ in range(3):
-                self.ask(s, *key)  # whatever of it was read before; an error where it was not
+                self.assertEqual(self.ask(s, *key)[0], 503)
             self.assertEqual(s.get("/livez").status, 200)
         with open(self.path("place.fresh"), "wb") as f:
             f.write(whole)
         os.replace(self.path("place.fresh"), self.path("place"))
         self.assertEqual(self.ask(s, *key), {"object": "lookup", "source": "table", **row})
+
+    # If this fails, a page of another site makes this machine compute; or a name in disguise is answered for another.
+    def test_what_a_query_may_do(self):
+        self.bulk("query")
+        s = self.serve("query")
+        key, row = next(iter(self.rows("query").items()))
+        url = f"/v1/lookup?history={quote(key[1])}&history={quote(key[0])}&history={quote(key[0])}"
+        for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)):
+            a = s.ask(f"GET {url} HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: {site}\r\n\r\n".encode())
+            self.assertEqual(a.status, status, site)
+        self.assertEqual(s.number('forkcast_lookups_total{source="live"}'), 2)
+        self.assertEqual(self.ask(s, "Go", "Nobody")[0], 400)
+        self.assertEqual(s.number('forkcast_lookups_total{source="live"}'), 2)
+        a = s.get(f"/v1/lookup?hist%6fry={quote(key[0])}&history={quote(key[1])}")
+        self.assertEqual(json.loads(a.body), {"object": "lookup", "source": "table", **row})
+        s.refused("/v1/lookup", {"history": list(key), "retrieved": "x" * 9000}, 400)
+        packed = b"POST /v1/lookup HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}"
+        self.assertEqual(s.ask(packed).status, 415)
 
     # If this fails, what is computed for a missing key is not what the bulk job would have put there.
     def test_live(self):

@@ -222,6 +222,20 @@ class Time(unittest.TestCase):
             stream.s.close()
             self.assertEqual(s.p.wait(timeout=5), 0)
 
+    # If this fails, a reader that has stopped takes the server with it: its error waits where nobody reads.
+    def test_end_while_nobody_reads(self):
+        with Serve("--novelty", long(), "--alignment", "none", "--max-branches", 8, "--drain-ms", 100) as s:
+            c = s.connect()
+            c.s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            c.send(body(PATH, {"prompt": ["the night", "a craft that"], "n": 8, "best_of": 8, "max_tokens": 3000, "ignore_eos": True, "stream": True}))
+            end = time.monotonic() + 20
+            while s.number('forkcast_memory_bytes{kind="unread"}') < 300000:
+                self.assertLess(time.monotonic(), end)
+                time.sleep(0.02)
+            s.p.send_signal(signal.SIGTERM)
+            self.assertEqual(s.p.wait(timeout=20), 0)
+            c.s.close()
+
     def test_second_signal_ends_it(self):
         with Serve(*SLOW) as s, s.connect() as c:
             c.send(body(PATH, LONG))

@@ -63,6 +63,8 @@ typedef struct openai_held {
     fc_recipe *own;           /* the request's own alignment template, suffix and labels */
 } openai_held;
 
+enum { OPENAI_FILLED = 8 << 20 }; /* bytes of all templates of a body, filled */
+
 /* A body while it is read. */
 typedef struct {
     openai_server *s;
@@ -85,6 +87,7 @@ typedef struct {
     const char *const *history; /* [n_history] */
     size_t n_history;
     const char *retrieved; /* NULL: none, and the hole is empty */
+    size_t filled;         /* bytes of the templates that were filled so far */
 } openai_parse;
 
 /* The member of that name, and p->param; NULL where it is absent or null. */

@@ -51,12 +51,26 @@ static fc_status fill_from(openai_parse *p, fc_recipe *recipe, const fc_holes *h
     return st;
 }
 
+static size_t size_of(const fc_prompt *q) {
+    size_t size = 0;
+    for (size_t i = 0; i < q->n_pieces; i++) size += q->pieces[i].size;
+    return size;
+}
+
+/* Templates multiply what a body says; all that it makes of them is within some contexts. */
+static fc_status weigh_filled(openai_parse *p, const fc_request *r) {
+    p->filled += size_of(&r->prompt) + size_of(&r->alignment_prompt) + size_of(&r->suffix);
+    if (p->filled <= OPENAI_FILLED) return FC_OK;
+    return FC_FAIL(FC_ERR_ARG, "the templates: filled, those of one body have more than %d bytes", OPENAI_FILLED);
+}
+
 static fc_status fill_own(openai_parse *p, const char *said, fc_request *r) {
     const fc_holes holes = {.prompt = said, .retrieved = ""};
     fc_request q;
     if (!p->held->own || !r->score) return FC_OK;
     p->param = "forkcast";
     FC_TRY(fill_from(p, p->held->own, &holes, &q));
+    FC_TRY(weigh_filled(p, &q));
     if (p->own_template) FC_TRY(copy_prompt(p, &q.alignment_prompt, false, &r->alignment_prompt));
     if (p->own_suffix) FC_TRY(copy_prompt(p, &q.suffix, false, &r->suffix));
     if (!p->own_labels) return FC_OK;
@@ -83,6 +97,7 @@ fc_status openai_fill(openai_parse *p, const char *said, fc_request *out) {
     fc_request r;
     fc_status st = fill_from(p, p->s->recipe, &holes, &r);
     if (st) return blame(p, st);
+    FC_TRY(weigh_filled(p, &r));
     FC_TRY(copy_prompt(p, &r.prompt, true, &r.prompt));
     FC_TRY(copy_prompt(p, &r.alignment_prompt, true, &r.alignment_prompt));
     FC_TRY(copy_prompt(p, &r.suffix, true, &r.suffix));

@@ -76,6 +76,7 @@ static void back(serve_task *t) {
     openai_error e = m->e;
     fc_status st = m->st;
     http_loop *l = http_timers(s->h);
+    const bool lookup = m->route == OPENAI_LOOKUP;
     take_over(c, m);
     free_reading(m);
     c->reading = false;
@@ -84,6 +85,7 @@ static void back(serve_task *t) {
         serve_count(&s->metrics, e.http == 503 ? SERVE_REFUSED_DRAINING : SERVE_REFUSED_FULL, 1);
     }
     if (st == FC_ERR_MEM) serve_count(&s->metrics, SERVE_REFUSED_MEMORY, 1);
+    if (!st && lookup) serve_count(&s->metrics, SERVE_LOOKUPS_LIVE, 1);
     if (!st && c->r) st = tell_ignored(c, &e);
     if (st && c->r) {
         serve_failed(&s->metrics, SERVE_AT_REQUEST, e.http);

@@ -232,6 +232,17 @@ static void writable(void *self, http_req *r) {
 
 /* ---- ends that come from outside ---- */
 
+/* A stream's last event where it goes at once; nobody waits for its reader any more. */
+static void end_or_cut(serve_call *c, const openai_error *e) {
+    fc_str out = {0};
+    serve_failed(&c->s->metrics, SERVE_AT_ENGINE, e->http);
+    c->whole = true;
+    cancel_jobs(c);
+    if (c->held.size || openai_stream_error(e, &out) || http_write_own(c->r, &out)) cut(c);
+    else end_if_whole(c);
+    fc_str_fini(&out);
+}
+
 static void cancelled(void *self, http_req *r, http_why why) {
     serve_call *c = self;
     openai_error e;
@@ -244,8 +255,8 @@ static void cancelled(void *self, http_req *r, http_why why) {
     }
     openai_error_http(503, "the server is stopping", &e);
     e.retry_after = 1;
-    if (c->held.size) cut(c); /* nobody waits for its reader any more */
-    else serve_call_fail(c, &e);
+    if (!c->began) serve_call_fail(c, &e);
+    else end_or_cut(c, &e);
 }
 
 const http_watcher serve_call_watcher = {.on_cancel = cancelled, .on_writable = writable};

@@ -12,12 +12,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { KEY_BYTES = 64 << 10 }; /* what is parsed by the thread that serves */
+enum { KEY_BYTES = 8 << 10 }; /* what is parsed by the thread that serves */
 
 struct serve_table {
     fc_table *t;
     struct stat seen; /* of the path, when it was last looked at */
-    fc_str key, body, out;
+    fc_str name, key, body, out;
 };
 
 static bool same_file(const struct stat *a, const struct stat *b) {
@@ -46,6 +46,7 @@ fc_status serve_table_open(serve *s) {
 void serve_table_close(serve *s) {
     if (!s->table) return;
     fc_table_close(s->table->t);
+    fc_str_fini(&s->table->name);
     fc_str_fini(&s->table->key);
     fc_str_fini(&s->table->body);
     fc_str_fini(&s->table->out);
@@ -58,15 +59,19 @@ static void refresh(serve *s) {
     struct serve_table *t = s->table;
     struct stat now;
     fc_table *fresh;
+    bool in_place;
     if (stat(s->c.table, &now) || same_file(&now, &t->seen)) return;
+    in_place = now.st_dev == t->seen.st_dev && now.st_ino == t->seen.st_ino;
     t->seen = now;
     if (fc_table_open(s->c.table, &fresh)) {
-        fc_log(FC_LOG_WARN, "%s; the table that was there before is served on", fc_last_error());
-        return;
+        fc_log(FC_LOG_WARN, "%s; %s", fc_last_error(),
+               in_place ? "it was written over, so none is served" : "the table that was there before is served on");
+        if (!in_place) return;
+        fresh = NULL;
     }
     fc_table_close(t->t);
     t->t = fresh;
-    learn(s);
+    if (fresh) learn(s);
 }
 
 /* ---- a query as a body ---- */
@@ -86,19 +91,23 @@ static fc_status put_decoded(const char *text, size_t size, fc_str *out) {
     return FC_OK;
 }
 
-/* "history=A&history=B" is {"history":["A","B"]}, any other member a text; value is scratch. */
-static fc_status put_query(const char *query, fc_str *value, fc_str *out) {
+/* "history=A&history=B" is {"history":["A","B"]}, any other member a text; called and value are
+ * scratch. */
+static fc_status put_query(const char *query, fc_str *called, fc_str *value, fc_str *out) {
     bool some = false, history = false;
     for (int pass = 0; pass < 2; pass++) {
         for (const char *at = query; *at;) {
             const size_t size = strcspn(at, "&"), name = strcspn(at, "=&");
-            const bool listed = name == 7 && strncmp(at, "history", 7) == 0;
+            bool listed;
+            fc_str_clear(called);
+            FC_TRY(put_decoded(at, name, called));
+            listed = strcmp(fc_str_text(called), "history") == 0;
             if (size && listed == (pass == 0)) {
                 fc_str_clear(value);
                 if (size > name) FC_TRY(put_decoded(at + name + 1, size - name - 1, value));
                 FC_TRY(fc_str_puts(out, some ? "," : "{"));
                 if (listed && !history) FC_TRY(fc_str_puts(out, "\"history\":["));
-                if (!listed) FC_TRY(fc_json_put_string(out, at, name));
+                if (!listed) FC_TRY(fc_json_put_string(out, fc_str_text(called), called->size));
                 if (!listed) FC_TRY(fc_str_puts(out, ":"));
                 FC_TRY(fc_json_put_string(out, fc_str_text(value), value->size));
                 history = history || listed;
@@ -120,7 +129,7 @@ static fc_status read_body(struct serve_table *t, http_req *r, const char **body
         return FC_FAIL(FC_ERR_ARG, "a body of %zu bytes; a key's has at most %d", *size, (int)KEY_BYTES);
     if (strcmp(http_method(r), "POST") == 0) return FC_OK;
     fc_str_clear(&t->body);
-    FC_TRY(put_query(http_query(r), &t->key, &t->body));
+    FC_TRY(put_query(http_query(r), &t->name, &t->key, &t->body));
     *body = fc_str_text(&t->body);
     *size = t->body.size;
     return FC_OK;
@@ -140,6 +149,13 @@ static fc_status find(serve *s, const char *body, size_t size, bool *found, bool
     return st;
 }
 
+/* What a browser sends for a page of another site without asking first, as it may a GET, costs no more than a look. */
+static bool may_compute(http_req *r) {
+    const char *site = http_header(r, "sec-fetch-site"), *method = http_method(r);
+    if (strcmp(method, "POST") == 0) return true;
+    return strcmp(method, "GET") == 0 && (!site || strcmp(site, "none") == 0 || strcmp(site, "same-origin") == 0);
+}
+
 void serve_lookup(void *self, http_req *r, const char *rest) {
     serve *s = self;
     const char *body;
@@ -153,6 +169,10 @@ void serve_lookup(void *self, http_req *r, const char *rest) {
         return;
     }
     refresh(s);
+    if (!s->table->t) {
+        http_fail(r, 503, "the table was written over, and is none; put one in its place by a rename");
+        return;
+    }
     st = read_body(s->table, r, &body, &size);
     if (st) openai_error_of(st, fc_last_error(), NULL, false, &e);
     else st = find(s, body, size, &found, &live, &e);
@@ -161,8 +181,10 @@ void serve_lookup(void *self, http_req *r, const char *rest) {
     } else if (found) {
         serve_count(&s->metrics, SERVE_LOOKUPS_TABLE, 1);
         http_answer(r, 200, "application/json", fc_str_text(&s->table->out), s->table->out.size);
+    } else if (live && !may_compute(r)) {
+        http_fail(r, 403, "the table lacks it, and a page of another site, or HEAD, has nothing computed");
     } else if (live) {
-        serve_count(&s->metrics, SERVE_LOOKUPS_LIVE, 1);
+        if (!serve_admit(s, r)) return;
         const bool own = strcmp(http_method(r), "POST") == 0;
         serve_call_begin_as(s, r, OPENAI_LOOKUP, own ? NULL : body, size);
     } else {

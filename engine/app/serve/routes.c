@@ -237,7 +237,7 @@ bool serve_reader_full(serve *s, http_req *r) {
 }
 
 /* Those that need the engine have their bounds; a body that waits to be read will bring one request or more. */
-static void admit(serve *s, http_req *r) {
+bool serve_admit(serve *s, http_req *r) {
     const int jobs = atomic_load(&s->jobs), most = s->c.max_requests;
     const long long candidates = atomic_load(&s->candidates);
     char why[160];
@@ -246,9 +246,12 @@ static void admit(serve *s, http_req *r) {
     else if (candidates >= s->c.max_candidates)
         snprintf(why, sizeof why, "%lld candidates are waiting or being drawn; max_candidates is %d", candidates,
                  s->c.max_candidates);
-    else return;
+    else return true;
     turn_away(s, r, SERVE_REFUSED_FULL, 429, why);
+    return false;
 }
+
+static bool is_encoded(const char *coding) { return coding && strcasecmp(coding, "identity") != 0; }
 
 void serve_on_head(void *self, http_req *r) {
     serve *s = self;
@@ -259,8 +262,10 @@ void serve_on_head(void *self, http_req *r) {
     if (!s->ready) turn_away(s, r, SERVE_REFUSED_LOADING, 503, "the models are being loaded");
     else if (posts && !is_json(http_header(r, "content-type")))
         http_fail(r, 415, "the body's Content-Type is to be application/json");
+    else if (posts && is_encoded(http_header(r, "content-encoding")))
+        http_fail(r, 415, "Content-Encoding: bodies are taken as they are, identity");
     else if (posts && (routes[at].run == tokenize || routes[at].run == detokenize)) (void)serve_reader_full(s, r);
-    else if (posts && routes[at].run != serve_lookup) admit(s, r);
+    else if (posts && routes[at].run != serve_lookup) (void)serve_admit(s, r);
 }
 
 void serve_on_request(void *self, http_req *r) {
