@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # test - everything that can be tested on this machine: a gcc build with all tests, a clang build that may not warn, then the
-# unit tests under gcc's ASan + UBSan, then emulated kernels under clang's TSan. About 14 minutes on two cores, half of
+# unit tests under gcc's ASan + UBSan, then emulated kernels under clang's TSan. About half an hour on two cores, half of
 # them compilers. The last line is "N passed, N failed". --long adds what is too slow for every run: all thousand scenarios
 # of the engine on emulated CUDA take most of an hour.
 set -euo pipefail

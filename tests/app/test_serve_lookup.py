@@ -75,6 +75,20 @@ class Lookup(Tables):
         os.replace(self.path("place.fresh"), self.path("place"))
         self.assertEqual(self.ask(s, *key), {"object": "lookup", "source": "table", **row})
 
+    # If this fails, rows of other models and settings are mixed with this server's, and nobody is told.
+    def test_a_table_of_another_recipe_is_told(self):
+        self.bulk("mine")
+        s = self.serve("mine")
+        self.ask(s, "Go", "Tea")
+        self.assertNotIn("another", s.logged())
+        self.bulk("theirs", "--temperature", 2)
+        os.replace(self.path("theirs"), self.path("mine"))
+        self.ask(s, "Go", "Tea")
+        self.assertIn("its rows were made with another settings than this server's", s.logged())
+        other = self.write_recipe("other.json", novelty={"template": "{history} and"})
+        t = self.serve("mine", recipe=other)
+        self.assertIn("another templates", t.logged())
+
     # If this fails, a page of another site makes this machine compute; or a name in disguise is answered for another.
     def test_what_a_query_may_do(self):
         self.bulk("query")

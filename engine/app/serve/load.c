@@ -180,6 +180,7 @@ static fc_status load(serve *s) {
     FC_TRY(set_taxonomy(s));
     a->tok[FC_NOVELTY] = s->tok[0];
     a->tok[FC_ALIGNMENT] = is_none(c->alignment) ? NULL : s->tok[1] ? s->tok[1] : s->tok[0];
+    FC_TRY(serve_table_own(s));
     a->recipe = s->recipe;
     a->has_recipe = c->recipe != NULL;
     a->started = (int64_t)time(NULL);
@@ -221,6 +222,7 @@ fc_status serve_loaded(serve *s) {
     if (s->st) return FC_FAIL(s->st, "%s", s->why);
     fc_engine_notify(s->e, wake, s->h);
     s->ready = true;
+    serve_table_compare(s);
     return FC_OK;
 }
 

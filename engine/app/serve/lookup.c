@@ -8,6 +8,7 @@
 #include "engine/app/serve/serve.h"
 #include "engine/base/log.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -30,6 +31,53 @@ static void learn(serve *s) {
     s->lookup = (openai_lookup){.histories = strstr(m->value[FC_META_KEYS], "\"kind\":\"histories\"") != NULL,
                                 .set = strstr(m->value[FC_META_KEYS], "\"order\":\"set\"") != NULL,
                                 .seed = strtoull(m->value[FC_META_SEED], NULL, 10)};
+}
+
+static fc_status keep(serve *s, fc_table_meta_name name, const char *text) {
+    void *p;
+    FC_TRY(fc_arena_alloc(&s->c.arena, strlen(text) + 1, 1, &p));
+    s->own[name] = memcpy(p, text, strlen(text) + 1);
+    return FC_OK;
+}
+
+static fc_status keep_hash(serve *s, fc_table_meta_name name, uint64_t h) {
+    char text[24];
+    snprintf(text, sizeof text, "%016llx", (unsigned long long)h);
+    return keep(s, name, text);
+}
+
+fc_status serve_table_own(serve *s) {
+    const fc_recipe_info *info = fc_recipe_edit(s->recipe);
+    fc_taxonomy_names names;
+    fc_request r = info->request;
+    fc_str settings = {0};
+    uint64_t h;
+    fc_status st;
+    if (!s->table) return FC_OK;
+    r.score = s->api.tok[FC_ALIGNMENT] != NULL;
+    FC_TRY(fc_table_fingerprint(s->c.novelty, &h));
+    FC_TRY(keep_hash(s, FC_META_NOVELTY, h));
+    if (r.score) FC_TRY(fc_table_fingerprint(s->c.alignment, &h));
+    FC_TRY(r.score ? keep_hash(s, FC_META_ALIGNMENT, h) : keep(s, FC_META_ALIGNMENT, ""));
+    FC_TRY(keep_hash(s, FC_META_TEMPLATES, fc_table_templates(s->recipe)));
+    FC_TRY(fc_recipe_taxonomy(s->recipe, &names) ? keep_hash(s, FC_META_NAMES, fc_table_names(&names, r.diversity))
+                                                 : keep(s, FC_META_NAMES, ""));
+    st = fc_table_settings(&r, &info->engine, &settings);
+    if (!st) st = keep(s, FC_META_SETTINGS, fc_str_text(&settings));
+    fc_str_fini(&settings);
+    return st;
+}
+
+void serve_table_compare(serve *s) {
+    const fc_table_meta *m;
+    if (!s->table || !s->table->t) return;
+    m = fc_table_meta_of(s->table->t);
+    for (int i = 0; i < FC_TABLE_META; i++)
+        if (s->own[i] && strcmp(s->own[i], m->value[i]) != 0)
+            fc_log(
+                FC_LOG_WARN,
+                "table %s: its rows were made with another %s than this server's: what it lacks is answered otherwise",
+                s->c.table, fc_table_meta_text((fc_table_meta_name)i));
 }
 
 fc_status serve_table_open(serve *s) {
@@ -71,7 +119,9 @@ static void refresh(serve *s) {
     }
     fc_table_close(t->t);
     t->t = fresh;
-    if (fresh) learn(s);
+    if (!fresh) return;
+    learn(s);
+    serve_table_compare(s);
 }
 
 /* ---- a query as a body ---- */

@@ -67,8 +67,9 @@ typedef struct serve {
     fc_status st;     /* how that went, */
     char why[1024];   /* and the sentence */
 
-    struct serve_table *table; /* lookup.c; NULL: none is served */
-    openai_lookup lookup;      /* what it holds */
+    struct serve_table *table;      /* lookup.c; NULL: none is served */
+    openai_lookup lookup;           /* what it holds */
+    const char *own[FC_TABLE_META]; /* what rows would be made with here, in a table's words; NULL: not compared */
     bool ready;
     struct serve_call *calls;                 /* all that are not forgotten */
     struct serve_job *buckets[SERVE_BUCKETS]; /* requests of calls, by id */
@@ -118,6 +119,8 @@ void serve_call_begin_as(serve *s, http_req *r, openai_route route, const char *
 /* lookup.c */
 fc_status serve_table_open(serve *s); /* s->table, where one is named */
 void serve_table_close(serve *s);
+fc_status serve_table_own(serve *s); /* s->own; while it is loaded */
+void serve_table_compare(serve *s);  /* warns of a table whose rows were made with something else */
 void serve_lookup(void *self, http_req *r, const char *rest);
 
 /* ask.c; read.c: in the reader's thread. The bytes of *out are counted as an answer's. */
