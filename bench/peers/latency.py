@@ -20,6 +20,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+import zlib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
@@ -136,11 +137,16 @@ def vllm(a, folder):
 PEERS = {"llamacpp": llamacpp, "vllm": vllm}
 
 
+def seed_of(work, P, run):
+    """Of prompts and answers: no two of a server's runs share one, or a prompt would begin as an earlier one did."""
+    return 1 + zlib.crc32(f"{work} {P} {run}".encode()) % 2**30
+
+
 def ask(a, folder, server, work, P, run):
     """Rows of one run of every n, or None: it failed, and that is printed."""
     prefix, body = os.path.join(folder, "out"), os.path.join(folder, "body.json")
     command = [os.path.join(a.build, "forkcast"), "bench", "latency", "--url", server.url, "--api", server.api, "--novelty", a.model, "--prompt-tokens", str(P), "--max-tokens",
-               str(a.G if work == "free" else NAME_TOKENS), "-n", ",".join(map(str, a.n)), "--runs", "1", "--warm-up", "0" if run else "1", "--seed", str(1000 * run + 1),
+               str(a.G if work == "free" else NAME_TOKENS), "-n", ",".join(map(str, a.n)), "--runs", "1", "--warm-up", "0" if run else "1", "--seed", str(seed_of(work, P, run)),
                "--no-separate", "--out", prefix]
     if work == "taxonomy":
         command.append("--ignore-eos=false")
@@ -161,6 +167,8 @@ def ask(a, folder, server, work, P, run):
 
 def add(rows, server, work, a, new):
     for r in new:
+        if r["counts"].get("rows_reused"):
+            result.stop(f"{server.name}, {work}, P {r['case']['P']}, n {r['case']['n']}: {r['counts']['rows_reused']:g} rows came from a cache, which was to know no prompt")
         key = (server.name, work, r["case"]["P"], r["case"]["n"])
         if r["counts"]["failures"]:
             print(f"  {server.name}, n {r['case']['n']}: {int(r['counts']['failures'])} failed", flush=True)

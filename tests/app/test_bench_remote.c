@@ -12,7 +12,7 @@ static const bench_line lines[] = {{.text = "say \"x\""},
 static const bench_prompts given = {.lines = (bench_line *)(uintptr_t)lines, .n_lines = 2};
 
 static void asks(bench_api api, const bench_prompts *p, int prompt, const char *more, const char *expected) {
-    const remote_form f = {.api = api, .model = "m", .more = more, .r = &request, .prompts = p};
+    const remote_form f = {.api = api, .model = "m", .more = more, .r = &request, .prompts = p, .salt = 0xa5};
     fc_str out = {0};
     fc_json_doc *d;
     assert_ok(remote_body(&f, &(bench_ask){.n = 8, .seed = 3, .prompt = prompt, .salt = 255}, &out));
@@ -31,10 +31,10 @@ static void bodies(void **state) {
     drawn.ids = (int32_t *)(uintptr_t)ids;
     asks(API_FORKCAST, &drawn, 0, NULL,
          "{\"model\":\"m\",\"prompt\":[5,6,7],\"n\":2,\"best_of\":8,\"max_tokens\":6,\"temperature\":1,\"seed\":3,"
-         "\"ignore_eos\":true,\"cache_salt\":\"bench-ff\"}");
+         "\"ignore_eos\":true,\"cache_salt\":\"bench-a5-ff\"}");
     asks(API_VLLM, &drawn, 0, "\"x\":{\"y\":1}",
          "{\"model\":\"m\",\"prompt\":[5,6,7],\"n\":8,\"max_tokens\":6,\"temperature\":1,\"seed\":3,"
-         "\"ignore_eos\":true,\"cache_salt\":\"bench-ff\",\"x\":{\"y\":1}}");
+         "\"ignore_eos\":true,\"cache_salt\":\"bench-a5-ff\",\"x\":{\"y\":1}}");
     asks(API_LLAMA, &given, 0, NULL,
          "{\"model\":\"m\",\"prompt\":\"say \\\"x\\\"\",\"n\":8,\"max_tokens\":6,\"temperature\":1,\"seed\":3,"
          "\"ignore_eos\":true,\"cache_prompt\":false}");
@@ -43,7 +43,7 @@ static void bodies(void **state) {
     request.sampling.ignore_eos = false;
     asks(API_FORKCAST, &given, 1, NULL,
          "{\"model\":\"m\",\"forkcast\":{\"history\":[\"Chess\",\"Go\"]},\"n\":2,\"best_of\":8,\"max_tokens\":6,"
-         "\"temperature\":1,\"seed\":3,\"cache_salt\":\"bench-ff\"}");
+         "\"temperature\":1,\"seed\":3,\"cache_salt\":\"bench-a5-ff\"}");
 }
 
 static fc_json_doc *parse(const char *text) {

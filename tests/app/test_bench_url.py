@@ -101,7 +101,37 @@ class Url(Bench):
             server.p.kill()
             server.p.wait()
 
+    # If this fails, the second run against a server that lives on is answered from what the first left in its cache.
+    def test_a_second_run_is_as_cold_as_the_first(self):
+        server = Serve("--novelty", self.novelty, "--alignment", self.alignment, "--threads", 1)
+        try:
+            args = ("latency", "--url", "http://" + server.address, *self.ids, "-n", "1,6", "--runs", 3)
+            first, second = (self.measured("cold", *args)[0] for _ in range(2))
+            for a, b in zip(first["rows"], second["rows"]):
+                self.assertEqual((a["counts"]["rows_reused"], b["counts"]["rows_reused"]), (0, 0))
+                self.assertEqual(a["values"], b["values"])  # the salt is no seed
+            salt = first["settings"]["salt"]
+            self.assertNotEqual(salt, second["settings"]["salt"])
+            again, _, _, said = self.measured("cold", *args, "--salt", salt)
+            self.assertEqual(again["settings"]["salt"], salt)
+            self.assertIn(f"salt {salt}", said)
+            self.assertGreater(again["rows"][0]["counts"]["rows_reused"], 0)  # the server still knows that one
+        finally:
+            server.p.kill()
+            server.p.wait()
+
     # ---- others
+
+    def test_a_server_without_salts_gets_other_prompts_in_every_run(self):
+        with Fake() as fake:
+            def asked(*more):
+                fake.asked.clear()
+                self.measured("other", "latency", "--url", fake.url, "--api", "openai", *self.ids, "-n", 2, "--runs", 2, "--no-separate", "--warm-up", 0, *more)
+                return [b["prompt"] for b in fake.bodies()]
+            one, two = asked(), asked()
+            self.assertFalse({str(p) for p in one} & {str(p) for p in two})
+            self.assertEqual(asked("--salt", 5), asked("--salt", 5))
+            self.assertEqual(asked("--keep-cache"), asked("--keep-cache"))
 
     def test_each_api_is_asked_as_it_understands(self):
         prompts = self.path("prompts.txt")

@@ -57,7 +57,9 @@ static fc_status differ(const fc_json *a, const fc_json *b, const char *key, fc_
     return fc_str_printf(out, "%s%s: %s and %s", out->size ? "; " : "", key, x, y);
 }
 
-/* What differs of the conditions, but the seed, which is luck, and what is compared. */
+/* What differs of the conditions, but the seed and the salt, which are luck, and what is compared. */
+static bool is_luck(const char *key) { return strcmp(key, "seed") == 0 || strcmp(key, "salt") == 0; }
+
 static fc_status conditions(const fc_json *a, const fc_json *b, fc_str *out) {
     static const char *const machine[] = {"cpu", "cores", "gpu"};
     const fc_json *x = fc_json_get(a, "settings"), *y = fc_json_get(b, "settings");
@@ -65,9 +67,9 @@ static fc_status conditions(const fc_json *a, const fc_json *b, fc_str *out) {
     for (size_t i = 0; i < sizeof machine / sizeof *machine; i++)
         FC_TRY(differ(fc_json_get(a, "machine"), fc_json_get(b, "machine"), machine[i], out));
     for (const fc_json *n = x ? fc_json_first(x) : NULL; n; n = fc_json_next(n))
-        if (strcmp(fc_json_key(n), "seed") != 0) FC_TRY(differ(x, y, fc_json_key(n), out));
+        if (!is_luck(fc_json_key(n))) FC_TRY(differ(x, y, fc_json_key(n), out));
     for (const fc_json *n = y ? fc_json_first(y) : NULL; n; n = fc_json_next(n))
-        if (!fc_json_get(x, fc_json_key(n))) FC_TRY(differ(x, y, fc_json_key(n), out));
+        if (!is_luck(fc_json_key(n)) && !fc_json_get(x, fc_json_key(n))) FC_TRY(differ(x, y, fc_json_key(n), out));
     return FC_OK;
 }
 

@@ -23,6 +23,10 @@ void bench_sample_init(bench_sample *s) {
     for (int i = 0; i < COUNTS; i++) s->counts[i] = (double)NAN;
 }
 
+void bench_salt_put(uint64_t run, uint64_t salt, char out[BENCH_SALT]) {
+    snprintf(out, BENCH_SALT, "bench-%llx-%llx", (unsigned long long)run, (unsigned long long)salt);
+}
+
 void bench_run_fini(bench_run *r) {
     fc_free(r->samples.v);
     *r = (bench_run){0};

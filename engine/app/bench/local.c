@@ -19,6 +19,7 @@ typedef struct {
     request_args *args;
     fc_request r; /* what every request has */
     bench_prompts *prompts;
+    uint64_t salt; /* of the run */
     fc_engine *engine;
     bool same_tokenizer;
     flying *flying;
@@ -72,7 +73,7 @@ static fc_status local_send(bench_target *base, const bench_ask *ask, int tag) {
     local *t = (local *)base;
     fc_request r = t->r;
     fc_piece piece = {0};
-    char salt[32];
+    char salt[BENCH_SALT];
     uint64_t id;
     void *p = t->flying;
     fc_status st;
@@ -86,7 +87,7 @@ static fc_status local_send(bench_target *base, const bench_ask *ask, int tag) {
     if (ask->exhaustive) exhaust(t, &r);
     if (r.keep > r.n) r.keep = r.n;
     r.seed = ask->seed;
-    snprintf(salt, sizeof salt, "bench-%llx", (unsigned long long)ask->salt);
+    bench_salt_put(t->salt, ask->salt, salt);
     if (ask->salt) r.cache_salt = salt;
     if (!st) st = fc_submit(t->engine, &r, &id);
     if (t->prompts->tokens) fc_memory_free((char *)(uintptr_t)piece.text); /* the decoded one; else a line's */
@@ -178,7 +179,7 @@ void bench_local_describe(const bench_target *base, fc_engine_info *out) {
     fc_engine_describe(((const local *)base)->engine, out);
 }
 
-fc_status bench_local_open(request_args *a, const fc_request *r, bench_prompts *prompts, progress *p,
+fc_status bench_local_open(request_args *a, const fc_request *r, bench_prompts *prompts, uint64_t salt, progress *p,
                            bench_target **out) {
     fc_engine_info info;
     const char *const *names;
@@ -187,7 +188,7 @@ fc_status bench_local_open(request_args *a, const fc_request *r, bench_prompts *
     void *q;
     FC_TRY(fc_alloc(1, sizeof *t, "target", &q));
     t = q;
-    *t = (local){.args = a, .r = *r, .prompts = prompts};
+    *t = (local){.args = a, .r = *r, .prompts = prompts, .salt = salt};
     t->base = (bench_target){.send = local_send,
                              .wait = local_wait,
                              .cancel = local_cancel,

@@ -7,7 +7,7 @@
 
 /* Opens the engine for requests like r, which request_args_request has made of *a, of up to r->n candidates. All is
  * borrowed until the target is closed. */
-fc_status bench_local_open(request_args *a, const fc_request *r, bench_prompts *prompts, progress *p,
+fc_status bench_local_open(request_args *a, const fc_request *r, bench_prompts *prompts, uint64_t salt, progress *p,
                            bench_target **out);
 void bench_local_describe(const bench_target *t, fc_engine_info *out);
 

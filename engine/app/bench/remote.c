@@ -206,7 +206,7 @@ fc_status bench_remote_open(const bench_remote_options *o, bench_target **out) {
                              .work = remote_work,
                              .close = remote_close,
                              .scores = o->form.api == API_FORKCAST || o->score_url,
-                             .salts = o->form.api != API_OPENAI};
+                             .salts = remote_salts(o->form.api)};
     st = put_url(o->url, "/v1/completions", &t->url);
     if (!st && o->score_url) st = put_url(o->score_url, "/v1/rerank", &t->score_url);
     if (!st) st = http_client_open(o->key, &t->client);

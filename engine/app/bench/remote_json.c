@@ -11,6 +11,7 @@
 static const char *const names[] = {"forkcast", "vllm", "llama", "openai"};
 
 const char *bench_api_name(bench_api a) { return names[a]; }
+bool remote_salts(bench_api a) { return a != API_OPENAI; }
 
 fc_status bench_api_parse(const char *name, bench_api *out) {
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -50,13 +51,13 @@ static fc_status put_prompt(json_object *o, const remote_form *f, const bench_as
 /* Not OpenAI's, and refused by servers that do not know them. */
 static fc_status put_own(json_object *o, const remote_form *f, const bench_ask *ask) {
     const fc_sampling *s = &f->r->sampling;
-    char salt[32];
+    char salt[BENCH_SALT];
     if (s->ignore_eos) FC_TRY(word(o, "ignore_eos", "true"));
     if (s->top_k) FC_TRY(json_int(o, "top_k", s->top_k));
     if (s->min_p > 0) FC_TRY(json_number(o, "min_p", (double)s->min_p));
     if (f->api == API_LLAMA) return ask->salt ? word(o, "cache_prompt", "false") : FC_OK;
     if (s->min_tokens) FC_TRY(json_int(o, "min_tokens", s->min_tokens));
-    snprintf(salt, sizeof salt, "bench-%llx", (unsigned long long)ask->salt);
+    bench_salt_put(f->salt, ask->salt, salt);
     return ask->salt ? text(o, "cache_salt", salt) : FC_OK;
 }
 

@@ -9,6 +9,7 @@
 typedef enum { API_FORKCAST = 0, API_VLLM, API_LLAMA, API_OPENAI } bench_api;
 fc_status bench_api_parse(const char *name, bench_api *out);
 const char *bench_api_name(bench_api a);
+bool remote_salts(bench_api a); /* it takes something that keeps caches apart */
 
 typedef struct {
     bench_api api;
@@ -16,6 +17,7 @@ typedef struct {
     const char *more;             /* fields of every request: a JSON object's inside, or NULL */
     const fc_request *r;          /* sampling, keep */
     const bench_prompts *prompts; /* drawn: its ids; else lines */
+    uint64_t salt;                /* of the run */
 } remote_form;
 
 fc_status remote_body(const remote_form *f, const bench_ask *ask, fc_str *out);

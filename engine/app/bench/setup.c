@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 enum { QUEUE = 4096 /* requests that may wait in an open loop */, WARM_UP_PROMPT = 1 << 20, RUNS_MAX = 1000000 };
 
@@ -64,6 +65,8 @@ void setup_args(setup *s, arg *args, size_t *n) {
         arg_int("warm-up", &s->warm_up, 0, 1000, "W", "requests of each n before, which do not count; default 1");
     PUT(ARG_FLAG, "keep-cache", &s->keep_cache, NULL,
         "requests may find in caches what earlier ones left; else each has a salt of its own");
+    PUT(ARG_U64, "salt", &s->salt, "N",
+        "of the run, in front of every request's: as an earlier run printed it, to repeat that; default: drawn");
     PUT(ARG_FLAG, "histories", &s->histories, NULL,
         "with --url: lines of --prompts are histories for the server's recipe");
     PUT(ARG_HEADING, "Output:", NULL, NULL, NULL);
@@ -142,11 +145,20 @@ static fc_status check_url(const setup *s) {
     return FC_OK;
 }
 
+/* A server that lives on must not know the prompts of the run before. */
+static fc_status draw_salt(setup *s) {
+    while (!s->salt)
+        if (getrandom(&s->salt, sizeof s->salt, 0) != (ssize_t)sizeof s->salt)
+            return FC_FAIL(FC_ERR_IO, "no random bytes for a salt: %s", strerror(errno));
+    return FC_OK;
+}
+
 static fc_status check(setup *s) {
     FC_TRY(read_ns(s));
     FC_TRY(read_rates(s));
     FC_TRY(check_commit(s->commit));
     FC_TRY(check_url(s));
+    FC_TRY(draw_salt(s));
     if ((s->prompt_tokens != 0) == (s->prompts_file != NULL))
         return FC_FAIL(FC_ERR_ARG, "give --prompt-tokens or --prompts%s", s->prompts_file ? ", not both" : "");
     if (s->url && s->prompt_tokens && !s->a.novelty)
@@ -195,7 +207,7 @@ static fc_status open_local(setup *s, int most) {
     s->report.max_tokens = r.sampling.max_tokens;
     s->seed = r.seed;
     FC_TRY(bench_prompts_open(s->prompts_file, s->a.novelty, s->prompt_tokens, r.seed, histories, &s->prompts));
-    return bench_local_open(&s->a, &r, &s->prompts, &s->line, &s->target);
+    return bench_local_open(&s->a, &r, &s->prompts, s->salt, &s->line, &s->target);
 }
 
 /* ---- a server ---- */
@@ -271,12 +283,17 @@ static fc_status open_remote(setup *s) {
     FC_TRY(read_more(s));
     FC_TRY(read_key(s));
     if (s->key.size) o.key = fc_str_text(&s->key);
-    o.form = (remote_form){
-        .model = s->model, .more = s->body.size ? fc_str_text(&s->body) : NULL, .r = r, .prompts = &s->prompts};
+    o.form = (remote_form){.model = s->model,
+                           .more = s->body.size ? fc_str_text(&s->body) : NULL,
+                           .r = r,
+                           .prompts = &s->prompts,
+                           .salt = s->salt};
     FC_TRY(bench_api_parse(s->api ? s->api : "forkcast", &o.form.api));
     s->report.max_tokens = r->sampling.max_tokens;
     s->seed = r->seed;
-    FC_TRY(bench_prompts_open(s->prompts_file, s->a.novelty, s->prompt_tokens, r->seed, s->histories, &s->prompts));
+    /* where no salt keeps caches apart, other prompts do */
+    const uint64_t drawn_by = remote_salts(o.form.api) || s->keep_cache ? r->seed : r->seed ^ s->salt;
+    FC_TRY(bench_prompts_open(s->prompts_file, s->a.novelty, s->prompt_tokens, drawn_by, s->histories, &s->prompts));
     return bench_remote_open(&o, &s->target);
 }
 
@@ -329,6 +346,7 @@ static fc_status describe(setup *s) {
                s->keep_cache      ? "as earlier requests left them"
                : s->target->salts ? "apart for every request"
                                   : "other prompts for every n");
+    report_set(r, "salt", "%llu", (unsigned long long)s->salt);
     for (size_t i = 0; i < s->a.options.n; i++) {
         const fc_option *o = s->a.options.given[i].option;
         if (strcmp(o->name, "max_tokens") != 0 && strcmp(o->name, "threads") != 0 && strcmp(o->name, "kv_type") != 0 &&

@@ -34,7 +34,7 @@ typedef struct {
     bench_target *target;
     progress line;
     bench_report report;
-    uint64_t seed;
+    uint64_t seed, salt; /* salt: of this run, beside every request's own */
 } setup;
 
 void setup_init(setup *s, const char *job, int runs);

@@ -53,7 +53,7 @@ typedef struct {
     int n;
     uint64_t seed;
     int prompt;      /* its number; which text or ids that is, the target's prompts know */
-    uint64_t salt;   /* requests of one salt may share what is cached */
+    uint64_t salt;   /* requests of one salt may share what is cached; 0: none */
     bool exhaustive; /* instead of n draws, every name of the taxonomy is scored */
 } bench_ask;
 
@@ -78,5 +78,9 @@ struct bench_target {
 };
 
 void bench_sample_init(bench_sample *s); /* nothing is known */
+
+enum { BENCH_SALT = 48 };
+/* A request's cache salt as text. run: of the process, so that a server that lives on has nothing of its prompts. */
+void bench_salt_put(uint64_t run, uint64_t salt, char out[BENCH_SALT]);
 
 #endif
