@@ -249,7 +249,54 @@ class InProcess(Bench):
         self.assertNotIn("seed", err)
         self.assertIn("not measured alike: ", self.bench("compare", a_path, path, "--anyway"))
         del other["rows"][0]
-        self.assertIn("only in A: job latency, n 1, ", self.bench("compare", a_path, self.written("fewer.json", other), "--anyway"))
+        path = self.written("fewer.json", other)
+        self.assertIn("only in A: job latency, n 1, ", self.worse(a_path, path, "--anyway"))
+        self.assertIn("only in B: job latency, n 1, ", self.bench("compare", path, a_path, "--anyway"))
+
+    def worse(self, a, b, *args):
+        code, out, err = run("bench", "compare", a, b, *args)
+        self.assertEqual(code, 3, out.decode() + err)
+        return out.decode()
+
+    # If this fails, a server that fails fast, or not at all any more, passes for as good.
+    def test_compare_sees_failures(self):
+        a = self.measured("a", "latency", *self.models, *self.short, "-n", "1,4", "--runs", 12)[0]
+        for row in a["rows"]:
+            row["seconds"] = {k: [0.01 + 0.0001 * i for i in range(12)] for k in row["seconds"]}
+        a_path = self.written("a.json", a)
+
+        def changed(*changes):
+            b = copy.deepcopy(a)
+            for row, change in zip(b["rows"], changes):
+                change(row)
+            return self.written("b.json", b)
+
+        def fails(n):
+            def change(row):
+                row["seconds"]["total"] = row["seconds"]["total"][n:]
+                row["counts"].update(failures=n)
+            return change
+        some = self.worse(a_path, changed(fails(7)))
+        self.assertIn("failed         0 of 12 in A, 7 of 12 in B; by luck in 0.23 % of runs  B is worse", some)
+        self.assertIn("B is worse in 1 of 2 cases that could be judged", some)
+        self.assertIn("1 of 12 in B; by luck in 50 % of runs\n", self.bench("compare", a_path, changed(fails(1))))
+        self.bench("compare", changed(fails(7)), a_path)  # fewer are not worse
+        self.assertIn("  no times in B  B is worse\n", self.worse(a_path, changed(fails(12))))
+        b = copy.deepcopy(a)
+        del b["rows"][0]
+        gone = self.worse(a_path, self.written("b.json", b))
+        self.assertRegex(gone, r"only in A: job latency, n 1, .*\n  no such case in B  B is worse\n")
+        self.assertIn("B is worse in 1 of 2 cases", gone)
+        a["rows"][0]["counts"]["kept"] = 1  # a search tries other rates every time
+        self.bench("compare", self.written("a.json", a), self.written("b.json", b))
+        for bad in ({"failures": 13}, {"failures": -1}, {"failures": 0.5}, {"requests": "12"}):
+            self.refused(1, "b.json: it is no result", "bench", "compare", a_path, changed(lambda row: row["counts"].update(bad)))
+
+    def test_compare_says_what_its_confidence_is_of(self):
+        path = "bench/results/2026-11-26-peers.json"
+        said = self.bench("compare", path, path)
+        self.assertIn("intervals of totals hold together with 95 % confidence", said)
+        self.assertIn("that the intervals of all total times hold together", self.bench("compare", "--help"))
 
     def test_compare_reads_results_of_peers(self):
         path = "bench/results/2026-11-26-peers.json"

@@ -60,6 +60,18 @@ static void intervals_cover(void **state) {
     assert_in_range(difference, 93, 118);
 }
 
+/* If this fails, failures of luck are called worse, or real ones luck. */
+static void failures_are_told_from_luck(void **state) {
+    (void)state;
+    assert_true(fabs(stats_by_luck(0, 12, 6, 12) - 924.0 / 134596) < 1e-9); /* all six among 24 fall to one half */
+    assert_true(fabs(stats_by_luck(1, 4, 3, 4) - 17.0 / 70) < 1e-9);        /* the tea-tasting lady */
+    assert_true(fabs(stats_by_luck(0, 1, 1, 3) - 0.75) < 1e-9);
+    assert_true(stats_by_luck(0, 12, 0, 12) == 1 && stats_by_luck(0, 0, 3, 3) == 1 && stats_by_luck(0, 3, 0, 0) == 1);
+    assert_true(stats_by_luck(6, 12, 3, 12) == 1 && stats_by_luck(5, 5, 5, 5) == 1);
+    assert_true(stats_by_luck(0, 1000000, 1000, 1000000) < 1e-100);
+    assert_true(stats_by_luck(500, 1000000, 520, 1000000) > 0.2);
+}
+
 static void intervals_are_repeated_by_their_seed(void **state) {
     const double a[] = {1, 2, 3, 4, 5, 6}, b[] = {2, 3, 4, 5, 6, 9};
     stats_interval x, y, z;
@@ -99,6 +111,7 @@ int main(void) {
         cmocka_unit_test(percentiles_are_those_of_textbooks),
         cmocka_unit_test(few_samples_are_called_few),
         cmocka_unit_test(intervals_cover),
+        cmocka_unit_test(failures_are_told_from_luck),
         cmocka_unit_test(intervals_are_repeated_by_their_seed),
         cmocka_unit_test(arrivals_are_a_poisson_process),
     };

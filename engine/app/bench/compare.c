@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { FILE_MAX = 256 << 20, WORSE = 3 /* exit code */ };
+enum { FILE_MAX = 256 << 20, WORSE = 3 /* exit code */, REQUESTS_MAX = 1000000000 };
 
 typedef struct {
     float confidence, margin; /* percent */
@@ -162,13 +162,61 @@ static fc_status put_verdict(const char *name, const verdict *v, bool ratio, con
                          v->between.low, v->between.high, word);
 }
 
-/* A row of both; adds to *worse where B's total is. */
-static fc_status put_row(const fc_json *a, const fc_json *b, const options *o, double confidence, int *worse,
-                         int *judged, fc_str *out) {
+/* ---- failures ---- */
+
+/* Times that a row keeps: of whole requests, where it says them. */
+static size_t samples(const fc_json *row) {
+    const fc_json *seconds = fc_json_get(row, "seconds"), *total = fc_json_get(seconds, "total");
+    size_t n = 0;
+    if (total) return fc_json_count(total);
+    for (const fc_json *list = fc_json_first(seconds); list; list = fc_json_next(list)) n += fc_json_count(list);
+    return n;
+}
+
+/* A load that a search for the highest rate tried: what it tried next, and when it gave up, it found out. */
+static bool is_tried(const fc_json *row) { return fc_json_get(fc_json_get(row, "counts"), "kept") != NULL; }
+
+/* false: the row does not say. */
+static bool read_failures(const fc_json *row, size_t *failed, size_t *of) {
+    const fc_json *counts = fc_json_get(row, "counts");
+    double f, n;
+    if (!fc_json_get(counts, "failures") || !fc_json_get(counts, "requests")) return false;
+    if (fc_json_double(fc_json_get(counts, "failures"), &f) || fc_json_double(fc_json_get(counts, "requests"), &n))
+        return false;
+    *failed = (size_t)f;
+    *of = (size_t)n;
+    return true;
+}
+
+/* level: chance of luck below which B's larger share of failures is none. */
+static fc_status put_failures(const fc_json *a, const fc_json *b, double level, bool *worse, fc_str *out) {
+    size_t f_a, n_a, f_b, n_b;
+    double luck;
+    if (!samples(b) && samples(a)) {
+        *worse = true;
+        FC_TRY(fc_str_puts(out, "  no times in B  B is worse\n"));
+    }
+    if (is_tried(a) || !read_failures(a, &f_a, &n_a) || !read_failures(b, &f_b, &n_b) || f_a + f_b == 0) return FC_OK;
+    luck = stats_by_luck(f_a, n_a, f_b, n_b);
+    *worse = *worse || luck < level;
+    return fc_str_printf(out, "  failed         %zu of %zu in A, %zu of %zu in B; by luck in %.2g %% of runs%s\n", f_a,
+                         n_a, f_b, n_b, 100 * luck, luck < level ? "  B is worse" : "");
+}
+
+/* ---- cases ---- */
+
+typedef struct {
+    int worse, judged;
+} tally;
+
+/* A row of both; counts it where B is worse. */
+static fc_status put_row(const fc_json *a, const fc_json *b, const options *o, double confidence, tally *t,
+                         fc_str *out) {
     static const struct {
         const char *key;
         bool ratio;
     } parts[] = {{"seconds", true}, {"values", false}};
+    bool worse = false, judged = false;
     FC_TRY(put_name(a, out));
     for (size_t i = 0; i < 2; i++) {
         const fc_json *x = fc_json_get(a, parts[i].key), *y = fc_json_get(b, parts[i].key);
@@ -182,22 +230,30 @@ static fc_status put_row(const fc_json *a, const fc_json *b, const options *o, d
             if (!v.n_a || !v.n_b) continue;
             if (total && v.known) {
                 const double margin = (double)o->margin / 100;
-                ++*judged;
-                if (v.between.low > 1 + margin) word = "  B is worse", ++*worse;
+                judged = true;
+                if (v.between.low > 1 + margin) word = "  B is worse", worse = true;
                 else if (v.between.high < 1 / (1 + margin)) word = "  B is better";
                 else word = "  no difference is shown";
             }
             FC_TRY(put_verdict(fc_json_key(n), &v, parts[i].ratio, word, out));
         }
     }
+    FC_TRY(put_failures(a, b, (1 - confidence) / 2, &worse, out)); /* half: an interval of totals has two ends */
+    t->judged += judged || worse;
+    t->worse += worse;
     return FC_OK;
 }
 
-static fc_status put_missing(const fc_json *have, const fc_json *lack, const char *who, fc_str *out) {
+/* t: B lacks what A has; NULL: the other way. */
+static fc_status put_missing(const fc_json *have, const fc_json *lack, const char *who, tally *t, fc_str *out) {
     for (const fc_json *r = fc_json_first(have); r; r = fc_json_next(r)) {
         if (find_row(lack, r)) continue;
         FC_TRY(fc_str_printf(out, "only in %s: ", who));
         FC_TRY(put_name(r, out));
+        if (!t || is_tried(r) || !samples(r)) continue;
+        FC_TRY(fc_str_puts(out, "  no such case in B  B is worse\n"));
+        t->judged++;
+        t->worse++;
     }
     return FC_OK;
 }
@@ -212,12 +268,26 @@ static bool lists(const fc_json *n) {
     return true;
 }
 
+/* A row may count requests and those that failed, in whole numbers. */
+static bool counts_failures(const fc_json *row) {
+    static const char *const keys[] = {"failures", "requests"};
+    const fc_json *counts = fc_json_get(row, "counts");
+    int64_t v[2] = {0, REQUESTS_MAX};
+    if (counts && !is(counts, FC_JSON_OBJECT)) return false;
+    for (size_t i = 0; i < 2; i++) {
+        const fc_json *n = fc_json_get(counts, keys[i]);
+        if (n && (!is(n, FC_JSON_NUMBER) || fc_json_int(n, 0, REQUESTS_MAX, &v[i]))) return false;
+    }
+    return v[0] <= v[1];
+}
+
 static bool is_result(const fc_json *root) {
     const fc_json *rows = fc_json_get(root, "rows"), *settings = fc_json_get(root, "settings");
     if (!is(rows, FC_JSON_ARRAY) || !fc_json_count(rows) || (settings && !is(settings, FC_JSON_OBJECT))) return false;
     for (const fc_json *r = fc_json_first(rows); r; r = fc_json_next(r)) {
         const fc_json *values = fc_json_get(r, "values");
         if (!is(fc_json_get(r, "case"), FC_JSON_OBJECT) || !is(fc_json_get(r, "subject"), FC_JSON_OBJECT)) return false;
+        if (!counts_failures(r)) return false;
         if (!lists(fc_json_get(r, "seconds")) || (values && !lists(values))) return false;
     }
     return true;
@@ -232,13 +302,12 @@ static fc_status read_result(const char *path, fc_json_doc **d, const fc_json **
 }
 
 static fc_status compare(const fc_json *a, const fc_json *b, const fc_json *rows_a, const fc_json *rows_b,
-                         const options *o, int *worse, fc_str *out) {
+                         const options *o, tally *t, fc_str *out) {
     fc_str what = {0};
     fc_status st = conditions(a, b, &what);
     size_t n = pairs(rows_a, rows_b);
-    double confidence =
-        n ? 1 - (1 - (double)o->confidence / 100) / (double)n : 0; /* of each, so that all hold together */
-    int judged = 0;
+    double confidence = n ? 1 - (1 - (double)o->confidence / 100) / (double)n
+                          : 0; /* of each total's, so that all of them hold together */
     if (!st && what.size && !o->anyway)
         st = FC_FAIL(FC_ERR_ARG, "A and B were not measured alike: %s; --anyway compares them all the same",
                      fc_str_text(&what));
@@ -250,24 +319,23 @@ static fc_status compare(const fc_json *a, const fc_json *b, const fc_json *rows
         out, "                            A            B  of times, in ms: medians, B / A; of values: means, B - A\n"));
     for (const fc_json *r = fc_json_first(rows_a); r; r = fc_json_next(r)) {
         const fc_json *other = find_row(rows_b, r);
-        if (other) FC_TRY(put_row(r, other, o, confidence, worse, &judged, out));
+        if (other) FC_TRY(put_row(r, other, o, confidence, t, out));
     }
-    FC_TRY(put_missing(rows_a, rows_b, "A", out));
-    FC_TRY(put_missing(rows_b, rows_a, "B", out));
+    FC_TRY(put_missing(rows_a, rows_b, "A", t, out));
+    FC_TRY(put_missing(rows_b, rows_a, "B", NULL, out));
     return fc_str_printf(out,
-                         "B is worse in %d of %d cases that could be judged, by total time; intervals hold together "
-                         "with %g %% confidence "
-                         "(%d resamplings, seed %llu)\n",
-                         *worse, judged, (double)o->confidence, STATS_RESAMPLES, (unsigned long long)o->seed);
+                         "B is worse in %d of %d cases that could be judged, by total time, failures or lack of it; "
+                         "intervals of totals hold together with %g %% confidence (%d resamplings, seed %llu)\n",
+                         t->worse, t->judged, (double)o->confidence, STATS_RESAMPLES, (unsigned long long)o->seed);
 }
 
-static fc_status job(const char *path_a, const char *path_b, const options *o, int *worse) {
+static fc_status job(const char *path_a, const char *path_b, const options *o, tally *t) {
     fc_json_doc *a = NULL, *b = NULL;
     const fc_json *rows_a, *rows_b;
     fc_str out = {0};
     fc_status st = read_result(path_a, &a, &rows_a);
     if (!st) st = read_result(path_b, &b, &rows_b);
-    if (!st) st = compare(fc_json_root(a), fc_json_root(b), rows_a, rows_b, o, worse, &out);
+    if (!st) st = compare(fc_json_root(a), fc_json_root(b), rows_a, rows_b, o, t, &out);
     if (!st) st = text_write(fc_str_text(&out), out.size);
     fc_str_fini(&out);
     fc_json_close(b);
@@ -278,9 +346,11 @@ static fc_status job(const char *path_a, const char *path_b, const options *o, i
 int bench_compare(int argc, char **argv) {
     options o = {.confidence = 95, .seed = 1};
     bool help;
-    int rest, worse = 0, code;
+    tally t = {0};
+    int rest, code;
     arg args[] = {
-        arg_of(ARG_FLOAT, "confidence", &o.confidence, "PCT", "of all intervals together; default 95"),
+        arg_of(ARG_FLOAT, "confidence", &o.confidence, "PCT",
+               "that the intervals of all total times hold together; default 95"),
         arg_of(ARG_FLOAT, "margin", &o.margin, "PCT",
                "B is worse where it surely takes more than PCT % longer; default 0"),
         arg_of(ARG_FLAG, "anyway", &o.anyway, NULL, "also what was measured under other conditions"),
@@ -291,6 +361,7 @@ int bench_compare(int argc, char **argv) {
         .usage = "bench compare A.json B.json [options]",
         .about = "Compares two results case by case, with intervals by resampling (bootstrap) of the samples that they "
                  "keep.\n"
+                 "B is worse where it surely takes longer, surely fails more often, or lacks what A has.\n"
                  "Exit code: 0 B is nowhere shown to be worse, 3 it is, 1 failed, 2 wrong arguments.",
         .args = args,
         .n_args = sizeof args / sizeof *args,
@@ -302,7 +373,7 @@ int bench_compare(int argc, char **argv) {
     if (!st && !help && !(o.confidence > 0 && o.confidence < 100))
         st = FC_FAIL(FC_ERR_ARG, "--confidence: %g is not between 0 and 100", (double)o.confidence);
     if (!st && !help && o.margin < 0) st = FC_FAIL(FC_ERR_ARG, "--margin: %g is below 0", (double)o.margin);
-    if (!st && !help) st = job(argv[rest], argv[rest + 1], &o, &worse);
+    if (!st && !help) st = job(argv[rest], argv[rest + 1], &o, &t);
     code = args_exit("bench compare", st);
-    return code ? code : worse ? WORSE : 0;
+    return code ? code : t.worse ? WORSE : 0;
 }

@@ -110,4 +110,18 @@ fc_status stats_mean_interval(const double *v, size_t n, double confidence, uint
     return FC_OK;
 }
 
+static double log_choose(double n, double k) { return lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1); }
+
+double stats_by_luck(size_t a, size_t n_a, size_t b, size_t n_b) {
+    const double m = (double)n_a, n = (double)n_b, failed = (double)a + (double)b;
+    const double all = log_choose(m + n, failed), most = failed < n ? failed : n;
+    double sum = 0, one = 1;
+    if ((double)b * m <= (double)a * n) return 1;
+    for (double k = (double)b; k <= most && one > sum * 1e-17; k++) { /* above the mean they only fall */
+        one = exp(log_choose(n, k) + log_choose(m, failed - k) - all);
+        sum += one;
+    }
+    return sum < 1 ? sum : 1;
+}
+
 double stats_gap(uint64_t *state, double rate) { return -log1p(-uniform(state)) / rate; }

@@ -35,6 +35,11 @@ fc_status stats_difference(const double *a, size_t n_a, const double *b, size_t 
 /* The same of a mean. */
 fc_status stats_mean_interval(const double *v, size_t n, double confidence, uint64_t seed, stats_interval *out);
 
+/* a of n_a failed, and b of n_b: the chance that b or more of them fall to the second by luck alone, as both fail
+ * equally often (Fisher, "Statistical Methods for Research Workers", 1934: the exact test of two binomials, one-sided).
+ * a <= n_a, b <= n_b; 1 where b's share is not the larger. */
+double stats_by_luck(size_t a, size_t n_a, size_t b, size_t n_b);
+
 /* Seconds until the next arrival of a Poisson process of so many a second. */
 double stats_gap(uint64_t *state, double rate);
 
