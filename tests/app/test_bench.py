@@ -129,6 +129,13 @@ class InProcess(Bench):
         without = self.measured("regret", "latency", *self.models, *self.mask, "--prompt-tokens", 24, "-n", 1, "--runs", 1, "--no-regret")[0]
         self.assertNotIn("regret", without["rows"][0]["values"])
 
+    # If this fails, every name is scored for nobody.
+    def test_regret_is_of_one_request_at_a_time(self):
+        for load in (("--rate", 200), ("--concurrency", 2)):
+            r = self.measured("regret", "latency", *self.models, *self.mask, "--prompt-tokens", 24, "-n", 2, "--runs", 3, *load)[0]
+            self.assertNotIn("regret", r["rows"][0]["values"])
+            self.assertEqual(r["words"], "Regret is that of one request at a time: it was not measured.\n")
+
     def test_frontier_recommends(self):
         r, _, page, said = self.measured("frontier", "frontier", *self.models, *self.short, "-n", "8,1,2", "--runs", 30, "--close", 100)
         self.assertEqual([row["case"]["n"] for row in r["rows"]], [1, 2, 8])
@@ -317,8 +324,8 @@ class InProcess(Bench):
         told('-n: "0,4" is not a list of numbers from 1 to 256', *self.models, *self.short, "-n", "0,4")
         told("-n: 4 is there twice", *self.models, *self.short, "-n", "4,4")
         told('-n: "257"', *self.models, *self.short, "-n", "257")
-        told('--rate: "1,x" is not a list of numbers above 0', *self.models, *self.short, "--rate", "1,x")
-        told("--rate", *self.models, *self.short, "--rate", "-3")
+        for rate in ("1,x", "-3", "0", "0.0009", "1000001", "1e300", "inf", "nan"):
+            told(f'--rate: "{rate}" is not a list of numbers from 0.001 to 1e+06', *self.models, *self.short, "--rate", rate)
         told("give --prompt-tokens or --prompts\n", *self.models)
         told("give --prompt-tokens or --prompts, not both", *self.models, *self.short, "--prompts", "x")
         told("--alignment: a model is needed", "--novelty", self.novelty, *self.short)

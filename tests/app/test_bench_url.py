@@ -226,6 +226,7 @@ class Url(Bench):
         told("nowhere.json: No such file", *self.ids, "--body", "nowhere.json", code=1)
         told("--url: http://127.0.0.1:1: ", *self.ids, code=1)
         self.refused(2, '"localhost" is no address', "bench", "latency", "--url", "localhost", *self.ids)
+        told("--histories: --score-url ranks by the prompt's text", "--prompts", __file__, "--histories", "--score-url", "http://127.0.0.1:1")
         self.refused(2, "--score-model: it belongs to --score-url", "bench", "latency", "--url", "http://x", *self.ids, "--score-model", "j")
 
 

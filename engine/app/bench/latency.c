@@ -35,10 +35,11 @@ int bench_latency(int argc, char **argv) {
     args[n++] = arg_of(ARG_HEADING, "Loop:", NULL, NULL, NULL);
     args[n++] = arg_int("concurrency", &s.concurrency, 1, 1024, "C", "closed loop: requests at once; default 1");
     args[n++] = arg_of(ARG_TEXT, "rate", &s.rate_text, "R,R,...",
-                       "open loop: requests a second, at moments of a Poisson process");
+                       "open loop: requests a second, 0.001 to 1000000, at moments of a Poisson process");
     args[n++] = arg_of(ARG_FLAG, "no-separate", &s.no_separate, NULL,
                        "without the n separate requests that each request is held against");
-    args[n++] = arg_of(ARG_FLAG, "no-regret", &s.no_regret, NULL, "without scoring every name of a taxonomy");
+    args[n++] = arg_of(ARG_FLAG, "no-regret", &s.no_regret, NULL,
+                       "without scoring every name of a taxonomy, as one request at a time has it");
     setup_args(&s, args, &n);
     c.n_args = n;
     st = args_parse(&c, argc, argv, &rest, &help);

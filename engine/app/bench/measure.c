@@ -81,14 +81,16 @@ fc_status measure_regret(setup *s) {
     double *best;
     fc_status st;
     void *p;
-    if (!s->target->names || s->no_regret || s->concurrency > 1) return FC_OK;
+    if (!s->target->names || s->no_regret) return FC_OK;
+    if (s->n_rates || s->concurrency > 1) /* samples lie in the order in which they ended, not in that of prompts */
+        return fc_str_puts(&s->report.words, "Regret is that of one request at a time: it was not measured.\n");
     FC_TRY(fc_alloc((size_t)s->runs, sizeof *best, "best scores", &p));
     best = p;
     for (int i = 0; i < s->runs; i++) best[i] = (double)NAN;
     st = exhaust(s, best);
     for (size_t i = 0; i < s->report.n_points && !st; i++) {
         bench_point *at = &s->report.points[i];
-        for (size_t k = 0; k < at->run.samples.n && at->rate <= 0 && !st; k++) /* sample k is round k's */
+        for (size_t k = 0; k < at->run.samples.n && !st; k++) /* sample k is round k's */
             st = push(&at->regret, &at->n_regret, &at->cap_regret, best[k] - at->run.samples.v[k].best);
     }
     fc_free(best);

@@ -10,7 +10,8 @@
 fc_status measure_closed(setup *s);
 /* A point for each rate and n. */
 fc_status measure_open(setup *s);
-/* Where the taxonomy is small enough: regrets of the closed loop's points, by scoring every name for each prompt. */
+/* Where the taxonomy is small enough, and one request was asked at a time: regrets, by scoring every name for each
+ * prompt. */
 fc_status measure_regret(setup *s);
 
 #endif

@@ -12,6 +12,7 @@
 #include <sys/random.h>
 
 enum { QUEUE = 4096 /* requests that may wait in an open loop */, WARM_UP_PROMPT = 1 << 20, RUNS_MAX = 1000000 };
+static const double rate_min = 1e-3, rate_max = 1e6; /* a second */
 
 void setup_init(setup *s, const char *job, int runs) {
     memset(s, 0, sizeof *s);
@@ -107,9 +108,9 @@ static fc_status read_rates(setup *s) {
     while (at) {
         char *end;
         double v = strtod(at, &end);
-        if (end == at || !isfinite(v) || v <= 0 || (*end && *end != ','))
-            return FC_FAIL(FC_ERR_ARG, "--rate: \"%s\" is not a list of numbers above 0, apart by commas",
-                           s->rate_text);
+        if (end == at || !(v >= rate_min && v <= rate_max) || (*end && *end != ','))
+            return FC_FAIL(FC_ERR_ARG, "--rate: \"%s\" is not a list of numbers from %g to %g, apart by commas",
+                           s->rate_text, rate_min, rate_max);
         if (s->n_rates == SETUP_LIST) return FC_FAIL(FC_ERR_ARG, "--rate: more than %d numbers", SETUP_LIST);
         s->rates[s->n_rates++] = v;
         at = *end ? end + 1 : NULL;
@@ -136,6 +137,8 @@ static fc_status check_url(const setup *s) {
     if (s->score_model && !s->score_url) return FC_FAIL(FC_ERR_ARG, "--score-model: it belongs to --score-url");
     if (s->histories && (!s->url || !s->prompts_file))
         return FC_FAIL(FC_ERR_ARG, "--histories: it belongs to --url and --prompts");
+    if (s->histories && s->score_url)
+        return FC_FAIL(FC_ERR_ARG, "--histories: --score-url ranks by the prompt's text, and a history has none");
     if (!s->url) return FC_OK;
     if (s->a.recipe || s->a.taxonomy || s->a.alignment)
         return FC_FAIL(FC_ERR_ARG, "--%s: a server has its own; leave it out with --url",
