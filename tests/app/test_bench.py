@@ -305,6 +305,29 @@ class InProcess(Bench):
         self.assertIn("intervals of totals hold together with 95 % confidence", said)
         self.assertIn("that the intervals of all total times hold together", self.bench("compare", "--help"))
 
+    # If this fails, two runs that did different work are compared as one.
+    def test_compare_tells_runs_apart(self):
+        def holds(name, text):
+            def write():
+                with open(self.path(name), "w") as f:
+                    f.write(text if isinstance(text, str) else json.dumps(text))
+            return write
+        once = (*self.models, "-n", 2, "--runs", 1, "--no-separate", "--no-regret", "--threads", 1, "--no-limits", "--max-tokens", 6)
+        ids = (*once, "--prompt-tokens", 24)
+        self.assertIn("warm_up: 1 and 2", self.unlike("warm_up", "latency", ids, (*ids, "--warm-up", 2)))
+        judge = (*ids, "--mode", "judge", "--label", "a")
+        self.assertIn("suffix: nothing and !", self.unlike("suffix", "latency", (*judge, "--label", "b"), (*judge, "--label", "b", "--suffix", "!")))
+        self.assertIn("label: a; b and a; c", self.unlike("label", "latency", (*judge, "--label", "b"), (*judge, "--label", "c")))
+        self.unlike("top_k", "latency", (*ids, "--top-k", 3), (*ids, "--top-k", 3, "--top-k", 4))
+        lines = (*once, "--prompts", self.path("lines.txt"))
+        self.unlike("prompts_hash", "latency", (holds("lines.txt", "Hello\n"), *lines), (holds("lines.txt", "Hallo\n"), *lines))
+        names = (*once[:-2], "--max-tokens", 40, "--prompt-tokens", 24, "--constraint", "mask", "--taxonomy", self.path("few.tsv"))
+        table = "id\tname\tkeywords\n1\tlight house\tk\n2\told day\t"
+        self.unlike("names", "latency", (holds("few.tsv", table + "k\n"), *names), (holds("few.tsv", table + "j\n"), *names))
+        recipe = {"novelty": {"model": "novelty.gguf", "template": "{prompt}"}, "alignment": {"model": "alignment.gguf"}, "n": 4, "keep": 2}
+        said = ("--recipe", self.path("same.json"), "--prompt-tokens", 24, "-n", 2, "--runs", 1, "--no-separate", "--threads", 1, "--no-limits", "--max-tokens", 6)
+        self.unlike("recipe_hash", "latency", (holds("same.json", recipe), *said), (holds("same.json", {**recipe, "keep": 1}), *said))
+
     def test_compare_reads_results_of_peers(self):
         path = "bench/results/2026-11-26-peers.json"
         self.assertIn("B is worse in 0 of", self.bench("compare", path, path))

@@ -170,6 +170,20 @@ class Url(Bench):
             self.assertEqual(len(set(wholes)), 2)
             self.assertFalse(set(wholes) & {str(b["prompt"]) for b in bodies if b["n"] == 1})  # its cache has just seen them
 
+    # If this fails, servers that were asked for different things are compared as one.
+    def test_compare_tells_servers_apart(self):
+        with Fake() as fake, Fake() as judge, Fake() as other:
+            args = ("--url", fake.url, *self.ids, "-n", 2, "--runs", 1, "--no-separate", "--warm-up", 0, "--api")
+            vllm = (*args, "vllm")
+            self.assertIn("model: a and b", self.unlike("model", "latency", (*vllm, "--model", "a"), (*vllm, "--model", "b")))
+            self.unlike("model", "latency", (*vllm, "--model", "x" * 300 + "a"), (*vllm, "--model", "x" * 300 + "b"))
+            self.unlike("body_hash", "latency", (*vllm, "--body", '{"x": 1}'), (*vllm, "--body", '{"x": 2}'))
+            ranked = (*vllm, "--score-url", judge.url)
+            self.unlike("score_url", "latency", ranked, (*vllm, "--score-url", other.url))
+            self.unlike("score_model", "latency", ranked, (*ranked, "--score-model", "j"))
+            a, b = self.measured("api", "latency", *vllm)[0], self.measured("api", "latency", *args, "llama")[0]
+            self.assertEqual((a["settings"]["api"], b["settings"]["api"]), ("vllm", "llama"))
+
     def test_a_second_server_ranks(self):
         prompts = self.path("prompts.txt")
         with open(prompts, "w") as f:

@@ -10,7 +10,7 @@ except ImportError:  # python3 is not Debian's, for which test.sh installs it
     print(f"skipped: {sys.executable} has no package jsonschema")
     sys.exit(77)
 
-from util_cli import ROOT, Program
+from util_cli import ROOT, Program, run
 
 COUNTS = ("rows_prefill", "rows_decode", "rows_score")
 
@@ -28,6 +28,16 @@ class Bench(Program):
 
     def bench(self, *args, **kw):
         return self.ok("bench", *args, timeout=120, **kw).decode()
+
+    def unlike(self, key, part, a, b):
+        """Runs with arguments a and b: compare refuses them for that setting alone. An argument may be a call, made just before."""
+        paths = []
+        for name, args in (("unlike-a", a), ("unlike-b", b)):
+            self.measured(name, part, *[v for v in (x() if callable(x) else x for x in args) if v is not None])
+            paths.append(self.path(name) + ".json")
+        self.refused(2, f"A and B were not measured alike: {key}: ", "bench", "compare", *paths)
+        self.bench("compare", paths[0], paths[0])
+        return run("bench", "compare", *paths)[2]
 
     def measured(self, name, part, *args):
         """The JSON that a part writes, the lines of its CSV, its page, and what it printed."""

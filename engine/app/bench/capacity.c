@@ -77,7 +77,7 @@ static fc_status job(setup *s, double p99_ms, int steps, int argc, char **argv) 
     if (p99_ms <= 0) return FC_FAIL(FC_ERR_ARG, "--p99-ms: how long 99 of 100 requests may take is needed");
     FC_TRY(setup_open(s, argc, argv));
     s->report.p99_ms = p99_ms;
-    report_set(&s->report, "p99_ms", "%g", p99_ms);
+    FC_TRY(report_set(&s->report, "p99_ms", "%g", p99_ms));
     for (int i = 0; i < s->n_ns; i++) FC_TRY(find(s, s->n[i], p99_ms, steps));
     if (s->runs < 100)
         FC_TRY(fc_str_printf(&s->report.words,

@@ -33,7 +33,10 @@ static void put_value(const fc_json *n, char *out, size_t size) {
 }
 
 static bool same_value(const fc_json *a, const fc_json *b) {
+    const char *of_a, *of_b;
     char x[256], y[256];
+    if (a && b && fc_json_kind(a) == FC_JSON_STRING && fc_json_kind(b) == FC_JSON_STRING)
+        return !fc_json_string(a, &of_a) && !fc_json_string(b, &of_b) && strcmp(of_a, of_b) == 0; /* of any length */
     put_value(a, x, sizeof x);
     put_value(b, y, sizeof y);
     return strcmp(x, y) == 0;

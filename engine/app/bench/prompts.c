@@ -1,6 +1,7 @@
 #include "engine/app/bench/prompts.h"
 
 #include "engine/app/textio.h"
+#include "engine/base/hash.h"
 #include "engine/base/mem.h"
 #include "engine/base/rng.h"
 
@@ -37,6 +38,7 @@ static fc_status read_lines(bench_prompts *p, const char *path) {
     char *text;
     FC_TRY(text_read(path, &p->file, &size));
     if (memchr(p->file, 0, size)) return FC_FAIL(FC_ERR_FORMAT, "%s: it has a NUL byte", path);
+    p->hash = fc_siphash(0, 0, p->file, size);
     text = p->file;
     while (text) {
         char *line = cut(&text, '\n');

@@ -21,6 +21,7 @@ typedef struct {
     fc_tokenizer *tokenizer; /* NULL with lines */
     bool histories;          /* lines are histories */
     char *file;
+    uint64_t hash; /* of the file */
     bench_line *lines;
     size_t n_lines, cap_lines;
     const char **names; /* of all histories, in a row */

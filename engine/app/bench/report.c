@@ -1,6 +1,7 @@
 #include "engine/app/bench/report.h"
 
 #include "engine/app/bench/stats.h"
+#include "engine/app/print.h"
 #include "engine/app/textio.h"
 #include "engine/base/mem.h"
 
@@ -12,15 +13,39 @@
 
 const double bench_percents[3] = {0.5, 0.9, 0.99};
 
-void report_set(bench_report *r, const char *name, const char *fmt, ...) {
+static fc_status setting_of(bench_report *r, const char *name, bench_setting **out) {
+    void *p = r->settings;
+    for (size_t i = 0; i < r->n_settings; i++)
+        if (strcmp(r->settings[i].name, name) == 0) {
+            *out = &r->settings[i];
+            return fc_str_puts(&(*out)->value, "; ");
+        }
+    FC_TRY(fc_grow(&p, &r->cap_settings, r->n_settings + 1, sizeof *r->settings, "settings"));
+    r->settings = p;
+    *out = &r->settings[r->n_settings++];
+    **out = (bench_setting){0};
+    snprintf((*out)->name, sizeof(*out)->name, "%s", name);
+    return FC_OK;
+}
+
+fc_status report_set(bench_report *r, const char *name, const char *fmt, ...) {
     bench_setting *s;
     va_list args;
-    FC_ASSERT(r->n_settings < REPORT_SETTINGS);
-    s = &r->settings[r->n_settings++];
-    snprintf(s->name, sizeof s->name, "%s", name);
+    fc_status st;
+    int size;
+    void *text;
     va_start(args, fmt);
-    vsnprintf(s->value, sizeof s->value, fmt, args);
+    size = vsnprintf(NULL, 0, fmt, args);
     va_end(args);
+    FC_ASSERT(size >= 0);
+    FC_TRY(fc_alloc((size_t)size + 1, 1, name, &text));
+    va_start(args, fmt);
+    vsnprintf(text, (size_t)size + 1, fmt, args);
+    va_end(args);
+    st = setting_of(r, name, &s);
+    if (!st) st = fc_str_puts(&s->value, text);
+    fc_free(text);
+    return st;
 }
 
 void report_fini(bench_report *r) {
@@ -29,6 +54,8 @@ void report_fini(bench_report *r) {
         fc_free(r->points[i].separate);
         fc_free(r->points[i].regret);
     }
+    for (size_t i = 0; i < r->n_settings; i++) fc_str_fini(&r->settings[i].value);
+    fc_free(r->settings);
     fc_free(r->points);
     fc_free(r->command);
     fc_str_fini(&r->words);
@@ -214,8 +241,11 @@ static fc_status put_amounts(const bench_report *r, const bench_summary *s, fc_s
 fc_status report_table(const bench_report *r, const bench_summary *s, fc_str *out) {
     FC_TRY(put_times(r, s, out));
     FC_TRY(put_amounts(r, s, out));
-    for (size_t i = 0; i < r->n_settings; i++)
-        FC_TRY(fc_str_printf(out, "%s%s %s", i ? ", " : "", r->settings[i].name, r->settings[i].value));
+    for (size_t i = 0; i < r->n_settings; i++) {
+        const bench_setting *one = &r->settings[i];
+        FC_TRY(fc_str_printf(out, "%s%s ", i ? ", " : "", one->name));
+        FC_TRY(print_escaped(fc_str_text(&one->value), one->value.size, 0, out));
+    }
     FC_TRY(fc_str_puts(out, "\n"));
     return fc_str_put(out, fc_str_text(&r->words), r->words.size);
 }

@@ -8,8 +8,6 @@
 #include "engine/app/bench/load.h"
 #include "engine/base/str.h"
 
-enum { REPORT_SETTINGS = 40 };
-
 /* One n under one load. */
 typedef struct {
     int n, concurrency;
@@ -21,7 +19,8 @@ typedef struct {
 } bench_point;
 
 typedef struct {
-    char name[32], value[224];
+    char name[32];
+    fc_str value;
 } bench_setting;
 
 typedef struct {
@@ -31,17 +30,18 @@ typedef struct {
     const char *api;    /* "forkcast": this process, or a server's dialect */
     const bench_target *target;
     fc_machine machine;
-    int threads;                             /* that limits were measured with; 0: they were not */
-    int prompt_tokens, max_tokens;           /* prompt_tokens 0: of a file */
-    double p99_ms;                           /* capacity: what was to be kept */
-    bench_setting settings[REPORT_SETTINGS]; /* what two results must share to be compared */
-    size_t n_settings;
+    int threads;                   /* that limits were measured with; 0: they were not */
+    int prompt_tokens, max_tokens; /* prompt_tokens 0: of a file */
+    double p99_ms;                 /* capacity: what was to be kept */
+    bench_setting *settings;       /* what two results must share to be compared */
+    size_t n_settings, cap_settings;
     bench_point *points; /* [n_points] */
     size_t n_points;
     fc_str words; /* what it comes to, a sentence a line */
 } bench_report;
 
-void report_set(bench_report *r, const char *name, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* A setting; one of a name that is there already stands behind that one's value. */
+fc_status report_set(bench_report *r, const char *name, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void report_fini(bench_report *r);
 
 /* What the samples of a point come to. NAN: not known. */

@@ -262,7 +262,8 @@ static fc_status put_conditions(const bench_report *r, fc_str *out) {
                  m->read_gbs_dram, m->gops_int8, m->gflops_bf16, m->gflops_f32, r->threads, m->cpu_level);
         FC_TRY(put_pair("its limits, measured in this run", text, out));
     }
-    for (size_t i = 0; i < r->n_settings; i++) FC_TRY(put_pair(r->settings[i].name, r->settings[i].value, out));
+    for (size_t i = 0; i < r->n_settings; i++)
+        FC_TRY(put_pair(r->settings[i].name, fc_str_text(&r->settings[i].value), out));
     return fc_str_puts(out, "</table></div>\n");
 }
 

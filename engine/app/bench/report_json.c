@@ -169,7 +169,8 @@ fc_status report_json(const bench_report *r, const bench_summary *s, fc_str *out
     FC_TRY(put_machine(&o, &r->machine));
     FC_TRY(put_limits(&o, r));
     FC_TRY(begin(&o, "settings", &settings));
-    for (size_t i = 0; i < r->n_settings; i++) FC_TRY(text(&settings, r->settings[i].name, r->settings[i].value));
+    for (size_t i = 0; i < r->n_settings; i++)
+        FC_TRY(text(&settings, r->settings[i].name, fc_str_text(&r->settings[i].value)));
     FC_TRY(end(&settings));
     FC_TRY(text(&o, "words", fc_str_text(&r->words)));
     FC_TRY(json_key(&o, "rows"));

@@ -1,5 +1,6 @@
 #include "engine/app/bench/setup.h"
 
+#include "engine/app/bench/conditions.h"
 #include "engine/app/textio.h"
 #include "engine/base/json.h"
 #include "engine/base/mem.h"
@@ -300,70 +301,7 @@ static fc_status open_remote(setup *s) {
     return bench_remote_open(&o, &s->target);
 }
 
-/* ---- the report's first half ---- */
-
-/* A word as a shell takes it. */
-static fc_status put_word(const char *word, fc_str *out) {
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./,:=@%+";
-    if (*word && !word[strspn(word, plain)]) return fc_str_printf(out, " %s", word);
-    FC_TRY(fc_str_puts(out, " '"));
-    for (const char *c = word; *c; c++) FC_TRY(*c == '\'' ? fc_str_puts(out, "'\\''") : fc_str_put(out, c, 1));
-    return fc_str_puts(out, "'");
-}
-
-static fc_status put_command(const setup *s, fc_str *out) {
-    FC_TRY(fc_str_puts(out, "forkcast bench"));
-    for (int i = 0; i < s->argc; i++) FC_TRY(put_word(s->argv[i], out));
-    return FC_OK;
-}
-
-static void describe_engine(setup *s) {
-    fc_engine_info info;
-    bench_local_describe(s->target, &info);
-    report_set(&s->report, "novelty", "%s", text_file_name(s->a.novelty));
-    report_set(&s->report, "alignment", "%s", s->target->scores ? text_file_name(s->a.alignment) : "none");
-    if (s->a.recipe) report_set(&s->report, "recipe", "%s", text_file_name(s->a.recipe));
-    if (s->a.taxonomy) report_set(&s->report, "taxonomy", "%s", text_file_name(s->a.taxonomy));
-    report_set(&s->report, "backend", "%s", info.backend);
-    report_set(&s->report, "level", "%s", info.cpu);
-    report_set(&s->report, "threads", "%d", info.threads);
-    report_set(&s->report, "kv_type", "%s", info.novelty.kv_type);
-    s->report.threads = s->no_limits || strcmp(info.backend, "cpu") != 0 ? 0 : info.threads;
-}
-
-static fc_status describe(setup *s) {
-    bench_report *r = &s->report;
-    fc_str typed = {0};
-    fc_status st;
-    r->target = s->target;
-    r->commit = s->commit;
-    r->prompt_tokens = s->prompt_tokens;
-    r->api = !s->url ? "forkcast" : s->api ? s->api : "forkcast";
-    if (s->url) report_set(r, "server", "%s", s->url);
-    else describe_engine(s);
-    report_set(r, "prompts", s->prompt_tokens ? "random ids, others in every run" : "lines of %s",
-               s->prompt_tokens ? "" : text_file_name(s->prompts_file));
-    report_set(r, "prompt_tokens", s->prompt_tokens ? "%d" : "as they come", s->prompt_tokens);
-    report_set(r, "max_tokens", "%d", r->max_tokens);
-    report_set(r, "caches",
-               s->keep_cache      ? "as earlier requests left them"
-               : s->target->salts ? "apart for every request"
-                                  : "other prompts for every n");
-    report_set(r, "salt", "%llu", (unsigned long long)s->salt);
-    for (size_t i = 0; i < s->a.options.n; i++) {
-        const fc_option *o = s->a.options.given[i].option;
-        if (strcmp(o->name, "max_tokens") != 0 && strcmp(o->name, "threads") != 0 && strcmp(o->name, "kv_type") != 0 &&
-            strcmp(o->name, "backend") != 0 && r->n_settings + 8 < REPORT_SETTINGS)
-            report_set(r, o->name, "%s", s->a.options.given[i].text);
-    }
-    if (!option_args_gives(&s->a.options, "seed")) report_set(r, "seed", "%llu", (unsigned long long)s->seed);
-    if (r->threads) progress_say(&s->line, "measuring the machine's limits");
-    FC_TRY(fc_machine_inspect(r->threads > 0, r->threads, &r->machine));
-    st = put_command(s, &typed);
-    if (!st) st = fc_copy_str(fc_str_text(&typed), "the command", &r->command);
-    fc_str_fini(&typed);
-    return st;
-}
+/* ---- together ---- */
 
 /* Every n, on prompts of its own: what is allocated and touched for the first time is in no sample. */
 static fc_status warm_up(setup *s) {
@@ -388,7 +326,7 @@ fc_status setup_open(setup *s, int argc, char **argv) {
     for (int i = 0; i < s->n_ns; i++)
         if (s->n[i] > most) most = s->n[i];
     FC_TRY(s->url ? open_remote(s) : open_local(s, most));
-    FC_TRY(describe(s));
+    FC_TRY(conditions_put(s));
     return warm_up(s);
 }
 
