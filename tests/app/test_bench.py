@@ -3,6 +3,7 @@ import copy
 import html.parser
 import json
 
+from test_option_flags import lora
 from util_bench import COUNTS, Bench
 from util_cli import main, run
 
@@ -319,6 +320,10 @@ class InProcess(Bench):
         self.assertIn("suffix: nothing and !", self.unlike("suffix", "latency", (*judge, "--label", "b"), (*judge, "--label", "b", "--suffix", "!")))
         self.assertIn("label: a; b and a; c", self.unlike("label", "latency", (*judge, "--label", "b"), (*judge, "--label", "c")))
         self.unlike("top_k", "latency", (*ids, "--top-k", 3), (*ids, "--top-k", 3, "--top-k", 4))
+        for folder in ("one", "other"):
+            lora(self.path(folder), 0.5)
+        by = (*ids, "--novelty-adapter", "a", "--adapter")
+        self.assertIn("adapter: a=one and a=other", self.unlike("adapter", "latency", (*by, f"a={self.path('one')}"), (*by, f"a={self.path('other')}")))
         lines = (*once, "--prompts", self.path("lines.txt"))
         self.unlike("prompts_hash", "latency", (holds("lines.txt", "Hello\n"), *lines), (holds("lines.txt", "Hallo\n"), *lines))
         names = (*once[:-2], "--max-tokens", 40, "--prompt-tokens", 24, "--constraint", "mask", "--taxonomy", self.path("few.tsv"))
