@@ -14,9 +14,7 @@ import sys
 import time
 
 import triples
-from tables import DataError, read_table
-
-RETRIEVED = {"first": int, "second": int, "next": int}
+from tables import SUCCESSOR, DataError, read_names, read_table
 
 
 class Forkcast:
@@ -88,10 +86,9 @@ def main():
     p.add_argument("--seed", type=int, default=1, help="of the choice of triples and of the draws (%(default)s)")
     args = p.parse_args()
     at = lambda name: os.path.join(args.folder, name)
-    with open(at("taxonomy.tsv"), encoding="utf-8") as f:
-        names = [line.split("\t")[1] for line in f]
+    names = read_names(args.folder)
     rows = [r for r in read_table(at("triples.tsv"), triples.TRIPLES) if r["split"] == "test"]
-    lines = {(r["first"], r["second"]): r["next"] for r in read_table(at("retrieved.tsv"), RETRIEVED)}
+    lines = {(r["first"], r["second"]): r["next"] for r in read_table(at("retrieved.tsv"), SUCCESSOR)}
     if args.triples > len(rows):
         raise DataError(f"{args.triples} triples are asked for, and the test part has {len(rows)}")
     chosen = random.Random(args.seed).sample(rows, args.triples)

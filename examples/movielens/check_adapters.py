@@ -16,8 +16,7 @@ import torch
 import transformers
 
 import prompts
-import training
-from tables import DataError
+from tables import DataError, read_names
 
 CLOSE = 2e-3    # float32 against float32: sums in another order
 ROUGHLY = 0.6   # 4-bit weights, 8-bit activations, over all tokens of a name
@@ -68,7 +67,7 @@ def main():
     p.add_argument("--model", default="models/SmolLM2-135M-Instruct.Q4_1.gguf", help="%(default)s")
     p.add_argument("--histories", type=int, default=4, help="%(default)s")
     args = p.parse_args()
-    names, other = training.names(args.folder), Peft(args)
+    names, other = read_names(args.folder), Peft(args)
     exact = os.path.join(args.folder, "f32.gguf")
     if not os.path.exists(exact):
         subprocess.run([args.forkcast, "convert", args.model, exact, "--type", "F32"], check=True, stderr=subprocess.DEVNULL)

@@ -4,10 +4,11 @@ The record's signals are known without the future. Larger is more confident, so 
 distinct) are taken with a minus.
 """
 import math
+import random
 
 import judge
 import labels
-from measures import auc, best_of, calibration_error, interval, mean, reliability, stable_after
+from measures import BINS, auc, best_of, calibration_error, entry, mean, reliability, stable_after
 
 PATIENCE = (1, 2, 4, 8, 16, 32)
 LOW_SHARE = 0.25
@@ -28,18 +29,27 @@ def probabilities(logprobs):
     """Of the names, adding up to 1: exact ones do but for rounding."""
     largest = max(logprobs)
     weights = [math.exp(lp - largest) for lp in logprobs]
-    return [w / sum(weights) for w in weights]
+    total = sum(weights)
+    return [w / total for w in weights]
 
 
 def sigmoid(x):
     return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
 
 
-def curve(predicted, hits):
-    points = reliability(predicted, hits)
-    area = auc(predicted, hits)
-    return {"curve": [[round(p, 5), round(h, 5), n] for p, h, n in points], "error": round(calibration_error(points), 5),
-            "auc": None if area is None else round(area, 4)}
+def curve(world, users, predicted, hits):
+    """Reliability, its error and the area under the curve, over USERS, one for each prediction; `calibrated` is the error that
+    predictions which are right would show by chance, as bins have few values."""
+    order = sorted(range(len(hits)), key=lambda i: predicted[i])  # sorted once, not in each resampling
+    users, rows = [users[i] for i in order], [(predicted[i], hits[i]) for i in order]
+    error = lambda rows: calibration_error(reliability(*zip(*rows))) if len(rows) >= BINS else None
+    area = lambda rows: auc(*zip(*rows))
+    rng = random.Random(world.users.seed)
+    right = [error([(p, float(rng.random() < p)) for p, _ in rows]) for _ in range(world.users.draws)]
+    return {"curve": [[round(p, 5), round(h, 5), n] for p, h, n in reliability(predicted, hits)],
+            "error": entry(error(rows), world.users.statistics(users, rows, error), digits=5),
+            "calibrated": entry(mean(right), right, digits=5),
+            "auc": None if area(rows) is None else entry(area(rows), world.users.statistics(users, rows, area))}
 
 
 def calibration(world, answers):
@@ -52,52 +62,64 @@ def calibration(world, answers):
         came += [float(c == a["next"]) for c in range(len(world.names))]
     foretold = [low + (high - low) * sigmoid(a["score"][a["next"]]) for a in answers]
     table = [world.known.mean(a["first"], a["second"], a["next"]) for a in answers]
-    liked = [float(a["feedback"]) for a in answers]
-    return {"novelty": curve(chances, came), "alignment": curve(foretold, liked), "feedback_table": curve(table, liked)}
+    liked, users = [float(a["feedback"]) for a in answers], [a["user"] for a in answers]
+    return {"novelty": curve(world, [u for u in users for _ in world.names], chances, came),
+            "alignment": curve(world, users, foretold, liked), "feedback_table": curve(world, users, table, liked)}
 
 
-def foretelling(answers, judged, args):
+def foretelling(world, answers, judged):
     """Signal -> area under the curve for: the pick came next, the pick came later, the next one was among the draws, the
     pick's held-out feedback was above the median; with intervals over users."""
     middle = labels.quantile([j["feedback"] for j in judged], 0.5)
     hits = {"hit": [j["hit"] for j in judged], "later": [j["later"] for j in judged],
             "drawn": [float(a["next"] in a["draws"]) for a in answers],
             "liked": [float(j["feedback"] > middle) for j in judged]}
-    out = {}
+    users, area, out = [a["user"] for a in answers], lambda rows: auc(*zip(*rows)), {}
     for name, signal in SIGNALS.items():
         out[name] = {}
         for what, hit in hits.items():
-            groups = judge.grouped(answers, [(signal(a), h) for a, h in zip(answers, hit)])
-            if auc(*zip(*(v for g in groups for v in g))) is None:
-                out[name][what] = None
-                continue
-            value, low, high = interval(groups, lambda vs: auc(*zip(*vs)) or 0.5, args.bootstrap, seed=args.seed)
-            out[name][what] = {"value": round(value, 4), "low": round(low, 4), "high": round(high, 4)}
+            rows = [(signal(a), h) for a, h in zip(answers, hit)]
+            value = area(rows)
+            out[name][what] = None if value is None else entry(value, world.users.statistics(users, rows, area))
     return out
 
 
-def adaptive(world, answers, args):
-    """stable:R against the fixed n that draws as much in all, and their difference triple by triple."""
+def between(low, high, share):
+    """SHARE of the way from one to the other, of numbers or of one for each resampling."""
+    if isinstance(low, list):
+        return [(1 - share) * l + share * h for l, h in zip(low, high)]
+    return (1 - share) * low + share * high
+
+
+def adaptive(world, answers):
+    """stable:R against fixed n that draws as much in all, and their difference triple by triple. Where the mean is between two
+    n, fixed n is a lot between both that has this mean."""
     out = []
     for patience in PATIENCE:
         used = [stable_after(judge.drawn(a), patience) for a in answers]
-        n = max(1, round(mean(used)))
-        value = lambda a, n: world.held_out.mean(a["first"], a["second"], best_of(judge.drawn(a), n))
-        stopped, fixed = [value(a, m) for a, m in zip(answers, used)], [value(a, n) for a in answers]
-        out.append({"patience": patience, "mean_n": round(mean(used), 2), "most_n": max(used), "fixed_n": n,
-                    "feedback": judge.estimate(answers, stopped, args),
-                    "feedback_fixed": judge.estimate(answers, fixed, args),
-                    "difference": judge.estimate(answers, [s - f for s, f in zip(stopped, fixed)], args)})
+        n = mean(used)
+        low, high = math.floor(n), math.ceil(n)
+        at = lambda a, m: world.judged(a, best_of(judge.drawn(a), m))
+        stopped, few, many = ([at(a, m) for a, m in zip(answers, ms)] for ms in (used, [low] * len(used), [high] * len(used)))
+        values = {k: ([s[k] for s in stopped], [between(f[k], m[k], n - low) for f, m in zip(few, many)])
+                  for k in ("feedback", "redrawn")}
+        minus = [s - f for s, f in zip(*values["feedback"])]
+        minus_redrawn = [[s - f for s, f in zip(*pair)] for pair in zip(*values["redrawn"])]
+        estimate = lambda v, redrawn: judge.estimate(answers, v, world.users, redrawn)
+        out.append({"patience": patience, "mean_n": round(n, 2), "most_n": max(used),
+                    "feedback": estimate(values["feedback"][0], values["redrawn"][0]),
+                    "feedback_fixed": estimate(values["feedback"][1], values["redrawn"][1]),
+                    "difference": estimate(minus, minus_redrawn)})
     return out
 
 
-def fallbacks(world, answers, picks, signal, args):
+def fallbacks(world, answers, picks, signal, seed):
     """What else could be served to the least confident LOW_SHARE of the answers, and how the rest does without them."""
     order = sorted(range(len(answers)), key=lambda i: (SIGNALS[signal](answers[i]), i))
     low = sorted(order[:max(1, int(LOW_SHARE * len(answers)))])
     rest = sorted(set(range(len(answers))) - set(low))
-    others = judge.policies(world, args.seed)
-    part = lambda which, pick: judge.measured(world, [answers[i] for i in which], [pick(i) for i in which], args)
+    others = judge.policies(world, seed)
+    part = lambda which, pick: judge.measured(world, [answers[i] for i in which], [pick(i) for i in which])
     return {"signal": signal, "share": LOW_SHARE, "confident": part(rest, lambda i: picks[i]),
             "low": {"best of n": part(low, lambda i: picks[i]),
                     **{name: part(low, lambda i: others[name](answers[i]))
@@ -115,9 +137,9 @@ def hard(world, answers, picks, signal):
     return rows
 
 
-def measured(world, answers, args, signal="largest probability"):
+def measured(world, answers, seed, signal="largest probability"):
     picks = [best_of(judge.drawn(a), len(a["draws"])) for a in answers]
     judged = [world.judged(a, p) for a, p in zip(answers, picks)]
-    return {"calibration": calibration(world, answers), "foretelling": foretelling(answers, judged, args),
-            "adaptive": adaptive(world, answers, args), "fallbacks": fallbacks(world, answers, picks, signal, args),
+    return {"calibration": calibration(world, answers), "foretelling": foretelling(world, answers, judged),
+            "adaptive": adaptive(world, answers), "fallbacks": fallbacks(world, answers, picks, signal, seed),
             "hard": hard(world, answers, picks, signal)}

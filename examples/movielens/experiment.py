@@ -7,55 +7,102 @@ import os
 import sys
 
 import confidence
-from judge import World, drawn, estimate, measured, policies
-from measures import best_of, expected_best_of, mean
+from judge import World, difference, drawn, estimate, measured, others, policies
+from measures import best_of, best_of_law, mean
 from tables import DataError
 
 NS = (1, 2, 4, 8, 16, 32, 64)
 
 
-def best_of_n(world, answers, ns, args):
-    out = []
-    for n in ns:
-        picks = [best_of(drawn(a), n) for a in answers]
-        entry = {"n": n, **measured(world, answers, picks, args)}
-        entry["recall"] = estimate(answers, [float(a["next"] in a["draws"][:n]) for a in answers], args)
-        entry["names"] = estimate(answers, [len(set(a["draws"][:n])) for a in answers], args)
-        entry["score"] = estimate(answers, [max(a["draw_scores"][:n]) for a in answers], args)
-        entry["expected_feedback"] = round(mean(expected_of(world, a, n) for a in answers), 4)
+def best_of_n(world, answers, best):
+    """BEST: n -> picks. For each n what is measured of it, and what the held-out feedback gains over the n before."""
+    out, before = [], None
+    for n, picks in best.items():
+        entry = {"n": n, **measured(world, answers, picks)}
+        entry["gain"] = difference(world, answers, picks, before, ["feedback"])["feedback"] if before else None
+        entry["recall"] = estimate(answers, [float(a["next"] in a["draws"][:n]) for a in answers], world.users)
+        entry["names"] = estimate(answers, [len(set(a["draws"][:n])) for a in answers], world.users)
+        entry["score"] = estimate(answers, [max(a["draw_scores"][:n]) for a in answers], world.users)
+        entry["expected_feedback"] = round(mean(expected_of(world, a, n)[0] for a in answers), 4)
         out.append(entry)
+        before = picks
     return out
 
 
-def expected_of(world, a, n, logprob="logprob"):
-    """Held-out feedback of the best of N, over all seeds, from exact probabilities."""
-    return expected_best_of(confidence.probabilities(a[logprob]), a["score"],
-                            [world.held_out.mean(a["first"], a["second"], c) for c in range(len(world.names))], n)
+def expected_of(world, a, n, logprob="logprob", redrawn=False):
+    """Held-out feedback of the best of N, over all seeds, from exact probabilities; and in each resampling if REDRAWN."""
+    names = range(len(world.names))
+    chance = best_of_law(confidence.probabilities(a[logprob]), a["score"], n)
+    value = sum(chance[c] * world.held_out.mean(a["first"], a["second"], c) for c in names)
+    if not redrawn:
+        return value, None
+    return value, mixed(world, a, enumerate(chance))
 
 
-def retrieved(world, answers, args):
-    """The prompt without and with the retrieved line, both from exact probabilities of all names."""
-    out, n = {}, len(answers[0]["draws"])
+def mixed(world, a, weights):
+    """[draws]: feedback of a lot between clusters, [(cluster, weight)]."""
+    total = [0.0] * world.users.draws
+    for c, weight in weights:
+        total = [t + weight * m for t, m in zip(total, world.redrawn.mean(a["first"], a["second"], c))]
+    return total
+
+
+def retrieved(world, answers):
+    """The prompt without and with the retrieved line, both from exact probabilities of all names, and the difference; what a
+    law would do that gives each name the same."""
+    n, each = len(answers[0]["draws"]), 1 / len(world.names)
+    out, found = {"uniform": {"next_logprob": round(math.log(each), 4), "recall": round(1 - (1 - each) ** n, 4),
+                              "entropy": round(-math.log(each), 4), "line": round(each, 4)}}, {}
     for key, field in (("without", "logprob"), ("with", "logprob_retrieved")):
         p = [confidence.probabilities(a[field]) for a in answers]
-        out[key] = {
-            "next_logprob": estimate(answers, [math.log(q[a["next"]]) for a, q in zip(answers, p)], args),
-            "recall": estimate(answers, [1 - (1 - q[a["next"]]) ** n for a, q in zip(answers, p)], args),
-            "entropy": estimate(answers, [-sum(v * math.log(v) for v in q if v > 0) for q in p], args),
-            "line": estimate(answers, [q[a["retrieved"]] for a, q in zip(answers, p)], args),
-            "feedback": estimate(answers, [expected_of(world, a, n, field) for a in answers], args)}
+        feedback, redrawn = zip(*(expected_of(world, a, n, field, redrawn=True) for a in answers))
+        found[key] = {"next_logprob": [math.log(q[a["next"]]) for a, q in zip(answers, p)],
+                      "recall": [1 - (1 - q[a["next"]]) ** n for a, q in zip(answers, p)],
+                      "entropy": [-sum(v * math.log(v) for v in q if v > 0) for q in p],
+                      "line": [q[a["retrieved"]] for a, q in zip(answers, p)], "feedback": feedback, "redrawn": redrawn}
+    found["difference"] = {k: [w - o for w, o in zip(found["with"][k], found["without"][k])]
+                           for k in found["with"] if k != "redrawn"}
+    found["difference"]["redrawn"] = [[w - o for w, o in zip(*pair)] for pair in zip(found["with"]["redrawn"],
+                                                                                     found["without"]["redrawn"])]
+    for key, values in found.items():
+        redrawn = values.pop("redrawn")
+        out[key] = {k: estimate(answers, v, world.users, k == "feedback" and redrawn) for k, v in values.items()}
     return out
 
 
-def constraint(world, answers, args):
+def constraint(world, answers):
     """Free draws: how many are names. Names among them follow the law of the free model, not that of the mask."""
-    free = [[float(c is not None) for c in a["free"]] for a in answers]
-    same = [mean(c is not None and world.held_out.mean(a["first"], a["second"], c) for c in a["free"] if c is not None)
-            if any(c is not None for c in a["free"]) else None for a in answers]
-    masked = [mean(world.held_out.mean(a["first"], a["second"], c) for c in a["draws"][:len(a["free"])]) for a in answers]
-    return {"exact_match": estimate(answers, [mean(f) for f in free], args), "draws": len(answers[0]["free"]),
-            "valid_mass": estimate(answers, [a["confidence"]["valid_mass"] for a in answers], args),
-            "feedback_free": estimate(answers, same, args), "feedback_constrained": estimate(answers, masked, args)}
+    free = [[c for c in a["free"] if c is not None] for a in answers]
+    masked = [a["draws"][:len(a["free"])] for a in answers]
+
+    def feedback(drawn):
+        values = [mean(world.held_out.mean(a["first"], a["second"], c) for c in cs) if cs else None for a, cs in zip(answers, drawn)]
+        return estimate(answers, values, world.users, [mixed(world, a, [(c, 1 / len(cs)) for c in cs]) for a, cs in zip(answers, drawn)])
+
+    return {"exact_match": estimate(answers, [len(f) / len(a["free"]) for f, a in zip(free, answers)], world.users),
+            "draws": len(answers[0]["free"]),
+            "valid_mass": estimate(answers, [a["confidence"]["valid_mass"] for a in answers], world.users),
+            "feedback_free": feedback(free), "feedback_constrained": feedback(masked)}
+
+
+def order(world, answers, picks):
+    """Triples by what hangs on the order within one second: World.untied, each kind with those behind it. Shares of the test
+    part; of the triples asked about the best of n; of all of the test part the hits of the frequency table, with no model."""
+    kinds = ("nothing", "history", "alone", "all")
+    test, asked = ([kinds.index(world.untied(a)) for a in rows] for rows in (world.test, answers))
+    out = {}
+    for i, kind in enumerate(kinds):
+        rows = [r for r, k in zip(world.test, test) if k >= i]
+        those = [j for j, k in enumerate(asked) if k >= i]
+        few = [answers[j] for j in those]
+        out[kind] = {
+            "test": len(rows), "share": round(len(rows) / len(world.test), 4), "asked": len(few),
+            "best of n": measured(world, few, [picks[j] for j in those], ("feedback", "hit", "later")) if few else None,
+            "recall": estimate(few, [float(a["next"] in a["draws"]) for a in few], world.users),
+            "random": round(mean(1 / len(others(r, world.names)) for r in rows), 4) if rows else None,
+            "frequency table": estimate(rows, [float(world.successors.retrieved(r["first"], r["second"]) == r["next"])
+                                               for r in rows], world.users)}
+    return out
 
 
 def main():
@@ -65,7 +112,7 @@ def main():
     p.add_argument("--bootstrap", type=int, default=1000, help="resamplings for each interval (%(default)s)")
     p.add_argument("--seed", type=int, default=1, help="of resampling and of random picks (%(default)s)")
     args = p.parse_args()
-    world, path = World(args.folder), os.path.join(args.folder, "answers.jsonl")
+    world, path = World(args.folder, args.bootstrap, args.seed), os.path.join(args.folder, "answers.jsonl")
     try:
         with open(path, encoding="utf-8") as f:
             answers = [json.loads(line) for line in f]
@@ -74,17 +121,20 @@ def main():
     if not answers:
         raise DataError(f"{path} has no answers")
     ns = [n for n in NS if n <= len(answers[0]["draws"])]
-    test = [r for r in world.rows if r["split"] == "test"]
+    best = {n: [best_of(drawn(a), n) for a in answers] for n in ns}
+    picks = {name: [pick(a) for a in answers] for name, pick in policies(world, args.seed).items()}
+    against = {**picks, **({f"best of {ns[-2]}": best[ns[-2]]} if len(ns) > 1 else {})}
     result = {
-        "data": {"clusters": len(world.names), "triples": len(world.rows), "test": len(test),
-                 "feedback_test": round(mean(r["feedback"] for r in test), 4)},
+        "data": {"clusters": len(world.names), "triples": len(world.rows), "test": len(world.test),
+                 "test_users": len({r["user"] for r in world.test}), "feedback_test": round(mean(r["feedback"] for r in world.test), 4)},
         "asked": {"triples": len(answers), "users": len({a["user"] for a in answers}), "n": len(answers[0]["draws"])},
-        "best_of_n": best_of_n(world, answers, ns, args),
-        "policies": {name: measured(world, answers, [pick(a) for a in answers], args)
-                     for name, pick in policies(world, args.seed).items()},
-        "retrieved": retrieved(world, answers, args),
-        "constraint": constraint(world, answers, args),
-        "confidence": confidence.measured(world, answers, args),
+        "best_of_n": best_of_n(world, answers, best),
+        "policies": {name: measured(world, answers, chosen) for name, chosen in picks.items()},
+        "differences": {name: difference(world, answers, best[ns[-1]], chosen) for name, chosen in against.items()},
+        "order": order(world, answers, best[ns[-1]]),
+        "retrieved": retrieved(world, answers),
+        "constraint": constraint(world, answers),
+        "confidence": confidence.measured(world, answers, args.seed),
         "bootstrap": args.bootstrap, "seed": args.seed,
     }
     with open(args.out + ".part", "w", encoding="utf-8") as f:

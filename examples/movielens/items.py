@@ -16,8 +16,9 @@ import scipy.sparse
 import threadpoolctl
 
 import triples
-from judge import FILM_CLUSTER, estimate
-from tables import DataError, read_films, read_ratings, read_table
+from judge import estimate
+from measures import Resampling
+from tables import FILM_CLUSTER, DataError, read_films, read_names, read_ratings, read_table
 
 TOP = (1, 5, 10)
 # Chosen on the last fifth of the train part. What was watched counts, and twice if it was liked.
@@ -67,16 +68,16 @@ class Films:
 
 def measured(films, rows, args):
     """Share of triples whose film is among the first few of its cluster: ranked for the user, by popularity, by chance."""
-    out = {"triples": len(rows)}
+    out, users = {"triples": len(rows)}, Resampling((r["user"] for r in rows), args.bootstrap, args.seed)
     ranks, popular, sizes = [], [], []
     for r in rows:
         ranks.append(films.ranked(r["user"], r["next"], r["time"]).index(r["film"]))
         popular.append(films.most_popular(r["user"], r["next"], r["time"]).index(r["film"]))
         sizes.append(len(films.unseen(r["user"], r["next"], r["time"])))
     for top in TOP:
-        out[str(top)] = {"factorisation": estimate(rows, [float(i < top) for i in ranks], args),
-                         "popularity": estimate(rows, [float(i < top) for i in popular], args),
-                         "chance": estimate(rows, [min(1.0, top / s) for s in sizes], args)}
+        out[str(top)] = {"factorisation": estimate(rows, [float(i < top) for i in ranks], users),
+                         "popularity": estimate(rows, [float(i < top) for i in popular], users),
+                         "chance": estimate(rows, [min(1.0, top / s) for s in sizes], users)}
     return out
 
 
@@ -118,8 +119,7 @@ def main():
     p.add_argument("--bootstrap", type=int, default=1000, help="%(default)s")
     p.add_argument("--seed", type=int, default=1, help="%(default)s")
     args = p.parse_args()
-    with open(os.path.join(args.folder, "taxonomy.tsv"), encoding="utf-8") as f:
-        names = [line.split("\t")[1] for line in f]
+    names = read_names(args.folder)
     test_from = triples.split_time(read_ratings(os.path.join(args.folder, "ratings.tsv")))
     films = Films(args.folder, float("inf") if args.user is not None else test_from, args.seed)
     if args.user is not None:

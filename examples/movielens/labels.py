@@ -42,14 +42,14 @@ class Feedback:
         self.pull = pull
         self.counts = defaultdict(lambda: [0, 0])  # key -> feedbacks, liked
         for r in rows:
-            for key in self._keys(r["first"], r["second"], r["next"]):
+            for key in self.keys(r["first"], r["second"], r["next"]):
                 self.counts[key][0] += 1
                 self.counts[key][1] += r["feedback"]
         if not self.counts:
             raise DataError("no feedback to take a mean of")
 
     @staticmethod
-    def _keys(first, second, new):
+    def keys(first, second, new):
         return (), (new,), (second, new), (first, second, new)
 
     def count(self, *key):
@@ -58,7 +58,7 @@ class Feedback:
     def mean(self, first, second, new):
         count, liked = self.counts[()]
         mean = liked / count
-        for key in self._keys(first, second, new)[1:]:
+        for key in self.keys(first, second, new)[1:]:
             count, liked = self.counts[key] if key in self.counts else (0, 0)
             mean = (liked + self.pull * mean) / (count + self.pull)
         return mean

@@ -11,21 +11,64 @@ def mean(values):
     return sum(values) / len(values)
 
 
-def interval(groups, statistic=None, draws=1000, level=0.95, seed=1):
-    """(value, low, high) of STATISTIC (the mean) over all values of GROUPS, a list of lists.
+class Resampling:
+    """Users drawn with replacement, again and again: a user's values are not independent of one another.
 
-    Whole groups (users) are drawn with replacement: a user's values are not independent of one another.
+    All intervals of one experiment are made of the same draws, so that two numbers of one draw can be subtracted.
     """
-    statistic = statistic or mean
-    groups = [g for g in groups if g]
-    if not groups:
+
+    def __init__(self, users, draws=1000, seed=1):
+        users, rng = sorted(set(users)), random.Random(seed)
+        if not users or draws < 1:
+            raise DataError(f"{draws} resamplings of {len(users)} users; at least one of each is needed")
+        self.draws, self.seed = draws, seed
+        self.times = {u: [0] * draws for u in users}  # user -> how often each draw has it
+        for i in range(draws):
+            for u in rng.choices(users, k=len(users)):
+                self.times[u][i] += 1
+
+    def weighted(self, amounts):
+        """[draws]: sum of user's amount times how often the draw has the user; amounts are numbers, or one for each draw."""
+        total = [0.0] * self.draws
+        for user, amount in amounts:
+            if isinstance(amount, list):
+                total = [t + w * a for t, w, a in zip(total, self.times[user], amount)]
+            else:
+                total = [t + w * amount for t, w in zip(total, self.times[user])]
+        return total
+
+    def means(self, users, values):
+        """[draws]: mean of the values, each its user's; None where a draw has none of these users."""
+        of, count = {}, {}
+        for u, v in zip(users, values):
+            count[u] = count.get(u, 0) + 1
+            if not isinstance(v, list):
+                of[u] = of.get(u, 0.0) + v
+        vectors = [(u, v) for u, v in zip(users, values) if isinstance(v, list)]
+        return [t / n if n else None for t, n in zip(self.weighted([*of.items(), *vectors]), self.weighted(count.items()))]
+
+    def statistics(self, users, rows, statistic):
+        """[draws]: STATISTIC of the rows of the drawn users, each as often as its user is drawn; None where it is None."""
+        out = []
+        for i in range(self.draws):
+            drawn = [r for u, r in zip(users, rows) for _ in range(self.times[u][i])]
+            out.append(statistic(drawn) if drawn else None)
+        return out
+
+
+def interval(found, level=0.95):
+    """(low, high): what the middle LEVEL of the resampled values lies between; those that are None are left out."""
+    found = sorted(f for f in found if f is not None)
+    if not found:
         raise DataError("an interval of nothing")
-    rng, found = random.Random(seed), []
-    for _ in range(draws):
-        found.append(statistic([v for _ in groups for v in rng.choice(groups)]))
-    found.sort()
     tail = (1 - level) / 2
-    return statistic([v for g in groups for v in g]), found[int(tail * draws)], found[min(draws - 1, int((1 - tail) * draws))]
+    return found[int(tail * len(found))], found[min(len(found) - 1, int((1 - tail) * len(found)))]
+
+
+def entry(value, found, digits=4, **more):
+    """A number as the results have it, with its interval."""
+    low, high = interval(found)
+    return {"value": round(value, digits), "low": round(low, digits), "high": round(high, digits), **more}
 
 
 def auc(scores, hits):
@@ -48,7 +91,10 @@ def auc(scores, hits):
     return total / (n_hits * n_misses)
 
 
-def reliability(predicted, hits, bins=10):
+BINS = 10
+
+
+def reliability(predicted, hits, bins=BINS):
     """[(mean prediction, share of hits, count)] of bins with equally many values, the least predictions first."""
     if len(predicted) < bins:
         raise DataError(f"{len(predicted)} predictions are too few for {bins} bins")
@@ -69,14 +115,14 @@ def best_of(draws, n):
     return max(draws[:n], key=lambda d: d[1])[0]
 
 
-def expected_best_of(probabilities, scores, values, n):
-    """Expectation of values[c] of the best of N independent draws: what infinitely many seeds would give.
+def best_of_law(probabilities, scores, n):
+    """Of each name the probability to be the best of N independent draws: over infinitely many seeds.
 
     The best is c if no draw has a larger score and one draw has c's: P(all <= s) - P(all < s), shared between names of
     equal score by probability.
     """
     order = sorted(range(len(scores)), key=lambda c: scores[c])
-    total, below, i = 0.0, 0.0, 0
+    law, below, i = [0.0] * len(scores), 0.0, 0
     whole = sum(probabilities)
     while i < len(order):
         j = i
@@ -86,10 +132,11 @@ def expected_best_of(probabilities, scores, values, n):
         weight = sum(probabilities[c] for c in level) / whole
         if weight > 0:
             chance = min(1.0, below + weight) ** n - below ** n
-            total += chance * sum(probabilities[c] * values[c] for c in level) / (weight * whole)
+            for c in level:
+                law[c] = chance * probabilities[c] / (weight * whole)
         below += weight
         i = j
-    return total
+    return law
 
 
 def stable_after(draws, patience):

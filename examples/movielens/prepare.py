@@ -8,13 +8,8 @@ import clusters
 import labels
 import prompts
 import triples
-from tables import DataError, read_films, read_ratings, write_table
+from tables import EXAMPLE, FILM_CLUSTER, LABEL, SUCCESSOR, DataError, read_films, read_ratings, write_table
 
-TAXONOMY = ("id", "name", "keywords")
-FILM_CLUSTER = {"film": int, "cluster": int}
-SUCCESSOR = {"first": int, "second": int, "next": int}
-EXAMPLE = {"first": int, "second": int, "next": int, "retrieved": int}
-LABEL = {"first": int, "second": int, "next": int, "label": float}
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 

@@ -15,7 +15,10 @@ FIELDS = (("feedback", "held-out feedback"), ("own", "own feedback"), ("hit", "n
 
 def shown(e, digits=3):
     """Value and interval; a dash where nothing could be measured."""
-    return "-" if e is None else f"{e['value']:.{digits}f} ({e['low']:.{digits}f}-{e['high']:.{digits}f})"
+    if e is None:
+        return "-"
+    low, high = f"{e['low']:.{digits}f}", f"{e['high']:.{digits}f}"
+    return f"{e['value']:.{digits}f} ({low}{' to ' if low[0] == '-' else '-'}{high})"
 
 
 def table(head, rows):
@@ -24,14 +27,16 @@ def table(head, rows):
 
 def data(result, _):
     d, a = result["data"], result["asked"]
-    return table(["", "count"], [["clusters", d["clusters"]], ["triples", d["triples"]], ["of them in the test part", d["test"]],
+    return table(["", "count"], [["clusters", d["clusters"]], ["triples", d["triples"]], ["of them in the test part", d["test"]], ["users of the test part, who judge", d["test_users"]],
                                  ["share of these that were liked", d["feedback_test"]],
                                  ["triples asked about, drawn at random", a["triples"]], ["their users", a["users"]]])
 
 
 def curve(result, _):
-    head = ["n", *(title for _, title in FIELDS), "next one among the n", "distinct names of n"]
-    return table(head, [[b["n"], *(shown(b[f]) for f, _ in FIELDS), shown(b["recall"]), f"{b['names']['value']:.1f}"]
+    head = ["n", "held-out feedback", "its gain over the n before", *(title for _, title in FIELDS[1:]), "next one among the n",
+            "distinct names of n"]
+    return table(head, [[b["n"], shown(b["feedback"]), shown(b["gain"]), *(shown(b[f]) for f, _ in FIELDS[1:]), shown(b["recall"]),
+                         f"{b['names']['value']:.1f}"]
                         for b in result["best_of_n"]])
 
 
@@ -42,11 +47,45 @@ def policies(result, _):
     return table(head, [[name, *(shown(p[f]) for f, _ in FIELDS), p["distinct"], shown(p.get("distinct_per_user"))] for name, p in rows])
 
 
+def differences(result, _):
+    head = [f"best of {result['best_of_n'][-1]['n']} minus", *(title for _, title in FIELDS)]
+    return table(head, [[name, *(shown(d[f]) for f, _ in FIELDS)] for name, d in result["differences"].items()])
+
+
+def order(result, _):
+    titles = {"nothing": "all", "history": "no film of the history's clusters in the second of the next one",
+              "alone": "no other cluster in that second", "all": "nor the last three clusters before in one second"}
+    best = f"best of {result['asked']['n']}"
+    head = ["triples", "of the test part", "frequency table there: next one", "asked about", f"{best}: held-out feedback", "next one",
+            "met later", f"next one among {result['asked']['n']}"]
+    rows = []
+    for kind, o in result["order"].items():
+        b = o["best of n"] or dict.fromkeys(("feedback", "hit", "later"))
+        rows.append([titles[kind], f"{o['test']} ({o['share']:.1%})", shown(o["frequency table"]), o["asked"], shown(b["feedback"]),
+                     shown(b["hit"]), shown(b["later"]), shown(o["recall"])])
+    return table(head, rows)
+
+
+# Of a trial before this example, whose data is not kept.
+TRIAL = ("0.606", "0.797", "0.026", "0.72", "0.94-0.97, by another definition")
+
+
+def trial(result, _):
+    """What the trial had, in the order of TRIAL, beside the same of this run."""
+    first, last = result["best_of_n"][0], result["best_of_n"][-1]
+    here = (("held-out feedback, n = 1", first["feedback"]), (f"held-out feedback, n = {last['n']}", last["feedback"]),
+            (f"the best of {last['n']} is the next one", last["hit"]), ("valid mass", result["constraint"]["valid_mass"]),
+            (f"the best of {last['n']} is new to the user", last["new"]))
+    return table(["", "first trial", "this run"], [[title, was, shown(now)] for (title, now), was in zip(here, TRIAL)])
+
+
 def retrieved(result, _):
     r, n = result["retrieved"], result["asked"]["n"]
     kinds = (("next_logprob", "log-prob of the cluster that came next"), ("recall", f"it is among {n} draws"), ("entropy", "entropy, nats"),
              ("line", "probability of the retrieved cluster"), ("feedback", f"held-out feedback of the best of {n}, over all seeds"))
-    return table(["", "without the line", "with it"], [[t, shown(r["without"][k]), shown(r["with"][k])] for k, t in kinds])
+    uniform = lambda k: f"{r['uniform'][k]:.3f}" if k in r["uniform"] else "-"
+    return table(["", "all names alike", "without the line", "with it", "difference"],
+                 [[t, uniform(k), *(shown(r[kind][k]) for kind in ("without", "with", "difference"))] for k, t in kinds])
 
 
 def constraint(result, _):
@@ -63,8 +102,8 @@ def calibration(result, _):
     kinds = (("novelty", "probability of a name, against whether it came next"),
              ("alignment", "feedback the score stands for, against whether the next one was liked"),
              ("feedback_table", "the same by the feedback table"))
-    return table(["what", "mean error over ten bins", "area under the curve"],
-                 [[title, f"{c[k]['error']:.4f}", "-" if c[k]["auc"] is None else f"{c[k]['auc']:.3f}"] for k, title in kinds])
+    return table(["what", "mean error over ten bins", "of right predictions, by chance", "area under the curve"],
+                 [[title, shown(c[k]["error"], 4), shown(c[k]["calibrated"], 4), shown(c[k]["auc"])] for k, title in kinds])
 
 
 def signals(result, _):
@@ -75,8 +114,8 @@ def signals(result, _):
 
 def adaptive(result, _):
     return table(["rule", "draws used, mean", "most", "held-out feedback", "of that many draws for all", "difference"],
-                 [[f"stable:{a['patience']}", f"{a['mean_n']:.1f}", a["most_n"], shown(a["feedback"]),
-                   f"n = {a['fixed_n']}: {shown(a['feedback_fixed'])}", shown(a["difference"])] for a in result["confidence"]["adaptive"]])
+                 [[f"stable:{a['patience']}", f"{a['mean_n']:.1f}", a["most_n"], shown(a["feedback"]), shown(a["feedback_fixed"]),
+                   shown(a["difference"])] for a in result["confidence"]["adaptive"]])
 
 
 def fallbacks(result, _):
@@ -95,7 +134,7 @@ def items(_, measured):
                  [[top, *(shown(measured[top][k]) for k in ("factorisation", "popularity", "chance"))] for top in ("1", "5", "10")])
 
 
-TABLES = {f.__name__: f for f in (data, curve, policies, retrieved, constraint, calibration, signals, adaptive, fallbacks, hard, items)}
+TABLES = {f.__name__: f for f in (data, order, curve, policies, differences, trial, retrieved, constraint, calibration, signals, adaptive, fallbacks, hard, items)}
 
 
 def remade(text, result, measured):

@@ -46,10 +46,28 @@ def write_table(path, columns, rows):
 
 RATINGS = {"user": int, "film": int, "rating": int, "time": int}
 FILMS = {"film": int, "title": str, "year": int, "genres": str}
+FILM_CLUSTER = {"film": int, "cluster": int}
+EXAMPLE = {"first": int, "second": int, "next": int, "retrieved": int}  # of the novelty model
+LABEL = {"first": int, "second": int, "next": int, "label": float}      # of the alignment model
+SUCCESSOR = {"first": int, "second": int, "next": int}                  # the retrieved line
+
+
+def read_names(folder):
+    """Names of the taxonomy by id, which is the line's number."""
+    path = os.path.join(folder, "taxonomy.tsv")
+    try:
+        with open(path, encoding="utf-8") as f:
+            rows = [line.rstrip("\n").split("\t") for line in f]
+    except OSError as e:
+        raise DataError(f"cannot read {path}: {e.strerror}") from e
+    if not rows or [r[0] for r in rows] != [str(i) for i in range(len(rows))] or any(len(r) < 2 for r in rows):
+        raise DataError(f"{path}: lines are not id and name, with ids 0, 1, 2 and so on; prepare.py writes them so")
+    return [r[1] for r in rows]
 
 
 def read_ratings(path):
-    """In order of time; ratings of one second keep the order of user and film, so that there is one order only."""
+    """In order of time. Which rating of one second came first is not in the data: film numbers order them, so that there is
+    one order only; experiment.py says how many triples hang on that."""
     rows = read_table(path, RATINGS)
     for r in rows:
         if not 1 <= r["rating"] <= 5:

@@ -12,9 +12,7 @@ import transformers
 
 import prompts
 import training
-from tables import DataError
-
-LABEL = {"first": int, "second": int, "next": int, "label": float}
+from tables import LABEL, DataError, read_names
 
 
 def tree(batch):
@@ -44,7 +42,7 @@ def main():
     training.add_options(p, epochs=1, rate=1e-3, batch=4, what="histories")
     args = p.parse_args()
     base = training.begin(args)
-    names = training.names(args.folder)
+    names = read_names(args.folder)
     rows = training.read_examples(args.folder, "alignment_set.tsv", LABEL)
     tokenizer = transformers.AutoTokenizer.from_pretrained(base)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(base, num_labels=1, dtype=torch.float32)

@@ -12,9 +12,7 @@ import transformers
 
 import prompts
 import training
-from tables import DataError
-
-EXAMPLE = {"first": int, "second": int, "next": int, "retrieved": int}
+from tables import EXAMPLE, DataError, read_names
 
 
 def main():
@@ -22,7 +20,7 @@ def main():
     training.add_options(p, epochs=2, rate=1e-3)
     args = p.parse_args()
     base = training.begin(args)
-    names = training.names(args.folder)
+    names = read_names(args.folder)
     rows = training.read_examples(args.folder, "novelty_set.tsv", EXAMPLE)
     tokenizer = transformers.AutoTokenizer.from_pretrained(base)
     model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)

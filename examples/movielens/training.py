@@ -48,16 +48,6 @@ def lora(args, base, task):
     return peft.LoraConfig(r=args.rank, lora_alpha=2 * args.rank, target_modules=TARGETS, layers_to_transform=upper, task_type=task)
 
 
-def names(folder):
-    """Names of the taxonomy by id, which is the line's number."""
-    path = os.path.join(folder, "taxonomy.tsv")
-    with open(path, encoding="utf-8") as f:
-        rows = [line.rstrip("\n").split("\t") for line in f]
-    if [r[0] for r in rows] != [str(i) for i in range(len(rows))]:
-        raise DataError(f"{path}: ids are not 0, 1, 2 and so on; prepare.py writes them so")
-    return [r[1] for r in rows]
-
-
 def padded(sequences, value=0):
     """[B, longest] of lists of ids, filled up at the right, and the mask of what is real."""
     longest = max(map(len, sequences))

@@ -12,7 +12,7 @@ from util_movielens import EXAMPLE, SMALL, films, ratings
 import clusters
 import labels
 import triples
-from tables import DataError, read_films, read_ratings, write_table
+from tables import DataError, read_films, read_names, read_ratings, write_table
 
 FILMS = {r["film"]: dict(r, genres=r["genres"].split("|")) for r in films()}
 
@@ -203,6 +203,12 @@ class Files(unittest.TestCase):
             read_ratings(self.path("six.tsv", "user\tfilm\trating\ttime\n1\t2\t6\t1\n"))
         with self.assertRaisesRegex(DataError, "cannot read .*none.tsv: No such file"):
             read_ratings(self.path("none.tsv"))
+        self.path("taxonomy.tsv", "0\tDrama, new\tDrama, new\n1\tWar, new\tWar, new\n")
+        self.assertEqual(read_names(self.folder.name), ["Drama, new", "War, new"])
+        for text in ("0\tDrama, new\n2\tWar, new\n", "0\n", ""):
+            self.path("taxonomy.tsv", text)
+            with self.assertRaisesRegex(DataError, "taxonomy.tsv: lines are not id and name, with ids 0, 1, 2"):
+                read_names(self.folder.name)
 
     def test_prepare_writes_the_same_twice_and_says_what_is_missing(self):
         write_table(self.path("films.tsv"), films()[0], films())

@@ -1,5 +1,4 @@
 """Measures of examples/movielens against values worked out by hand; an experiment on answers that are made here."""
-import argparse
 import itertools
 import json
 import math
@@ -13,28 +12,40 @@ import unittest
 from util_movielens import EXAMPLE, SMALL, films, ratings
 
 import judge
+import labels
 import measures
 from tables import DataError, write_table
 
 
 class Measures(unittest.TestCase):
     def test_the_interval_of_equal_values_is_a_point(self):
-        self.assertEqual(measures.interval([[0.5, 0.5], [0.5]]), (0.5, 0.5, 0.5))
+        users = measures.Resampling([1, 1, 2], draws=20)
+        self.assertEqual(measures.interval(users.means([1, 1, 2], [0.5, 0.5, 0.5])), (0.5, 0.5))
 
     def test_the_interval_draws_whole_groups(self):
         """Two groups, of 3 ones and of 1 zero: both of one are drawn or one of each, so the mean is 1, 0 or 3/4."""
         found = set()
         for seed in range(20):
-            value, low, high = measures.interval([[1, 1, 1], [0]], draws=1, seed=seed)
-            self.assertEqual(value, 0.75)
-            self.assertEqual(low, high)
-            found.add(low)
+            found.update(measures.Resampling([1, 2], draws=1, seed=seed).means([1, 1, 1, 2], [1, 1, 1, 0]))
         self.assertEqual(found, {0.0, 0.75, 1.0})
+        self.assertIn(None, measures.Resampling([1, 2], draws=20).means([1], [1]))
+
+    def test_a_statistic_of_drawn_rows_is_that_of_their_means(self):
+        """Means by weight, statistics by repeating: the same draws, twice."""
+        rng = random.Random(3)
+        users = [rng.randrange(7) for _ in range(40)]
+        values, resampling = [rng.random() for _ in users], measures.Resampling(range(7), draws=30)
+        for a, b in zip(resampling.means(users, values), resampling.statistics(users, values, measures.mean)):
+            self.assertAlmostEqual(a, b)
+        changing = [[v * i for i in range(30)] for v in values]
+        for i, (a, b) in enumerate(zip(resampling.means(users, changing), resampling.means(users, values))):
+            self.assertAlmostEqual(a, i * b)
 
     def test_the_interval_has_about_the_width_of_the_normal_law(self):
         rng = random.Random(5)
-        groups = [[float(rng.random() < 0.3)] for _ in range(400)]
-        value, low, high = measures.interval(groups, draws=2000)
+        values = [float(rng.random() < 0.3) for _ in range(400)]
+        value = measures.mean(values)
+        low, high = measures.interval(measures.Resampling(range(400), draws=2000).means(range(400), values))
         half = 1.96 * math.sqrt(value * (1 - value) / 400)
         self.assertAlmostEqual(value - low, half, delta=0.15 * half)
         self.assertAlmostEqual(high - value, half, delta=0.15 * half)
@@ -57,23 +68,25 @@ class Measures(unittest.TestCase):
         with self.assertRaisesRegex(DataError, "the best of 5 of 4 draws"):
             measures.best_of(draws, 5)
 
-    def test_the_expected_best_of_n_is_that_over_all_draws(self):
-        chance, score, value = [0.5, 0.3, 0.2], [1.0, 3.0, 2.0], [0.1, 0.7, 0.4]
+    def test_the_law_of_the_best_of_n_is_that_over_all_draws(self):
+        chance, score = [0.5, 0.3, 0.2], [1.0, 3.0, 2.0]
         for n in (1, 2, 3):
-            by_hand = 0.0
+            by_hand = [0.0] * 3
             for draws in itertools.product(range(3), repeat=n):
-                by_hand += math.prod(chance[c] for c in draws) * value[max(draws, key=lambda c: score[c])]
-            self.assertAlmostEqual(measures.expected_best_of(chance, score, value, n), by_hand)
+                by_hand[max(draws, key=lambda c: score[c])] += math.prod(chance[c] for c in draws)
+            for law, hand in zip(measures.best_of_law(chance, score, n), by_hand):
+                self.assertAlmostEqual(law, hand)
 
-    def test_the_expected_best_of_equal_scores_is_the_mean(self):
-        self.assertAlmostEqual(measures.expected_best_of([0.25, 0.75], [1.0, 1.0], [0.0, 1.0], 9), 0.75)
+    def test_the_law_of_the_best_of_equal_scores_is_that_of_one_draw(self):
+        for law, chance in zip(measures.best_of_law([0.25, 0.75], [1.0, 1.0], 9), (0.25, 0.75)):
+            self.assertAlmostEqual(law, chance)
 
     def test_the_stop_rule_waits_for_so_many_draws_without_a_better_one(self):
         draws = [("a", 1.0), ("a", 1.0), ("b", 2.0), ("a", 1.0), ("c", 2.0), ("d", 9.0)]
         self.assertEqual([measures.stable_after(draws, p) for p in (1, 2, 3, 9)], [2, 5, 6, 6])
 
     def test_nothing_has_no_mean(self):
-        for f in (lambda: measures.mean([]), lambda: measures.interval([[], []]),
+        for f in (lambda: measures.mean([]), lambda: measures.interval([None]), lambda: measures.Resampling([]),
                   lambda: measures.reliability([1], [1])):
             self.assertRaises(DataError, f)
 
@@ -119,10 +132,41 @@ class Judge(unittest.TestCase):
         self.assertEqual(known, sum(r["next"] == a["next"] for r in self.world.rows))
 
     def test_an_estimate_leaves_out_what_is_not_there(self):
-        args = argparse.Namespace(bootstrap=10, seed=1)
-        users = [{"user": 1}, {"user": 1}, {"user": 2}]
-        self.assertEqual(judge.estimate(users, [0.5, None, 0.5], args), {"value": 0.5, "low": 0.5, "high": 0.5, "count": 2})
-        self.assertIsNone(judge.estimate(users, [None, None, None], args))
+        rows, users = [{"user": 1}, {"user": 1}, {"user": 2}], measures.Resampling([1, 2], draws=10)
+        self.assertEqual(judge.estimate(rows, [0.5, None, 0.5], users), {"value": 0.5, "low": 0.5, "high": 0.5, "count": 2})
+        self.assertIsNone(judge.estimate(rows, [None, None, None], users))
+
+    def test_each_resampling_has_the_feedback_of_the_users_it_draws(self):
+        """Against labels.Feedback of the drawn users' rows: the judge is made again, not the mean of its answers alone."""
+        users = measures.Resampling((r["user"] for r in self.world.test), draws=4)
+        redrawn, known = judge.Redrawn(self.world.test, users), set()
+        for a in self.world.test[:20]:
+            key = a["first"], a["second"], (a["next"] + 1) % len(self.world.names)
+            for i, mean in enumerate(redrawn.mean(*key)):
+                rows = [r for r in self.world.test for _ in range(users.times[r["user"]][i])]
+                self.assertAlmostEqual(mean, labels.Feedback(rows).mean(*key))
+                known.add(round(mean, 6))
+        self.assertGreater(len(known), 20)
+
+    def test_a_difference_is_taken_in_each_resampling(self):
+        """Picks that are the same differ by nothing, however wide the interval of each is."""
+        answers = self.answers(12)
+        picks = [a["next"] for a in answers]
+        other = [a["first"] for a in answers]
+        for field, d in judge.difference(self.world, answers, picks, picks).items():
+            self.assertTrue(d is None or (d["value"], d["low"], d["high"]) == (0, 0, 0), field)
+        d = judge.difference(self.world, answers, picks, other)
+        self.assertEqual((d["hit"]["value"], d["hit"]["low"], d["hit"]["high"]), (1, 1, 1))
+        alone = [judge.measured(self.world, answers, p)["feedback"]["value"] for p in (picks, other)]
+        self.assertAlmostEqual(d["feedback"]["value"], alone[0] - alone[1], places=3)
+
+    def test_what_the_order_within_a_second_leaves_as_it_is(self):
+        world = judge.World.__new__(judge.World)
+        a = {"user": 1, "time": 9, "first": 1, "second": 2, "next": 3}
+        for kind, times in (("all", (5, 6, 7, 9)), ("alone", (5, 6, 6, 9)), ("alone", (5, 5, 6, 9)), ("history", (5, 6, 7, 9, 9)),
+                            ("nothing", (5, 6, 9, 9))):
+            world.ratings = {1: [(t, c, True) for t, c in zip(times, (0, 1, 2, 3, 4))]}
+            self.assertEqual(world.untied(a), kind, times)
 
     def test_no_policy_picks_a_cluster_of_the_history(self):
         answers = self.answers(20)
@@ -165,6 +209,25 @@ class Judge(unittest.TestCase):
         for name, p in result["policies"].items():
             self.assertLessEqual(p["feedback"]["value"], best, name)
             self.assertTrue(p["feedback"]["low"] <= p["feedback"]["value"] <= p["feedback"]["high"], name)
+        first, *more = result["best_of_n"]
+        self.assertIsNone(first["gain"])
+        for b in more:
+            self.assertAlmostEqual(b["gain"]["value"], b["feedback"]["value"] - first["feedback"]["value"], places=3)
+            first = b
+        for name, d in result["differences"].items():
+            other = result["policies"].get(name) or result["best_of_n"][-2]
+            self.assertAlmostEqual(d["feedback"]["value"], first["feedback"]["value"] - other["feedback"]["value"], places=3)
+        for c in result["confidence"]["calibration"].values():
+            self.assertTrue(0 < c["calibrated"]["low"] < c["calibrated"]["value"] < c["calibrated"]["high"])
+        for rule in result["confidence"]["adaptive"]:
+            used = [measures.stable_after(judge.drawn(a), rule["patience"]) for a in answers]
+            n, whole = sum(used) / len(used), sum(used) // len(used)
+            few, many = (judge.mean(self.world.held_out.mean(a["first"], a["second"], measures.best_of(judge.drawn(a), m))
+                                    for a in answers) for m in (whole, min(whole + 1, 16)))
+            self.assertAlmostEqual(rule["feedback_fixed"]["value"], few + (n - whole) * (many - few), places=3)
+            self.assertAlmostEqual(rule["difference"]["value"], rule["feedback"]["value"] - rule["feedback_fixed"]["value"], places=3)
+        shares = [o["share"] for o in result["order"].values()]
+        self.assertEqual((shares[0], shares), (1, sorted(shares, reverse=True)))
         self.assertAlmostEqual(result["best_of_n"][0]["feedback"]["value"], judge.mean(
             self.world.held_out.mean(a["first"], a["second"], a["draws"][0]) for a in answers), places=4)
 

@@ -35,11 +35,14 @@ class Report(unittest.TestCase):
         self.assertEqual(report.remade(new, {}, measured), new)
 
     def test_a_section_without_a_table_is_an_error(self):
-        with self.assertRaisesRegex(DataError, "section films; tables are data, curve, policies"):
+        with self.assertRaisesRegex(DataError, "section films; tables are data, order, curve, policies"):
             report.remade("<!-- films: made by `report.py --write` -->\n<!-- end of films -->\n", {}, {})
 
     def test_what_could_not_be_measured_is_a_dash(self):
         self.assertEqual(report.shown(None), "-")
+
+    def test_an_interval_below_nothing_is_read_without_two_dashes(self):
+        self.assertEqual(report.shown(e(-0.2, -0.3, -0.1)), "-0.200 (-0.300 to -0.100)")
 
     def test_every_plot_is_shown_and_there(self):
         with open(os.path.join(EXAMPLE, "README.md")) as f:
