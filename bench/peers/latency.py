@@ -175,10 +175,13 @@ def add(rows, server, work, a, new):
         if key not in rows:
             rows[key] = {"case": {"work": work, **r["case"]}, "subject": {"name": server.name, "version": server.version,
                                                                         "weights": f"{os.path.basename(a.model)}: {server.weights}"},
-                         "seconds": {"total": []}, "counts": {}}
+                         "seconds": {"total": []}, "counts": {"requests": 0, "failures": 0}}
         for k, v in r["seconds"].items():
             rows[key]["seconds"].setdefault(k, []).extend(v)
-        rows[key]["counts"].update({k: v for k, v in r["counts"].items() if k not in ("requests", "failures", "run_seconds")})
+        counts = rows[key]["counts"]
+        summed = {k: counts[k] + r["counts"][k] for k in ("requests", "failures")}
+        counts.update({k: v for k, v in r["counts"].items() if k != "run_seconds"})
+        counts.update(summed)
 
 
 def main():
