@@ -165,10 +165,19 @@ def ask(a, folder, server, work, P, run):
     return result.read(prefix + ".json")
 
 
+def warm_rows(row):
+    """Rows of the prompt that nobody computed. Where one model draws and scores, a request's scores reuse what its own prefill made: that is no cache."""
+    counts = row["counts"]
+    if "rows_prefill" in counts:
+        return max(0, row["case"]["P"] - counts["rows_prefill"])
+    return counts.get("rows_reused", 0)
+
+
 def add(rows, server, work, a, new):
     for r in new:
-        if r["counts"].get("rows_reused"):
-            result.stop(f"{server.name}, {work}, P {r['case']['P']}, n {r['case']['n']}: {r['counts']['rows_reused']:g} rows came from a cache, which was to know no prompt")
+        cached = warm_rows(r)
+        if cached:
+            result.stop(f"{server.name}, {work}, P {r['case']['P']}, n {r['case']['n']}: {cached:g} rows came from a cache, which was to know no prompt")
         key = (server.name, work, r["case"]["P"], r["case"]["n"])
         if r["counts"]["failures"]:
             print(f"  {server.name}, n {r['case']['n']}: {int(r['counts']['failures'])} failed", flush=True)
