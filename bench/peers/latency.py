@@ -128,8 +128,9 @@ def vllm(a, folder):
     env = {"VLLM_CPU_KVCACHE_SPACE": "4", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(a.threads), "HF_HUB_OFFLINE": "1",
            "PATH": os.path.join(where, "bin") + os.pathsep + os.environ["PATH"]}
     # the module and not `vllm serve`, which looks for a package called vllm
-    command = [os.path.join(where, "bin", "python"), "-m", "vllm.entrypoints.openai.api_server", "--model", weights, "--dtype", "bfloat16", "--max-model-len", "2048", "--max-num-seqs", "128", "--served-model-name", "m",
-               "--host", "127.0.0.1"]
+    # prompts whole: seeded requests whose prompt is cut into chunks end vLLM's engine on CPU ("CPU Generator does not use offset")
+    command = [os.path.join(where, "bin", "python"), "-m", "vllm.entrypoints.openai.api_server", "--model", weights, "--dtype", "bfloat16", "--max-model-len", "2048",
+               "--max-num-seqs", "128", "--served-model-name", "m", "--host", "127.0.0.1", "--no-enable-chunked-prefill"]
     s = Server("vllm", "vllm", out.stdout.strip(), "the GGUF made bf16; KV bf16", command, {"taxonomy": {"structured_outputs": {"choice": names()}}}, a, env)
     return dict.fromkeys(a.works, s)
 
