@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The bulk job at the size of a production table: 761 names, all 579,121 ordered pairs planned, some of them computed.
 
-usage: bench/bulk_pairs.py MODEL.gguf --out RESULT.json [--build build] [--pairs 2000] [-n 16] [--threads 0] [--kills 0] [--names 761]
+usage: bench/bulk_pairs.py MODEL.gguf --out RESULT.json [--build build] [--pairs 2000] [-n 16] [--threads 0] [--kills 0] [--names 761] [--keep FOLDER]
 
 Needs the program: `cmake -S . -B build -G Ninja && ninja -C build`. Names are made up, each with a description of about the length that
 clusters have; templates are an instruction with six examples. One file in both roles, names drawn under the mask, scored by mean
@@ -107,13 +107,18 @@ def main():
     p.add_argument("-n", type=int, default=16)
     p.add_argument("--threads", type=int, default=0)
     p.add_argument("--kills", type=int, default=0)
+    p.add_argument("--keep", metavar="FOLDER", help="where recipe, names and table stay (whole; bench/lookup.py takes it)")
     p.add_argument("--seed", type=int, help="of the moments of kills")
     p.add_argument("--commit")
     a = p.parse_args()
     result.need(a.build, "forkcast")
     commit = result.commit_of(a.commit)
     version = subprocess.run([os.path.join(a.build, "forkcast"), "--version"], capture_output=True, text=True).stdout.split()[1]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = a.keep or temporary
+        os.makedirs(folder, exist_ok=True)
+        if os.listdir(folder):
+            result.stop(f"{folder}: it is not empty")
         began = time.monotonic()
         r = whole(a, folder)
         seconds = time.monotonic() - began
