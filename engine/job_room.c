@@ -3,8 +3,8 @@
 
 fc_status fc_job_check_lengths(const fc_job *j, const fc_job_rules *rules) {
     if (j->max_tokens && j->n_prompt > rules->ctx[FC_NOVELTY] - j->sampling.max_tokens)
-        return FC_FAIL(FC_ERR_ARG, "prompt: %d tokens and max_tokens %d do not fit the context of %d", j->n_prompt,
-                       j->sampling.max_tokens, rules->ctx[FC_NOVELTY]);
+        return FC_FAIL(FC_ERR_ARG, "prompt: %d tokens and max_tokens %d do not fit the context of %d, which ctx sets",
+                       j->n_prompt, j->sampling.max_tokens, rules->ctx[FC_NOVELTY]);
     if (j->score) {
         int longest = j->max_tokens;
         for (int i = 0; j->max_tokens == 0 && i < j->n; i++)
@@ -12,7 +12,7 @@ fc_status fc_job_check_lengths(const fc_job *j, const fc_job_rules *rules) {
         if ((int64_t)j->n_align + longest + j->n_suffix > rules->ctx[FC_ALIGNMENT])
             return FC_FAIL(FC_ERR_ARG,
                            "alignment prompt: %d tokens, candidates of up to %d and a suffix of %d do not fit the "
-                           "alignment context of %d",
+                           "alignment context of %d, which ctx sets",
                            j->n_align, longest, j->n_suffix, rules->ctx[FC_ALIGNMENT]);
     }
     return FC_OK;

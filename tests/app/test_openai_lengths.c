@@ -96,7 +96,7 @@ static void min_tokens_and_names_are_the_least(void **state) {
         1);
     e = rig_post(&narrow, OPENAI_COMPLETIONS, "{\"prompt\":\"" X40 "xxxxxxxxxxxxxx\",\"min_tokens\":12}", &http);
     assert_int_equal(http, 400);
-    assert_non_null(strstr(e, "do not fit the context of 64"));
+    assert_non_null(strstr(e, "do not fit the context of 64, which ctx sets"));
     free(e);
     e = post(&narrow, OPENAI_COMPLETIONS, "{\"prompt\":\"" X40 "xxxxxxxxxxxxxx\",\"guided_choice\":[\"abcdef\"]}");
     assert_non_null(strstr(e, "\"text\":\"abcdef\""));
