@@ -148,7 +148,7 @@ def ask(a, folder, server, work, P, run):
     prefix, body = os.path.join(folder, "out"), os.path.join(folder, "body.json")
     command = [os.path.join(a.build, "forkcast"), "bench", "latency", "--url", server.url, "--api", server.api, "--novelty", a.model, "--prompt-tokens", str(P), "--max-tokens",
                str(a.G if work == "free" else NAME_TOKENS), "-n", ",".join(map(str, a.n)), "--runs", "1", "--warm-up", "0" if run else "1", "--seed", str(seed_of(work, P, run)),
-               "--no-separate", "--out", prefix]
+               "--no-separate", "--no-limits", "--out", prefix]
     if work == "taxonomy":
         command.append("--ignore-eos=false")
     if server.api == "vllm":
