@@ -5,9 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes of the staging block for these counts, 64-byte steps; the same sums as stage() below. */
-static size_t round64(size_t n) { return (n + 63) & ~(size_t)63; }
-
 /* Partial states are bounded so that the scratch is; a batch that would need more is planned without sharing. */
 enum { PARTS_PER_ROW = 24, TILES_PER_CHAIN = 4 };
 
@@ -31,19 +28,20 @@ int fc_batch_parts(int max_rows, int max_len) {
     return max_rows * PARTS_PER_ROW > deepest ? max_rows * PARTS_PER_ROW : deepest;
 }
 
-fc_status fc_batch_open(fc_backend *be, fc_kv *kv, int per, int max_rows, int max_seqs, int max_len, fc_batch *out) {
+fc_status fc_batch_open(fc_backend *be, fc_kv *kv, int per, int max_rows, int max_seqs, int max_len, size_t others,
+                        fc_batch *out) {
     fc_status st = FC_OK;
     fc_batch b = {.be = be, .kv = kv, .per = per, .max_rows = max_rows, .max_seqs = max_seqs, .share = true};
     int P = fc_kv_store(kv)->shape.P;
-    size_t rows = (size_t)max_rows, seqs = (size_t)max_seqs, pages = (size_t)fc_kv_pages_for(max_len, P);
+    size_t rows = (size_t)max_rows, seqs = (size_t)max_seqs, pages = (size_t)fc_kv_pages_for(max_len, P), bytes;
     void *p;
     int tiles = tiles_for(max_len);
     b.max_parts = fc_batch_parts(max_rows, max_len);
     b.max_slots = (max_seqs * TILES_PER_CHAIN + tiles) * FC_ATTN_TILE;
     b.max_items = b.max_parts + max_seqs;
-    b.bytes = 9 * round64(rows * 4) + round64(seqs * pages * 4) + round64((size_t)b.max_slots * 4) +
-              round64((size_t)b.max_items * sizeof(fc_attn_item)) + 2 * round64((rows + 1) * 4) +
-              round64((size_t)b.max_parts * 4);
+    bytes = 9 * fc_stage_room(rows * 4) + fc_stage_room(seqs * pages * 4) + fc_stage_room((size_t)b.max_slots * 4) +
+            fc_stage_room((size_t)b.max_items * sizeof(fc_attn_item)) + 2 * fc_stage_room((rows + 1) * 4) +
+            fc_stage_room((size_t)b.max_parts * 4); /* what list() puts */
     FC_TRY_GOTO(st, fc_alloc(rows, 4, "batch tokens", &p), fail);
     b.tokens = p;
     FC_TRY_GOTO(st, fc_alloc(rows, 4, "batch positions", &p), fail);
@@ -67,10 +65,7 @@ fc_status fc_batch_open(fc_backend *be, fc_kv *kv, int per, int max_rows, int ma
     FC_TRY_GOTO(st, fc_alloc(rows, 4, "batch adapters", &p), fail);
     b.adapter = p;
     memset(b.adapter, 0xff, rows * 4); /* -1 */
-    FC_TRY_GOTO(st, fc_alloc(b.bytes, 1, "batch plan", &p), fail);
-    b.host = p;
-    FC_TRY_GOTO(st, be->alloc(be, b.bytes, "batch plan", &p), fail);
-    b.device = p;
+    FC_TRY_GOTO(st, fc_stage_open(be, bytes + others, "batch plan", &b.stage), fail);
     *out = b;
     return FC_OK;
 fail:
@@ -80,8 +75,7 @@ fail:
 
 void fc_batch_close(fc_batch *b) {
     if (!b->be) return;
-    b->be->free(b->be, b->device);
-    fc_free(b->host);
+    fc_stage_close(&b->stage);
     fc_free(b->adapter);
     fc_free(b->fold_count);
     fc_free(b->item_rows);
@@ -308,33 +302,19 @@ static void emit_all(fc_batch *b) {
     FC_ASSERT(fits); /* of chains fc_batch_fits_chain has counted them; others are one item each */
 }
 
-/* Staging: hands out the next piece of the block, on the host and on the backend. */
-static void *stage(fc_batch *b, size_t *used, size_t bytes, const void **dev) {
-    void *host = b->host + *used;
-    *dev = b->device + *used;
-    *used += round64(bytes);
-    FC_ASSERT(*used <= b->bytes);
-    return host;
-}
-
-static void put_list(fc_batch *b, size_t *used, const void *src, size_t bytes, const void **dev) {
-    void *host = stage(b, used, bytes, dev);
-    if (bytes) memcpy(host, src, bytes);
-}
-
 /* Which partial states make up each row, in KV order: items are emitted in that order for every row. */
-static void put_folds(fc_batch *b, size_t *used) {
+static void put_folds(fc_batch *b) {
     const void *dev;
     int32_t *row, *off, *slot, *next = b->fold_count;
     int total = b->n_parts, f = 0, at = 0;
     memset(next, 0, (size_t)b->max_rows * sizeof *next);
     for (int i = 0; i < b->n_items; i++)
         for (int r = 0; b->items[i].part >= 0 && r < b->items[i].n_rows; r++) next[b->items[i].row + r]++;
-    row = stage(b, used, (size_t)b->T * 4, &dev);
+    row = fc_stage_take(&b->stage, (size_t)b->T * 4, &dev);
     b->dev.fold_row = dev;
-    off = stage(b, used, ((size_t)b->T + 1) * 4, &dev);
+    off = fc_stage_take(&b->stage, ((size_t)b->T + 1) * 4, &dev);
     b->dev.fold_off = dev;
-    slot = stage(b, used, (size_t)total * 4, &dev);
+    slot = fc_stage_take(&b->stage, (size_t)total * 4, &dev);
     b->dev.fold_slot = dev;
     for (int i = 0; i < b->T; i++) {
         int n = next[i];
@@ -355,10 +335,10 @@ static void put_folds(fc_batch *b, size_t *used) {
 }
 
 /* Rows by adapter, so that an adapter's weights are read once for all of its rows. */
-static void put_adapters(fc_batch *b, size_t *used) {
+static void put_adapters(fc_batch *b) {
     int count[FC_MAX_ADAPTERS] = {0}, n = 0;
     const void *dev;
-    int32_t *rows = stage(b, used, (size_t)b->T * 4, &dev);
+    int32_t *rows = fc_stage_take(&b->stage, (size_t)b->T * 4, &dev);
     b->dev.lora_rows = dev;
     b->n_lora = 0;
     for (int t = 0; t < b->T; t++)
@@ -371,18 +351,16 @@ static void put_adapters(fc_batch *b, size_t *used) {
     }
 }
 
-fc_status fc_batch_plan(fc_batch *b) {
+void fc_batch_list(fc_batch *b) {
     int P = fc_kv_store(b->kv)->shape.P, n_pages = 0, k = 0;
-    size_t used = 0, T = (size_t)b->T;
+    size_t T = (size_t)b->T;
     int32_t *page, *slot, *pages;
     const void *dev;
-    put_list(b, &used, b->tokens, T * 4, &dev);
-    b->dev.tokens = dev;
-    put_list(b, &used, b->pos, T * 4, &dev);
-    b->dev.pos = dev;
-    page = stage(b, &used, T * 4, &dev);
+    b->dev.tokens = fc_stage_put(&b->stage, b->tokens, T * 4);
+    b->dev.pos = fc_stage_put(&b->stage, b->pos, T * 4);
+    page = fc_stage_take(&b->stage, T * 4, &dev);
     b->dev.page = dev;
-    slot = stage(b, &used, T * 4, &dev);
+    slot = fc_stage_take(&b->stage, T * 4, &dev);
     b->dev.slot = dev;
     for (int i = 0; i < b->n_seqs; i++) {
         fc_batch_seq *s = &b->seqs[i];
@@ -398,23 +376,24 @@ fc_status fc_batch_plan(fc_batch *b) {
             b->slots[at++] = s->page[p / P] * P + p % P;
         b->order[i] = i;
     }
-    pages = stage(b, &used, (size_t)n_pages * 4, &dev);
+    pages = fc_stage_take(&b->stage, (size_t)n_pages * 4, &dev);
     b->dev.pages = dev;
     for (int i = 0; i < b->n_seqs; i++)
         memcpy(pages + b->seqs[i].pages, b->seqs[i].page, (size_t)b->seqs[i].n_pages * 4);
-    put_list(b, &used, b->slots, (size_t)b->n_slots * 4, &dev);
-    b->dev.slots = dev;
+    b->dev.slots = fc_stage_put(&b->stage, b->slots, (size_t)b->n_slots * 4);
     if (b->share) sort_order(b, 0, b->n_seqs);
     for (int i = 0; i < b->n_seqs; i++)
         for (int r = 0; r < seq_at(b, i)->n_rows; r++) b->item_rows[k++] = seq_at(b, i)->row + r;
     emit_all(b);
-    put_list(b, &used, b->items, (size_t)b->n_items * sizeof *b->items, &dev);
-    b->dev.items = dev;
-    put_list(b, &used, b->item_rows, T * 4, &dev);
-    b->dev.item_rows = dev;
-    put_list(b, &used, b->outs, (size_t)b->n_outs * 4, &dev);
-    b->dev.outs = dev;
-    put_folds(b, &used);
-    put_adapters(b, &used);
-    return b->be->upload(b->be, b->device, b->host, used);
+    b->dev.items = fc_stage_put(&b->stage, b->items, (size_t)b->n_items * sizeof *b->items);
+    b->dev.item_rows = fc_stage_put(&b->stage, b->item_rows, T * 4);
+    b->dev.outs = fc_stage_put(&b->stage, b->outs, (size_t)b->n_outs * 4);
+    put_folds(b);
+    put_adapters(b);
+}
+
+fc_status fc_batch_plan(fc_batch *b) {
+    fc_stage_begin(&b->stage);
+    fc_batch_list(b);
+    return fc_stage_send(&b->stage);
 }

@@ -4,7 +4,7 @@
  * run of nodes, without branching between them, of a tree of tokens behind a prompt: the prompt lies in a KV table,
  * each node in a slot of its own, wherever the caller has one. Chains may be added in any order, and a chain whose
  * ancestors are rows of the same batch too: a layer writes the K and V of all rows before it reads any. plan() turns
- * the batch into flat work lists (kernels/attn) and uploads them in one piece.
+ * the batch into flat work lists (kernels/attn) and sends them in one piece.
  *
  *   reset -> add*, add_chain* -> plan -> forward (reads dev) -> reset
  *
@@ -21,6 +21,7 @@
 #define FC_ENGINE_BATCH_H
 
 #include "engine/kv.h"
+#include "engine/stage.h"
 
 typedef struct {
     int table;
@@ -84,15 +85,16 @@ typedef struct {
     fc_batch_lora lora[FC_MAX_ADAPTERS]; /* after plan */
     int n_lora;
 
-    unsigned char *host, *device; /* [bytes] staging and its copy on the backend */
-    size_t bytes;
+    fc_stage stage; /* of the plan's lists, and of what else the step reads */
     fc_batch_dev dev;
 } fc_batch;
 
 /* Partial attention states that a batch of so many rows may leave: fc_work_open reserves them. */
 int fc_batch_parts(int max_rows, int max_len);
-/* All memory now. per: query heads of a KV head. max_len: positions of one table, and of a chain with its prompt. */
-fc_status fc_batch_open(fc_backend *be, fc_kv *kv, int per, int max_rows, int max_seqs, int max_len, fc_batch *out);
+/* All memory now. per: query heads of a KV head. max_len: positions of one table, and of a chain with its prompt.
+ * others: room in the stage for lists that are not the plan's, as fc_stage_room counts. */
+fc_status fc_batch_open(fc_backend *be, fc_kv *kv, int per, int max_rows, int max_seqs, int max_len, size_t others,
+                        fc_batch *out);
 void fc_batch_close(fc_batch *b); /* zeroed and half-built are fine */
 
 void fc_batch_reset(fc_batch *b);
@@ -110,6 +112,9 @@ bool fc_batch_fits_chain(const fc_batch *b, int base, int first, int n);
 void fc_batch_adapter(fc_batch *b, int first_row, int n, int adapter);
 /* Wants the final hidden state of a row; returns its place among the outputs. Rows must be given in rising order. */
 int fc_batch_want(fc_batch *b, int row);
+/* Begins the stage, puts the plan's lists into it and sends it. */
 fc_status fc_batch_plan(fc_batch *b);
+/* The plan's lists alone, into a stage that was begun and that the caller sends, with other lists beside them. */
+void fc_batch_list(fc_batch *b);
 
 #endif

@@ -68,7 +68,6 @@ fc_status fc_echoer_open(const fc_lane *l, fc_echoer *out) {
     e.reads = p;
     FC_TRY_GOTO(st, fc_alloc(rows, sizeof *e.id, "prompt log-probs", &p), fail);
     e.id = p;
-    FC_TRY_GOTO(st, dev_list(l->be, rows, sizeof *e.dev_id, &e.dev_id), fail);
     FC_TRY_GOTO(st, dev_list(l->be, rows, sizeof *e.dev_row, &e.dev_row), fail);
     FC_TRY_GOTO(st, dev_list(l->be, rows, sizeof *e.dev_lp, &e.dev_lp), fail);
     FC_TRY_GOTO(st, dev_list(l->be, rows, sizeof *e.dev_lse, &e.dev_lse), fail);
@@ -90,7 +89,6 @@ void fc_echoer_close(const fc_lane *l, fc_echoer *e) {
     be->free(be, e->dev_lse);
     be->free(be, e->dev_lp);
     be->free(be, e->dev_row);
-    be->free(be, e->dev_id);
     fc_free(e->id);
     fc_free(e->reads);
     memset(e, 0, sizeof *e);
@@ -160,9 +158,15 @@ static fc_status read_tops(fc_lane *l, fc_echoer *e, const fc_echo_read *r, int 
     return FC_OK;
 }
 
+size_t fc_echoer_stage_bytes(const fc_lane *l) { return fc_stage_room((size_t)l->max_rows * 4); }
+
+void fc_echo_list(fc_flight *f) {
+    fc_echoer *e = &f->echoer;
+    e->dev_id = fc_stage_put(&f->batch.stage, e->id, (size_t)e->n_ids * sizeof *e->id);
+}
+
 fc_status fc_echo_launch(fc_lane *l, fc_flight *f) {
     fc_echoer *e = &f->echoer;
-    FC_TRY(l->be->upload(l->be, e->dev_id, e->id, (size_t)e->n_ids * sizeof *e->id));
     for (int i = 0, at = 0; i < e->n_reads; at += e->reads[i++].n) {
         const fc_echo_read *r = &e->reads[i];
         FC_TRY(r->job->echo.top ? read_tops(l, e, r, at) : read_lp(l, e, r, at));

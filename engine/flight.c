@@ -18,9 +18,8 @@ fc_status fc_flight_open(fc_sched *s, int list, fc_flight *out) {
     fc_flight *f = out;
     int members = s->o.max_branches > FC_MAX_CANDIDATES ? s->o.max_branches : FC_MAX_CANDIDATES;
     void *p;
+    size_t others = 0;
     memset(f, 0, sizeof *f);
-    FC_TRY(fc_lane_batch(l, &f->batch));
-    f->batch.share = !fc_sched_off(s, FC_OFF_GROUPS);
     FC_TRY(fc_alloc((size_t)l->max_rows, sizeof *f->held, "batch branches", &p));
     f->held = p;
     if (list == (int)FC_NOVELTY) {
@@ -28,8 +27,14 @@ fc_status fc_flight_open(fc_sched *s, int list, fc_flight *out) {
             fc_sampler_open(l->be, l->model->cfg.V, l->ctx, l->max_rows, l->work.max_logit_rows, members, &f->sampler));
         FC_TRY(fc_seeker_open(l, &f->seeker));
         FC_TRY(fc_echoer_open(l, &f->echoer));
+        others += fc_sampler_stage_bytes(&f->sampler) + fc_seeker_stage_bytes(&f->seeker) + fc_echoer_stage_bytes(l);
     }
-    if (l == s->lane[FC_ALIGNMENT]) FC_TRY(fc_scorer_open(s->lane[FC_ALIGNMENT], &f->scorer));
+    if (l == s->lane[FC_ALIGNMENT]) {
+        FC_TRY(fc_scorer_open(s->lane[FC_ALIGNMENT], &f->scorer));
+        others += fc_scorer_stage_bytes(l, &f->scorer);
+    }
+    FC_TRY(fc_lane_batch(l, others, &f->batch));
+    f->batch.share = !fc_sched_off(s, FC_OFF_GROUPS);
     return FC_OK;
 }
 
@@ -201,10 +206,24 @@ static void build(fc_sched *s, int list, fc_flight *f) {
 
 /* ---- launch ---- */
 
+/* All lists that the step's operators read, in one upload. */
+static fc_status send_lists(fc_sched *s, int list, fc_flight *f) {
+    fc_stage *stage = &f->batch.stage;
+    fc_stage_begin(stage);
+    if (f->batch.T > 0) fc_batch_list(&f->batch);
+    if (s->lane[list] == s->lane[FC_ALIGNMENT]) fc_scoring_list(s, f);
+    if (list == (int)FC_NOVELTY) {
+        fc_sampler_list(&f->sampler, stage);
+        fc_echo_list(f);
+        fc_searching_list(f);
+    }
+    return fc_stage_send(stage);
+}
+
 static fc_status launch(fc_sched *s, int list, fc_flight *f) {
     fc_lane *l = s->lane[list];
+    FC_TRY(send_lists(s, list, f));
     if (f->batch.T > 0) {
-        FC_TRY(fc_batch_plan(&f->batch));
         FC_TRY(fc_kv_flush(l->kv));
         FC_TRY(fc_forward(l->model, &f->batch, &l->work));
     }
@@ -279,9 +298,11 @@ static bool worth_a_second(const fc_sched *s, int list) {
 }
 
 bool fc_flight_start(fc_sched *s, int list) {
-    fc_flight *f = &s->flights[list][s->next_flight[list]];
+    fc_flight *f;
     uint64_t begin;
     fc_status st;
+    if (s->n_flying[list] == 0) s->next_flight[list] = 0; /* steps that go alone have the same buffers each time */
+    f = &s->flights[list][s->next_flight[list]];
     FC_ASSERT(!f->flying);
     if (s->n_flying[list] > 0 && !worth_a_second(s, list)) return false;
     build(s, list, f);

@@ -70,10 +70,10 @@ fc_status fc_lane_ridge(const fc_lane *l, int *rows) {
     return FC_OK;
 }
 
-fc_status fc_lane_batch(const fc_lane *l, fc_batch *out) {
+fc_status fc_lane_batch(const fc_lane *l, size_t others, fc_batch *out) {
     int max_seqs = l->max_branches < l->max_rows ? l->max_branches : l->max_rows;
     const fc_model_config *c = &l->model->cfg;
-    return fc_batch_open(l->be, l->kv, c->H / c->G, l->max_rows, max_seqs, l->ctx, out);
+    return fc_batch_open(l->be, l->kv, c->H / c->G, l->max_rows, max_seqs, l->ctx, others, out);
 }
 
 void fc_lane_close(fc_lane *l) {

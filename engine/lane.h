@@ -25,8 +25,8 @@ typedef struct {
 /* Rows from which on a matrix product takes no less time a row: the machine's ridge, measured on a layer of the model
  * in some milliseconds; a power of two from 8 to max_rows. */
 fc_status fc_lane_ridge(const fc_lane *l, int *rows);
-/* A batch of the lane's sizes. */
-fc_status fc_lane_batch(const fc_lane *l, fc_batch *out);
+/* A batch of the lane's sizes; others as in fc_batch_open. */
+fc_status fc_lane_batch(const fc_lane *l, size_t others, fc_batch *out);
 
 /* What a lane that scores keeps hidden states in: D floats for each slot of its pool. */
 uint64_t fc_lane_state_bytes(const fc_model_config *c, const fc_lane_options *o);

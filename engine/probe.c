@@ -44,7 +44,7 @@ fc_status fc_probe_open(const char *path, const fc_probe_options *o, fc_probe **
         p->model->n_adapters = 1;
     }
     FC_TRY_GOTO(st, fc_lane_open(p->model, &lane, &p->lane), fail);
-    FC_TRY_GOTO(st, fc_lane_batch(&p->lane, &p->batch), fail);
+    FC_TRY_GOTO(st, fc_lane_batch(&p->lane, 0, &p->batch), fail);
     *out = p;
     return FC_OK;
 fail:

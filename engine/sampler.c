@@ -9,7 +9,7 @@
 /* ---- memory ---- */
 
 typedef struct {
-    void *host, *dev; /* where the two pointers go */
+    void *host, *dev; /* where the two pointers go; dev NULL: a list, which goes by the stage */
     size_t count, size;
 } buffer;
 
@@ -18,24 +18,24 @@ enum { N_BUFFERS = 20 };
 static void list_buffers(fc_sampler *s, buffer b[N_BUFFERS]) {
     size_t rows = (size_t)s->max_rows, members = (size_t)s->max_members, entries = (size_t)s->max_entries;
     const buffer all[N_BUFFERS] = {
-        {&s->head, &s->dev.head, rows, sizeof *s->head},
-        {&s->draw, &s->dev.draw, rows, sizeof *s->draw},
-        {&s->members, &s->dev.members, members, sizeof *s->members},
-        {&s->bias_id, &s->dev.bias_id, entries, 4},
-        {&s->bias_value, &s->dev.bias_value, entries, 4},
-        {&s->seen_id, &s->dev.seen_id, entries, 4},
-        {&s->seen_count, &s->dev.seen_count, entries, 4},
-        {&s->top_rows, &s->dev.top_rows, rows, 4},
+        {&s->head, NULL, rows, sizeof *s->head},
+        {&s->draw, NULL, rows, sizeof *s->draw},
+        {&s->members, NULL, members, sizeof *s->members},
+        {&s->bias_id, NULL, entries, 4},
+        {&s->bias_value, NULL, entries, 4},
+        {&s->seen_id, NULL, entries, 4},
+        {&s->seen_count, NULL, entries, 4},
+        {&s->top_rows, NULL, rows, 4},
         {&s->token, &s->dev.token, members, 4},
         {&s->logprob, &s->dev.logprob, members, 4},
         {&s->top_ids, &s->dev.top_ids, rows * FC_TOP_LOGPROBS_MAX, 4},
         {&s->top_logprobs, &s->dev.top_logprobs, rows * FC_TOP_LOGPROBS_MAX, 4},
-        {&s->asked_id, &s->dev.asked_id, rows * FC_LOGPROB_IDS_MAX, 4},
+        {&s->asked_id, NULL, rows * FC_LOGPROB_IDS_MAX, 4},
         {&s->asked_lp, &s->dev.asked_lp, rows * FC_LOGPROB_IDS_MAX, 4},
-        {&s->list_id, &s->dev.list_id, entries, 4},
-        {&s->lists, &s->dev.lists, rows, sizeof *s->lists},
-        {&s->segments, &s->dev.segments, rows, sizeof *s->segments},
-        {&s->outs, &s->dev.outs, 2 * rows, 4},
+        {&s->list_id, NULL, entries, 4},
+        {&s->lists, NULL, rows, sizeof *s->lists},
+        {&s->segments, NULL, rows, sizeof *s->segments},
+        {&s->outs, NULL, 2 * rows, 4},
         {&s->lse_list, &s->dev.lse_list, rows, sizeof *s->lse_list},
         {&s->lse_full, &s->dev.lse_full, rows, sizeof *s->lse_full},
     };
@@ -59,13 +59,13 @@ fc_status fc_sampler_open(fc_backend *be, int V, int ctx, int max_rows, int max_
         fc_status st = fc_alloc(b[i].count, b[i].size, "draw lists", &p);
         if (!st) {
             memcpy(b[i].host, &p, sizeof p); /* the place holds a typed pointer */
-            st = be->alloc(be, b[i].count * b[i].size, "draw lists", &p);
+            if (b[i].dev) st = be->alloc(be, b[i].count * b[i].size, "draw lists", &p);
         }
         if (st) {
             fc_sampler_close(s);
             return st;
         }
-        memcpy(b[i].dev, &p, sizeof p);
+        if (b[i].dev) memcpy(b[i].dev, &p, sizeof p);
     }
     if (be->alloc(be, (size_t)s->max_entries * sizeof(float), "draw lists", &p)) {
         fc_sampler_close(s);
@@ -96,9 +96,9 @@ void fc_sampler_close(fc_sampler *s) {
     if (!s->be) return;
     list_buffers(s, b);
     for (int i = N_BUFFERS; i-- > 0;) {
-        void *host, *dev;
+        void *host, *dev = NULL;
         memcpy(&host, b[i].host, sizeof host);
-        memcpy(&dev, b[i].dev, sizeof dev);
+        if (b[i].dev) memcpy(&dev, b[i].dev, sizeof dev);
         s->be->free(s->be, dev);
         fc_free(host);
     }
@@ -107,6 +107,15 @@ void fc_sampler_close(fc_sampler *s) {
     fc_free(s->scratch);
     fc_free(s->rows);
     memset(s, 0, sizeof *s);
+}
+
+size_t fc_sampler_stage_bytes(fc_sampler *s) {
+    buffer b[N_BUFFERS];
+    size_t bytes = 0;
+    list_buffers(s, b);
+    for (int i = 0; i < N_BUFFERS; i++)
+        if (!b[i].dev) bytes += fc_stage_room(b[i].count * b[i].size);
+    return bytes;
 }
 
 void fc_sampler_begin(fc_sampler *s) {

@@ -1,6 +1,6 @@
 /* sampler - draws for many rows of logits in one operator call, with every request's own settings.
  *
- *   begin -> add* -> run -> (the backend's wait) -> land -> read -> begin
+ *   begin -> add* -> list -> run -> (the backend's wait) -> land -> read -> begin
  *
  * Of a row that needs a temperature and no more the head keeps no logits: it draws the token itself (head_draw). Which
  * way a row goes changes no bit. A row that is broken (fc_row_state) fails its request alone, at land.
@@ -10,6 +10,7 @@
 
 #include "engine/forward.h"
 #include "engine/job.h"
+#include "engine/stage.h"
 
 typedef struct {
     fc_job *job;
@@ -55,24 +56,29 @@ typedef struct {
     int32_t *outs; /* [2*max_rows] host: outputs of the batch for head[], for rows of logits, for full sums */
     int n_lists, n_segments;
 
-    struct {
-        fc_head_draw_row *head;
-        fc_draw_row *draw;
-        fc_draw_member *members;
-        int32_t *bias_id, *seen_id, *seen_count, *top_rows, *token, *top_ids, *asked_id;
-        float *bias_value, *logprob, *top_logprobs, *list_value, *asked_lp;
-        int32_t *list_id, *outs;
-        fc_list_row *lists;
-        fc_pick_segment *segments;
+    struct { /* lists above in the step's stage, after list */
+        const fc_head_draw_row *head;
+        const fc_draw_row *draw;
+        const fc_draw_member *members;
+        const int32_t *bias_id, *seen_id, *seen_count, *top_rows, *asked_id, *list_id, *outs;
+        const float *bias_value;
+        const fc_list_row *lists;
+        const fc_pick_segment *segments;
+    } in;
+    struct { /* backend buffers: answers, of the sizes above, and what is computed on the way to them */
+        int32_t *token, *top_ids;
+        float *logprob, *top_logprobs, *asked_lp;
+        float *list_value; /* [max_entries] */
         double *lse_list, *lse_full;
         int32_t *zero; /* [max_members] never written: row 0, for a call on one row */
-    } dev;             /* backend buffers of the same sizes; list_value [max_entries] */
+    } dev;
 } fc_sampler;
 
 /* max_logits: rows of w->logits. */
 fc_status fc_sampler_open(fc_backend *be, int V, int ctx, int max_rows, int max_logits, int max_members,
                           fc_sampler *out);
-void fc_sampler_close(fc_sampler *s); /* zeroed and half-built are fine */
+void fc_sampler_close(fc_sampler *s);         /* zeroed and half-built are fine */
+size_t fc_sampler_stage_bytes(fc_sampler *s); /* that list() takes at most */
 
 void fc_sampler_begin(fc_sampler *s);
 /* The members of those groups, in order, draw from the output of the batch that the caller wants next: it sets
@@ -80,6 +86,8 @@ void fc_sampler_begin(fc_sampler *s);
  * row of a call always has room. A row that the request's own fields leave no id fails the request, and is not
  * added. */
 bool fc_sampler_add(fc_sampler *s, fc_job *j, int group, int length, bool pick);
+/* The lists of all rows into the stage, which is sent before run. */
+void fc_sampler_list(fc_sampler *s, fc_stage *stage);
 /* logits [n_logits,V] of the rows that have one, out [n_outs,D]: the batch's final hidden states; backend. Once the
  * read-back has arrived, token[], logprob[], top_*[], lse_*[] hold the answers of all rows. */
 fc_status fc_sampler_run(fc_sampler *s, const fc_model *m, fc_work *w, int n_outs);

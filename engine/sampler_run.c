@@ -5,15 +5,12 @@
 #include <math.h>
 #include <string.h>
 
-static fc_status up(fc_backend *be, void *dev, const void *host, int n, size_t size) {
-    return n ? be->upload(be, dev, host, (size_t)n * size) : FC_OK;
-}
-
 static fc_status down(fc_backend *be, void *host, const void *dev, int n, size_t size) {
     return n ? be->download(be, host, dev, (size_t)n * size) : FC_OK;
 }
 
-/* Outputs of the batch that are wanted, and listed rows whose logits are picked: known once outs are. */
+/* Outputs of the batch that are wanted, rows of top log-probs, and listed rows whose logits are picked: known once outs
+ * are. */
 static void list_outs(fc_sampler *s) {
     int list = 0;
     for (int i = 0; i < s->n_rows; i++) {
@@ -21,6 +18,7 @@ static void list_outs(fc_sampler *s) {
         const fc_draw_row *d = r->draw >= 0 ? &s->draw[r->draw] : NULL;
         if (r->head >= 0) s->outs[r->head] = r->out;
         if (r->logits >= 0) s->outs[s->n_head + r->logits] = r->out;
+        if (r->top >= 0) s->top_rows[r->top] = r->logits;
         if (r->full >= 0) s->outs[s->n_head + s->n_logits + r->full] = r->out;
         if (!d || d->n_ids == 0) continue;
         list++;
@@ -31,20 +29,24 @@ static void list_outs(fc_sampler *s) {
     FC_ASSERT(list == s->n_lists);
 }
 
-static fc_status upload_lists(fc_sampler *s) {
-    fc_backend *be = s->be;
-    FC_TRY(up(be, s->dev.head, s->head, s->n_head, sizeof *s->head));
-    FC_TRY(up(be, s->dev.draw, s->draw, s->n_draw, sizeof *s->draw));
-    FC_TRY(up(be, s->dev.members, s->members, s->n_members, sizeof *s->members));
-    FC_TRY(up(be, s->dev.bias_id, s->bias_id, s->n_bias, 4));
-    FC_TRY(up(be, s->dev.bias_value, s->bias_value, s->n_bias, 4));
-    FC_TRY(up(be, s->dev.seen_id, s->seen_id, s->n_seen, 4));
-    FC_TRY(up(be, s->dev.seen_count, s->seen_count, s->n_seen, 4));
-    FC_TRY(up(be, s->dev.asked_id, s->asked_id, s->n_asked, 4));
-    FC_TRY(up(be, s->dev.list_id, s->list_id, s->n_list, 4));
-    FC_TRY(up(be, s->dev.lists, s->lists, s->n_lists, sizeof *s->lists));
-    FC_TRY(up(be, s->dev.segments, s->segments, s->n_segments, sizeof *s->segments));
-    return up(be, s->dev.outs, s->outs, s->n_head + s->n_logits + s->n_full, 4);
+void fc_sampler_list(fc_sampler *s, fc_stage *stage) {
+    int n_outs;
+    if (s->n_rows == 0) return;
+    list_outs(s);
+    n_outs = s->n_head + s->n_logits + s->n_full;
+    s->in.head = fc_stage_put(stage, s->head, (size_t)s->n_head * sizeof *s->head);
+    s->in.draw = fc_stage_put(stage, s->draw, (size_t)s->n_draw * sizeof *s->draw);
+    s->in.members = fc_stage_put(stage, s->members, (size_t)s->n_members * sizeof *s->members);
+    s->in.bias_id = fc_stage_put(stage, s->bias_id, (size_t)s->n_bias * 4);
+    s->in.bias_value = fc_stage_put(stage, s->bias_value, (size_t)s->n_bias * 4);
+    s->in.seen_id = fc_stage_put(stage, s->seen_id, (size_t)s->n_seen * 4);
+    s->in.seen_count = fc_stage_put(stage, s->seen_count, (size_t)s->n_seen * 4);
+    s->in.asked_id = fc_stage_put(stage, s->asked_id, (size_t)s->n_asked * 4);
+    s->in.top_rows = fc_stage_put(stage, s->top_rows, (size_t)s->n_top * 4);
+    s->in.list_id = fc_stage_put(stage, s->list_id, (size_t)s->n_list * 4);
+    s->in.lists = fc_stage_put(stage, s->lists, (size_t)s->n_lists * sizeof *s->lists);
+    s->in.segments = fc_stage_put(stage, s->segments, (size_t)s->n_segments * sizeof *s->segments);
+    s->in.outs = fc_stage_put(stage, s->outs, (size_t)n_outs * 4);
 }
 
 /* n outputs of the batch to w->x, from outs[first] on. */
@@ -52,7 +54,7 @@ static fc_status gather(fc_sampler *s, const fc_model *m, fc_work *w, int n_outs
     if (n == 0) return FC_OK;
     return s->be->rows_copy(s->be->stream, &(fc_rows_copy_args){.y = w->x,
                                                                 .x = w->out,
-                                                                .src = s->dev.outs + first,
+                                                                .src = s->in.outs + first,
                                                                 .n = n,
                                                                 .D = m->cfg.D,
                                                                 .x_rows = n_outs,
@@ -65,8 +67,8 @@ static fc_status compute_sums(fc_sampler *s, const fc_model *m, fc_work *w) {
     fc_forward_count_head(m, s->n_full, (double)s->n_full * m->cfg.V, w);
     FC_TRY(be->list_logprob(be->stream, &(fc_list_logprob_args){.lse = s->dev.lse_list,
                                                                 .value = s->dev.list_value,
-                                                                .ids = s->dev.list_id,
-                                                                .rows = s->dev.lists,
+                                                                .ids = s->in.list_id,
+                                                                .rows = s->in.lists,
                                                                 .n_rows = s->n_lists,
                                                                 .V = s->V}));
     return be->head_lse(be->stream, &(fc_head_lse_args){.lse = s->dev.lse_full,
@@ -86,8 +88,8 @@ static fc_status run_head(fc_sampler *s, const fc_model *m, fc_work *w, int n_ou
                                                                     .logprob = s->dev.logprob,
                                                                     .x = w->x,
                                                                     .w = m->head,
-                                                                    .rows = s->dev.head,
-                                                                    .members = s->dev.members,
+                                                                    .rows = s->in.head,
+                                                                    .members = s->in.members,
                                                                     .R = s->n_head,
                                                                     .M = s->n_members,
                                                                     .cap = m->cfg.final_soft_cap,
@@ -104,8 +106,8 @@ static fc_status compute_lists(fc_sampler *s, const fc_model *m, fc_work *w, int
         FC_TRY(be->linear_pick(be->stream, &(fc_linear_pick_args){.y = s->dev.list_value,
                                                                   .x = w->out,
                                                                   .w = m->head,
-                                                                  .segments = s->dev.segments,
-                                                                  .ids = s->dev.list_id,
+                                                                  .segments = s->in.segments,
+                                                                  .ids = s->in.list_id,
                                                                   .R = n_outs,
                                                                   .S = s->n_segments,
                                                                   .precise = true}));
@@ -119,8 +121,8 @@ static fc_status compute_lists(fc_sampler *s, const fc_model *m, fc_work *w, int
         if (n)
             FC_TRY(be->list_gather(be->stream, &(fc_list_gather_args){.value = s->dev.list_value,
                                                                       .logits = w->logits,
-                                                                      .ids = s->dev.list_id,
-                                                                      .rows = s->dev.lists + i,
+                                                                      .ids = s->in.list_id,
+                                                                      .rows = s->in.lists + i,
                                                                       .n_rows = n,
                                                                       .R = s->n_logits,
                                                                       .V = s->V}));
@@ -135,13 +137,13 @@ static fc_status draw(fc_sampler *s, const float *logits) {
     return s->be->draw(s->be->stream, &(fc_draw_args){.token = s->dev.token,
                                                       .logprob = s->dev.logprob,
                                                       .logits = s->n_logits ? logits : NULL,
-                                                      .rows = s->dev.draw,
-                                                      .members = s->dev.members,
-                                                      .bias_id = s->dev.bias_id,
-                                                      .bias_value = s->dev.bias_value,
-                                                      .seen_id = s->dev.seen_id,
-                                                      .seen_count = s->dev.seen_count,
-                                                      .list_id = s->dev.list_id,
+                                                      .rows = s->in.draw,
+                                                      .members = s->in.members,
+                                                      .bias_id = s->in.bias_id,
+                                                      .bias_value = s->in.bias_value,
+                                                      .seen_id = s->in.seen_id,
+                                                      .seen_count = s->in.seen_count,
+                                                      .list_id = s->in.list_id,
                                                       .list_value = s->dev.list_value,
                                                       .R = s->n_logits,
                                                       .V = s->V,
@@ -167,7 +169,7 @@ static fc_status whole_logprobs(fc_sampler *s, const float *logits) {
         if (r->whole)
             FC_TRY(read_row(s, logits, r->logits, s->dev.token + r->member, s->dev.logprob + r->member, r->n_members));
         if (r->asked >= 0)
-            FC_TRY(read_row(s, logits, r->logits, s->dev.asked_id + r->asked, s->dev.asked_lp + r->asked,
+            FC_TRY(read_row(s, logits, r->logits, s->in.asked_id + r->asked, s->dev.asked_lp + r->asked,
                             (int)r->job->sampling.n_logprob_ids));
     }
     return FC_OK;
@@ -175,13 +177,10 @@ static fc_status whole_logprobs(fc_sampler *s, const float *logits) {
 
 static fc_status top_logprobs(fc_sampler *s, const float *logits) {
     fc_backend *be = s->be;
-    for (int i = 0; i < s->n_rows; i++)
-        if (s->rows[i].top >= 0) s->top_rows[s->rows[i].top] = s->rows[i].logits;
-    FC_TRY(up(be, s->dev.top_rows, s->top_rows, s->n_top, 4));
     FC_TRY(be->top_logprobs(be->stream, &(fc_top_logprobs_args){.ids = s->dev.top_ids,
                                                                 .lp = s->dev.top_logprobs,
                                                                 .logits = logits,
-                                                                .rows = s->dev.top_rows,
+                                                                .rows = s->in.top_rows,
                                                                 .R = s->n_top,
                                                                 .V = s->V,
                                                                 .n = s->top_n}));
@@ -192,8 +191,6 @@ static fc_status top_logprobs(fc_sampler *s, const float *logits) {
 fc_status fc_sampler_run(fc_sampler *s, const fc_model *m, fc_work *w, int n_outs) {
     fc_backend *be = s->be;
     if (s->n_rows == 0) return FC_OK;
-    list_outs(s);
-    FC_TRY(upload_lists(s));
     FC_TRY(run_head(s, m, w, n_outs));
     if (s->n_lists) FC_TRY(compute_lists(s, m, w, n_outs));
     if (s->n_draw) FC_TRY(draw(s, w->logits));

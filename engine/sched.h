@@ -70,7 +70,8 @@ typedef struct {
     int32_t *row_of;              /* [slots of the pool] scratch: 1 + row of slot[], 0 */
     int32_t *row, *id;            /* [max_gather] picks */
     float *lp;                    /* [max_gather] host */
-    int32_t *dev_keep_src, *dev_keep_dst, *dev_slot, *dev_row, *dev_id;
+    int n_head, n_rows, n_picks;  /* after list: rows of the language head, rows in all, picks */
+    const int32_t *dev_keep_src, *dev_keep_dst, *dev_slot, *dev_row, *dev_id; /* in the step's stage, after list */
     float *dev_lp;
 } fc_scorer;
 
@@ -85,9 +86,9 @@ typedef struct {
     int32_t *list_id;          /* [max_list] host */
     float *lp;                 /* [max_list] host, after landing */
     int n_reads, n_list, max_rows, max_list;
-    fc_list_row *dev_lists;
-    fc_pick_segment *dev_segments;
-    int32_t *dev_list_id;
+    const fc_list_row *dev_lists; /* in the step's stage, after list */
+    const fc_pick_segment *dev_segments;
+    const int32_t *dev_list_id;
     float *dev_lp;
 } fc_seeker;
 
@@ -100,15 +101,17 @@ typedef struct {
 typedef struct {
     fc_echo_read *reads; /* [max_rows] */
     int n_reads, n_ids;
-    int32_t *id;               /* [max_rows] host: what each state predicts */
-    int32_t *dev_id, *dev_row; /* [max_rows]; row: 0, 1, 2, ... */
-    float *dev_lp;             /* [max_rows] */
-    double *dev_lse;           /* [max_rows] */
-    int32_t *dev_top_ids;      /* [max_rows, FC_TOP_LOGPROBS_MAX] */
+    int32_t *id;           /* [max_rows] host: what each state predicts */
+    const int32_t *dev_id; /* in the step's stage, after list */
+    int32_t *dev_row;      /* [max_rows] 0, 1, 2, ... */
+    float *dev_lp;         /* [max_rows] */
+    double *dev_lse;       /* [max_rows] */
+    int32_t *dev_top_ids;  /* [max_rows, FC_TOP_LOGPROBS_MAX] */
     float *dev_top_lp;
 } fc_echoer;
 
-/* One batch of a list, from its building to the read-back of what it drew and scored. */
+/* One batch of a list, from its building to the read-back of what it drew and scored. Its parts put their lists into the
+ * batch's stage, *_list, before the first operator, so that one upload takes all. */
 typedef struct {
     fc_batch batch;
     fc_seeker seeker;   /* novelty's */
@@ -262,10 +265,12 @@ void fc_searching_start(fc_sched *s);                           /* what searches
 /* How many of the branch's next n rows this batch has room to read; an empty one at least one. */
 int fc_searching_fits(const fc_flight *f, const fc_branch *b, int n);
 void fc_searching_want(fc_sched *s, fc_flight *f, const fc_branch *b, int first, int n); /* rows that a search reads */
+void fc_searching_list(fc_flight *f);
 fc_status fc_searching_launch(fc_sched *s, fc_flight *f);
 void fc_searching_land(fc_sched *s, fc_flight *f);
 /* seeker.c: fc_searching_launch, and its memory */
 fc_status fc_seeker_open(const fc_lane *lane, fc_seeker *out);
+size_t fc_seeker_stage_bytes(const fc_seeker *k); /* that list() takes at most */
 void fc_seeker_close(const fc_lane *lane, fc_seeker *s);
 
 /* echo.c */
@@ -274,6 +279,8 @@ void fc_echoer_close(const fc_lane *lane, fc_echoer *e);
 /* Rows first .. first+n-1 of the batch are the branch's positions len ..: of those that predict ids of a prompt whose
  * log-probs are asked for, the states are wanted. Before any other output of these rows. */
 void fc_echo_want(fc_flight *f, const fc_branch *b, int first, int n);
+void fc_echo_list(fc_flight *f);
+size_t fc_echoer_stage_bytes(const fc_lane *lane);
 fc_status fc_echo_launch(fc_lane *lane, fc_flight *f);
 void fc_echo_land(fc_flight *f, const fc_model *m); /* a prompt with a broken row fails its request */
 
@@ -287,6 +294,7 @@ void fc_scoring_start(fc_sched *s); /* finished candidates become branches */
 void fc_scoring_keep(fc_sched *s, fc_flight *f, const fc_branch *b, int first, int n);
 void fc_scoring_collect(fc_sched *s,
                         fc_flight *f); /* reads of candidates whose states are in the pool after this batch */
+void fc_scoring_list(fc_sched *s, fc_flight *f);
 fc_status fc_scoring_launch(fc_sched *s, fc_flight *f);
 void fc_scoring_land(fc_sched *s, fc_flight *f);
 void fc_scoring_prune(fc_sched *s, fc_job *j);   /* where candidates were given up, what only they wanted is not fed */
@@ -296,6 +304,7 @@ bool fc_scoring_alone(const fc_sched *s);                /* the tree is off */
 int32_t fc_scoring_id(const fc_job *j, int path, int k); /* id k of candidate and suffix */
 /* scorer.c: fc_scoring_launch, and its memory */
 fc_status fc_scorer_open(fc_lane *lane, fc_scorer *out);
+size_t fc_scorer_stage_bytes(const fc_lane *lane, const fc_scorer *s);
 void fc_scorer_close(fc_lane *lane, fc_scorer *s);
 
 #endif

@@ -10,18 +10,12 @@ static fc_status host_list(size_t n, size_t size, void *out_ptr) {
     return FC_OK;
 }
 
-static fc_status dev_list(fc_backend *be, size_t n, void *out_ptr) {
-    void *p;
-    FC_TRY(be->alloc(be, n * 4, "score lists", &p));
-    memcpy(out_ptr, &p, sizeof p);
-    return FC_OK;
-}
-
 fc_status fc_scorer_open(fc_lane *lane, fc_scorer *out) {
     const fc_kv_shape *shape = &fc_kv_store(lane->kv)->shape;
     fc_scorer s = {.max_reads = 2 * lane->max_rows + lane->ctx}; /* a candidate's reads always fit */
     size_t slots = (size_t)shape->n_pages * (size_t)shape->P, rows = (size_t)lane->max_rows, reads, n;
     fc_status st = FC_OK;
+    void *p;
     s.max_gather = s.max_reads + 4 * FC_MAX_LABELS;
     reads = (size_t)s.max_reads;
     n = (size_t)s.max_gather;
@@ -35,12 +29,8 @@ fc_status fc_scorer_open(fc_lane *lane, fc_scorer *out) {
     FC_TRY_GOTO(st, host_list(n, 4, &s.lp), fail);
     FC_TRY_GOTO(st, host_list(rows, 4, &s.keep_src), fail);
     FC_TRY_GOTO(st, host_list(rows, 4, &s.keep_dst), fail);
-    FC_TRY_GOTO(st, dev_list(lane->be, reads, &s.dev_slot), fail);
-    FC_TRY_GOTO(st, dev_list(lane->be, n, &s.dev_row), fail);
-    FC_TRY_GOTO(st, dev_list(lane->be, n, &s.dev_id), fail);
-    FC_TRY_GOTO(st, dev_list(lane->be, n, &s.dev_lp), fail);
-    FC_TRY_GOTO(st, dev_list(lane->be, rows, &s.dev_keep_src), fail);
-    FC_TRY_GOTO(st, dev_list(lane->be, rows, &s.dev_keep_dst), fail);
+    FC_TRY_GOTO(st, lane->be->alloc(lane->be, n * 4, "score lists", &p), fail);
+    s.dev_lp = p;
     *out = s;
     return FC_OK;
 fail:
@@ -52,12 +42,7 @@ void fc_scorer_close(fc_lane *lane, fc_scorer *s) {
     fc_backend *be;
     if (!lane || !lane->be) return;
     be = lane->be;
-    be->free(be, s->dev_keep_dst);
-    be->free(be, s->dev_keep_src);
     be->free(be, s->dev_lp);
-    be->free(be, s->dev_id);
-    be->free(be, s->dev_row);
-    be->free(be, s->dev_slot);
     fc_free(s->keep_dst);
     fc_free(s->keep_src);
     fc_free(s->lp);
@@ -69,6 +54,11 @@ void fc_scorer_close(fc_lane *lane, fc_scorer *s) {
     fc_free(s->slot);
     fc_free(s->reads);
     memset(s, 0, sizeof *s);
+}
+
+size_t fc_scorer_stage_bytes(const fc_lane *lane, const fc_scorer *s) {
+    return 2 * fc_stage_room((size_t)lane->max_rows * 4) + fc_stage_room((size_t)s->max_reads * 4) +
+           2 * fc_stage_room((size_t)s->max_gather * 4);
 }
 
 static bool rewards(const fc_score_read *r) { return r->job->mode == FC_SCORE_REWARD; }
@@ -162,14 +152,29 @@ static fc_status read_reward(fc_lane *l, fc_scorer *sc, int r0, int R, int m0) {
     return FC_OK;
 }
 
+void fc_scoring_list(fc_sched *s, fc_flight *f) {
+    fc_scorer *sc = &f->scorer;
+    fc_stage *stage = &f->batch.stage;
+    int chunk = s->lane[FC_ALIGNMENT]->work.max_logit_rows;
+    sc->dev_keep_src = fc_stage_put(stage, sc->keep_src, (size_t)sc->n_keep * 4);
+    sc->dev_keep_dst = fc_stage_put(stage, sc->keep_dst, (size_t)sc->n_keep * 4);
+    if (sc->n_reads == 0) return;
+    sc->n_head = number_rows(sc, false, 0);
+    sc->n_rows = number_rows(sc, true, sc->n_head);
+    sc->n_picks = put_picks(sc, sc->n_head);
+    for (int i = 0; i < sc->n_reads; i++) /* rewards stand behind the log-probs, one a row */
+        if (rewards(&sc->reads[i])) sc->reads[i].at += sc->n_picks - sc->n_head;
+    for (int m = 0; m < sc->n_picks; m++) sc->row[m] %= chunk; /* rows of a chunk count from 0 */
+    sc->dev_slot = fc_stage_put(stage, sc->slot, (size_t)sc->n_rows * 4);
+    sc->dev_row = fc_stage_put(stage, sc->row, (size_t)sc->n_picks * 4);
+    sc->dev_id = fc_stage_put(stage, sc->id, (size_t)sc->n_picks * 4);
+}
+
 fc_status fc_scoring_launch(fc_sched *s, fc_flight *f) {
     fc_scorer *sc = &f->scorer;
     fc_lane *l = s->lane[FC_ALIGNMENT];
     fc_backend *be = l->be;
-    int R, all, picks, chunk = l->work.max_logit_rows;
-    if (sc->n_keep) {
-        FC_TRY(be->upload(be, sc->dev_keep_src, sc->keep_src, (size_t)sc->n_keep * 4));
-        FC_TRY(be->upload(be, sc->dev_keep_dst, sc->keep_dst, (size_t)sc->n_keep * 4));
+    if (sc->n_keep)
         FC_TRY(be->rows_copy(be->stream, &(fc_rows_copy_args){.y = l->states,
                                                               .x = l->work.out,
                                                               .dst = sc->dev_keep_dst,
@@ -178,20 +183,8 @@ fc_status fc_scoring_launch(fc_sched *s, fc_flight *f) {
                                                               .D = l->model->cfg.D,
                                                               .x_rows = f->batch.n_outs,
                                                               .y_rows = l->n_states}));
-    }
     if (sc->n_reads == 0) return FC_OK;
-    R = number_rows(sc, false, 0);
-    all = number_rows(sc, true, R);
-    picks = put_picks(sc, R);
-    for (int i = 0; i < sc->n_reads; i++) /* rewards stand behind the log-probs, one a row */
-        if (rewards(&sc->reads[i])) sc->reads[i].at += picks - R;
-    for (int m = 0; m < picks; m++) sc->row[m] %= chunk; /* rows of a chunk count from 0 */
-    if (picks) {
-        FC_TRY(be->upload(be, sc->dev_row, sc->row, (size_t)picks * 4));
-        FC_TRY(be->upload(be, sc->dev_id, sc->id, (size_t)picks * 4));
-    }
-    FC_TRY(be->upload(be, sc->dev_slot, sc->slot, (size_t)all * 4));
-    FC_TRY(read_head(l, sc, R));
-    FC_TRY(read_reward(l, sc, R, all, picks));
-    return be->download(be, sc->lp, sc->dev_lp, (size_t)(picks + all - R) * 4);
+    FC_TRY(read_head(l, sc, sc->n_head));
+    FC_TRY(read_reward(l, sc, sc->n_head, sc->n_rows, sc->n_picks));
+    return be->download(be, sc->lp, sc->dev_lp, (size_t)(sc->n_picks + sc->n_rows - sc->n_head) * 4);
 }

@@ -21,12 +21,6 @@ fc_status fc_seeker_open(const fc_lane *lane, fc_seeker *out) {
     k->list_id = p;
     FC_TRY(fc_alloc(list, sizeof *k->lp, "search lists", &p));
     k->lp = p;
-    FC_TRY(be->alloc(be, rows * sizeof *k->lists, "search lists", &p));
-    k->dev_lists = p;
-    FC_TRY(be->alloc(be, rows * sizeof *k->segments, "search lists", &p));
-    k->dev_segments = p;
-    FC_TRY(be->alloc(be, list * 4, "search lists", &p));
-    k->dev_list_id = p;
     FC_TRY(be->alloc(be, list * 4, "search lists", &p));
     k->dev_lp = p;
     return FC_OK;
@@ -35,9 +29,6 @@ fc_status fc_seeker_open(const fc_lane *lane, fc_seeker *out) {
 void fc_seeker_close(const fc_lane *lane, fc_seeker *k) {
     fc_backend *be = lane->be;
     be->free(be, k->dev_lp);
-    be->free(be, k->dev_list_id);
-    be->free(be, k->dev_segments);
-    be->free(be, k->dev_lists);
     fc_free(k->lp);
     fc_free(k->list_id);
     fc_free(k->segments);
@@ -46,14 +37,26 @@ void fc_seeker_close(const fc_lane *lane, fc_seeker *k) {
     memset(k, 0, sizeof *k);
 }
 
+size_t fc_seeker_stage_bytes(const fc_seeker *k) {
+    size_t rows = (size_t)k->max_rows;
+    return fc_stage_room(rows * sizeof *k->lists) + fc_stage_room(rows * sizeof *k->segments) +
+           fc_stage_room((size_t)k->max_list * 4);
+}
+
+void fc_searching_list(fc_flight *f) {
+    fc_seeker *k = &f->seeker;
+    fc_stage *stage = &f->batch.stage;
+    if (k->n_reads == 0) return;
+    k->dev_lists = fc_stage_put(stage, k->lists, (size_t)k->n_reads * sizeof *k->lists);
+    k->dev_segments = fc_stage_put(stage, k->segments, (size_t)k->n_reads * sizeof *k->segments);
+    k->dev_list_id = fc_stage_put(stage, k->list_id, (size_t)k->n_list * 4);
+}
+
 fc_status fc_searching_launch(fc_sched *s, fc_flight *f) {
     fc_seeker *k = &f->seeker;
     fc_lane *l = s->lane[FC_NOVELTY];
     fc_backend *be = l->be;
     float cap = l->model->cfg.final_soft_cap;
-    FC_TRY(be->upload(be, k->dev_lists, k->lists, (size_t)k->n_reads * sizeof *k->lists));
-    FC_TRY(be->upload(be, k->dev_segments, k->segments, (size_t)k->n_reads * sizeof *k->segments));
-    FC_TRY(be->upload(be, k->dev_list_id, k->list_id, (size_t)k->n_list * 4));
     fc_forward_count_head(l->model, f->batch.n_outs, k->n_list, &l->work);
     FC_TRY(be->linear_pick(be->stream, &(fc_linear_pick_args){.y = k->dev_lp,
                                                               .x = l->work.out,

@@ -192,7 +192,7 @@ static void open_fixture(fixture *f, const char *base, const char *const *names,
         &(fc_lane_options){
             .kv_type = FC_F32, .ctx = 256, .page_slots = 16, .kv_pages = 64, .max_rows = 128, .max_branches = 8},
         &f->lane));
-    assert_ok(fc_lane_batch(&f->lane, &f->batch));
+    assert_ok(fc_lane_batch(&f->lane, 0, &f->batch));
 }
 
 static void close_fixture(fixture *f) {

@@ -20,7 +20,7 @@ static void open_fixture(fixture *f, int P, int tables, int max_rows, int max_le
         FC_CPU_PORTABLE, 1, &(fc_op_limits){.rows = 16, .cols = 64, .vocab = 256, .heads = 1, .head_dim = 16}, &f->be));
     assert_ok(fc_kv_open(f->be, &(fc_kv_shape){.type = FC_F32, .n_pages = 20000, .P = P, .L = 1, .G = 1, .E = 16},
                          tables, max_len, &f->kv));
-    assert_ok(fc_batch_open(f->be, f->kv, 4, max_rows, tables, max_len, &f->batch));
+    assert_ok(fc_batch_open(f->be, f->kv, 4, max_rows, tables, max_len, 0, &f->batch));
 }
 
 static void close_fixture(fixture *f) {

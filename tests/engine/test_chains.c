@@ -62,8 +62,8 @@ static void machine_open(machine *m, const char *path, fc_cpu_level level, fc_dt
     o.kv_pages = fc_kv_pages_for(CTX, 16);
     o.max_branches = 1;
     assert_ok(fc_lane_open(m->model, &o, &m->alone));
-    assert_ok(fc_lane_batch(&m->lane, &m->batch));
-    assert_ok(fc_lane_batch(&m->alone, &m->alone_batch));
+    assert_ok(fc_lane_batch(&m->lane, 0, &m->batch));
+    assert_ok(fc_lane_batch(&m->alone, 0, &m->alone_batch));
     m->alone_batch.share = false;
 }
 
