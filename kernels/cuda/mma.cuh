@@ -1,13 +1,13 @@
 /* mma - matrix products of a warp on tensor cores (sm_80), and loads of their fragments.
  *
- * With g = lane / 4 and t = lane % 4, as PTX lays fragments out (f16 as bf16):
+ * With g = lane / 4 and t = lane % 4, as PTX lays fragments out:
  *   m16n8k16 bf16  a[0] row g,    k 2t 2t+1;    a[1] row g+8;  a[2] row g, k 2t+8 2t+9;  a[3] row g+8, the same k
  *                  b[0] k 2t 2t+1, column g;    b[1] k 2t+8 2t+9
  *   m16n8k32 s8    a[0] row g, k 4t..4t+3;      a[1] row g+8;  a[2] row g, k 4t+16..;    a[3] row g+8, the same k
  *                  b[0] k 4t..4t+3, column g;   b[1] k 4t+16..
  *   both           d[0] d[1] row g, columns 2t 2t+1;  d[2] d[3] row g+8
- * All 32 lanes take part. Sums: products are exact; how they are added to d is the hardware's (bf16, f16: at least
- * f32), here in double, d first, then k upwards, rounded once; s8: exact, wraps.
+ * All 32 lanes take part. Sums: products are exact; how they are added to d is the hardware's (bf16: at least f32),
+ * here in double, d first, then k upwards, rounded once; s8: exact, wraps.
  * source  PTX ISA, "Warp-level matrix instructions"
  */
 #ifndef FC_KERNELS_CUDA_MMA_CUH
@@ -70,9 +70,6 @@ EMU_QUIET static inline void emu_mma_of(void *const brought[32], F element) {
 EMU_QUIET static inline void emu_mma_bf16(void *const brought[32], unsigned) {
     emu_mma_of<double, float, 16>(brought, [](uint32_t u) EMU_QUIET { return (double)__uint_as_float(u << 16); });
 }
-EMU_QUIET static inline void emu_mma_f16(void *const brought[32], unsigned) {
-    emu_mma_of<double, float, 16>(brought, [](uint32_t u) EMU_QUIET { return (double)fc_f16_to_f32((uint16_t)u); });
-}
 /* Unsigned sums wrap; the product of two bytes with sign is the same modulo 2^32. */
 EMU_QUIET static inline void emu_mma_s8(void *const brought[32], unsigned) {
     emu_mma_of<uint32_t, uint32_t, 32>(brought, [](uint32_t u) EMU_QUIET { return (uint32_t)(int32_t)(int8_t)u; });
@@ -113,19 +110,8 @@ static __device__ __forceinline__ void fc_mma_bf16(float d[4], const uint32_t a[
 #endif
 }
 
-/* The same of f16. */
-static __device__ __forceinline__ void fc_mma_f16(float d[4], const uint32_t a[4], const uint32_t b[2]) {
-#ifdef FC_CUDA_EMU
-    emu_mma m = {d, a, b};
-    emu_meet_whole(0xffffffffu, "mma.m16n8k16.f16", emu_mma_f16, &m);
-#else
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-#endif
-}
-
-/* d += a b, 16 x 8, k 32, bytes with sign. */
+/* d += a b, 16 x 8, k 32, bytes with sign. No kernel multiplies bytes yet: tests/gpu/bench_roof measures what that would
+ * give. */
 static __device__ __forceinline__ void fc_mma_s8(int32_t d[4], const uint32_t a[4], const uint32_t b[2]) {
 #ifdef FC_CUDA_EMU
     emu_mma m = {d, a, b};

@@ -11,26 +11,12 @@
 enum { FC_WARP = 32, FC_WARPS_MAX = 32 };
 #define FC_ALL_LANES 0xffffffffu
 
-/* The lower index wins among equal values; a NaN wins over all, the lowest of them. index < 0: nothing. */
-struct fc_best {
-    float value;
-    int index;
-};
-
 static __device__ __forceinline__ float fc_fold_sum(float a, float b) { return a + b; }
 static __device__ __forceinline__ double fc_fold_sum(double a, double b) { return a + b; }
 static __device__ __forceinline__ int fc_fold_sum(int a, int b) { return a + b; }
 static __device__ __forceinline__ float fc_fold_max(float a, float b) { return fmaxf(a, b); } /* drops a NaN */
 static __device__ __forceinline__ int fc_fold_max(int a, int b) { return b > a ? b : a; }
 static __device__ __forceinline__ unsigned fc_fold_max(unsigned a, unsigned b) { return b > a ? b : a; }
-static __device__ __forceinline__ fc_best fc_fold_best(fc_best a, fc_best b) {
-    bool a_nan = a.value != a.value, b_nan = b.value != b.value, second;
-    if (a.index < 0 || b.index < 0) return a.index < 0 ? b : a;
-    if (a_nan || b_nan) second = b_nan && (!a_nan || b.index < a.index);
-    else second = b.value > a.value || (b.value == a.value && b.index < a.index);
-    return second ? b : a;
-}
-
 static __device__ __forceinline__ float fc_lane_xor(float v, int bit) { return __shfl_xor_sync(FC_ALL_LANES, v, bit); }
 static __device__ __forceinline__ double fc_lane_xor(double v, int bit) {
     return __shfl_xor_sync(FC_ALL_LANES, v, bit);
@@ -39,12 +25,6 @@ static __device__ __forceinline__ int fc_lane_xor(int v, int bit) { return __shf
 static __device__ __forceinline__ unsigned fc_lane_xor(unsigned v, int bit) {
     return __shfl_xor_sync(FC_ALL_LANES, v, bit);
 }
-static __device__ __forceinline__ fc_best fc_lane_xor(fc_best v, int bit) {
-    v.value = __shfl_xor_sync(FC_ALL_LANES, v.value, bit);
-    v.index = __shfl_xor_sync(FC_ALL_LANES, v.index, bit);
-    return v;
-}
-
 /* ---- all 32 lanes call; emulated, each is one meeting */
 
 /* v[0 .. N) becomes its fold: lane i with i ^ FIRST, and so on to i ^ LAST, halved or doubled each time. */
@@ -86,10 +66,6 @@ template <typename T> static __device__ __forceinline__ T fc_warp_sum(T v) { ret
 template <typename T> static __device__ __forceinline__ T fc_warp_max(T v) { return fc_lanes_max<16, 1>(v); }
 static __device__ __forceinline__ int fc_warp_min(int v) {
     fc_lanes_fold<1, 16, 1>(&v, [](int a, int b) { return a < b ? a : b; });
-    return v;
-}
-static __device__ __forceinline__ fc_best fc_warp_best(fc_best v) {
-    fc_lanes_fold<1, 16, 1>(&v, [](fc_best a, fc_best b) { return fc_fold_best(a, b); });
     return v;
 }
 /* The first n of v, which are as many in all lanes. */
@@ -154,12 +130,6 @@ template <typename T> static __device__ __forceinline__ T fc_across_warps(T of_w
  * multiple of 32. */
 template <typename T> static __device__ __forceinline__ T fc_block_sum(T v, T *scratch) {
     return fc_warp_sum(fc_across_warps(fc_warp_sum(v), (T)0, scratch));
-}
-static __device__ __forceinline__ float fc_block_max(float v, float *scratch) {
-    return fc_warp_max(fc_across_warps(fc_warp_max(v), -INFINITY, scratch));
-}
-static __device__ __forceinline__ fc_best fc_block_best(fc_best v, fc_best *scratch) {
-    return fc_warp_best(fc_across_warps(fc_warp_best(v), fc_best{0.0f, -1}, scratch));
 }
 
 #endif

@@ -18,7 +18,7 @@ namespace {
 
 /* GUARD bytes of poison before and behind shared memory. Stacks are of one size, so hot ends would share lines of L1:
  * COLOURS of them begin SHIFT bytes apart. SPARE: under TSan, so that a block's thread is not the last block's. */
-enum { STACK = 256 << 10, PAGE = 4096, GUARD = 1024, COLOURS = 8, SHIFT = 512, SPARE = 17, SPINS = 10000000 };
+enum { STACK = 256 << 10, PAGE = 4096, GUARD = 1024, COLOURS = 8, SHIFT = 512, SPARE = 17 };
 
 thread_local char error_text[TEXT];
 
@@ -162,9 +162,9 @@ inline thread *pick(block *b) {
     bool down = order == EMU_BACKWARD, far = order == EMU_WARPS;
     unsigned m = b->turn & b->warp_of[b->at_warp].ready;
     if (!m) {
-        bool stay = far && !b->spun && b->warp_of[b->at_warp].ready;
+        bool stay = far && !b->fresh && b->warp_of[b->at_warp].ready;
         if (!stay) b->at_warp = warp_after(b->ready_warps, b->at_warp, down || (far && b->of->opts.seed & 1));
-        b->spun = false;
+        b->fresh = false;
         m = b->turn = b->warp_of[b->at_warp].ready;
     }
     int lane = down ? 31 - __builtin_clz(m) : __builtin_ctz(m);
@@ -196,7 +196,6 @@ void main_of_fibre(void) {
         tsan_acquire(&b->begin);
         l->call(l->kernel, l->params);
         b->live--;
-        b->spins = 0;
         b->warp_of[t->warp].live &= ~(1u << t->at.lane);
         leave_meetings(t);
         leave_barriers(t);
@@ -305,11 +304,10 @@ void begin_block(block *b, launch *l, size_t turn) {
     b->of = l;
     b->turn_of_launch = turn;
     b->n = b->live = n;
-    b->spins = 0;
     b->warps = (n + 31) / 32;
     b->at_warp = down ? 0 : b->warps - 1; /* the next one is the first */
     b->turn = 0;
-    b->spun = true; /* no warp to stay with */
+    b->fresh = true; /* no warp to stay with */
     b->failed = false;
     b->random = mix(l->opts.seed ^ mix(k));
     b->list.clear();
@@ -317,7 +315,6 @@ void begin_block(block *b, launch *l, size_t turn) {
     begin_shared(b, l->shared_bytes);
     memset(b->barriers, 0, sizeof b->barriers);
     b->open_barriers = 0;
-    memset(b->grid_waits, 0, sizeof b->grid_waits);
     b->ready_warps = b->warps == 32 ? ~0u : (1u << b->warps) - 1u;
     for (int w = 0; w < b->warps; w++) {
         int lanes = n - w * 32 < 32 ? n - w * 32 : 32;
@@ -388,28 +385,6 @@ void run_blocks(launch *l) {
         end_block(b);
     }
     emu_at = nullptr;
-}
-
-void run_cooperative(launch *l) {
-    enter();
-    make_stacks(me, (int)l->blocks * l->threads);
-    for (size_t i = 0; i < l->blocks; i++) {
-        l->resident.push_back(block_of(me, i));
-        begin_block(l->resident[i], l, i);
-    }
-    l->grid_live = l->blocks * (size_t)l->threads;
-    bool any = true;
-    while (any && !l->failed) {
-        any = false;
-        for (size_t i = 0; i < l->blocks && !l->failed; i++) {
-            if (!l->resident[i]->ready_warps) continue;
-            run_ready(l->resident[i]);
-            any = true;
-        }
-    }
-    for (size_t i = 0; i < l->blocks && !l->failed; i++)
-        if (l->resident[i]->live) deadlock(l->resident[i]);
-    for (size_t i = 0; i < l->blocks; i++) end_block(l->resident[i]);
 }
 
 worker::~worker() {
@@ -492,15 +467,12 @@ bool refuse(const char *fmt, ...) {
     return false;
 }
 
-bool run(emu_call call, const void *kernel, const void *params, dim3 grid, dim3 dim, unsigned shared_bytes,
-         bool cooperative) {
+bool run(emu_call call, const void *kernel, const void *params, dim3 grid, dim3 dim, unsigned shared_bytes) {
     size_t n = (size_t)dim.x * dim.y * dim.z, blocks = (size_t)grid.x * grid.y * grid.z;
     if (n < 1 || n > 1024 || dim.z > 64)
         return refuse("a block of %u,%u,%u threads; it has 1 to 1024, at most 64 in z", dim.x, dim.y, dim.z);
     if (blocks < 1 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
         return refuse("a grid of %u,%u,%u blocks; y and z are at most 65535", grid.x, grid.y, grid.z);
-    if (cooperative && blocks * n > EMU_RESIDENT)
-        return refuse("a cooperative launch of %zu threads; at most %d are resident", blocks * n, (int)EMU_RESIDENT);
     if (emu_at) return refuse("a launch from inside a kernel");
     launch l = {};
     std::vector<uint32_t> shuffled;
@@ -514,7 +486,6 @@ bool run(emu_call call, const void *kernel, const void *params, dim3 grid, dim3 
     l.shared_bytes = shared_bytes;
     l.threads = (int)n;
     l.blocks = blocks;
-    l.cooperative = cooperative;
     l.opts = emu_opts;
     l.failed_at = (size_t)-1;
     if (l.opts.order == EMU_RANDOM) {
@@ -530,8 +501,7 @@ bool run(emu_call call, const void *kernel, const void *params, dim3 grid, dim3 
     }
     int share = l.opts.threads < 16 ? l.opts.threads : 16;
     if ((size_t)share > blocks) share = (int)blocks;
-    if (cooperative) run_cooperative(&l);
-    else if (share > 1) helpers.run(&l, share - 1);
+    if (share > 1) helpers.run(&l, share - 1);
     else run_blocks(&l);
     emu_at = nullptr;
     tsan_acquire(&l.ended);
@@ -544,11 +514,7 @@ bool run(emu_call call, const void *kernel, const void *params, dim3 grid, dim3 
 const char *emu_error(void) { return error_text; }
 
 bool emu_run(emu_call call, const void *kernel, const void *params, dim3 grid, dim3 block, unsigned shared_bytes) {
-    return run(call, kernel, params, grid, block, shared_bytes, false);
-}
-bool emu_run_cooperative(emu_call call, const void *kernel, const void *params, dim3 grid, dim3 block,
-                         unsigned shared_bytes) {
-    return run(call, kernel, params, grid, block, shared_bytes, true);
+    return run(call, kernel, params, grid, block, shared_bytes);
 }
 
 void emu_fail(const char *fmt, ...) {
@@ -571,14 +537,5 @@ void emu::wait_for(thread *t, const char *what, const char *file, int line) {
     t->file = file;
     t->line = line;
     thread *next = pick(t->of);
-    if (next != t) go(next, &t->context, &t->fake);
-}
-
-void emu::yield_block(thread *t) {
-    block *b = t->of;
-    if (++b->spins > SPINS) emu_fail("it spins at %s:%d for what never comes", base_name(t->file), t->line);
-    b->spun = true;
-    make_ready(b, t->warp, 1u << t->at.lane);
-    thread *next = b->of->cooperative ? nullptr : pick(b);
     if (next != t) go(next, &t->context, &t->fake);
 }

@@ -7,7 +7,7 @@
  * test.
  *
  * Under TSan each thread is one of TSan's threads, and only what CUDA orders is ordered: __syncthreads, named barriers,
- * __syncwarp, grid barriers, and a fence before and after an atomic. Shuffles, votes and products order nothing.
+ * __syncwarp, and a fence before and after an atomic. Shuffles, votes and products order nothing.
  * README.md tells what this sees and what it cannot see.
  */
 #ifndef FC_EMU_H
@@ -35,13 +35,9 @@ static inline dim3 &emu_grid_dim() { return emu_at->grid_dim; }
 enum { warpSize = 32 };
 
 /* Runs one grid to its end; false: emu_error() says what was wrong. call(kernel, params) is the kernel's call. Any OS
- * thread may call it; emu_error() is of the calling one. Cooperative: all blocks at once, so that they may wait for one
- * another; at most EMU_RESIDENT threads. */
+ * thread may call it; emu_error() is of the calling one. */
 typedef void (*emu_call)(const void *kernel, const void *params);
-enum { EMU_RESIDENT = 8192 };
 bool emu_run(emu_call call, const void *kernel, const void *params, dim3 grid, dim3 block, unsigned shared_bytes);
-bool emu_run_cooperative(emu_call call, const void *kernel, const void *params, dim3 grid, dim3 block,
-                         unsigned shared_bytes);
 const char *emu_error(void);
 [[noreturn]] void emu_fail(const char *fmt, ...)
     __attribute__((format(printf, 1, 2))); /* in a kernel: ends the launch */
@@ -58,10 +54,7 @@ const char *emu_error(void);
 /* id 0 to 15; threads 0: all of the block that have not ended. */
 void emu_barrier(int id, int threads, const char *file, int line);
 void emu_barrier_arrive(int id, int threads, const char *file, int line); /* counts, and goes on */
-void emu_grid_barrier(const char *file, int line);
-void emu_spin(EMU_WHERE); /* in a loop that waits for memory to change: others run */
 #define __syncthreads() emu_barrier(0, 0, __FILE__, __LINE__)
-#define __nanosleep(ns) emu_spin()
 int emu_barrier_count(int vote, const char *file, int line); /* __syncthreads, then how many voted yes */
 #define __syncthreads_count(vote) emu_barrier_count(vote, __FILE__, __LINE__)
 #define __syncthreads_or(vote)    (emu_barrier_count(vote, __FILE__, __LINE__) != 0)

@@ -86,7 +86,6 @@ struct launch {
     unsigned shared_bytes;
     int threads; /* of a block */
     size_t blocks;
-    bool cooperative;
     emu_options opts;
     const uint32_t *shuffled; /* the order of blocks, when it is random */
     std::atomic<size_t> next;
@@ -95,11 +94,6 @@ struct launch {
     size_t failed_at;
     char error[TEXT];
     uint64_t ended; /* for TSan: all that its threads did */
-    std::vector<block *> resident;
-    size_t grid_come, grid_live;
-    const char *grid_file;
-    int grid_line;
-    uint64_t grid_order;
 };
 
 struct block {
@@ -107,10 +101,10 @@ struct block {
     uint64_t prepared;     /* the launch that its threads' positions are of */
     size_t turn_of_launch; /* which one of the launch, in the order they are taken */
     std::vector<thread> threads;
-    int n, live, spins;
+    int n, live;
     int warps, at_warp;
     unsigned ready_warps, turn; /* lanes of at_warp that still have their turn */
-    bool spun, failed;
+    bool fresh, failed;         /* fresh: nobody has run */
     uint64_t random;
     std::vector<uint32_t> list; /* EMU_RANDOM: this turn's threads, the next one last */
     unsigned char *memory, *shared;
@@ -118,7 +112,6 @@ struct block {
     barrier barriers[BARRIERS];
     unsigned open_barriers; /* those that some have come to */
     warp warp_of[WARPS];
-    unsigned grid_waits[WARPS];
     uint64_t begin;
 };
 
@@ -137,7 +130,6 @@ inline void make_ready(block *b, int w, unsigned lanes) {
 
 /* The thread waits until somebody makes it ready; others run meanwhile. */
 void wait_for(thread *t, const char *what, const char *file, int line);
-void yield_block(thread *t); /* ready, but everybody else comes first, other blocks too */
 
 /* t has ended: what waits for it no longer does. */
 void leave_barriers(thread *t);

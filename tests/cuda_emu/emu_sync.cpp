@@ -12,7 +12,6 @@ bool same_place(const char *f, int l, const char *g, int m) { return l == m && (
 
 void open_barrier(block *b, barrier *r) {
     if (!r->come || r->come < (r->want ? r->want : b->live)) return;
-    b->spins = 0;
     b->open_barriers &= ~(1u << (r - b->barriers));
     r->come = 0;
     r->result = r->yes;
@@ -22,19 +21,6 @@ void open_barrier(block *b, barrier *r) {
         r->came[w] = r->waits[w] = 0;
         make_ready(b, w, waits);
         if (TSAN_FIBRES) let_know(b, w, waits, &r->order);
-    }
-}
-
-void open_grid(launch *l) {
-    if (!l->grid_come || l->grid_come < l->grid_live) return;
-    l->grid_come = 0;
-    for (block *b : l->resident) {
-        b->spins = 0;
-        for (int w = 0; w < b->warps; w++) {
-            make_ready(b, w, b->grid_waits[w]);
-            if (TSAN_FIBRES) let_know(b, w, b->grid_waits[w], &l->grid_order);
-            b->grid_waits[w] = 0;
-        }
     }
 }
 
@@ -71,7 +57,6 @@ void finish(block *b, int w, int index) {
     warp *p = &b->warp_of[w];
     meeting m = p->meetings[index];
     p->meetings[index] = p->meetings[--p->open];
-    b->spins = 0;
     m.fn(p->brought, m.come);
     thread *t = self();
     unsigned others = t->warp == w ? m.come & ~(1u << t->at.lane) : m.come;
@@ -160,10 +145,6 @@ void emu::let_know(block *b, int w, unsigned lanes, uint64_t *order) {
 void emu::leave_barriers(thread *t) {
     block *b = t->of;
     for (unsigned m = b->open_barriers; m; m &= m - 1) open_barrier(b, &b->barriers[__builtin_ctz(m)]);
-    if (b->of->cooperative) {
-        b->of->grid_live--;
-        open_grid(b->of);
-    }
 }
 
 void emu::leave_meetings(thread *t) {
@@ -231,30 +212,6 @@ int emu_barrier_count(int vote, const char *file, int line) {
     r->yes += vote != 0;
     emu_barrier(0, 0, file, line);
     return r->result;
-}
-
-void emu_grid_barrier(const char *file, int line) {
-    thread *t = self();
-    launch *l = t->of->of;
-    if (!l->cooperative) emu_fail("a grid barrier at %s:%d: the launch is not cooperative", base_name(file), line);
-    if (l->grid_come && !same_place(l->grid_file, l->grid_line, file, line))
-        emu_fail("divergent grid barrier: at %s:%d, and others at %s:%d", base_name(file), line,
-                 base_name(l->grid_file), l->grid_line);
-    l->grid_file = file;
-    l->grid_line = line;
-    l->grid_come++;
-    t->of->grid_waits[t->warp] |= 1u << t->at.lane;
-    tsan_release(&l->grid_order);
-    open_grid(l);
-    wait_for(t, "grid barrier", file, line);
-}
-
-void emu_spin(const char *file, int line) {
-    thread *t = self();
-    t->what = "spin";
-    t->file = file;
-    t->line = line;
-    yield_block(t);
 }
 
 /* ---- meetings ---- */

@@ -138,45 +138,20 @@ static void late(const race p) {
     for (unsigned i = 1; i < gridDim.x; i++) p.y[0] += p.y[i]; /* race: late */
 }
 
-static void word(const race p) {
-    if (threadIdx.x) return;
-    if (blockIdx.x) {
-        if (blockIdx.x == 1) {
-            p.y[5] = 1;
-            if (p.bad) atomicExch(p.y, 1u);
-            else fc_store_release(p.y, 1);
-        }
-        return;
-    }
-    while (fc_load_acquire(p.y) == 0) fc_pause();
-    p.y[6] = p.y[5]; /* race: word */
-}
-
-static void grid(const race p) {
-    unsigned me = blockIdx.x * N + threadIdx.x, n = BLOCKS * N;
-    p.x[me] = me;
-    if (p.bad) __syncthreads();
-    else fc_grid_sync();
-    p.y[me] = p.x[(me + N) % n]; /* race: grid */
-}
-
 static const struct {
     const char *name;
     void (*kernel)(const race);
-    bool cooperative;
-} kernels[] = {{"barrier", barrier, false}, {"refill", refill, false},   {"shuffle", shuffle, false},
-               {"warps", warps, false},     {"halves", halves, false},   {"landed", landed, false},
-               {"issued", issued, false},   {"matrix", matrix, false},   {"named", named, false},
-               {"blocks", blocks, false},   {"last", last, false},       {"learned", learned, false},
-               {"late", late, false},       {"word", word, true},        {"grid", grid, true}};
+} kernels[] = {{"barrier", barrier}, {"refill", refill},   {"shuffle", shuffle}, {"warps", warps}, {"halves", halves},
+               {"landed", landed},   {"issued", issued},   {"matrix", matrix},   {"named", named}, {"blocks", blocks},
+               {"last", last},       {"learned", learned}, {"late", late}};
 
 static unsigned x[BLOCKS * N], y[BLOCKS * N];
 
-static bool run(void (*kernel)(const race), bool cooperative, bool bad) {
+static bool run(void (*kernel)(const race), bool bad) {
     race p = {x, y, bad};
     emu_call call = [](const void *k, const void *q) { ((void (*)(const race))k)(*(const race *)q); };
     memset(y, 0, sizeof y);
-    bool ok = (cooperative ? emu_run_cooperative : emu_run)(call, (const void *)kernel, &p, BLOCKS, N, N * 16);
+    bool ok = emu_run(call, (const void *)kernel, &p, BLOCKS, N, N * 16);
     if (!ok) fprintf(stderr, "%s\n", emu_error());
     return ok;
 }
@@ -188,9 +163,9 @@ int main(int argc, char **argv) {
             for (int again = 0; again < 3; again++)
                 for (int order = 0; order < EMU_ORDERS; order++) {
                     emu_opts = {(emu_order)order, (uint64_t)again, 1 + again};
-                    if (!run(k.kernel, k.cooperative, false)) return 1;
+                    if (!run(k.kernel, false)) return 1;
                 }
-        else if (!strcmp(argv[1], k.name) && !run(k.kernel, k.cooperative, true)) return 1;
+        else if (!strcmp(argv[1], k.name) && !run(k.kernel, true)) return 1;
     }
     return 0;
 }

@@ -137,7 +137,7 @@ cudaDeviceProp emu_device_prop(void) {
     p.maxBlocksPerMultiProcessor = kib == 100 ? 16 : 32;
     p.regsPerBlock = p.regsPerMultiprocessor = 65536;
     p.l2CacheSize = 50 << 20;
-    p.cooperativeLaunch = p.concurrentKernels = p.unifiedAddressing = 1;
+    p.concurrentKernels = p.unifiedAddressing = 1;
     p.asyncEngineCount = 2;
     p.maxThreadsDim[0] = p.maxThreadsDim[1] = 1024;
     p.maxThreadsDim[2] = 64;
@@ -190,7 +190,6 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attr, int device) 
     case cudaDevAttrComputeCapabilityMajor: v = p.major; break;
     case cudaDevAttrComputeCapabilityMinor: v = p.minor; break;
     case cudaDevAttrMaxSharedMemoryPerMultiprocessor: v = (int)p.sharedMemPerMultiprocessor; break;
-    case cudaDevAttrCooperativeLaunch: v = p.cooperativeLaunch; break;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin: v = (int)p.sharedMemPerBlockOptin; break;
     default: return call.fail(cudaErrorInvalidValue, "attribute %d is not emulated", (int)attr);
     }

@@ -29,7 +29,6 @@
     X(cudaErrorLaunchOutOfResources, 701, "too many resources requested for launch")                                   \
     X(cudaErrorMisalignedAddress, 716, "misaligned address")                                                           \
     X(cudaErrorLaunchFailure, 719, "unspecified launch failure")                                                       \
-    X(cudaErrorCooperativeLaunchTooLarge, 720, "too many blocks in cooperative launch")                                \
     X(cudaErrorNotPermitted, 800, "operation not permitted")                                                           \
     X(cudaErrorNotSupported, 801, "operation not supported")                                                           \
     X(cudaErrorStreamCaptureUnsupported, 900, "operation not permitted when stream is capturing")                      \
@@ -121,7 +120,6 @@ enum cudaDeviceAttr {
     cudaDevAttrComputeCapabilityMajor = 75,
     cudaDevAttrComputeCapabilityMinor = 76,
     cudaDevAttrMaxSharedMemoryPerMultiprocessor = 81,
-    cudaDevAttrCooperativeLaunch = 95,
     cudaDevAttrMaxSharedMemoryPerBlockOptin = 97,
 };
 
@@ -130,7 +128,7 @@ struct cudaDeviceProp {
     size_t totalGlobalMem, sharedMemPerBlock, sharedMemPerBlockOptin, sharedMemPerMultiprocessor;
     size_t reservedSharedMemPerBlock;
     int major, minor, multiProcessorCount, warpSize, maxThreadsPerBlock, maxThreadsPerMultiProcessor;
-    int maxBlocksPerMultiProcessor, regsPerBlock, regsPerMultiprocessor, l2CacheSize, cooperativeLaunch;
+    int maxBlocksPerMultiProcessor, regsPerBlock, regsPerMultiprocessor, l2CacheSize;
     int concurrentKernels, unifiedAddressing, asyncEngineCount;
     int maxThreadsDim[3], maxGridSize[3];
 };
@@ -220,8 +218,6 @@ cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute a, int va
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *a, const void *kernel);
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, const void *kernel, int block, size_t shared);
 cudaError_t cudaLaunchKernel(const void *kernel, dim3 grid, dim3 block, void **args, size_t shared, cudaStream_t s);
-cudaError_t cudaLaunchCooperativeKernel(const void *kernel, dim3 grid, dim3 block, void **args, size_t shared,
-                                        cudaStream_t s);
 
 /* What fc_launch tells of a kernel before it launches it: how it is called, how long its one parameter is, its name. */
 void emu_know(const void *kernel, emu_call call, size_t param_bytes, const char *name = nullptr);

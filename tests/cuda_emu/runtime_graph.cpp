@@ -61,7 +61,7 @@ static cudaError_t add(emu_enter &call, cudaGraphNode_t *node, emu_graph *g, con
 static cudaError_t kernel_work(emu_enter &call, const cudaKernelNodeParams *p, emu_work *w) {
     if (!p) return call.fail(cudaErrorInvalidValue, "the parameters are NULL");
     if (p->extra) return call.fail(cudaErrorNotSupported, "extra is not emulated");
-    return emu_kernel_work(call, p->func, p->grid, p->block, p->kernelParams, p->sharedMemBytes, false, w);
+    return emu_kernel_work(call, p->func, p->grid, p->block, p->kernelParams, p->sharedMemBytes, w);
 }
 
 cudaError_t cudaGraphAddKernelNode(cudaGraphNode_t *node, cudaGraph_t graph, const cudaGraphNode_t *deps, size_t n_deps,

@@ -49,7 +49,7 @@ static cudaError_t check_shape(emu_enter &call, const emu_kernel *k, dim3 grid, 
 }
 
 cudaError_t emu_kernel_work(emu_enter &call, const void *kernel, dim3 grid, dim3 block, void **args, size_t shared,
-                            bool cooperative, emu_work *w) {
+                            emu_work *w) {
     emu_kernel *k = kernel_of(call, kernel);
     if (!k) return call.failed;
     if (!args || !args[0]) return call.fail(cudaErrorInvalidValue, "%s: its parameter is NULL", k->name.c_str());
@@ -59,39 +59,19 @@ cudaError_t emu_kernel_work(emu_enter &call, const void *kernel, dim3 grid, dim3
     w->grid = grid;
     w->block = block;
     w->shared = (unsigned)shared;
-    w->cooperative = cooperative;
     w->params.resize((k->param_bytes + sizeof(emu_line) - 1) / sizeof(emu_line));
     memcpy((void *)w->params.data(), args[0], k->param_bytes);
     return cudaSuccess;
 }
 
-static cudaError_t launch(emu_enter &call, const void *kernel, dim3 grid, dim3 block, void **args, size_t shared,
-                          cudaStream_t stream, bool cooperative) {
+cudaError_t cudaLaunchKernel(const void *kernel, dim3 grid, dim3 block, void **args, size_t shared,
+                             cudaStream_t stream) {
+    EMU_ENTER(EMU_PLAIN);
     auto w = std::make_shared<emu_work>();
     emu_stream *s = emu_stream_of(call, stream);
     if (!s) return call.failed;
-    if (cudaError_t e = emu_kernel_work(call, kernel, grid, block, args, shared, cooperative, w.get())) return e;
-    if (cooperative) {
-        cudaDeviceProp p = emu_device_prop();
-        uint64_t blocks = (uint64_t)grid.x * grid.y * grid.z, threads = (uint64_t)block.x * block.y * block.z;
-        uint64_t room = (uint64_t)blocks_of_multiprocessor(threads, shared) * (uint64_t)p.multiProcessorCount;
-        if (!emu_run_cooperative) return call.fail(cudaErrorNotSupported, "cooperative kernels are not emulated");
-        if (blocks > room)
-            return call.fail(cudaErrorCooperativeLaunchTooLarge, "%s: %llu blocks; %llu run at once",
-                             w->kernel->name.c_str(), (unsigned long long)blocks, (unsigned long long)room);
-    }
+    if (cudaError_t e = emu_kernel_work(call, kernel, grid, block, args, shared, w.get())) return e;
     return emu_issue(call, s, w);
-}
-
-cudaError_t cudaLaunchKernel(const void *kernel, dim3 grid, dim3 block, void **args, size_t shared, cudaStream_t s) {
-    EMU_ENTER(EMU_PLAIN);
-    return launch(call, kernel, grid, block, args, shared, s, false);
-}
-
-cudaError_t cudaLaunchCooperativeKernel(const void *kernel, dim3 grid, dim3 block, void **args, size_t shared,
-                                        cudaStream_t s) {
-    EMU_ENTER(EMU_PLAIN);
-    return launch(call, kernel, grid, block, args, shared, s, true);
 }
 
 cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute a, int value) {

@@ -49,7 +49,6 @@ struct emu_work {
     const emu_kernel *kernel = nullptr; /* NULL: run */
     dim3 grid, block;
     unsigned shared = 0;
-    bool cooperative = false;
     std::vector<emu_line> params;                  /* a copy, aligned for any parameter */
     std::function<bool(std::string *problem)> run; /* a product of cuBLASLt */
     const char *name = nullptr;                    /* of run */
@@ -225,8 +224,8 @@ emu_event *emu_event_of(emu_enter &call, cudaEvent_t e);
 cudaError_t emu_issue(emu_enter &call, emu_stream *s, emu_work_ref work);
 void emu_push(emu_stream *s, emu_op op);
 std::vector<emu_mark> emu_all_of(const emu_stream *s); /* what a synchronisation with it waits for */
-void emu_wait(const std::vector<emu_mark> &marks); /* counts a gap, too */
-void emu_drain(void); /* everything, in any order */
+void emu_wait(const std::vector<emu_mark> &marks);     /* counts a gap, too */
+void emu_drain(void);                                  /* everything, in any order */
 void emu_run_some(void);
 uint64_t emu_random(void);
 void emu_forget_work(void);
@@ -235,17 +234,13 @@ void emu_queue_reset(void);
 
 /* ---- work (runtime_work.cpp) ---- */
 
-/* Of the device side, where it has it: a grid whose blocks wait for each other. */
-bool emu_run_cooperative(emu_call call, const void *kernel, const void *params, dim3 grid, dim3 block,
-                         unsigned shared_bytes) __attribute__((weak));
-
 /* Runs it; false: the device is broken. */
 bool emu_do(const emu_work &w);
 /* Fills *w for a copy, checked; staged: pageable memory is copied now. */
 cudaError_t emu_copy_work(emu_enter &call, void *to, const void *from, size_t bytes, cudaMemcpyKind kind, emu_work *w);
 cudaError_t emu_fill_work(emu_enter &call, void *p, int value, size_t bytes, emu_work *w);
 cudaError_t emu_kernel_work(emu_enter &call, const void *kernel, dim3 grid, dim3 block, void **args, size_t shared,
-                            bool cooperative, emu_work *w);
+                            emu_work *w);
 
 /* ---- captures and graphs (runtime_graph.cpp, runtime_capture.cpp) ---- */
 

@@ -323,12 +323,10 @@ static void fold_both_ways(const folded p) {
     int whole = (int)(v * 100), least = whole, scan = whole;
     double total = 3.5, mine = 0, run;
     int wrong = 0;
-    fc_best best = {v, (int)threadIdx.x}, found = best;
     for (int bit = 16; bit; bit /= 2) {
         down += __shfl_xor_sync(FC_ALL_LANES, down, bit);
         max = fmaxf(max, __shfl_xor_sync(FC_ALL_LANES, max, bit));
         least = std::min(least, __shfl_xor_sync(FC_ALL_LANES, least, bit));
-        found = fc_fold_best(found, fc_lane_xor(found, bit));
     }
     for (int bit = 1; bit < 32; bit *= 2) up += __shfl_xor_sync(FC_ALL_LANES, up, bit);
     for (int bit = 1; bit < 4; bit *= 2) four += __shfl_xor_sync(FC_ALL_LANES, four, bit);
@@ -344,7 +342,6 @@ static void fold_both_ways(const folded p) {
     wrong += fc_warp_sum(v) != down || fc_warp_max(v) != max || fc_warp_min(whole) != least;
     wrong += fc_lanes_sum<1, 16>(v) != up || fc_lanes_sum<1, 2>(v) != four || fc_warp_scan(whole) != scan;
     wrong += many[0] != down || many[1] != 2 * down || many[2] != -down;
-    wrong += fc_warp_best(best).index != found.index;
     wrong += fc_warp_add((double)v, 3.5, &run) != total || run != mine;
     p.wrong[threadIdx.x] = wrong;
 }

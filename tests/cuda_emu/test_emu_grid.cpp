@@ -1,4 +1,4 @@
-/* The emulator's orders, grids, cooperative launches, OS threads, and what an error leaves behind. */
+/* The emulator's orders, grids, OS threads, and what an error leaves behind. */
 #include "tests/cuda_emu/util_emu.h"
 
 #include <thread>
@@ -93,65 +93,6 @@ static void grids_that_a_device_refuses(void **) {
     assert_caught(run(place, {NULL}, 1, dim3(1, 1, 65)), "at most 64 in z");
     assert_caught(run(place, {NULL}, dim3(1, 65536), 1), "at most 65535");
     assert_caught(run(place, {NULL}, dim3(1, 1, 0), 1), "a grid of 1,1,0");
-    assert_caught(run_cooperative(place, {NULL}, EMU_RESIDENT, 2), "are resident");
-}
-
-/* ---- cooperative launches ---- */
-
-struct told {
-    int *y; /* [2][blocks * threads] */
-    int how;
-};
-
-static void exchange(const told p) {
-    int n = (int)(gridDim.x * blockDim.x), me = (int)(blockIdx.x * blockDim.x + threadIdx.x);
-    if (p.how == 1 && me == 3) return;
-    for (int i = 0; i < 4; i++) {
-        p.y[i % 2 * n + me] = i == 0 ? me : p.y[(i + 1) % 2 * n + (me + 37) % n] + 1;
-        if (p.how == 2 && me == 3) __syncthreads();
-        fc_grid_sync();
-    }
-}
-
-static void a_grid_meets(void **) {
-    enum { BLOCKS = 5, THREADS = 48, N = BLOCKS * THREADS };
-    int y[2 * N];
-    every_order({
-        assert_runs(run_cooperative(exchange, {y, 0}, BLOCKS, THREADS));
-        for (int i = 0; i < N; i++) assert_int_equal(y[N + i], (i + 3 * 37) % N + 3);
-        assert_runs(run_cooperative(exchange, {y, 1}, BLOCKS, THREADS)); /* who has ended does not count */
-        assert_caught(run_cooperative(exchange, {y, 2}, BLOCKS, THREADS), "deadlock");
-        assert_caught(run(exchange, {y, 0}, BLOCKS, THREADS), "the launch is not cooperative");
-    });
-}
-
-struct flagged {
-    unsigned *flag;
-    int *y, how;
-};
-
-/* Block 0 waits for a word of the last block. */
-static void wait_for_a_word(const flagged p) {
-    if (threadIdx.x) return;
-    if (blockIdx.x == 0) {
-        while (fc_load_acquire(p.flag) < 1 + (unsigned)p.how) fc_pause();
-        p.y[0] = p.y[1] + 1;
-    } else if (blockIdx.x == gridDim.x - 1) {
-        p.y[1] = 41;
-        fc_store_release(p.flag, 1);
-    }
-}
-
-static void a_block_may_wait_for_a_word_of_another(void **) {
-    every_order({
-        unsigned flag = 0;
-        int y[2] = {0};
-        assert_runs(run_cooperative(wait_for_a_word, {&flag, y, 0}, 4, 32));
-        assert_int_equal(y[0], 42);
-    });
-    unsigned flag = 0;
-    int y[2] = {0};
-    assert_caught(run_cooperative(wait_for_a_word, {&flag, y, 1}, 4, 32), "spins at test_emu_grid.cpp");
 }
 
 /* ---- errors ---- */
@@ -232,8 +173,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(orders_are_what_they_say),
                                        cmocka_unit_test(every_thread_of_every_block_runs_once),
                                        cmocka_unit_test(grids_that_a_device_refuses),
-                                       cmocka_unit_test(a_grid_meets),
-                                       cmocka_unit_test(a_block_may_wait_for_a_word_of_another),
                                        cmocka_unit_test(an_error_ends_the_launch_and_the_next_one_works),
                                        cmocka_unit_test(launches_of_several_os_threads_at_once)};
     return cmocka_run_group_tests(tests, NULL, NULL);

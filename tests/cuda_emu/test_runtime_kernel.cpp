@@ -77,28 +77,11 @@ static void parameters_are_copied(void **) {
     assert_int_equal(got, 5);
 }
 
-static void cooperative_kernels_fit_the_device(void **) {
-    int *p = device_ints(1);
-    ints q = {p, NULL, 1, 5};
-    void *args[1] = {&q};
-    const void *k = (const void *)(void (*)(const ints))add_kernel;
-    must(shaped(1, 32, 0));
-    if (!emu_run_cooperative) {
-        must_fail(cudaLaunchCooperativeKernel(k, dim3(1), dim3(32), args, 0, NULL), cudaErrorNotSupported, "emulated");
-        return;
-    }
-    must(cudaLaunchCooperativeKernel(k, dim3(8), dim3(1024), args, 0, NULL)); /* 2 a multiprocessor, of 4 */
-    must_fail(cudaLaunchCooperativeKernel(k, dim3(9), dim3(1024), args, 0, NULL), cudaErrorCooperativeLaunchTooLarge,
-              "9 blocks; 8 run at once");
-    must(cudaDeviceSynchronize());
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(shapes_have_limits, fresh),
         cmocka_unit_test_setup(shared_memory_has_to_be_asked_for, fresh),
         cmocka_unit_test_setup(kernels_must_be_known, fresh),
-        cmocka_unit_test_setup(cooperative_kernels_fit_the_device, fresh),
         cmocka_unit_test_setup(parameters_are_copied, fresh),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

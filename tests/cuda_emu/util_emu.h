@@ -3,7 +3,6 @@
 #define FC_TESTS_UTIL_EMU_H
 
 #include "kernels/cuda/async.cuh"
-#include "kernels/cuda/load.cuh"
 #include "kernels/cuda/mma.cuh"
 #include "kernels/cuda/sync.cuh"
 #include "kernels/cuda/warp.cuh"
@@ -21,10 +20,6 @@ template <typename P> static emu_call call_of(void (*)(const P)) {
 }
 template <typename P> static bool run(void (*kernel)(const P), const P &p, dim3 grid, dim3 block, unsigned shared = 0) {
     return emu_run(call_of(kernel), (const void *)kernel, &p, grid, block, shared);
-}
-template <typename P>
-static bool run_cooperative(void (*kernel)(const P), const P &p, dim3 grid, dim3 block, unsigned shared = 0) {
-    return emu_run_cooperative(call_of(kernel), (const void *)kernel, &p, grid, block, shared);
 }
 
 /* The launch is right. */

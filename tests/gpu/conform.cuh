@@ -53,32 +53,15 @@ static inline void conform_must(fc_status st, const char *what) {
     exit(2);
 }
 
-/* All blocks at once, so that they may wait for one another. */
-template <typename P>
-static fc_status conform_together(conform_run *r, const char *name, void (*kernel)(const P), int grid, int block,
-                                  size_t shared, P *p) {
-    void *args[1] = {p};
-    FC_TRY(fc_cuda_flush(r->s));
-#ifdef FC_CUDA_EMU
-    emu_know((const void *)kernel, [](const void *k, const void *q) { ((void (*)(const P))k)(*(const P *)q); },
-             sizeof(P), name);
-#endif
-    FC_CUDA_TRY(cudaLaunchCooperativeKernel((const void *)kernel, dim3((unsigned)grid), dim3((unsigned)block), args,
-                                            shared, r->s->queue));
-    return FC_OK;
-}
-
 /* One launch over `in`, whose kernel leaves `n` words; P begins with uint32_t *out; const uint32_t *in. */
 template <typename P>
 static words conform_launch(conform_run *r, const char *name, void (*kernel)(const P), int grid, int block,
-                            size_t shared, const words &in, size_t n, P p, bool together = false) {
+                            size_t shared, const words &in, size_t n, P p) {
     words out(n);
     void *to = device_copy(r->s, NULL, n * 4), *from = device_copy(r->s, in.data(), in.size() * 4);
     p.out = (uint32_t *)to;
     p.in = (const uint32_t *)from;
-    conform_must(together ? conform_together(r, name, kernel, grid, block, shared, &p)
-                          : fc_launch(r->s, name, kernel, dim3((unsigned)grid), block, shared, p),
-                 name);
+    conform_must(fc_launch(r->s, name, kernel, dim3((unsigned)grid), block, shared, p), name);
     conform_must(device_sync(r->s), name);
     device_read(r->s, out.data(), to, n * 4);
     device_free(to);
@@ -112,7 +95,7 @@ static inline words conform_floats(conform_run *r, size_t n) {
 
 void conform_numbers(conform_run *r); /* conform_numbers.cuh: conversions, intrinsics, functions */
 void conform_warps(conform_run *r);   /* conform_warps.cuh: shuffles, votes, folds, atomics       */
-void conform_sync(conform_run *r);    /* conform_sync.cuh: barriers, loads, words between blocks  */
+void conform_sync(conform_run *r);    /* conform_sync.cuh: named barriers                         */
 void conform_tiles(conform_run *r);   /* conform_tiles.cuh: copies, ldmatrix, products            */
 
 #endif

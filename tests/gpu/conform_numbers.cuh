@@ -11,7 +11,6 @@ struct number_args {
 
 enum number_op {
     BF16_PAIR,
-    BF16_OF,
     BF16_LO,
     BF16_HI,
     F16_FLOAT,
@@ -19,8 +18,6 @@ enum number_op {
     DTYPE_F8,
     DTYPE_TO_F8,
     BF16_FMA,
-    EXP2,
-    LOP3,
     PHILOX,
     UNIFORM,
     FMAF,
@@ -68,7 +65,6 @@ template <int OP> static __device__ __forceinline__ void number_do(uint32_t *y, 
     float a = __uint_as_float(x[0]), b = __uint_as_float(x[1]);
     switch (OP) {
     case BF16_PAIR: y[0] = fc_bf16_pair(a, b); break;
-    case BF16_OF: y[0] = fc_bf16_of(a); break;
     case BF16_LO: y[0] = __float_as_uint(fc_bf16_lo(x[0])); break;
     case BF16_HI: y[0] = __float_as_uint(fc_bf16_hi(x[0])); break;
     case F16_FLOAT: y[0] = __float_as_uint(fc_f16_float((uint16_t)x[0])); break;
@@ -76,11 +72,6 @@ template <int OP> static __device__ __forceinline__ void number_do(uint32_t *y, 
     case DTYPE_F8: y[0] = __float_as_uint(fc_f8_to_f32((uint8_t)x[0])); break;
     case DTYPE_TO_F8: y[0] = fc_f32_to_f8(a); break;
     case BF16_FMA: y[0] = fc_bf16_pair_fma(x[0], x[1], x[2]); break;
-    case EXP2: y[0] = __float_as_uint(fc_exp2(a)); break;
-    case LOP3:
-        y[0] = fc_lop3<0xea>(x[0], x[1], x[2]), y[1] = fc_lop3<0x96>(x[0], x[1], x[2]),
-        y[2] = fc_lop3<0x1b>(x[0], x[1], x[2]);
-        break;
     case PHILOX: fc_philox(x, x + 4, y); break;
     case UNIFORM: number_put(y, fc_rng_uniform((uint64_t)x[1] << 32 | x[0], x[2], x[3], x[4])); break;
     case FMAF: y[0] = __float_as_uint(fmaf(a, b, __uint_as_float(x[2]))); break;
@@ -162,7 +153,6 @@ void conform_numbers(conform_run *r) {
         doubles.push_back((conform_random(r) & 0x800fffffu) | (959 + conform_random(r) % 128) << 20);
     }
     number<BF16_PAIR>(r, "fc_bf16_pair", pairs, 2, 1, BITS);
-    number<BF16_OF>(r, "fc_bf16_of", pairs, 2, 1, BITS);
     number<BF16_LO>(r, "fc_bf16_lo", all16, 2, 1, BITS);
     number<BF16_HI>(r, "fc_bf16_hi", pairs, 2, 1, BITS);
     number<F16_FLOAT>(r, "fc_f16_float", all16, 2, 1, FLOATS);
@@ -170,8 +160,6 @@ void conform_numbers(conform_run *r) {
     number<DTYPE_F8>(r, "fc_f8_to_f32", all8, 2, 1, FLOATS);
     number<DTYPE_TO_F8>(r, "fc_f32_to_f8", pairs, 2, 1, BITS);
     number<BF16_FMA>(r, "fc_bf16_pair_fma", bf16_codes(r), 3, 1, BITS);
-    number<EXP2>(r, "fc_exp2", pairs, 2, 1, ULPS, 4);
-    number<LOP3>(r, "fc_lop3", any, 3, 3, BITS);
     number<PHILOX>(r, "fc_philox", any, 6, 4, BITS);
     number<UNIFORM>(r, "fc_rng_uniform", any, 6, 2, BITS);
     number<FMAF>(r, "fmaf", conform_floats(r, 3 * 4096), 3, 1, FLOATS);

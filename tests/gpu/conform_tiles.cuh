@@ -74,7 +74,7 @@ template <int N, bool TRANS> static void conform_matrix(conform_run *r, const ch
                  conform_launch(r, name, matrix_kernel<N, TRANS>, 1, FC_WARP, sizeof(matrix_shared), in, 32 * N, p));
 }
 
-typedef enum { PRODUCT_BF16, PRODUCT_F16, PRODUCT_S8 } product_type;
+typedef enum { PRODUCT_BF16, PRODUCT_S8 } product_type;
 
 /* in and out: for each block a[4], b[2], d[4] of each lane. */
 template <int TYPE> static __global__ void product_kernel(const tile_args p) {
@@ -88,8 +88,7 @@ template <int TYPE> static __global__ void product_kernel(const tile_args p) {
     } else {
         float d[4];
         for (int i = 0; i < 4; i++) d[i] = __uint_as_float(in[6 + i]);
-        if (TYPE == PRODUCT_F16) fc_mma_f16(d, a, b);
-        else fc_mma_bf16(d, a, b);
+        fc_mma_bf16(d, a, b);
         for (int i = 0; i < 4; i++) out[i] = __float_as_uint(d[i]);
     }
 }
@@ -100,22 +99,8 @@ static inline uint32_t float_bits(float f) {
     return u;
 }
 
-/* The 16-bit formats of products: bits, NaN and infinity, the smallest number. */
-struct product_format {
-    float (*wide)(uint16_t h);
-    uint16_t (*narrow)(float f);
-    uint16_t infinity, nan, sign_and_fraction;
-    int fraction, middle; /* bits; the exponent of 1 */
-    float tiny;           /* the smallest denormal  */
-};
-
-static float bf16_wide(uint16_t h) { return fc_bf16_to_f32(h); }
-static uint16_t bf16_narrow(float f) { return fc_f32_to_bf16(f); }
-static const product_format formats[2] = {{bf16_wide, bf16_narrow, 0x7f80, 0x7fc0, 0x807f, 7, 127, 0x1p-133f},
-                                          {fc_f16_to_f32, fc_f32_to_f16, 0x7c00, 0x7e00, 0x83ff, 10, 15, 0x1p-24f}};
-
 /* What a device may differ by: 2^-19 of the sum of absolute terms: it may drop bits below the last of the largest. */
-static void product_allow(const product_format *f, const words &in, std::vector<float> *allow) {
+static void product_allow(const words &in, std::vector<float> *allow) {
     for (size_t block = 0; block < in.size() / 320; block++) {
         double a[16][16], b[16][8];
         const uint32_t *at = in.data() + block * 320;
@@ -123,9 +108,9 @@ static void product_allow(const product_format *f, const words &in, std::vector<
             int g = lane / 4, t = lane % 4;
             for (int i = 0; i < 8; i++)
                 a[g + i / 2 % 2 * 8][2 * t + i / 4 * 8 + i % 2] =
-                    fabs((double)f->wide((uint16_t)(at[i / 2] >> i % 2 * 16)));
+                    fabs((double)fc_bf16_to_f32((uint16_t)(at[i / 2] >> i % 2 * 16)));
             for (int i = 0; i < 4; i++)
-                b[2 * t + i / 2 * 8 + i % 2][g] = fabs((double)f->wide((uint16_t)(at[4 + i / 2] >> i % 2 * 16)));
+                b[2 * t + i / 2 * 8 + i % 2][g] = fabs((double)fc_bf16_to_f32((uint16_t)(at[4 + i / 2] >> i % 2 * 16)));
         }
         at = in.data() + block * 320;
         for (int lane = 0; lane < 32; lane++, at += 10)
@@ -139,14 +124,13 @@ static void product_allow(const product_format *f, const words &in, std::vector<
     }
 }
 
-/* Small integers; those in units so small that the sums (TINY, bf16 alone) or the factors are denormal; the first with
+/* Small integers; those in units so small that the sums (TINY) or the factors are denormal; the first with
  * infinities and NaN; ordinary numbers. All but the last have exact sums. */
 enum product_inputs { WHOLE, TINY, DENORMAL, HARD, ORDINARY };
 
-template <int TYPE> static void conform_product(conform_run *r, const char *name, product_inputs kind) {
+static void conform_product(conform_run *r, const char *name, product_inputs kind) {
     enum { BLOCKS = 16 };
-    const product_format *f = &formats[TYPE];
-    float a_unit = kind == TINY ? 0x1p-100f : kind == DENORMAL ? f->tiny : 1.0f;
+    float a_unit = kind == TINY ? 0x1p-100f : kind == DENORMAL ? 0x1p-133f : 1.0f;
     float b_unit = kind == TINY ? 0x1p-40f : kind == DENORMAL ? 16.0f : 1.0f;
     words in;
     tile_args p = {NULL, NULL};
@@ -155,11 +139,11 @@ template <int TYPE> static void conform_product(conform_run *r, const char *name
             uint16_t half[2];
             for (uint16_t &h : half) {
                 uint32_t v = conform_random(r);
-                h = f->narrow((float)((int)(v % 17) - 8) * (i < 4 ? a_unit : b_unit));
+                h = fc_f32_to_bf16((float)((int)(v % 17) - 8) * (i < 4 ? a_unit : b_unit));
                 v = conform_random(r);
                 if (kind == ORDINARY) /* 2^-8 .. 2^7 */
-                    h = (uint16_t)((v & f->sign_and_fraction) | (f->middle - 8 + (v >> 12 & 15)) << f->fraction);
-                if (kind == HARD && v % 61 == 0) h = v & 64 ? f->infinity : v & 128 ? f->infinity | 0x8000 : f->nan;
+                    h = (uint16_t)((v & 0x807f) | (127 - 8 + (v >> 12 & 15)) << 7);
+                if (kind == HARD && v % 61 == 0) h = v & 64 ? 0x7f80 : v & 128 ? 0xff80 : 0x7fc0;
             }
             in.push_back((uint32_t)half[1] << 16 | half[0]);
         }
@@ -172,8 +156,8 @@ template <int TYPE> static void conform_product(conform_run *r, const char *name
                  kind == ORDINARY ? SUMS
                  : kind == HARD   ? VALUES
                                   : BITS,
-                 conform_launch(r, name, product_kernel<TYPE>, BLOCKS, FC_WARP, 0, in, BLOCKS * 128, p));
-    if (kind == ORDINARY) product_allow(f, in, &r->records.back().allow);
+                 conform_launch(r, name, product_kernel<PRODUCT_BF16>, BLOCKS, FC_WARP, 0, in, BLOCKS * 128, p));
+    if (kind == ORDINARY) product_allow(in, &r->records.back().allow);
 }
 
 void conform_tiles(conform_run *r) {
@@ -189,13 +173,9 @@ void conform_tiles(conform_run *r) {
     for (uint32_t &v : bytes) v = conform_random(r); /* d takes any value: sums wrap */
     conform_keep(r, "fc_mma_s8", BITS,
                  conform_launch(r, "fc_mma_s8", product_kernel<PRODUCT_S8>, 16, FC_WARP, 0, bytes, 16 * 128, p));
-    conform_product<PRODUCT_BF16>(r, "fc_mma_bf16 of small integers", WHOLE);
-    conform_product<PRODUCT_BF16>(r, "fc_mma_bf16 with denormal sums", TINY);
-    conform_product<PRODUCT_BF16>(r, "fc_mma_bf16 of denormals", DENORMAL);
-    conform_product<PRODUCT_BF16>(r, "fc_mma_bf16 with infinities and NaN", HARD);
-    conform_product<PRODUCT_BF16>(r, "fc_mma_bf16", ORDINARY);
-    conform_product<PRODUCT_F16>(r, "fc_mma_f16 of small integers", WHOLE);
-    conform_product<PRODUCT_F16>(r, "fc_mma_f16 of denormals", DENORMAL);
-    conform_product<PRODUCT_F16>(r, "fc_mma_f16 with infinities and NaN", HARD);
-    conform_product<PRODUCT_F16>(r, "fc_mma_f16", ORDINARY);
+    conform_product(r, "fc_mma_bf16 of small integers", WHOLE);
+    conform_product(r, "fc_mma_bf16 with denormal sums", TINY);
+    conform_product(r, "fc_mma_bf16 of denormals", DENORMAL);
+    conform_product(r, "fc_mma_bf16 with infinities and NaN", HARD);
+    conform_product(r, "fc_mma_bf16", ORDINARY);
 }

@@ -51,14 +51,13 @@ static __global__ void fold_kernel(const warp_args p) {
     p.out[3 * i + 2] = __float_as_uint(fc_block_sum(v, m->fold));
 }
 
-enum { LANES_OUT = 12 };
+enum { LANES_OUT = 11 };
 
 /* What is one meeting under emulation. */
 static __global__ void lanes_kernel(const warp_args p) {
     int i = (int)(blockIdx.x * blockDim.x + threadIdx.x);
     uint32_t u = p.in[i], *y = p.out + (size_t)i * LANES_OUT;
     float v = __uint_as_float(u), three[3] = {v, 2 * v, -v}, many[2] = {v, -v};
-    fc_best best = fc_warp_best(fc_best{v, i});
     double mine, total = fc_warp_add((double)v, 3.5, &mine);
     fc_warp_sums<3>(three, 2);
     y[0] = __float_as_uint(fc_lanes_sum<1, 16>(v));
@@ -68,12 +67,11 @@ static __global__ void lanes_kernel(const warp_args p) {
     y[3] = (uint32_t)fc_warp_min((int)u);
     y[4] = fc_warp_max(u);
     y[5] = fc_warp_scan(u);
-    y[6] = (uint32_t)best.index;
-    y[7] = __float_as_uint(three[0]);
-    y[8] = __float_as_uint(three[1]);
-    y[9] = __float_as_uint((float)total);
-    y[10] = __float_as_uint((float)mine);
-    y[11] = __float_as_uint((float)(mine - (double)(float)mine));
+    y[6] = __float_as_uint(three[0]);
+    y[7] = __float_as_uint(three[1]);
+    y[8] = __float_as_uint((float)total);
+    y[9] = __float_as_uint((float)mine);
+    y[10] = __float_as_uint((float)(mine - (double)(float)mine));
 }
 
 /* All threads on a few words: what is left does not depend on their order. */
