@@ -95,6 +95,25 @@ static void what_nobody_knows_is_told(void **state) {
     openai_call_close(c);
 }
 
+/* If this fails, look-ups that are computed all wait in one line, whatever they say. */
+static void a_look_up_has_a_place_in_the_line(void **state) {
+    static const char said[] = "{\"history\":[\"x\"],\"priority\":-2,\"cache_salt\":\"s\"}";
+    static const int header = 7;
+    const openai_context before = likes.c;
+    openai_call *c;
+    (void)state;
+    likes.c.lookup.histories = true;
+    likes.c.priority = &header;
+    c = rig_parse(&likes, OPENAI_LOOKUP, "{\"history\":[\"x\"]}");
+    assert_int_equal(c->requests[0].priority, 7);
+    openai_call_close(c);
+    c = rig_parse(&likes, OPENAI_LOOKUP, said);
+    assert_int_equal(c->requests[0].priority, -2);
+    assert_string_equal(c->requests[0].cache_salt, "s");
+    openai_call_close(c);
+    likes.c = before;
+}
+
 /* ---- scores ---- */
 
 #define PAIR  "{\"queries\":\"a\",\"documents\":\"b\","
@@ -208,6 +227,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(two_that_differ),
                                        cmocka_unit_test(history_is_named),
                                        cmocka_unit_test(what_nobody_knows_is_told),
+        cmocka_unit_test(a_look_up_has_a_place_in_the_line),
                                        cmocka_unit_test(a_score_says_nothing_of_drawing),
                                        cmocka_unit_test(labels_read_no_recipe),
                                        cmocka_unit_test(forms_of_rerank_are_not_mixed),

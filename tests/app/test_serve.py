@@ -240,6 +240,8 @@ class Answers(unittest.TestCase):
     def test_tokens(self):
         ids = self.s.ok("/tokenize", {"prompt": PROMPT})["tokens"]
         self.assertEqual(self.s.ok("/detokenize", {"tokens": ids})["prompt"], PROMPT)
+        for path, ask in (("/tokenize", {"prompt": PROMPT}), ("/detokenize", {"tokens": ids})):
+            self.s.refused(path, {**ask, "model": "gpt-4"}, 404, "model", "does not exist")
 
     def test_what_it_says_of_itself(self):
         for path in ("/health", "/livez", "/ping"):

@@ -6,6 +6,7 @@ import threading
 import unittest
 from urllib.parse import quote
 
+from test_option_flags import lora
 from util_cli import main
 from util_serve import Serve
 from util_table import NAMES, Tables
@@ -56,6 +57,36 @@ class Lookup(Tables):
         s.refused("/v1/lookup", b"{", 400)
         self.assertEqual(s.ask(b"POST /v1/lookup HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}").status, 415)
         self.assertEqual(s.get("/v1/lookup?history=%ff").status, 400)
+
+    # If this fails, a wish is taken and nothing comes of it, in the table's answers or in those that are computed.
+    def test_fields_that_mean_something(self):
+        self.bulk("fields")
+        tuned = self.path("tuned")
+        lora(tuned, 0.5)
+        s = self.serve("fields", "--served-model-name", "m", "--served-model-name", "also", "--adapter", "tuned=" + tuned)
+        there, live = list(next(iter(self.rows("fields")))), ["Chess", "Chess"]
+        for history, source in ((there, "table"), (live, "live")):
+            ask = {"history": history, "retrieved": ""}
+            a = s.post("/v1/lookup", {**ask, "model": "also", "priority": -1, "cache_salt": "s", "user": "u", "metadata": {"a": 1}, "thinking": 1, "top": 2, "n": None, "stream": False})
+            self.assertEqual((a.status, json.loads(a.body)["source"], a.headers.get("x-forkcast-ignored")), (200, source, "thinking, top"))
+            self.assertEqual(json.loads(a.body), s.ok("/v1/lookup", ask))
+            self.assertNotIn("x-forkcast-ignored", s.post("/v1/lookup", ask).headers)
+            for name, value in (("temperature", 0.5), ("n", 2), ("seed", 1), ("stream", True), ("forkcast", {"n": 4}), ("vllm_xargs", {"best_of": 4}), ("prompt", "x"), ("request_id", "r")):
+                s.refused("/v1/lookup", {**ask, name: value}, 400, name, "it means nothing in a look-up")
+            s.refused("/v1/lookup", {**ask, "model": "nobody"}, 404, "model", "`nobody` does not exist")
+            s.refused("/v1/lookup", {**ask, "model": "tuned"}, 400, "model", "look-ups are of m")
+            s.refused("/v1/lookup", {**ask, "priority": "high"}, 400, "priority")
+            s.refused("/v1/lookup", {**ask, "cache_salt": ""}, 400, "cache_salt")
+            s.refused("/v1/lookup", {**ask, "retrieved": 1}, 400, "retrieved")
+            names = "&".join("history=" + quote(n) for n in history)
+            a = s.get(f"/v1/lookup?{names}&model=m&_=1764201600")
+            self.assertEqual((a.status, a.headers["x-forkcast-ignored"]), (200, "_"))
+            self.assertEqual(s.get(f"/v1/lookup?{names}&best_of=2").error()["param"], "best_of")
+        cached = [s.number("forkcast_scores_cached_total")]
+        for salt in ("one", "one", "two"):
+            s.ok("/v1/lookup", {"history": ["Tea", "Tea"], "cache_salt": salt})
+            cached.append(s.number("forkcast_scores_cached_total"))
+        self.assertEqual([a < b for a, b in zip(cached, cached[1:])], [False, True, False])
 
     # If this fails, whoever copies a file over the table ends the server.
     def test_a_table_that_is_overwritten_in_place(self):

@@ -69,6 +69,7 @@ OTHERS = (
     ("/tokenize", {"content": "the night", "with_pieces": True}, "LlamaTokens"),
     ("/detokenize", {"tokens": [60, 61]}, "Text"),
     ("/v1/lookup", {"key": "k1", "history": None}, "Lookup"),
+    ("/v1/lookup", {"key": "k1", "model": "novelty", "priority": 2, "cache_salt": "s", "user": "u", "n": None, "stop": [], "unheard_of": 1}, "Lookup"),
 )
 # Wrong by the file, and refused by the server: the field that both name.
 WRONG = (
@@ -91,6 +92,8 @@ WRONG_OTHERS = (
     ("/rerank", {"query": "a", "documents": []}, "documents"), ("/rerank", {"query": "a", "documents": ["b"], "rank_fields": ["c"]}, "rank_fields"),
     ("/rerank", {"query": {"type": 1, "text": "a"}, "documents": ["b"]}, "query"), ("/rerank", {"query": "a"}, "documents"),
     ("/v1/lookup", {}, "history"), ("/v1/lookup", {"key": "k1", "history": ["a"]}, "history"), ("/v1/lookup", {"key": 1}, "key"),
+    ("/v1/lookup", {"key": "k1", "cache_salt": "a/b"}, "cache_salt"), ("/v1/lookup", {"key": "k1", "priority": "1"}, "priority"),
+    ("/v1/lookup", {"key": "k1", "user": 1}, "user"), ("/v1/lookup", {"key": "k1", "retrieved": 1}, "retrieved"),
     ("/tokenize", {}, "prompt"), ("/detokenize", {}, "tokens"), ("/detokenize", {"tokens": [-1]}, "tokens"),
 )
 
@@ -223,6 +226,16 @@ class OpenApi(unittest.TestCase):
                     for value in (True, "x", [1], {"a": 1}, 1) + ((False, [], {}) if how == "NEVER" else ()):
                         self.assertIsNotNone(self.wrong(schema, {**base, name: value}))
                         self.s.refused(path, {**base, name: value}, 400, name)
+
+        # a look-up draws nothing that a request has a say in
+        own = set(self.props("LookupRequest"))
+        for name, _, how in table:
+            with self.subTest(lookup=name):
+                self.assertEqual(name in own, how == "TAKEN" or name in ("model", "priority", "cache_salt"))
+                if name not in own:
+                    self.assertIsNotNone(self.wrong("LookupRequest", {"key": "k1", name: 1}))
+                    self.assertIsNone(self.wrong("LookupRequest", {"key": "k1", name: []}))
+                    self.s.refused("/v1/lookup", {"key": "k1", name: 1}, 400, name, "look-up")
 
     # If this fails, what the file says of an option is not what the engine takes.
     def test_options(self):

@@ -109,7 +109,10 @@ fc_status openai_get_ids(openai_parse *p, const fc_json *list, fc_role role, con
 fc_status openai_read(const char *body, size_t size, fc_json_doc **out);
 fc_status openai_pick_model(openai_parse *p, const openai_model **out); /* by `model`; 404 */
 fc_status openai_set_option(openai_parse *p, const char *name, const fc_json *value);
-void openai_ignore(openai_parse *p, const char *name);       /* call->ignored: a field that nobody knows */
+void openai_ignore(openai_parse *p, const char *name); /* call->ignored: a field that nobody knows */
+fc_status openai_read_taken(openai_parse *p);          /* fields that are OPENAI_TAKEN */
+/* What a failure of p's reading is over HTTP. */
+void openai_parse_error(const openai_parse *p, fc_status st, openai_error *e);
 bool openai_asks_nothing(const fc_json *n);                  /* false, an empty list or object */
 fc_status openai_read_id(openai_parse *p, const char *kind); /* call->id: "cmpl-..." */
 fc_status openai_read_salt(openai_parse *p);                 /* cache_salt */

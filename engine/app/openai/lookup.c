@@ -1,5 +1,6 @@
 /* lookup - /v1/lookup: a key out of a body, and the answer of a key that no table holds. */
 #include "engine/app/openai/answer.h"
+#include "engine/app/openai/fields.h"
 #include "engine/app/print_row.h"
 
 #include <string.h>
@@ -8,12 +9,6 @@ static fc_status put_head(const char *source, json_object *o) {
     FC_TRY(fc_str_puts(o->out, "{"));
     FC_TRY(json_text(o, "object", "lookup", 6));
     return json_text(o, "source", source, strlen(source));
-}
-
-/* NULL where it is absent or null. */
-static const fc_json *member(const fc_json *root, const char *name) {
-    const fc_json *n = fc_json_get(root, name);
-    return n && fc_json_kind(n) != FC_JSON_NULL ? n : NULL;
 }
 
 /* Names of the list as its key. */
@@ -32,28 +27,65 @@ static fc_status key_of(const fc_json *list, bool set, fc_str *key) {
     return st;
 }
 
-/* *param: the field that an error is in. */
-static fc_status read_key(const openai_lookup *l, const fc_json *root, bool *live, fc_str *key, const char **param) {
-    const fc_json *history = member(root, "history"), *n = member(root, "key");
+/* What a look-up has no use for: rows are drawn as the recipe says, by the models that are served first. */
+static fc_status read_fields(openai_parse *p) {
+    static const char *const own[] = {"model", "history", "key", "retrieved", "priority", "cache_salt"};
+    const openai_model *m;
+    const fc_json *n;
+    for (const fc_json *k = fc_json_first(p->root); k; k = fc_json_next(k)) {
+        const char *name = fc_json_key(k);
+        const openai_field *drawn = openai_field_find(name, strlen(name));
+        bool mine = fc_json_kind(k) == FC_JSON_NULL;
+        for (size_t i = 0; i < sizeof own / sizeof *own; i++) mine = mine || strcmp(own[i], name) == 0;
+        if (!mine && !drawn) openai_ignore(p, name);
+        if (mine || !drawn || drawn->how == OPENAI_TAKEN || openai_asks_nothing(k)) continue;
+        return openai_refuse(p, drawn->name, "it means nothing in a look-up; rows are drawn as the recipe says");
+    }
+    FC_TRY(openai_read_taken(p));
+    FC_TRY(openai_pick_model(p, &m));
+    if (m->novelty_adapter != p->s->models[0].novelty_adapter)
+        return openai_refuse(p, "model", "look-ups are of %s, which the table's rows are of", p->s->models[0].id);
+    p->call->model = m->id;
+    if (p->c->priority) p->base->priority = *p->c->priority;
+    n = openai_get(p, p->root, "priority");
+    if (n) FC_TRY(openai_set_option(p, "priority", n));
+    FC_TRY(openai_read_salt(p));
+    return openai_get_text(p, "retrieved", &p->retrieved);
+}
+
+static fc_status read_key(openai_parse *p, bool *live, fc_str *key) {
+    const openai_lookup *l = &p->c->lookup;
+    const fc_json *history, *n = openai_get(p, p->root, "key");
     const char *text;
-    *param = history || !n ? "history" : "key";
-    if (!history == !n) return FC_FAIL(FC_ERR_ARG, "history: give it, or key%s", n ? "; both are given" : "");
+    FC_TRY(read_fields(p));
+    history = openai_get(p, p->root, "history");
+    if (!history == !n) return openai_refuse(p, "history", "give it, or key%s", n ? "; both are given" : "");
     *live = history && l->histories;
     if (history && !l->histories)
         return fc_json_fail(history, FC_ERR_ARG, "the table's keys are no histories; give key");
     if (history) return key_of(history, l->set, key);
+    p->param = "key";
     FC_TRY(fc_json_string(n, &text));
     return fc_str_puts(key, text);
 }
 
-fc_status openai_lookup_key(const openai_lookup *l, const char *body, size_t size, fc_str *key, bool *live,
-                            openai_error *e) {
-    fc_json_doc *doc = NULL;
-    const char *param = NULL;
-    fc_status st = openai_read(body, size, &doc);
-    if (!st) st = read_key(l, fc_json_root(doc), live, key, &param);
-    fc_json_close(doc);
-    if (st) openai_error_of(st, fc_last_error(), param, false, e);
+fc_status openai_lookup_key(openai_server *s, const openai_lookup *l, const char *body, size_t size, fc_str *key,
+                            bool *live, char ignored[OPENAI_IGNORED], openai_error *e) {
+    const openai_context c = {.lookup = *l};
+    openai_held held = {0};
+    openai_call call = {.held = &held};
+    openai_parse p = {.s = s, .c = &c, .call = &call, .held = &held, .base = &held.base};
+    fc_status st = openai_read(body, size, &held.doc);
+    fc_request_init(p.base);
+    held.set = (fc_option_target){.request = p.base};
+    if (!st) {
+        p.root = fc_json_root(held.doc);
+        st = read_key(&p, live, key);
+    }
+    if (st) openai_parse_error(&p, st, e);
+    else memcpy(ignored, call.ignored, OPENAI_IGNORED);
+    fc_option_target_fini(&held.set);
+    fc_json_close(held.doc);
     return st;
 }
 
@@ -76,26 +108,23 @@ static fc_status split(openai_parse *p, char *key) {
 }
 
 fc_status openai_lookup_read(openai_parse *p) {
-    const openai_lookup *l = &p->c->lookup;
     const openai_model *m = &p->s->models[0];
     fc_request *r = p->base;
     fc_str key = {0};
     char *copy = NULL;
     bool live;
-    fc_status st = read_key(l, p->root, &live, &key, &p->param);
+    fc_status st = read_key(p, &live, &key);
     if (!st) st = openai_alloc(p, key.size + 1, 1, &copy);
     if (!st) memcpy(copy, fc_str_text(&key), key.size);
     if (!st) p->show->key = copy;
     if (!st) st = openai_alloc(p, key.size + 1, 1, &copy);
     if (!st) memcpy(copy, fc_str_text(&key), key.size);
-    if (!st) r->seed = fc_table_seed(l->seed, fc_str_text(&key));
+    if (!st) r->seed = fc_table_seed(p->c->lookup.seed, fc_str_text(&key));
     fc_str_fini(&key);
     FC_TRY(st);
     FC_TRY(split(p, copy));
-    FC_TRY(openai_get_text(p, "retrieved", &p->retrieved));
     if (m->novelty_adapter) r->novelty_adapter = m->novelty_adapter;
     if (m->alignment_adapter) r->alignment_adapter = m->alignment_adapter;
-    p->call->model = m->id;
     p->show->n = r->keep ? r->keep : r->n;
     p->show->best_of = r->n;
     st = openai_prompts_read(p);

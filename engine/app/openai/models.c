@@ -169,8 +169,7 @@ static fc_status at_once(openai_server *s, const char *body, size_t size, fc_sta
         p.root = fc_json_root(held.doc);
         st = work(&p, out);
     }
-    if (st && p.http) openai_error_http(p.http, fc_last_error(), e);
-    else if (st) openai_error_of(st, fc_last_error(), p.param, false, e);
+    if (st) openai_parse_error(&p, st, e);
     fc_json_close(held.doc);
     fc_arena_fini(&held.arena);
     return st;

@@ -98,6 +98,8 @@ typedef struct {
     openai_lookup lookup;
 } openai_context;
 
+enum { OPENAI_IGNORED = 192 };
+
 typedef struct openai_call {
     openai_route route;
     fc_request *requests; /* [n_requests], for fc_submit in order; what they point to lives as long as the call */
@@ -106,11 +108,11 @@ typedef struct openai_call {
     bool sends_early;  /* bytes come before the end: worth a keep-alive when they do not */
     const char *model; /* as served */
     const char *prompt_field,
-        *given_field;         /* of the body, where they have other names than prompt and documents; or NULL */
-    char id[160];             /* "cmpl-..." */
-    char ignored[192];        /* fields that nobody knows, as "a, b"; as far as there is room, and sane names */
-    struct openai_show *show; /* for the answer */
-    struct openai_held *held; /* what everything lives in */
+        *given_field;             /* of the body, where they have other names than prompt and documents; or NULL */
+    char id[160];                 /* "cmpl-..." */
+    char ignored[OPENAI_IGNORED]; /* fields that nobody knows, as "a, b"; as far as there is room, and sane names */
+    struct openai_show *show;     /* for the answer */
+    struct openai_held *held;     /* what everything lives in */
 } openai_call;
 
 fc_status openai_call_parse(openai_server *s, openai_route route, const openai_context *c, const char *body,
@@ -129,9 +131,9 @@ size_t openai_weigh_body(const char *body, size_t size); /* while it is read, an
 size_t openai_weigh_answer(const openai_call *c);        /* from then on, before it is trimmed: at most, about */
 int64_t openai_candidates(const fc_request *r);          /* drawn at most, or given */
 
-/* The key of a lookup's body. *live: it is a history, which can be computed. */
-fc_status openai_lookup_key(const openai_lookup *l, const char *body, size_t size, fc_str *key, bool *live,
-                            openai_error *e);
+/* The key of a lookup's body. *live: it is a history, which can be computed; ignored: as of a call. */
+fc_status openai_lookup_key(openai_server *s, const openai_lookup *l, const char *body, size_t size, fc_str *key,
+                            bool *live, char ignored[OPENAI_IGNORED], openai_error *e);
 fc_status openai_lookup_row(const openai_lookup *l, const fc_table_row *r, fc_str *out); /* the answer out of a table */
 
 /* ---- answers ---- */

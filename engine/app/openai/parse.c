@@ -157,16 +157,20 @@ void openai_ignore(openai_parse *p, const char *name) {
     snprintf(list + used, sizeof p->call->ignored - used, "%s%s", used ? ", " : "", name);
 }
 
-static fc_status read_fields(openai_parse *p) {
+fc_status openai_read_taken(openai_parse *p) {
     const char *text;
     bool yes;
-    for (const fc_json *k = fc_json_first(p->root); k; k = fc_json_next(k))
-        if (!openai_field_find(fc_json_key(k), strlen(fc_json_key(k)))) openai_ignore(p, fc_json_key(k));
-    for (size_t i = 0; i < openai_field_count(); i++) FC_TRY(read_field(p, openai_field_at(i)));
     FC_TRY(openai_get_text(p, "user", &text));
     FC_TRY(openai_get_text(p, "session_id", &text));
     FC_TRY(openai_get_text(p, "service_tier", &text));
     return openai_get_bool(p, "parallel_tool_calls", &yes);
+}
+
+static fc_status read_fields(openai_parse *p) {
+    for (const fc_json *k = fc_json_first(p->root); k; k = fc_json_next(k))
+        if (!openai_field_find(fc_json_key(k), strlen(fc_json_key(k)))) openai_ignore(p, fc_json_key(k));
+    for (size_t i = 0; i < openai_field_count(); i++) FC_TRY(read_field(p, openai_field_at(i)));
+    return openai_read_taken(p);
 }
 
 /* ---- fields with rules of their own ---- */
@@ -472,6 +476,12 @@ static fc_status open_call(openai_server *s, openai_route route, const openai_co
     return FC_OK;
 }
 
+void openai_parse_error(const openai_parse *p, fc_status st, openai_error *e) {
+    if (p->http) openai_error_http(p->http, fc_last_error(), e);
+    else openai_error_of(st, fc_last_error(), p->param, false, e);
+    if (p->http) snprintf(e->param, sizeof e->param, "%s", p->param ? p->param : "");
+}
+
 fc_status openai_call_parse(openai_server *s, openai_route route, const openai_context *c, const char *body,
                             size_t size, openai_call **out, openai_error *err) {
     openai_parse p = {0};
@@ -488,13 +498,7 @@ fc_status openai_call_parse(openai_server *s, openai_route route, const openai_c
         *out = p.call;
         return FC_OK;
     }
-    openai_error_of(st, fc_last_error(), p.param, false, err);
-    if (p.http) {
-        char why[sizeof err->message];
-        snprintf(why, sizeof why, "%s", err->message);
-        openai_error_http(p.http, why, err);
-        snprintf(err->param, sizeof err->param, "%s", p.param ? p.param : "");
-    }
+    openai_parse_error(&p, st, err);
     openai_error_field(p.call, err);
     openai_call_close(p.call);
     return st;

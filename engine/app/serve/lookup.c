@@ -186,12 +186,13 @@ static fc_status read_body(struct serve_table *t, http_req *r, const char **body
 }
 
 /* *e is filled where it fails. */
-static fc_status find(serve *s, const char *body, size_t size, bool *found, bool *live, openai_error *e) {
+static fc_status find(serve *s, const char *body, size_t size, bool *found, bool *live, char ignored[OPENAI_IGNORED],
+                      openai_error *e) {
     struct serve_table *t = s->table;
     fc_table_row row;
     fc_status st;
     fc_str_clear(&t->key);
-    FC_TRY(openai_lookup_key(&s->lookup, body, size, &t->key, live, e));
+    FC_TRY(openai_lookup_key(&s->api, &s->lookup, body, size, &t->key, live, ignored, e));
     fc_str_clear(&t->out);
     st = fc_table_get(t->t, fc_str_text(&t->key), &row, found);
     if (!st && *found) st = openai_lookup_row(&s->lookup, &row, &t->out);
@@ -211,6 +212,7 @@ void serve_lookup(void *self, http_req *r, const char *rest) {
     const char *body;
     size_t size;
     bool found = false, live = false;
+    char ignored[OPENAI_IGNORED];
     openai_error e;
     fc_status st;
     (void)rest;
@@ -225,12 +227,13 @@ void serve_lookup(void *self, http_req *r, const char *rest) {
     }
     st = read_body(s->table, r, &body, &size);
     if (st) openai_error_of(st, fc_last_error(), NULL, false, &e);
-    else st = find(s, body, size, &found, &live, &e);
+    else st = find(s, body, size, &found, &live, ignored, &e);
     if (st) {
         serve_refuse(r, &e);
     } else if (found) {
         serve_count(&s->metrics, SERVE_LOOKUPS_TABLE, 1);
-        http_answer(r, 200, "application/json", fc_str_text(&s->table->out), s->table->out.size);
+        if (*ignored && http_field(r, "x-forkcast-ignored", ignored)) http_fail(r, 503, "out of memory");
+        else http_answer(r, 200, "application/json", fc_str_text(&s->table->out), s->table->out.size);
     } else if (live && !may_compute(r)) {
         http_fail(r, 403, "the table lacks it, and a page of another site, or HEAD, has nothing computed");
     } else if (live) {
