@@ -93,6 +93,16 @@ static void what_nobody_knows_is_told(void **state) {
     c = rig_parse(&judge, OPENAI_RERANK, "{\"query\":\"a\",\"documents\":[\"b\"],\"topn\":1,\"user\":\"u\"}");
     assert_string_equal(c->ignored, "topn");
     openai_call_close(c);
+    c = rig_parse(
+        &plain, OPENAI_COMPLETIONS,
+        "{\"prompt\":\"a\",\"vllm_xargs\":{\"best_of\":2,\"beam\":4,\"forkcast\":{\"all\":true},\"x y\":1,\"off\":null,"
+        "\"temperature\":0},\"top\":1}");
+    assert_string_equal(c->ignored, "top, vllm_xargs.beam, vllm_xargs.temperature");
+    assert_int_equal(c->requests[0].n, 2);
+    openai_call_close(c);
+    c = rig_parse(&judge, OPENAI_RERANK, "{\"query\":\"a\",\"documents\":[\"b\"],\"vllm_xargs\":{\"beam\":4}}");
+    assert_string_equal(c->ignored, "vllm_xargs.beam");
+    openai_call_close(c);
 }
 
 /* If this fails, look-ups that are computed all wait in one line, whatever they say. */
@@ -227,7 +237,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(two_that_differ),
                                        cmocka_unit_test(history_is_named),
                                        cmocka_unit_test(what_nobody_knows_is_told),
-        cmocka_unit_test(a_look_up_has_a_place_in_the_line),
+                                       cmocka_unit_test(a_look_up_has_a_place_in_the_line),
                                        cmocka_unit_test(a_score_says_nothing_of_drawing),
                                        cmocka_unit_test(labels_read_no_recipe),
                                        cmocka_unit_test(forms_of_rerank_are_not_mixed),

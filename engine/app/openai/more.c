@@ -11,11 +11,13 @@
  *   events              true: a stream also shows candidates, votes and scores as they come
  *   n, keep             best_of and n by the names that recipes have
  *
- * It may stand inside vllm_xargs, as an object or as text, for gateways that pass nothing else; best_of, too.
+ * It may stand inside vllm_xargs, as an object or as text, for gateways that pass nothing else; best_of, too. What else
+ * is there is somebody else's: ignored, and told as any field that nobody knows.
  */
 #include "engine/app/openai/call.h"
 #include "engine/app/openai/fields.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static fc_status more_object(openai_parse *p, const fc_json *n) {
@@ -31,12 +33,21 @@ static fc_status more_object(openai_parse *p, const fc_json *n) {
     return FC_OK;
 }
 
+/* A member of vllm_xargs that is ours. */
+static bool is_inside(const char *name) { return strcmp(name, "forkcast") == 0 || strcmp(name, "best_of") == 0; }
+
 fc_status openai_more_find(openai_parse *p) {
     const fc_json *args = openai_get(p, p->root, "vllm_xargs"), *n;
     if (args && fc_json_kind(args) != FC_JSON_OBJECT) return fc_json_fail(args, FC_ERR_ARG, "an object is expected");
     n = openai_get(p, p->root, "forkcast");
     if (n && fc_json_kind(n) == FC_JSON_STRING) return openai_refuse(p, "forkcast", "an object is expected");
     if (n) FC_TRY(more_object(p, n));
+    for (const fc_json *k = args ? fc_json_first(args) : NULL; k; k = fc_json_next(k)) {
+        char name[OPENAI_IGNORED];
+        if (fc_json_kind(k) == FC_JSON_NULL || is_inside(fc_json_key(k))) continue;
+        snprintf(name, sizeof name, "vllm_xargs.%s", fc_json_key(k));
+        openai_ignore(p, name);
+    }
     n = args ? openai_get(p, args, "forkcast") : NULL;
     p->param = "vllm_xargs";
     return n ? more_object(p, n) : FC_OK;
