@@ -328,6 +328,29 @@ class Doors(unittest.TestCase):
             self.assertEqual(s.stop(), 0)
             self.assertEqual(s.p.stdout.read(), b"")  # it never could be asked
 
+    # If this fails, a rollout that is taken back waits until models of many gigabytes are loaded, or is taken for a crash.
+    def test_an_end_does_not_wait_for_the_load(self):
+        with tempfile.TemporaryDirectory() as d:
+            path = os.path.join(d, "s.sock")
+            for first in (signal.SIGTERM, signal.SIGINT):
+                with Serve("--novelty", "like:smollm2-1.7b", "--alignment", "none", "--drain-delay-ms", 600000, ready=False, address=("--listen", "unix:" + path)) as s:
+                    s.address = "unix:" + path
+                    health = None
+                    while not health:
+                        try:
+                            health = s.get("/health").status
+                        except (FileNotFoundError, ConnectionRefusedError):
+                            self.assertIsNone(s.p.poll(), s.logged())
+                    self.assertEqual((health, s.get("/livez").status), (503, 200))
+                    with s.connect():
+                        s.p.send_signal(first)
+                        _, status, used = os.wait4(s.p.pid, 0)
+                    s.p.returncode = os.waitstatus_to_exitcode(status)
+                    self.assertEqual((s.p.returncode, s.p.stdout.read()), (0, b""), s.logged())
+                    self.assertLess(used.ru_maxrss, 1 << 20)  # of 3.4 GB
+                    self.assertIn("ended by a signal while the models were being loaded", s.logged())
+                    self.assertFalse(os.path.exists(path))
+
     # If this fails, a unit's socket is left alone, and the server listens somewhere else.
     def test_sockets_that_are_passed(self):
         with socket.socket() as listening:

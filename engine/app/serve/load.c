@@ -6,6 +6,7 @@
 #include "engine/base/os.h"
 #include "weights_tools/tools.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -197,13 +198,17 @@ static void *load_main(void *self) {
     serve *s = self;
     s->st = load(s);
     if (s->st) snprintf(s->why, sizeof s->why, "%s", fc_last_error());
-    atomic_store(&s->over, true);
-    http_wake(s->h);
+    if (!atomic_exchange(&s->over, true)) http_wake(s->h);
     return NULL;
 }
 
 fc_status serve_load(serve *s) {
-    const int err = pthread_create(&s->loader, NULL, load_main, s);
+    sigset_t all, old;
+    int err;
+    sigfillset(&all); /* signals are the loop's, not the loader's nor of what it begins */
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    err = pthread_create(&s->loader, NULL, load_main, s);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (err) return FC_FAIL(FC_ERR_MEM, "loader thread: %s", strerror(err));
     s->loading = true;
     return FC_OK;
@@ -225,6 +230,8 @@ fc_status serve_loaded(serve *s) {
     serve_table_compare(s);
     return FC_OK;
 }
+
+bool serve_give_up(serve *s) { return s->loading && !atomic_exchange(&s->over, true); }
 
 void serve_hush(serve *s) {
     join(s);

@@ -8,23 +8,31 @@
 #include "engine/base/os.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-static http *to_stop; /* for the handler of signals */
+static _Atomic(http *) to_stop; /* for the handler of signals; NULL: nobody can ask yet, or any more */
 
 static void on_signal(int n) {
+    static const char word[] = "forkcast serve: ended by a signal\n";
+    http *h = atomic_load(&to_stop);
     (void)n;
-    http_stop(to_stop); /* called again: at once */
+    if (h) {
+        http_stop(h); /* called again: at once */
+        return;
+    }
+    if (write(STDERR_FILENO, word, sizeof word - 1) < 0) _exit(0); /* nobody reads it */
+    _exit(0);
 }
 
-static void catch_signals(http *h) {
-    const struct sigaction end = {.sa_handler = on_signal}, usual = {.sa_handler = SIG_DFL};
-    to_stop = h;
-    sigaction(SIGTERM, h ? &end : &usual, NULL);
-    sigaction(SIGINT, h ? &end : &usual, NULL);
+/* From here on a signal is a wish that is granted: status 0. */
+static void catch_signals(void) {
+    const struct sigaction end = {.sa_handler = on_signal};
+    sigaction(SIGTERM, &end, NULL);
+    sigaction(SIGINT, &end, NULL);
 }
 
 /* Once it can be asked: an address a line, and whoever started it is told. */
@@ -41,6 +49,10 @@ static void on_wake(void *self) {
     serve *s = self;
     const bool was = s->ready;
     if (serve_loaded(s)) http_stop(s->h);
+    if (s->loading && http_stopping(s->h) && !s->given_up) { /* nothing is under way that could be waited for */
+        s->given_up = true;
+        http_stop(s->h);
+    }
     if (s->ready && !was && !http_stopping(s->h)) announce(s);
     serve_worker_back(&s->reader);
     serve_worker_back(&s->writer);
@@ -116,18 +128,26 @@ static void wake(void *self) {
 static fc_status run(serve *s) {
     serve_routes_init(s);
     FC_TRY(open_sockets(s));
+    atomic_store(&to_stop, s->h);
     FC_TRY(serve_worker_open(&s->reader, "reader", s->c.max_requests, wake, s));
     FC_TRY(serve_worker_open(&s->writer, "writer", SERVE_WRITINGS, wake, s));
     warn_of_open_doors(s);
     serve_systemd_begin(s);
     FC_TRY(serve_load(s));
-    catch_signals(s->h);
     FC_TRY(http_run(s->h));
     return s->st ? FC_FAIL(s->st, "%s", s->why) : FC_OK;
 }
 
+/* A loader cannot be told to stop, and takes as long as the models are large: it goes with the process. */
+static void leave(serve *s) {
+    atomic_store(&to_stop, NULL);
+    http_close(s->h); /* sockets of files are taken away */
+    fc_log(FC_LOG_WARN, "ended by a signal while the models were being loaded");
+    _exit(0);
+}
+
 static void fini(serve *s) {
-    catch_signals(NULL);
+    atomic_store(&to_stop, NULL);
     serve_hush(s);
     serve_worker_close(&s->reader);
     serve_worker_close(&s->writer);
@@ -159,10 +179,12 @@ int cmd_serve(int argc, char **argv) {
     st = serve_config_read(&s->c, argc, argv, &help);
     if (!st && !help && s->c.print) st = show_config(s);
     else if (!st && !help) {
+        if (!s->c.check) catch_signals();
         st = serve_prepare(s);
         if (!st && s->c.check) st = serve_check(s);
         if (!st) st = s->c.check ? show_config(s) : run(s);
     }
+    if (!st && serve_give_up(s)) leave(s);
     fini(s);
     fc_free(s);
     return args_exit("serve", st);

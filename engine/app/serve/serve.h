@@ -63,7 +63,8 @@ typedef struct serve {
     size_t n_adapters;
     pthread_t loader;
     bool loading;     /* the thread is to be joined */
-    atomic_bool over; /* it has done what it could */
+    bool given_up;    /* it was to end while it loads */
+    atomic_bool over; /* the thread has done what it could, or nobody waits for it */
     fc_status st;     /* how that went, */
     char why[1024];   /* and the sentence */
 
@@ -93,8 +94,9 @@ fc_status serve_check(serve *s);   /* then: what can be seen of models, adapters
 fc_status serve_address(const serve *s, fc_str *out); /* host and port as one */
 fc_status serve_load(serve *s);                       /* begins to load; http_wake follows, then serve_loaded */
 fc_status serve_loaded(serve *s);                     /* joins the loader where it is done; s->ready, or why not */
-void serve_hush(serve *s);   /* waits for a loader under way; from now on nobody wakes the loop */
-void serve_unload(serve *s); /* then; zeroed and half-built are fine */
+bool serve_give_up(serve *s); /* true: a loader is under way, which from now on wakes nobody, and is not to be joined */
+void serve_hush(serve *s);    /* waits for a loader under way; from now on nobody wakes the loop */
+void serve_unload(serve *s);  /* then; zeroed and half-built are fine */
 
 /* routes.c */
 bool serve_admit(serve *s, http_req *r); /* false: it is answered, 429; for those that need the engine */
