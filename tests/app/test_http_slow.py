@@ -2,7 +2,9 @@
 
 Runs against http_echo, a server made for it. Standard library alone.
 """
+import concurrent.futures
 import socket
+import tempfile
 import threading
 import time
 import unittest
@@ -143,6 +145,28 @@ class Readers(unittest.TestCase):
                 time.sleep(0.02)
             a = c.answer()
             self.assertEqual((len(a.body), a.whole, s.counts()["too_slow"]), (6000000, True, 0))
+
+    # If this fails, a proxy behind a Unix socket is judged by whole buffers: cut although it reads as fast as is asked, or never.
+    def test_a_unix_socket_is_judged_by_bytes(self):
+        head = {b"/own?size=3000000": b"Content-Length: 3000000", b"/stream?n=10000&size=300": b"Transfer-Encoding: chunked"}
+
+        def cut(path, rate):
+            """Was who reads so fast cut off? Who was not has the rest at once, and it is whole."""
+            with tempfile.TemporaryDirectory() as d, Server(f"listen=unix:{d}/s", "stall_ms=1000", "read_rate=8000") as s, s.connect() as c:
+                c.send(GET % path)
+                c.until(b"\r\n\r\n")
+                end = time.monotonic() + 4.5
+                while time.monotonic() < end:
+                    c.buffer += c.received(rate // 20)
+                    time.sleep(0.05)
+                if s.counts()["too_slow"]:
+                    return True
+                c.buffer = b"HTTP/1.1 200 OK\r\n" + head[path] + b"\r\n\r\n" + c.buffer
+                return len(c.answer().body) != 3000000
+
+        cases = [(path, rate) for path in head for rate in (16000, 4000)]
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            self.assertEqual(list(pool.map(lambda x: cut(*x), cases)), [rate < 8000 for _, rate in cases])
 
     # If this fails, what waits for slow readers is no part of what bounds the server's memory.
     def test_unread_answers_count(self):

@@ -297,6 +297,7 @@ void conn_open(http *h, size_t listener, int fd, const char *peer, bool loopback
     c->h = h;
     c->listener = (uint8_t)listener;
     c->loopback = loopback;
+    c->local = strncmp(h->listeners[listener].name, "unix:", 5) == 0;
     c->io = (http_fd){.fd = fd, .ready = event};
     c->timer = (http_timer){.fire = expired, .self = c};
     snprintf(c->peer, sizeof c->peer, "%s", peer);

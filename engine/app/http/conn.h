@@ -37,11 +37,12 @@ typedef struct http_conn {
     http_req *req;
     fc_str out, tail, behind; /* to be written: out from out_at on, then tail from tail_at on, then behind */
     size_t out_at, tail_at;
-    size_t released; /* of tail's memory, from its begin on */
-    size_t counted;  /* of the three, in the budget */
-    uint64_t sent;   /* bytes that the system has taken */
-    uint64_t mark;   /* of them, what the client had taken at since_ns; while it waits */
-    char *in;        /* [in_size], from in_at on to be read */
+    size_t released;        /* of tail's memory, from its begin on */
+    size_t counted;         /* of the three, in the budget */
+    uint64_t sent;          /* bytes that the system has taken */
+    uint64_t mark;          /* of them, what the client had taken at since_ns; while it waits */
+    uint64_t queued, queue; /* of a Unix socket: of them not taken when that was looked at, and the memory they took */
+    char *in;               /* [in_size], from in_at on to be read */
     size_t in_at, in_size;
     uint64_t since_ns; /* of the state; of BUSY: from when on what the client takes is looked at */
     conn_state state;
@@ -51,6 +52,7 @@ typedef struct http_conn {
     bool half;     /* the client sends no more */
     bool closing;  /* after this answer */
     bool ready;    /* on the list of those to be settled */
+    bool local;    /* a Unix socket */
     bool loopback; /* came in by an address of the machine's own */
     char peer[64];
 } http_conn;

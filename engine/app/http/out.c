@@ -17,6 +17,7 @@
 enum {
     A_TURN = 256 * 1024,      /* bytes written to one client */
     RELEASE_MIN = 256 * 1024, /* whole pages that are given back to the system */
+    PIECE_MIN = 1024,
     PAGE = 4096
 };
 
@@ -52,26 +53,66 @@ static void release(http_conn *c) {
     if (madvise(c->tail.data + (from - begin), to - from, MADV_DONTNEED) == 0) c->released = to - begin;
 }
 
-/* Bytes that the client's side has taken. */
-static uint64_t taken(const http_conn *c) {
-    int waits = 0;
-    if (ioctl(c->io.fd, SIOCOUTQ, &waits) || waits < 0) waits = 0;
-    return (uint64_t)waits < c->sent ? c->sent - (uint64_t)waits : 0;
+/* What a client has to take while it is looked at once. */
+static uint64_t least(const http_conn *c) {
+    const uint64_t n = (uint64_t)c->h->o.read_rate * (uint64_t)c->h->o.stall_ms / 1000u;
+    return n ? n : 1;
+}
+
+static uint64_t queue_of(const http_conn *c) {
+    int n = 0;
+    return ioctl(c->io.fd, SIOCOUTQ, &n) || n < 0 ? 0 : (uint64_t)n;
+}
+
+/* Bytes that the client's side has not taken yet. TCP's queue is told in bytes. A Unix socket's is told in memory, which
+ * goes piece by piece, each when it is read to its end: of what is known to be in it the same share is left. */
+static uint64_t untaken(http_conn *c) {
+    const uint64_t queue = queue_of(c);
+    if (!c->local) return queue;
+    if (queue < c->queue) c->queued = c->queued * queue / c->queue;
+    c->queue = queue;
+    return c->queued;
+}
+
+/* Bytes that it has. */
+static uint64_t taken(http_conn *c) {
+    const uint64_t waits = untaken(c);
+    return waits < c->sent ? c->sent - waits : 0;
+}
+
+/* For a Unix socket: small beside what is asked of a reader, so that one who takes more is not judged by the rest of a
+ * piece. */
+static size_t piece_of(const http_conn *c) {
+    const uint64_t share = least(c) / 4;
+    if (!c->local || share > A_TURN) return A_TURN;
+    return share < PIECE_MIN ? PIECE_MIN : (size_t)share;
+}
+
+static ssize_t send_some(http_conn *c, const char *data, size_t size, int flags) {
+    ssize_t n;
+    if (c->local) (void)untaken(c);
+    n = send(c->io.fd, data, size, flags);
+    if (n <= 0) return n;
+    c->sent += (uint64_t)n;
+    if (!c->local) return n;
+    c->queued += (uint64_t)n;
+    c->queue = queue_of(c);
+    return n;
 }
 
 bool conn_flush(http_conn *c) {
     const fc_str *s;
     size_t *at, most = A_TURN;
+    const size_t piece = piece_of(c);
     while (most && (s = front(c, &at))) {
-        const size_t left = s->size - *at, size = left < most ? left : most;
+        const size_t left = s->size - *at, part = left < most ? left : most, size = part < piece ? part : piece;
         const int more = conn_pending(c) > size ? MSG_MORE : 0;
-        const ssize_t n = send(c->io.fd, s->data + *at, size, MSG_NOSIGNAL | more);
+        const ssize_t n = send_some(c, s->data + *at, size, MSG_NOSIGNAL | more);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && errno != EAGAIN) return false;
         if (n < 0) break;
         *at += (size_t)n;
         most -= (size_t)n;
-        c->sent += (uint64_t)n;
         c->h->counts.bytes_out += (uint64_t)n;
     }
     release(c);
@@ -88,9 +129,7 @@ bool conn_flush(http_conn *c) {
 
 bool conn_reads(http_conn *c) {
     const uint64_t now = taken(c);
-    uint64_t least = (uint64_t)c->h->o.read_rate * (uint64_t)c->h->o.stall_ms / 1000u;
-    if (least == 0) least = 1;
-    if (now - c->mark < least) return false;
+    if (now < c->mark || now - c->mark < least(c)) return false;
     c->mark = now;
     c->since_ns = fc_clock_ns();
     return true;
