@@ -2,6 +2,7 @@
 import copy
 import html.parser
 import json
+import os
 
 from test_option_flags import lora
 from util_bench import COUNTS, Bench
@@ -244,7 +245,7 @@ class InProcess(Bench):
         few = copy.deepcopy(slow)
         for row in few["rows"]:
             row["seconds"] = {k: v[:3] for k, v in row["seconds"].items()}
-        self.assertIn("12 and 3 samples: too few, 5 are needed", self.bench("compare", a_path, self.written("few.json", few)))
+        self.assertIn("12 and 3 samples: too few, 5 are needed", self.unknown(a_path, self.written("few.json", few)))
         other = copy.deepcopy(a)
         other["settings"]["threads"] = "7"
         other["machine"]["cpu"] = "another"
@@ -261,10 +262,74 @@ class InProcess(Bench):
         self.assertIn("only in A: job latency, n 1, ", self.worse(a_path, path, "--anyway"))
         self.assertIn("only in B: job latency, n 1, ", self.bench("compare", path, a_path, "--anyway"))
 
-    def worse(self, a, b, *args):
-        code, out, err = run("bench", "compare", a, b, *args)
-        self.assertEqual(code, 3, out.decode() + err)
-        return out.decode()
+    # If this fails, a comparison that says nothing passes a gate as one that found nothing.
+    def test_compare_says_what_it_cannot_judge(self):
+        a = self.measured("a", "latency", *self.models, *self.short, "-n", "1,4", "--runs", 12)[0]
+        for row in a["rows"]:
+            row["seconds"] = {k: [0.01 + 0.0001 * i for i in range(12)] for k in row["seconds"]}
+        a_path = self.written("a.json", a)
+
+        def changed(*changes):
+            b = copy.deepcopy(a)
+            for row, change in zip(b["rows"], changes):
+                row["seconds"]["total"] = change(row["seconds"]["total"])
+            return self.written("b.json", b)
+
+        def few(times):
+            return times[:4]
+        said = self.unknown(a_path, changed(few))
+        self.assertEqual(said.count("  not judged: too few total times\n"), 1, said)
+        self.assertIn("1 of 2 cases could not be judged, so that B may be worse there\nB is worse in 0 of 1 cases", said)
+        self.assertIn("2 of 2 cases could not be judged", self.unknown(a_path, changed(few, few)))
+        self.assertIn("  not judged: no times in A\n", self.unknown(changed(lambda times: []), a_path))
+        said = self.worse(a_path, changed(few, lambda times: [3 * t for t in times]))  # what is found is found
+        self.assertIn("1 of 2 cases could not be judged", said)
+        self.assertIn("a median of 0 has no ratio", self.unknown(changed(lambda times: [0] * 12), a_path))
+        b = copy.deepcopy(a)
+        for row in b["rows"]:
+            del row["seconds"]["total"]
+        path = self.written("b.json", b)
+        self.assertIn("  not judged: total times are not in both\n", self.unknown(path, path))
+        for row in a["rows"]:  # a search that gave up early at some rate tried another
+            row["counts"]["kept"] = 0
+        a["rows"][0]["seconds"]["total"] = []
+        path = self.written("a.json", a)
+        self.assertNotIn("could not be judged", self.compared(0, path, path))
+        a["rows"][1]["seconds"]["total"] = []
+        path = self.written("a.json", a)
+        self.assertIn("0 of 0 cases could not be judged", self.unknown(path, path))
+
+    # If this fails, --anyway promises a comparison and finds no case for it.
+    def test_compare_sets_aside_what_differs_as_a_whole(self):
+        a = self.measured("a", "latency", *self.models, *self.short, "-n", "1,4", "--runs", 6)[0]
+        b = self.measured("b", "latency", *self.models, "--prompt-tokens", 30, "--max-tokens", 7, "--threads", 1, "--no-limits", "-n", "4,8", "--runs", 6)[0]
+        for row in a["rows"] + b["rows"]:
+            row["seconds"] = {"total": [0.01 + 0.0001 * i for i in range(6)]}
+        a_path, b_path = self.written("a.json", a), self.written("b.json", b)
+        differ = "prompt_tokens: 24 and 30; max_tokens: 6 and 7; P: 24 and 30; G: 6 and 7"
+        self.refused(2, f"A and B were not measured alike: {differ}; --anyway compares", "bench", "compare", a_path, b_path)
+        said = self.worse(a_path, b_path, "--anyway")
+        self.assertIn(f"not measured alike: {differ}\n", said)
+        self.assertIn("\njob latency, n 4, loop closed, concurrency 1, forkcast\n  total", said)
+        self.assertIn("only in A: job latency, n 1, loop closed, concurrency 1, forkcast\n  no such case in B  B is worse\n", said)
+        self.assertIn("only in B: job latency, n 8, ", said)
+        self.assertIn("B is worse in 1 of 2 cases", said)
+        b["rows"][1]["case"]["P"] = 24  # lengths that vary in one of them are cases again
+        self.refused(2, "A and B have no case in common", "bench", "compare", a_path, self.written("b.json", b), "--anyway")
+        b = copy.deepcopy(a)
+        for row in b["rows"]:
+            row["subject"]["name"] = "vllm"
+            row["case"].update(loop="open", rate=5)
+            del row["case"]["concurrency"]
+        said = self.bench("compare", a_path, self.written("b.json", b), "--anyway")
+        self.assertIn("not measured alike: loop: closed and open; concurrency: 1 and nothing; rate: nothing and 5; subject: forkcast and vllm\n", said)
+        self.assertIn("\njob latency, n 1, P 24, G 6\n  total", said)
+        for result, n in ((a, 2), (b, 3)):
+            del result["rows"][1]
+            result["rows"][0]["case"] = {"n": n}
+        said = self.bench("compare", self.written("a.json", a), self.written("b.json", b), "--anyway")
+        self.assertIn("n: 2 and 3; subject: forkcast and vllm\n", said)
+        self.assertIn("\nthe only case\n  total", said)
 
     # If this fails, a server that fails fast, or not at all any more, passes for as good.
     def test_compare_sees_failures(self):
@@ -324,6 +389,17 @@ class InProcess(Bench):
             lora(self.path(folder), 0.5)
         by = (*ids, "--novelty-adapter", "a", "--adapter")
         self.assertIn("adapter: a=one and a=other", self.unlike("adapter", "latency", (*by, f"a={self.path('one')}"), (*by, f"a={self.path('other')}")))
+        for folder, scale in (("one", 0.5), ("two/one", 0.25)):
+            lora(self.path(folder), scale)
+        for role in ("novelty", "alignment"):
+            used = (*ids, f"--{role}-adapter", "a", "--adapter")
+            self.unlike(f"{role}_adapter_hash", "latency", (*used, f"a={self.path('one')}"), (*used, f"a={self.path('two/one')}"))
+        for folder, seed in (("x", 1), ("y", 2)):
+            os.makedirs(self.path(folder), exist_ok=True)
+            self.ok("tiny", self.path(f"{folder}/model.gguf"), "--seed", seed)
+        for role, other in (("novelty", "alignment"), ("alignment", "novelty")):
+            runs = [(f"--{role}", self.path(f"{folder}/model.gguf"), f"--{other}", self.novelty, *ids[4:]) for folder in "xy"]
+            self.unlike(f"{role}_hash", "latency", *runs)
         lines = (*once, "--prompts", self.path("lines.txt"))
         self.unlike("prompts_hash", "latency", (holds("lines.txt", "Hello\n"), *lines), (holds("lines.txt", "Hallo\n"), *lines))
         names = (*once[:-2], "--max-tokens", 40, "--prompt-tokens", 24, "--constraint", "mask", "--taxonomy", self.path("few.tsv"))

@@ -36,8 +36,20 @@ class Bench(Program):
             self.measured(name, part, *[v for v in (x() if callable(x) else x for x in args) if v is not None])
             paths.append(self.path(name) + ".json")
         self.refused(2, f"A and B were not measured alike: {key}: ", "bench", "compare", *paths)
-        self.bench("compare", paths[0], paths[0])
+        self.assertIn("1 of 1 cases could not be judged", self.unknown(paths[0], paths[0]))
         return run("bench", "compare", *paths)[2]
+
+    def compared(self, code, a, b, *args):
+        """What compare prints, which ends with that exit code."""
+        got, out, err = run("bench", "compare", a, b, *args)
+        self.assertEqual(got, code, out.decode() + err)
+        return out.decode()
+
+    def worse(self, a, b, *args):
+        return self.compared(3, a, b, *args)
+
+    def unknown(self, a, b, *args):
+        return self.compared(4, a, b, *args)
 
     def measured(self, name, part, *args):
         """The JSON that a part writes, the lines of its CSV, its page, and what it printed."""

@@ -1,15 +1,16 @@
 /* compare - bench compare: two results, case by case, with intervals from the samples that they keep. */
 #include "engine/app/args.h"
 #include "engine/app/bench/bench.h"
+#include "engine/app/bench/cases.h"
 #include "engine/app/bench/stats.h"
 #include "engine/app/textio.h"
-#include "engine/base/json.h"
 #include "engine/base/mem.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { FILE_MAX = 256 << 20, WORSE = 3 /* exit code */, REQUESTS_MAX = 1000000000 };
+enum { FILE_MAX = 256 << 20, REQUESTS_MAX = 1000000000 };
+enum { WORSE = 3, UNKNOWN = 4 }; /* exit codes */
 
 typedef struct {
     float confidence, margin; /* percent */
@@ -17,81 +18,7 @@ typedef struct {
     uint64_t seed;
 } options;
 
-/* ---- values as text ---- */
-
-/* A scalar of a result; what is no scalar is "". */
-static void put_value(const fc_json *n, char *out, size_t size) {
-    const char *text = "";
-    double number;
-    bool on;
-    snprintf(out, size, "%s", n ? "" : "nothing");
-    if (!n) return;
-    if (fc_json_kind(n) == FC_JSON_STRING && fc_json_string(n, &text) == FC_OK) snprintf(out, size, "%s", text);
-    if (fc_json_kind(n) == FC_JSON_NUMBER && fc_json_double(n, &number) == FC_OK) snprintf(out, size, "%.9g", number);
-    if (fc_json_kind(n) == FC_JSON_BOOL && fc_json_bool(n, &on) == FC_OK)
-        snprintf(out, size, "%s", on ? "true" : "false");
-}
-
-static bool same_value(const fc_json *a, const fc_json *b) {
-    const char *of_a, *of_b;
-    char x[256], y[256];
-    if (a && b && fc_json_kind(a) == FC_JSON_STRING && fc_json_kind(b) == FC_JSON_STRING)
-        return !fc_json_string(a, &of_a) && !fc_json_string(b, &of_b) && strcmp(of_a, of_b) == 0; /* of any length */
-    put_value(a, x, sizeof x);
-    put_value(b, y, sizeof y);
-    return strcmp(x, y) == 0;
-}
-
-static bool same_object(const fc_json *a, const fc_json *b) {
-    if (fc_json_count(a) != fc_json_count(b)) return false;
-    for (const fc_json *n = fc_json_first(a); n; n = fc_json_next(n))
-        if (!same_value(n, fc_json_get(b, fc_json_key(n)))) return false;
-    return true;
-}
-
-/* ---- conditions ---- */
-
-static fc_status differ(const fc_json *a, const fc_json *b, const char *key, fc_str *out) {
-    char x[256], y[256];
-    const fc_json *of_a = fc_json_get(a, key), *of_b = fc_json_get(b, key);
-    if (same_value(of_a, of_b)) return FC_OK;
-    put_value(of_a, x, sizeof x);
-    put_value(of_b, y, sizeof y);
-    return fc_str_printf(out, "%s%s: %s and %s", out->size ? "; " : "", key, x, y);
-}
-
-/* What differs of the conditions, but the seed and the salt, which are luck, and what is compared. */
-static bool is_luck(const char *key) { return strcmp(key, "seed") == 0 || strcmp(key, "salt") == 0; }
-
-static fc_status conditions(const fc_json *a, const fc_json *b, fc_str *out) {
-    static const char *const machine[] = {"cpu", "cores", "gpu"};
-    const fc_json *x = fc_json_get(a, "settings"), *y = fc_json_get(b, "settings");
-    FC_TRY(differ(a, b, "program", out));
-    for (size_t i = 0; i < sizeof machine / sizeof *machine; i++)
-        FC_TRY(differ(fc_json_get(a, "machine"), fc_json_get(b, "machine"), machine[i], out));
-    for (const fc_json *n = x ? fc_json_first(x) : NULL; n; n = fc_json_next(n))
-        if (!is_luck(fc_json_key(n))) FC_TRY(differ(x, y, fc_json_key(n), out));
-    for (const fc_json *n = y ? fc_json_first(y) : NULL; n; n = fc_json_next(n))
-        if (!is_luck(fc_json_key(n)) && !fc_json_get(x, fc_json_key(n))) FC_TRY(differ(x, y, fc_json_key(n), out));
-    return FC_OK;
-}
-
-/* ---- rows ---- */
-
-static const fc_json *find_row(const fc_json *rows, const fc_json *like) {
-    for (const fc_json *r = fc_json_first(rows); r; r = fc_json_next(r))
-        if (same_object(fc_json_get(r, "case"), fc_json_get(like, "case")) &&
-            same_value(fc_json_get(fc_json_get(r, "subject"), "name"),
-                       fc_json_get(fc_json_get(like, "subject"), "name")))
-            return r;
-    return NULL;
-}
-
-static size_t pairs(const fc_json *a, const fc_json *b) {
-    size_t n = 0;
-    for (const fc_json *r = fc_json_first(a); r; r = fc_json_next(r)) n += find_row(b, r) != NULL;
-    return n;
-}
+/* ---- samples ---- */
 
 /* *out [*n], fc_free. */
 static fc_status numbers(const fc_json *list, double **out, size_t *n) {
@@ -112,17 +39,6 @@ static fc_status numbers(const fc_json *list, double **out, size_t *n) {
     return FC_OK;
 }
 
-static fc_status put_name(const fc_json *row, fc_str *out) {
-    char name[256];
-    for (const fc_json *n = fc_json_first(fc_json_get(row, "case")); n; n = fc_json_next(n)) {
-        char value[256];
-        put_value(n, value, sizeof value);
-        FC_TRY(fc_str_printf(out, "%s %s, ", fc_json_key(n), value));
-    }
-    put_value(fc_json_get(fc_json_get(row, "subject"), "name"), name, sizeof name);
-    return fc_str_printf(out, "%s\n", name);
-}
-
 /* What one list of samples says. */
 typedef struct {
     double a, b; /* median, or mean of values */
@@ -137,10 +53,10 @@ static fc_status judge(const fc_json *a, const fc_json *b, bool ratio, double co
     fc_status st = numbers(a, &x, &v.n_a);
     if (!st) st = numbers(b, &y, &v.n_b);
     if (!st && v.n_a && v.n_b) {
-        v.known = v.n_a >= STATS_LEAST && v.n_b >= STATS_LEAST;
-        if (v.known)
-            v.known =
-                (ratio ? stats_ratio : stats_difference)(x, v.n_a, y, v.n_b, confidence, seed, &v.between) == FC_OK;
+        if (v.n_a >= STATS_LEAST && v.n_b >= STATS_LEAST)
+            st = (ratio ? stats_ratio : stats_difference)(x, v.n_a, y, v.n_b, confidence, seed, &v.between);
+        v.known = !st && v.n_a >= STATS_LEAST && v.n_b >= STATS_LEAST;
+        if (st == FC_ERR_ARG) st = FC_OK; /* a median of 0 has no ratio */
         v.a = stats_mean(x, v.n_a);
         v.b = stats_mean(y, v.n_b);
         if (ratio) {
@@ -159,6 +75,8 @@ static fc_status judge(const fc_json *a, const fc_json *b, bool ratio, double co
 static fc_status put_verdict(const char *name, const verdict *v, bool ratio, const char *word, fc_str *out) {
     double scale = ratio ? 1e3 : 1;
     FC_TRY(fc_str_printf(out, "  %-14s %12.4g %12.4g", name, v->a * scale, v->b * scale));
+    if (!v->known && v->n_a >= STATS_LEAST && v->n_b >= STATS_LEAST)
+        return fc_str_puts(out, "  no interval: a median of 0 has no ratio\n");
     if (!v->known)
         return fc_str_printf(out, "  %zu and %zu samples: too few, %d are needed\n", v->n_a, v->n_b, STATS_LEAST);
     return fc_str_printf(out, ratio ? "  %.4f (%.4f to %.4f)%s\n" : "  %+.4f (%+.4f to %+.4f)%s\n", v->between.mid,
@@ -209,10 +127,18 @@ static fc_status put_failures(const fc_json *a, const fc_json *b, double level, 
 /* ---- cases ---- */
 
 typedef struct {
-    int worse, judged;
+    int worse, judged, unknown;
 } tally;
 
-/* A row of both; counts it where B is worse. */
+/* Why nothing follows for a case that both have. */
+static const char *why_unknown(const fc_json *a, const fc_json *b) {
+    const char *const total = "total";
+    if (!fc_json_get(fc_json_get(a, "seconds"), total) || !fc_json_get(fc_json_get(b, "seconds"), total))
+        return "total times are not in both";
+    return samples(a) ? "too few total times" : "no times in A";
+}
+
+/* A row of both; counts what is found. */
 static fc_status put_row(const fc_json *a, const fc_json *b, const options *o, double confidence, tally *t,
                          fc_str *out) {
     static const struct {
@@ -220,7 +146,6 @@ static fc_status put_row(const fc_json *a, const fc_json *b, const options *o, d
         bool ratio;
     } parts[] = {{"seconds", true}, {"values", false}};
     bool worse = false, judged = false;
-    FC_TRY(put_name(a, out));
     for (size_t i = 0; i < 2; i++) {
         const fc_json *x = fc_json_get(a, parts[i].key), *y = fc_json_get(b, parts[i].key);
         for (const fc_json *n = x ? fc_json_first(x) : NULL; n; n = fc_json_next(n)) {
@@ -244,15 +169,18 @@ static fc_status put_row(const fc_json *a, const fc_json *b, const options *o, d
     FC_TRY(put_failures(a, b, (1 - confidence) / 2, &worse, out)); /* half: an interval of totals has two ends */
     t->judged += judged || worse;
     t->worse += worse;
-    return FC_OK;
+    if (judged || worse || is_tried(a)) return FC_OK;
+    t->unknown++;
+    return fc_str_printf(out, "  not judged: %s\n", why_unknown(a, b));
 }
 
-/* t: B lacks what A has; NULL: the other way. */
-static fc_status put_missing(const fc_json *have, const fc_json *lack, const char *who, tally *t, fc_str *out) {
-    for (const fc_json *r = fc_json_first(have); r; r = fc_json_next(r)) {
-        if (find_row(lack, r)) continue;
-        FC_TRY(fc_str_printf(out, "only in %s: ", who));
-        FC_TRY(put_name(r, out));
+/* Rows of A (0) or B (1) alone. t: what B lacks is counted; NULL: it is A that lacks it. */
+static fc_status put_missing(const bench_cases *c, int in, tally *t, fc_str *out) {
+    for (const fc_json *r = fc_json_first(c->rows[in]); r; r = fc_json_next(r)) {
+        if (bench_cases_row(c, !in, r)) continue;
+        FC_TRY(fc_str_printf(out, "only in %c: ", "AB"[in]));
+        FC_TRY(bench_cases_name(c, r, out));
+        FC_TRY(fc_str_puts(out, "\n"));
         if (!t || is_tried(r) || !samples(r)) continue;
         FC_TRY(fc_str_puts(out, "  no such case in B  B is worse\n"));
         t->judged++;
@@ -296,51 +224,56 @@ static bool is_result(const fc_json *root) {
     return true;
 }
 
-static fc_status read_result(const char *path, fc_json_doc **d, const fc_json **rows) {
+static fc_status read_result(const char *path, fc_json_doc **d) {
     FC_TRY(fc_json_open(path, FILE_MAX, d));
-    if (!is_result(fc_json_root(*d)))
-        return FC_FAIL(FC_ERR_FORMAT, "%s: it is no result (bench/result.schema.json)", path);
-    *rows = fc_json_get(fc_json_root(*d), "rows");
-    return FC_OK;
+    if (is_result(fc_json_root(*d))) return FC_OK;
+    return FC_FAIL(FC_ERR_FORMAT, "%s: it is no result (bench/result.schema.json)", path);
 }
 
-static fc_status compare(const fc_json *a, const fc_json *b, const fc_json *rows_a, const fc_json *rows_b,
-                         const options *o, tally *t, fc_str *out) {
-    fc_str what = {0};
-    fc_status st = conditions(a, b, &what);
-    size_t n = pairs(rows_a, rows_b);
-    double confidence = n ? 1 - (1 - (double)o->confidence / 100) / (double)n
-                          : 0; /* of each total's, so that all of them hold together */
-    if (!st && what.size && !o->anyway)
-        st = FC_FAIL(FC_ERR_ARG, "A and B were not measured alike: %s; --anyway compares them all the same",
-                     fc_str_text(&what));
-    if (!st && what.size) st = fc_str_printf(out, "not measured alike: %s\n", fc_str_text(&what));
-    fc_str_fini(&what);
-    if (st) return st;
-    if (!n) return FC_FAIL(FC_ERR_ARG, "A and B have no case in common");
-    FC_TRY(fc_str_puts(
-        out, "                            A            B  of times, in ms: medians, B / A; of values: means, B - A\n"));
-    for (const fc_json *r = fc_json_first(rows_a); r; r = fc_json_next(r)) {
-        const fc_json *other = find_row(rows_b, r);
-        if (other) FC_TRY(put_row(r, other, o, confidence, t, out));
-    }
-    FC_TRY(put_missing(rows_a, rows_b, "A", t, out));
-    FC_TRY(put_missing(rows_b, rows_a, "B", NULL, out));
+static fc_status put_end(const options *o, const tally *t, fc_str *out) {
+    if (t->unknown || !t->judged)
+        FC_TRY(fc_str_printf(out, "%d of %d cases could not be judged, so that B may be worse there\n", t->unknown,
+                             t->unknown + t->judged));
     return fc_str_printf(out,
                          "B is worse in %d of %d cases that could be judged, by total time, failures or lack of it; "
                          "intervals of totals hold together with %g %% confidence (%d resamplings, seed %llu)\n",
                          t->worse, t->judged, (double)o->confidence, STATS_RESAMPLES, (unsigned long long)o->seed);
 }
 
+static fc_status compare(const bench_cases *c, const options *o, tally *t, fc_str *out) {
+    size_t n = bench_cases_common(c);
+    double confidence = n ? 1 - (1 - (double)o->confidence / 100) / (double)n
+                          : 0; /* of each total's, so that all of them hold together */
+    if (c->unlike.size && !o->anyway)
+        return FC_FAIL(FC_ERR_ARG, "A and B were not measured alike: %s; --anyway compares them all the same",
+                       fc_str_text(&c->unlike));
+    if (!n) return FC_FAIL(FC_ERR_ARG, "A and B have no case in common");
+    if (c->unlike.size) FC_TRY(fc_str_printf(out, "not measured alike: %s\n", fc_str_text(&c->unlike)));
+    FC_TRY(fc_str_puts(
+        out, "                            A            B  of times, in ms: medians, B / A; of values: means, B - A\n"));
+    for (const fc_json *r = fc_json_first(c->rows[0]); r; r = fc_json_next(r)) {
+        const fc_json *other = bench_cases_row(c, 1, r);
+        if (!other) continue;
+        FC_TRY(bench_cases_name(c, r, out));
+        FC_TRY(fc_str_puts(out, "\n"));
+        FC_TRY(put_row(r, other, o, confidence, t, out));
+    }
+    FC_TRY(put_missing(c, 0, t, out));
+    FC_TRY(put_missing(c, 1, NULL, out));
+    return put_end(o, t, out);
+}
+
 static fc_status job(const char *path_a, const char *path_b, const options *o, tally *t) {
     fc_json_doc *a = NULL, *b = NULL;
-    const fc_json *rows_a, *rows_b;
+    bench_cases cases = {0};
     fc_str out = {0};
-    fc_status st = read_result(path_a, &a, &rows_a);
-    if (!st) st = read_result(path_b, &b, &rows_b);
-    if (!st) st = compare(fc_json_root(a), fc_json_root(b), rows_a, rows_b, o, t, &out);
+    fc_status st = read_result(path_a, &a);
+    if (!st) st = read_result(path_b, &b);
+    if (!st) st = bench_cases_find(fc_json_root(a), fc_json_root(b), &cases);
+    if (!st) st = compare(&cases, o, t, &out);
     if (!st) st = text_write(fc_str_text(&out), out.size);
     fc_str_fini(&out);
+    bench_cases_fini(&cases);
     fc_json_close(b);
     fc_json_close(a);
     return st;
@@ -356,7 +289,8 @@ int bench_compare(int argc, char **argv) {
                "that the intervals of all total times hold together; default 95"),
         arg_of(ARG_FLOAT, "margin", &o.margin, "PCT",
                "B is worse where it surely takes more than PCT % longer; default 0"),
-        arg_of(ARG_FLAG, "anyway", &o.anyway, NULL, "also what was measured under other conditions"),
+        arg_of(ARG_FLAG, "anyway", &o.anyway, NULL,
+               "also what was measured under other conditions, case by case as far as these go"),
         arg_of(ARG_U64, "seed", &o.seed, "S", "of resampling; default 1"),
     };
     command c = {
@@ -365,7 +299,8 @@ int bench_compare(int argc, char **argv) {
         .about = "Compares two results case by case, with intervals by resampling (bootstrap) of the samples that they "
                  "keep.\n"
                  "B is worse where it surely takes longer, surely fails more often, or lacks what A has.\n"
-                 "Exit code: 0 B is nowhere shown to be worse, 3 it is, 1 failed, 2 wrong arguments.",
+                 "Exit code: 0 B is nowhere shown to be worse, 3 it is, 4 it is not, but some case or all could not be "
+                 "judged,\n1 failed, 2 wrong arguments.",
         .args = args,
         .n_args = sizeof args / sizeof *args,
         .positional = "A.json B.json",
@@ -378,5 +313,6 @@ int bench_compare(int argc, char **argv) {
     if (!st && !help && o.margin < 0) st = FC_FAIL(FC_ERR_ARG, "--margin: %g is below 0", (double)o.margin);
     if (!st && !help) st = job(argv[rest], argv[rest + 1], &o, &t);
     code = args_exit("bench compare", st);
-    return code ? code : t.worse ? WORSE : 0;
+    if (code || help) return code;
+    return t.worse ? WORSE : t.unknown || !t.judged ? UNKNOWN : 0;
 }

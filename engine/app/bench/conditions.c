@@ -4,6 +4,7 @@
 #include "engine/base/hash.h"
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
+#include "engine/table.h"
 
 #include <string.h>
 
@@ -56,6 +57,15 @@ static fc_status put_recipe(setup *s) {
     return st;
 }
 
+/* Two files may have one name: all of a model or adapter that is read counts. */
+static fc_status put_print(setup *s, const char *name, const char *path) {
+    uint64_t print;
+    if (!path) return FC_OK;
+    progress_say(&s->line, "reading %s for its fingerprint", text_file_name(path));
+    FC_TRY(fc_table_fingerprint(path, &print));
+    return report_set(&s->report, name, "%016llx", (unsigned long long)print);
+}
+
 static fc_status put_engine(setup *s) {
     const request_args *a = &s->a;
     bench_report *r = &s->report;
@@ -63,6 +73,8 @@ static fc_status put_engine(setup *s) {
     bench_local_describe(s->target, &info);
     FC_TRY(report_set(r, "novelty", "%s", text_file_name(a->novelty)));
     FC_TRY(report_set(r, "alignment", "%s", s->target->scores ? text_file_name(a->alignment) : "none"));
+    FC_TRY(put_print(s, "novelty_hash", a->novelty));
+    FC_TRY(put_print(s, "alignment_hash", s->target->scores ? a->alignment : NULL));
     FC_TRY(put_recipe(s));
     if (a->taxonomy) FC_TRY(report_set(r, "taxonomy", "%s", text_file_name(a->taxonomy)));
     FC_TRY(put_names(s));
@@ -72,6 +84,8 @@ static fc_status put_engine(setup *s) {
         const char *item = a->adapters.items[i];
         FC_TRY(report_set(r, "adapter", "%.*s=%s", (int)strcspn(item, "="), item, text_file_name(item)));
     }
+    FC_TRY(put_print(s, "novelty_adapter_hash", bench_local_adapter(s->target, FC_NOVELTY)));
+    FC_TRY(put_print(s, "alignment_adapter_hash", bench_local_adapter(s->target, FC_ALIGNMENT)));
     FC_TRY(report_set(r, "backend", "%s", info.backend));
     FC_TRY(report_set(r, "level", "%s", info.cpu));
     FC_TRY(report_set(r, "threads", "%d", info.threads));
@@ -88,6 +102,7 @@ static fc_status put_server(setup *s) {
     FC_TRY(report_set(r, "api", "%s", r->api));
     if (s->model) FC_TRY(report_set(r, "model", "%s", s->model));
     if (s->a.novelty) FC_TRY(report_set(r, "novelty", "%s", text_file_name(s->a.novelty)));
+    FC_TRY(put_print(s, "novelty_hash", s->a.novelty));
     if (s->body.size)
         FC_TRY(report_set(r, "body_hash", "%016llx",
                           (unsigned long long)fc_siphash(0, 0, fc_str_text(&s->body), s->body.size)));

@@ -179,6 +179,12 @@ void bench_local_describe(const bench_target *base, fc_engine_info *out) {
     fc_engine_describe(((const local *)base)->engine, out);
 }
 
+const char *bench_local_adapter(const bench_target *base, fc_role role) {
+    const local *t = (const local *)base;
+    if (role == FC_NOVELTY) return request_args_adapter(t->args, t->r.novelty_adapter);
+    return request_args_adapter(t->args, t->r.score ? t->r.alignment_adapter : NULL);
+}
+
 fc_status bench_local_open(request_args *a, const fc_request *r, bench_prompts *prompts, uint64_t salt, progress *p,
                            bench_target **out) {
     fc_engine_info info;

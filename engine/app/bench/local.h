@@ -10,5 +10,7 @@
 fc_status bench_local_open(request_args *a, const fc_request *r, bench_prompts *prompts, uint64_t salt, progress *p,
                            bench_target **out);
 void bench_local_describe(const bench_target *t, fc_engine_info *out);
+/* The folder of the adapter that requests name for that role; NULL: none. */
+const char *bench_local_adapter(const bench_target *t, fc_role role);
 
 #endif
