@@ -51,11 +51,14 @@ serve() { # NAME OPTION...: its address in $address
 novelty=${NOVELTY:-$out/novelty.gguf} alignment=${ALIGNMENT:-$out/alignment.gguf}
 [ -n "${NOVELTY:-}" ] || "$bin" tiny "$novelty" --seed 1 --ctx 4096 2>/dev/null
 [ -n "${ALIGNMENT:-}" ] || "$bin" tiny "$alignment" --seed 2 --ctx 4096 2>/dev/null
-serve wide --listen "unix:$out/socket"
+# A table, for /v1/lookup.
+printf '{"key": "%s", "prompt": "the night"}\n' k1 k2 >"$out/prompts.jsonl"
+"$bin" bulk --novelty "$novelty" --alignment "$alignment" --prompts "$out/prompts.jsonl" --table "$out/table" --min-exact-match 0 >"$out/log" 2>&1 ||
+    { cat "$out/log" >&2; exit 1; }
+serve wide --listen "unix:$out/socket" --table "$out/table"
 url=$address
 serve narrow --max-requests 1
 narrow=$address
-
 # A tokenizer for tools that count tokens by themselves.
 hf=$out/hf
 mkdir "$hf"
@@ -105,14 +108,25 @@ run_litellm() {
     tell $? litellm "$(tail -n 1 <<<"$said")" # it prints of its own accord
 }
 
-run_schemathesis() {
-    local rc
+run_schemathesis() { # of a file: it leaves out the operation that a description came from
+    local rc said before
     install schemathesis schemathesis==4.32.5 || return
-    (cd "$out" && exec "$root/$dir/schemathesis/bin/schemathesis" run "$url/openapi.json" --url "$url" --max-examples 30 --seed 1 --phases examples,coverage,fuzzing \
+    curl -sf "$url/openapi.json" | python3 $here/examples.py >"$out/openapi.json" || { tell 1 schemathesis "/openapi.json"; return; }
+    before=$(wc -l <"$out/wide.err")
+    cat >"$out/schemathesis.toml" <<'END'
+[dictionaries]
+keys = {values = ["k1", "k2"]}
+[[operations]]
+include-path = "/v1/lookup"
+parameters = {"query.key" = {dictionary = "keys"}, "body.key" = {dictionary = "keys"}}
+END
+    (cd "$out" && exec "$root/$dir/schemathesis/bin/schemathesis" run openapi.json --url "$url" --max-examples 30 --seed 1 --phases examples,coverage,fuzzing \
         --checks not_a_server_error,response_schema_conformance,status_code_conformance,content_type_conformance,response_headers_conformance,negative_data_rejection,unsupported_method \
         --request-timeout 20 --suppress-health-check all --generation-database none --no-color) >"$out/log" 2>&1 # it keeps things where it runs
     rc=$?
-    tell $rc schemathesis "4.32.5: $(grep -E '^ *[0-9]+ generated' "$out/log" | sed 's/^ *//'), of $(grep -E '^ *Selected' "$out/log" | sed 's/.* //') operations"
+    tail -n +$((before + 1)) "$out/wide.err" >"$out/asked"
+    said=$(python3 $here/results.py operations "$out/asked" "$out/openapi.json") || rc=1
+    tell $rc schemathesis "4.32.5: $(grep -E '^ *[0-9]+ generated' "$out/log" | sed 's/^ *//'), of $(grep -E '^ *Selected' "$out/log" | sed 's/.* //') operations; $said"
 }
 
 guidellm_on() { # PATH
