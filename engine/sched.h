@@ -110,8 +110,8 @@ typedef struct {
     float *dev_top_lp;
 } fc_echoer;
 
-/* One batch of a list, from its building to the read-back of what it drew and scored. Its parts put their lists into the
- * batch's stage, *_list, before the first operator, so that one upload takes all. */
+/* One batch of a list, from its building to the read-back of what it drew and scored. Its parts put their lists into
+ * the batch's stage, *_list, before the first operator, so that one upload takes all. */
 typedef struct {
     fc_batch batch;
     fc_seeker seeker;   /* novelty's */

@@ -110,8 +110,8 @@ static __device__ __forceinline__ void fc_mma_bf16(float d[4], const uint32_t a[
 #endif
 }
 
-/* d += a b, 16 x 8, k 32, bytes with sign. No kernel multiplies bytes yet: tests/gpu/bench_roof measures what that would
- * give. */
+/* d += a b, 16 x 8, k 32, bytes with sign. No kernel multiplies bytes yet: tests/gpu/bench_roof measures what that
+ * would give. */
 static __device__ __forceinline__ void fc_mma_s8(int32_t d[4], const uint32_t a[4], const uint32_t b[2]) {
 #ifdef FC_CUDA_EMU
     emu_mma m = {d, a, b};

@@ -64,8 +64,8 @@ static uint64_t queue_of(const http_conn *c) {
     return ioctl(c->io.fd, SIOCOUTQ, &n) || n < 0 ? 0 : (uint64_t)n;
 }
 
-/* Bytes that the client's side has not taken yet. TCP's queue is told in bytes. A Unix socket's is told in memory, which
- * goes piece by piece, each when it is read to its end: of what is known to be in it the same share is left. */
+/* Bytes that the client's side has not taken yet. TCP's queue is told in bytes. A Unix socket's is told in memory,
+ * which goes piece by piece, each when it is read to its end: of what is known to be in it the same share is left. */
 static uint64_t untaken(http_conn *c) {
     const uint64_t queue = queue_of(c);
     if (!c->local) return queue;
