@@ -236,8 +236,8 @@ static void on_wake(void *self) {
 
 static void on_head(void *self, http_req *r) { http_router_head(self, r); }
 static void on_request(void *self, http_req *r) { http_router_request(self, r); }
-static fc_status error_body(void *self, int status, const char *sentence, fc_str *out) {
-    (void)self;
+static fc_status error_body(void *self, http_req *r, int status, const char *sentence, fc_str *out) {
+    (void)self, (void)r;
     FC_TRY(fc_str_puts(out, "{\"error\":{\"message\":"));
     FC_TRY(fc_json_put_string(out, sentence, strlen(sentence)));
     return fc_str_printf(out, ",\"code\":%d}}", status);

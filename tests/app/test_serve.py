@@ -286,6 +286,23 @@ class Answers(unittest.TestCase):
         line = [x for x in self.s.lines() if x["id"] == "refused.id"][0]
         self.assertEqual((line["status"], line["error"], line["param"], "message" in line), (400, "BadRequestError", "best_of", False))
         self.assertNotIn(PROMPT, self.s.logged())
+        wrong = ((404, "NotFoundError", b"GET /nowhere HTTP/1.1\r\n"), (405, "MethodNotAllowedError", b"GET /tokenize HTTP/1.1\r\n"),
+                 (415, "UnsupportedMediaTypeError", b"POST /tokenize HTTP/1.1\r\nContent-Length: 2\r\nContent-Type: text/plain\r\n"),
+                 (413, "RequestTooLargeError", b"POST /tokenize HTTP/1.1\r\nContent-Length: 99999999\r\n"), (400, "BadRequestError", b"GET / HTTP/1.1\r\nHost: b\r\n"))
+        for status, kind, raw in wrong:
+            self.assertEqual(self.s.ask(raw + b"Host: localhost\r\n\r\n").status, status)
+            line = self.s.lines()[-1]
+            self.assertEqual((line["status"], line["error"]), (status, kind))
+
+    # If this fails, a page of another address does not see which of its fields nobody knew, nor whether to try again.
+    def test_what_a_page_may_read(self):
+        with Serve("--novelty", novelty(), "--alignment", "none", "--allowed-origin", "https://a.example") as s:
+            own = set()
+            for ask in ({"prompt": "a", "max_token": 1}, {"prompt": "a", "n": 0}):
+                a = s.post("/v1/completions", ask, b"Origin: https://a.example")
+                own.update(h for h in a.headers if h.startswith("x-"))
+            self.assertEqual(own, {"x-request-id", "x-forkcast-ignored", "x-should-retry"})
+            self.assertEqual(set(a.headers["access-control-expose-headers"].split(", ")), own | {"retry-after"})
 
 
 class Recipe(unittest.TestCase):

@@ -164,7 +164,7 @@ void http_fail(http_req *r, int status, const char *sentence) {
     http *h = r->c->h;
     fc_str body = {0};
     if (!h->o.error_body) http_answer(r, status, "text/plain; charset=utf-8", sentence, strlen(sentence));
-    else if (h->o.error_body(h->o.self, status, sentence, &body) == FC_OK)
+    else if (h->o.error_body(h->o.self, r, status, sentence, &body) == FC_OK)
         http_answer(r, status, "application/json", fc_str_text(&body), body.size);
     else http_answer(r, status, NULL, "", 0);
     fc_str_fini(&body);

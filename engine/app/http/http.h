@@ -75,7 +75,7 @@ typedef struct {
     void (*on_request)(void *self, http_req *r);
     void (*on_wake)(void *self); /* NULL: not wanted */
     /* The JSON body of an answer that is no success; NULL: the sentence as text. */
-    fc_status (*error_body)(void *self, int status, const char *sentence, fc_str *out);
+    fc_status (*error_body)(void *self, http_req *r, int status, const char *sentence, fc_str *out);
     /* Once for each request, when its answer is written or nobody waits for it: status 499. NULL: not wanted. */
     void (*on_end)(void *self, const http_req *r, int status, double seconds);
     void *self;

@@ -86,7 +86,8 @@ void http_router_head(const http_router *t, http_req *r) {
     fc_status st = http_route_find(t, method, http_path(r), &route, &rest, &known, &allow);
     if (!st && t->n_origins) st = http_field(r, "Vary", "Origin");
     if (!st && cors) st = http_field(r, "Access-Control-Allow-Origin", origin);
-    if (!st && cors) st = http_field(r, "Access-Control-Expose-Headers", "x-request-id, retry-after");
+    if (!st && cors)
+        st = http_field(r, "Access-Control-Expose-Headers", t->exposed ? t->exposed : "x-request-id, retry-after");
     if (st == FC_ERR_FORMAT) http_fail(r, 400, fc_status_text());
     else if (st) http_fail(r, 503, "out of memory");
     else if (known && strcmp(method, "OPTIONS") == 0) options(r, cors, fc_str_text(&allow));

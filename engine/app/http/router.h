@@ -26,6 +26,7 @@ typedef struct {
     const char *const
         *origins; /* [n_origins] of pages that may read the answers ("https://app.example"); none: CORS is off */
     size_t n_origins;
+    const char *exposed; /* fields of answers that those pages may read, "x-request-id, retry-after"; NULL: the usual */
     void *self;
 } http_router;
 

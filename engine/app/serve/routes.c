@@ -31,19 +31,20 @@ void serve_refuse(http_req *r, const openai_error *e) {
     char seconds[16];
     fc_str body = {0};
     fc_status st = openai_error_put(e, &body);
-    note_error(r, e);
     snprintf(seconds, sizeof seconds, "%d", e->retry_after);
     if (!st && e->retry_after) st = http_field(r, "Retry-After", seconds);
     if (!st && !e->may_retry) st = http_field(r, "x-should-retry", "false");
+    if (!st) note_error(r, e);
     if (st) http_fail(r, 503, "out of memory");
     else http_answer(r, e->http, json, fc_str_text(&body), body.size);
     fc_str_fini(&body);
 }
 
-fc_status serve_error_body(void *self, int status, const char *sentence, fc_str *out) {
+fc_status serve_error_body(void *self, http_req *r, int status, const char *sentence, fc_str *out) {
     openai_error e;
     (void)self;
     openai_error_http(status, sentence, &e);
+    note_error(r, &e);
     return openai_error_put(&e, out);
 }
 
@@ -286,5 +287,6 @@ void serve_routes_init(serve *s) {
                               .keys = s->keys,
                               .origins = s->c.origins.items,
                               .n_origins = s->c.origins.n,
+                              .exposed = "x-request-id, retry-after, x-should-retry, x-forkcast-ignored",
                               .self = s};
 }

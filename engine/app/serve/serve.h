@@ -105,7 +105,7 @@ void serve_routes_init(serve *s);        /* s->router */
 void serve_on_head(void *self, http_req *r);
 void serve_on_request(void *self, http_req *r);
 void serve_on_end(void *self, const http_req *r, int status, double seconds);
-fc_status serve_error_body(void *self, int status, const char *sentence, fc_str *out);
+fc_status serve_error_body(void *self, http_req *r, int status, const char *sentence, fc_str *out);
 void serve_refuse(http_req *r, const openai_error *e); /* answers with it */
 bool serve_reader_full(serve *s, http_req *r);         /* then r is refused */
 
