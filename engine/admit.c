@@ -64,7 +64,7 @@ static fc_status check_pages(const fc_lane *l, int64_t pages, const fc_job *j, c
         return FC_FAIL(
             FC_ERR_ARG,
             "request: its %s needs %lld KV pages (prompt %d tokens, n %d, max_tokens %d), the pool has %d of "
-            "%zu bytes; raise kv_pool to %lld bytes, or lower n or max_tokens",
+            "%zu bytes; raise kv_pool to %lld bytes (--kv-pool), or lower n or max_tokens",
             what, (long long)pages, what[0] == 's' ? j->n_align : j->n_prompt, j->n, j->max_tokens,
             fc_kv_pages_total(l->kv), fc_kv_bytes_per_page(l->kv),
             (long long)pages * (long long)fc_kv_bytes_per_page(l->kv));

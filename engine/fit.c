@@ -26,7 +26,7 @@ fc_status fc_fit_pool(fc_backend *be, uint64_t bytes, const fc_model_config *c, 
         if (want < least)
             return FC_FAIL(FC_ERR_MEM,
                            "kv_pool: a context of %d positions takes %llu bytes of KV; a quarter of this machine's "
-                           "memory is %llu. Lower ctx, or set kv_pool",
+                           "memory is %llu. Lower ctx (--ctx), or set kv_pool (--kv-pool)",
                            l->ctx, (unsigned long long)least, (unsigned long long)most);
     }
     if (want < page)
@@ -65,7 +65,7 @@ fc_status fc_fit_check(const fc_fit *f, fc_backend *be) {
     if (have && need > have)
         return FC_FAIL(FC_ERR_MEM,
                        "kv_pool: %d pool%s of %llu bytes in all, kept hidden states of %llu, a score cache of %llu and "
-                       "weights of %llu; %s %llu",
+                       "weights of %llu; %s %llu. The pools are of kv_pool bytes each (--kv-pool)",
                        f->lanes, f->lanes == 1 ? "" : "s", (unsigned long long)f->pools, (unsigned long long)f->states,
                        (unsigned long long)(host ? f->scores : 0), (unsigned long long)f->weights,
                        host ? "this machine has" : "free on the device are", (unsigned long long)have);

@@ -146,7 +146,8 @@ fc_status args_parse(command *c, int argc, char **argv, int *rest, bool *help) {
     }
     *rest = optind;
     if (!c->positional && optind < argc)
-        return FC_FAIL(FC_ERR_ARG, "\"%s\": no such argument is taken; see --help", argv[optind]);
+        return FC_FAIL(FC_ERR_ARG, "\"%s\": no such argument is taken: forkcast %s; see --help", argv[optind],
+                       c->usage);
     return FC_OK;
 }
 

@@ -290,6 +290,7 @@ class Cli(Program):
             f.write("5 6")
         # before the model is loaded, and so before a pool that is too small
         self.refused(2, "--chat: the template takes text", "run", "--model", self.novelty, "--prompt-ids", ids, "--chat", "--kv-pool", "1K")
+        self.refused(2, '"hi": no such argument is taken: forkcast run --model MODEL --prompt TEXT', "run", "hi")  # as others have it
         self.refused(2, "--system", "run", "--model", self.novelty, "--prompt", "hi", "--system", "x")
 
     def test_score(self):

@@ -256,7 +256,7 @@ class Answers(unittest.TestCase):
         s.refused(path, {"prompt": "x", "n": 0}, 400, "n", "n")
         s.refused(path, {"prompt": "x", "temperature": -1}, 400, "temperature", "temperature")
         s.refused(path, {"prompt": "x", "n": 5, "best_of": 2}, 400, "best_of", "at least")
-        s.refused(path, {"prompt": "x", "best_of": 65}, 400, "best_of", "at most 64")
+        s.refused(path, {"prompt": "x", "best_of": 65}, 400, "best_of", "at most 64 (--max-best-of)")
         s.refused(path, {"prompt": "x", "suffix": "y"}, 400, "suffix")
         a = s.refused(path, {"prompt": "x" * 2000, "max_tokens": 10}, 400, "prompt")
         self.assertEqual(a.headers["x-should-retry"], "false")

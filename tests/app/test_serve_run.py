@@ -401,7 +401,7 @@ class Doors(unittest.TestCase):
         with Serve("--novelty", novelty(), "--alignment", "none") as s:
             with Serve("--novelty", novelty(), "--alignment", "none", address=("--port", s.address.split(":")[1]), ready=False) as t:
                 self.assertEqual(t.p.wait(timeout=10), 1)
-                self.assertIn("in use", t.logged())
+                self.assertIn("in use; --port names another", t.logged())
 
 
 class Flat(unittest.TestCase):

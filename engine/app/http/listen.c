@@ -172,7 +172,9 @@ static fc_status listen_tcp(const char *text, http_listener *out, size_t *n) {
         st = name_of(fd, &out[(*n)++]);
     }
     freeaddrinfo(list);
-    if (!st && *n == first) st = FC_FAIL(FC_ERR_IO, "%s: %s", text, strerror(saved));
+    if (!st && *n == first)
+        st = FC_FAIL(FC_ERR_IO, "%s: %s%s", text, strerror(saved),
+                     saved == EADDRINUSE ? "; --port names another, 0 one that is free" : "");
     return st;
 }
 

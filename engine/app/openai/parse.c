@@ -359,10 +359,11 @@ static fc_status settle_counts(openai_parse *p, int64_t n, int64_t best_of) {
         return openai_refuse(p, "best_of", "it is %lld; at least n = %lld candidates are needed", (long long)best_of,
                              (long long)n);
     if (best_of > p->s->max_best_of)
-        return openai_refuse(p, said_best ? "best_of" : "n", "%lld candidates; at most %d", (long long)best_of,
-                             p->s->max_best_of);
+        return openai_refuse(p, said_best ? "best_of" : "n", "%lld candidates; at most %d (--max-best-of)",
+                             (long long)best_of, p->s->max_best_of);
     if (p->base->n_max > p->s->max_best_of)
-        return openai_refuse(p, "forkcast", "n_max is %d; at most %d", p->base->n_max, p->s->max_best_of);
+        return openai_refuse(p, "forkcast", "n_max is %d; at most %d (--max-best-of)", p->base->n_max,
+                             p->s->max_best_of);
     if (p->base->n_max < best_of && !fc_json_get(p->more, "n_max")) p->base->n_max = 0; /* a recipe's, for fewer */
     p->show->n = p->base->keep = (int)n;
     p->show->best_of = p->base->n = (int)best_of;

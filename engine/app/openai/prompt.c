@@ -190,7 +190,8 @@ static fc_status one_prompt(openai_parse *p, const fc_json *n, size_t at) {
 
 static fc_status room(openai_parse *p, size_t n) {
     if (n > (size_t)p->s->max_prompts)
-        return openai_refuse(p, "prompt", "%zu prompts; at most %d in one request", n, p->s->max_prompts);
+        return openai_refuse(p, "prompt", "%zu prompts; at most %d in one request (--max-prompts)", n,
+                             p->s->max_prompts);
     FC_TRY(openai_keep(p, n, sizeof *p->call->requests, &p->call->requests));
     FC_TRY(openai_keep(p, n, sizeof *p->show->prompts, &p->show->prompts));
     p->call->n_requests = n;
