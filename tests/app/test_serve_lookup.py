@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from test_option_flags import lora
 from util_cli import main
-from util_serve import Serve
+from util_serve import Serve, body
 from util_table import NAMES, Tables
 
 
@@ -194,6 +194,30 @@ class Lookup(Tables):
         self.assertIn("the table that was there before is served on", s.logged())
         shutil.copy(self.path("seed8"), self.path("swapped"))
         self.assertEqual(self.ask(s, "Jazz", "Go")["seed"], seeds[8]["Jazz", "Go"]["seed"])
+
+    # If this fails, a disk that is slow to give a table holds up everybody who asks for something else.
+    def test_a_table_that_is_waited_for(self):
+        self.bulk("waited")
+        s = self.serve("waited")
+        key, row = next(iter(self.rows("waited").items()))
+        want = {"object": "lookup", "source": "table", **row}
+        self.assertEqual(self.ask(s, *key), want)
+        os.mkfifo(self.path("waited.new"))  # whoever opens it waits for its other end
+        os.replace(self.path("waited.new"), self.path("waited"))
+        gone, asks = s.connect(), [s.connect() for _ in range(3)]
+        for c in (*asks, gone):
+            c.send(body("/v1/lookup", {"history": list(key)}))
+        gone.s.close()
+        for _ in range(20):
+            self.assertEqual(s.get("/health").status, 200)
+        self.assertEqual(s.ok("/tokenize", {"prompt": "a"})["count"], 1)
+        other = os.open(self.path("waited"), os.O_RDWR)
+        for c in asks:  # it is no table: the last one goes on
+            self.assertEqual(json.loads(c.answer().body), want)
+            c.s.close()
+        os.close(other)
+        self.assertIn("the table that was there before is served on", s.logged())
+        os.remove(self.path("waited"))
 
     def test_none(self):
         s = Serve("--recipe", self.recipe)

@@ -48,7 +48,7 @@ static const http_watcher watcher = {.on_cancel = cancelled};
 void serve_ask(serve *s, http_req *r, serve_at_once work) {
     asking *a;
     void *p;
-    if (serve_reader_full(s, r)) return;
+    if (serve_worker_is_full(s, &s->reader, r)) return;
     if (fc_alloc(1, sizeof *a, "call", &p)) {
         http_fail(r, 503, "out of memory");
         return;

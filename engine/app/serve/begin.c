@@ -147,7 +147,7 @@ void serve_call_begin_as(serve *s, http_req *r, openai_route route, const char *
     serve_call *c;
     openai_error e;
     fc_status st;
-    if (serve_reader_full(s, r)) return;
+    if (serve_worker_is_full(s, &s->reader, r)) return;
     st = open_reading(s, r, route, body, size, &m);
     if (st) {
         openai_error_of(st, fc_last_error(), NULL, false, &e);

@@ -231,8 +231,8 @@ static void turn_away(serve *s, http_req *r, serve_counter why, int status, cons
     serve_refuse(r, &e);
 }
 
-bool serve_reader_full(serve *s, http_req *r) {
-    if (!serve_worker_full(&s->reader)) return false;
+bool serve_worker_is_full(serve *s, const serve_worker *w, http_req *r) {
+    if (!serve_worker_full(w)) return false;
     turn_away(s, r, SERVE_REFUSED_FULL, 429, "too many bodies wait to be read");
     return true;
 }
@@ -265,7 +265,8 @@ void serve_on_head(void *self, http_req *r) {
         http_fail(r, 415, "the body's Content-Type is to be application/json");
     else if (posts && is_encoded(http_header(r, "content-encoding")))
         http_fail(r, 415, "Content-Encoding: bodies are taken as they are, identity");
-    else if (posts && (routes[at].run == tokenize || routes[at].run == detokenize)) (void)serve_reader_full(s, r);
+    else if (posts && (routes[at].run == tokenize || routes[at].run == detokenize))
+        (void)serve_worker_is_full(s, &s->reader, r);
     else if (posts && routes[at].run != serve_lookup) (void)serve_admit(s, r);
 }
 

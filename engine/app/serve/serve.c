@@ -56,6 +56,7 @@ static void on_wake(void *self) {
     if (s->ready && !was && !http_stopping(s->h)) announce(s);
     serve_worker_back(&s->reader);
     serve_worker_back(&s->writer);
+    serve_worker_back(&s->looker);
     if (s->ready) serve_events(s);
 }
 
@@ -131,6 +132,7 @@ static fc_status run(serve *s) {
     atomic_store(&to_stop, s->h);
     FC_TRY(serve_worker_open(&s->reader, "reader", s->c.max_requests, wake, s));
     FC_TRY(serve_worker_open(&s->writer, "writer", SERVE_WRITINGS, wake, s));
+    if (s->table) FC_TRY(serve_worker_open(&s->looker, "looker", s->c.max_connections, wake, s));
     warn_of_open_doors(s);
     serve_systemd_begin(s);
     FC_TRY(serve_load(s));
@@ -149,6 +151,8 @@ static void leave(serve *s) {
 static void fini(serve *s) {
     atomic_store(&to_stop, NULL);
     serve_hush(s);
+    serve_worker_close(&s->looker);
+    serve_worker_back(&s->looker); /* what it lacks is the reader's */
     serve_worker_close(&s->reader);
     serve_worker_close(&s->writer);
     serve_worker_back(&s->reader); /* what was made for nobody */

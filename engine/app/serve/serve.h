@@ -8,15 +8,15 @@
  *   read.c            in the reader's thread: parsing, admission, tokenising
  *   write.c           in the writer's thread: results to JSON
  *   ask.c             /tokenize and /detokenize, which the reader answers by itself
- *   work.c            what both threads are
- *   lookup.c          /v1/lookup: a row of the table, or a request for what it lacks
+ *   work.c            what these threads are
+ *   lookup.c          /v1/lookup: in the looker's thread a row of the table, else a request for what it lacks
  *   metrics.c         what is counted, and /metrics
  *   ui.c              the web page
  *   systemd.c         what the service manager is told
  *
  * Threads: the loop's has the sockets, and nothing that it does takes longer for a larger body or answer. The reader
- * has the recipe; the writer has an answer while it writes it. Both work off a bounded queue, one task after the other,
- * and wake the loop (work.h). The engine's events wake it, too (fc_engine_notify), and it takes them without waiting.
+ * has the recipe; the writer has an answer while it writes it; the looker has the table's file. Each works off a bounded
+ * queue, one task after the other, and wakes the loop (work.h). The engine's events wake it, too (fc_engine_notify), and it takes them without waiting.
  * A connection reads its next request when this one is answered, so answers are in order.
  *
  * Memory: the HTTP core's budget (http/budget.h), of max_memory, counts bodies, trees, claims of answers, and what is
@@ -69,7 +69,7 @@ typedef struct serve {
     char why[1024];   /* and the sentence */
 
     struct serve_table *table;      /* lookup.c; NULL: none is served */
-    openai_lookup lookup;           /* what it holds */
+    openai_lookup lookup;           /* what it held at the look-up that is to be computed */
     const char *own[FC_TABLE_META]; /* what rows would be made with here, in a table's words; NULL: not compared */
     bool ready;
     struct serve_call *calls;                 /* all that are not forgotten */
@@ -77,12 +77,12 @@ typedef struct serve {
     serve_early_event *early, **early_end;    /* events of jobs that are not known yet, in order; */
     bool early_due;                           /* some may be known now */
     int n_calls;                              /* whose answer is open */
-    serve_worker reader, writer;
-    atomic_int to_read;      /* bodies whose requests are not counted yet; */
-    atomic_int jobs;         /* requests in the engine, */
-    atomic_llong candidates; /* and what they draw: the reader adds */
-    fc_str out;              /* scratch of one event */
-    http_timer watchdog;     /* of systemd, and how often it wants to hear of us; 0: never */
+    serve_worker reader, writer, looker;      /* looker: runs where a table is served */
+    atomic_int to_read;                       /* bodies whose requests are not counted yet; */
+    atomic_int jobs;                          /* requests in the engine, */
+    atomic_llong candidates;                  /* and what they draw: the reader adds */
+    fc_str out;                               /* scratch of one event */
+    http_timer watchdog;                      /* of systemd, and how often it wants to hear of us; 0: never */
     uint64_t watchdog_ns;
     int64_t seen_steps; /* of the engine, */
     uint64_t seen_ns;   /* and when they last rose, or nothing ran */
@@ -106,8 +106,8 @@ void serve_on_head(void *self, http_req *r);
 void serve_on_request(void *self, http_req *r);
 void serve_on_end(void *self, const http_req *r, int status, double seconds);
 fc_status serve_error_body(void *self, http_req *r, int status, const char *sentence, fc_str *out);
-void serve_refuse(http_req *r, const openai_error *e); /* answers with it */
-bool serve_reader_full(serve *s, http_req *r);         /* then r is refused */
+void serve_refuse(http_req *r, const openai_error *e);                   /* answers with it */
+bool serve_worker_is_full(serve *s, const serve_worker *w, http_req *r); /* then r is refused */
 
 /* systemd.c */
 void serve_systemd_begin(serve *s); /* tells it how the server is, at once and as often as it wants to be told */
