@@ -137,14 +137,17 @@ class Answer:
 
 
 class Connection:
+    """begun: some of an answer is there: its head and, of a stream, its first event."""
+
     def __init__(self, reader, writer):
-        self.reader, self.writer = reader, writer
+        self.reader, self.writer, self.begun = reader, writer, False
 
     def send(self, raw):
         self.writer.write(raw)
 
     async def answer(self):
         """The next one, whole."""
+        self.begun = False
         try:
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             size = re.search(r"\r\ncontent-length: (\d+)\r\n", head, re.I)
@@ -155,9 +158,19 @@ class Connection:
                 if len(chunk) == 2:
                     break
                 parts.append(chunk[:-2])
+                self.begun = self.begun or not chunk.startswith(b":")
         except (asyncio.IncompleteReadError, ConnectionError) as e:
+            self.begun = self.begun or bool(getattr(e, "partial", b""))
             raise Lost(f"the connection ended: {type(e).__name__}") from e
+        self.begun = True
         return Answer(int(head.split(" ", 2)[1]), "\r\nconnection: close\r\n" in head.lower(), b"".join(parts))
+
+    async def end(self, seconds):
+        """Of one that nothing was asked of: whether the other side closes it, and says nothing before."""
+        try:
+            return await asyncio.wait_for(self.reader.read(1), seconds) == b""
+        except (asyncio.TimeoutError, ConnectionError):
+            return False
 
     def close(self, at_once=False):
         if at_once:

@@ -9,7 +9,8 @@ usage: bench/serve_load.py [MODEL.gguf] --out RESULT.json [PART...] [--build bui
   overhead   a best of 16 over HTTP against the time that the server says the same request took inside
   overload   requests at ten times the rate that the server can take: how long those wait that it takes, and those that it refuses
   soak       requests of all kinds on a tiny model, one in ten given up at a random point: memory, files, pages, answers
-  drain      SIGTERM under load, with time for what is under way and without: every request that was sent is answered
+  drain      SIGTERM while some requests are done, some stream, some wait in the queue and connections are idle, with time for what is under way
+             and without: what becomes of each kind
 
 Run from the root of the tree, `forkcast` built (`ninja -C build program`), on a machine that does nothing else. One file in both roles; soak
 makes a tiny one of its own, and --smoke uses it everywhere, with small numbers, and judges no time. Exit code 1 where a bar is missed.
@@ -41,7 +42,7 @@ class Part:
 
     def bar(self, name, value, below, unit, timed=True):
         """below: the value is to be smaller; 0 asks for nothing at all. What is timed is not judged in a smoke run."""
-        met = value < below or (below == 0 and value == 0)
+        met = value < below if below else value == 0  # a process that a signal ended has an exit code below 0
         self.bars[name] = {"value": value, "below": below, "unit": unit, "met": bool(met), "judged": not (timed and self.a.smoke)}
 
     def row(self):
@@ -298,45 +299,76 @@ async def soak(a):
 
 # ---- drain ----
 
+async def answered(c, raw, counts, of):
+    """Counts the answer as full, error or lost; late ones: one that is turned away before a byte of an answer is none of these."""
+    try:
+        c.send(raw)
+        await c.writer.drain()
+        verdict = (await c.answer()).verdict()
+    except (Lost, ConnectionError):
+        verdict = "turned_away" if of == "late" and not c.begun else "lost"
+    counts[f"{of}_{verdict}"] += 1
+
+
+async def until(condition, what, seconds=60):
+    end = time.monotonic() + seconds
+    while not await condition():
+        if time.monotonic() > end:
+            raise Lost(f"{what}: not within {seconds} s")
+        await asyncio.sleep(0.002)
+
+
 async def drain_with(a, drain_ms, counts):
-    stopped = None
-    with serve(a, "drain", "--drain-ms", drain_ms, "--max-requests", 4 * a.clients) as s:
-        async def client(k):
-            rng = random.Random(k)
-            while True:
-                raw = ask(rng, a.drain_tokens, n=2, best_of=rng.choice((2, 4)), stream=rng.random() < 0.5)
-                try:
-                    c = await s.connect()
-                except OSError:
-                    return  # nobody listens any more
-                late = stopped is not None
-                try:
-                    c.send(raw)
-                    await c.writer.drain()
-                    late = late or stopped is not None
-                    verdict = (await c.answer()).verdict()
-                    counts["turned_away" if late and verdict == "error" else verdict] += 1
-                except (Lost, ConnectionError):
-                    counts["turned_away" if late else "lost"] += 1
-                finally:
-                    c.close()
-        clients = [asyncio.create_task(client(k)) for k in range(a.clients)]
-        await asyncio.sleep(a.drain_after)
+    """At SIGTERM some requests are done, as many stream as the engine has branches for, the others wait behind these, and connections
+    are idle: what was asked on them before has been answered, or nothing was. More is asked when it is too late."""
+    rng, n, more = random.Random(5), 2, 2  # candidates; branches that scoring them takes of the same model
+    with serve(a, "drain", "--drain-ms", drain_ms, "--max-branches", (n + more) * a.drain_streams, "--max-requests", 2 * (a.drain_streams + a.drain_waiting)) as s:
+        kept = [await s.connect() for _ in range(a.drain_idle)]
+        for i in range(a.drain_done):
+            await answered(kept[i % len(kept)], ask(rng, 4, n=1, best_of=n, stream=i % 2 == 0), counts, "done")
+        idle = kept[:-2] + [await s.connect() for _ in range(a.drain_idle)]
+        streams = [await s.connect() for _ in range(a.drain_streams)]
+        waits = [await s.connect() for _ in range(a.drain_waiting)]
+        tasks = [asyncio.create_task(answered(c, ask(rng, a.drain_tokens, n=n, best_of=n, stream=True), counts, "streaming")) for c in streams]
+
+        async def all_stream():
+            return all(c.begun for c in streams)
+        await until(all_stream, "streams that begin")
+        tasks += [asyncio.create_task(answered(c, ask(rng, 8, n=1, best_of=n, stream=i % 2 == 0), counts, "waiting")) for i, c in enumerate(waits)]
+
+        async def all_wait():
+            return sum(v for k, v in (await s.metrics()).items() if k.startswith("vllm:num_requests_waiting{")) == a.drain_waiting
+        await until(all_wait, "requests that wait in the queue")
+        ended = sum(t.done() for t in tasks)
         stopped = time.monotonic()
         s.p.terminate()
-        await asyncio.gather(*clients)
+        tasks += [asyncio.create_task(answered(c, ask(rng, 4, n=1, best_of=n), counts, "late")) for c in kept[-2:]]
+        counts["idle_closed"] = sum(await asyncio.gather(*(c.end(60 + drain_ms / 1e3) for c in idle)))
+        await asyncio.gather(*tasks)
         code = await asyncio.to_thread(s.p.wait, 60)
-        return code, time.monotonic() - stopped
+        for c in kept + idle + streams + waits:
+            c.close()
+        return code, time.monotonic() - stopped, ended, len(idle)
 
 
 async def drain(a):
-    p = Part(a, "drain", clients=a.clients, max_tokens=a.drain_tokens)
+    p = Part(a, "drain", done=a.drain_done, streaming=a.drain_streams, waiting=a.drain_waiting, idle=2 * a.drain_idle - 2, max_tokens=a.drain_tokens)
     for name, drain_ms in (("patient", 60000), ("hasty", 50)):
-        counts = {"full": 0, "error": 0, "turned_away": 0, "lost": 0}
-        code, took = await drain_with(a, drain_ms, counts)
+        counts = {f"{of}_{v}": 0 for of in ("done", "streaming", "waiting", "late") for v in ("full", "error", "lost")}
+        counts["late_turned_away"] = 0
+        code, took, ended, idle = await drain_with(a, drain_ms, counts)
         p.seconds[f"{name}_end"] = [took]
         p.counts.update({f"{name}_{k}": v for k, v in counts.items()})
-        p.bar(f"{name}: requests without an answer", counts["lost"], 0, "", timed=False)
+        p.bar(f"{name}: ended before the signal", ended, 0, "streams, waiting", timed=False)
+        p.bar(f"{name}: not done before it", a.drain_done - counts["done_full"], 0, "", timed=False)
+        for of, sent in (("streaming", a.drain_streams), ("waiting", a.drain_waiting)):
+            p.bar(f"{name}: {of}, no answer", sent - counts[f"{of}_full"] - counts[f"{of}_error"], 0, "", timed=False)
+            if name == "patient":
+                p.bar(f"{name}: {of}, not whole", sent - counts[f"{of}_full"], 0, "", timed=False)
+        if name == "hasty":
+            p.bar(f"{name}: nothing was cut", float(counts["streaming_error"] + counts["waiting_error"] == 0), 0, "", timed=False)
+        p.bar(f"{name}: idle, not closed", idle - counts["idle_closed"], 0, "connections", timed=False)
+        p.bar(f"{name}: late, half an answer", counts["late_lost"], 0, "", timed=False)
         p.bar(f"{name}: exit code", code, 0, "", timed=False)
     return p
 
@@ -354,7 +386,7 @@ def read_arguments():
     # name, by default, in a smoke run
     numbers = (("idle-seconds", 10, 0.5), ("idle-connections", 1000, 50), ("streams", 50, 5), ("stream-tokens", 64, 20), ("health-seconds", 10, 1),
                ("runs", 20, 3), ("tokens", 32, 4), ("capacity", 4, 2), ("overload-seconds", 10, 1), ("requests", 100000, 300), ("clients", 16, 8),
-               ("drain-tokens", 64, 200), ("drain-after", 3, 0.5))
+               ("drain-tokens", 64, 400), ("drain-done", 16, 8), ("drain-streams", 4, 4), ("drain-waiting", 12, 6), ("drain-idle", 8, 4))
     for name, usual, _ in numbers:
         p.add_argument("--" + name, type=type(usual), metavar="N", help=f"default {usual}")
     a = p.parse_args()

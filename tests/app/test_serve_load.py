@@ -45,7 +45,9 @@ class Load(unittest.TestCase):
         self.assertEqual(counts["overload"]["taken"] + counts["overload"]["refused"], counts["overload"]["sent"])
         self.assertGreater(counts["overload"]["refused"], 0)
         self.assertGreaterEqual(counts["health"]["connections"], 55)
-        self.assertGreater(counts["drain"]["patient_full"], 0)
+        for of in ("done", "streaming", "waiting"):  # nobody waits in vain
+            self.assertEqual(counts["drain"][f"patient_{of}_full"], rows["drain"]["case"][of])
+        self.assertGreater(counts["drain"]["hasty_streaming_error"], 0)
         timed = {name for row in r["rows"] for name, b in row["bars"].items() if not b["judged"]}
         self.assertLessEqual({"CPU share", "p99 of /health", "HTTP beside it", "p99 of a 429"}, timed)
 
