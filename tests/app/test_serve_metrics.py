@@ -3,6 +3,7 @@ import os
 import re
 import subprocess
 import shutil
+import socket
 import tempfile
 import time
 import unittest
@@ -222,6 +223,44 @@ class Metrics(unittest.TestCase):
                 took.append(time.monotonic() - begin)
         if not sanitized(BIN):
             self.assertLess(sorted(took)[25], 0.005)  # with the way there and back, and Python
+
+
+class Apart(unittest.TestCase):
+    # If this fails, who may scrape needs a key that draws, or a port that anybody may reach draws for them.
+    def test_a_port_of_their_own(self):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        with tempfile.TemporaryDirectory() as d:
+            with open(os.path.join(d, "keys"), "w") as f:
+                f.write("sk-first-0001\n")
+            with Serve("--novelty", novelty(), "--alignment", "none", "--api-key-file", f.name, "--metrics-port", port) as s:
+                said, key = s.p.stdout.readline().decode(), b"Authorization: Bearer sk-first-0001"
+                self.assertEqual(said, f"metrics on http://127.0.0.1:{port}\n")
+                self.assertEqual([s.get(p).status for p in ("/metrics", "/v1/models", "/health")], [401, 401, 200])
+                self.assertEqual(s.post("/v1/completions", {"prompt": "a", "max_tokens": 1, "ignore_eos": True}, key).status, 200)
+                main, s.address = s.address, f"127.0.0.1:{port}"
+                for path in ("/health", "/livez", "/ping"):
+                    self.assertEqual(s.get(path).status, 200)
+                self.assertEqual(s.number("forkcast_calls"), 0)
+                self.assertEqual(s.number('vllm:request_success_total{model_name="novelty",engine="0",finished_reason="length"}'), 1)
+                for path in ("/", "/v1/models", "/version", "/openapi.json", "/v1/completions"):
+                    self.assertEqual(s.get(path, key).status, 404, path)
+                s.refused("/v1/completions", {"prompt": "a"}, 404)
+                s.refused("/tokenize", {"prompt": "a"}, 404)
+                s.address = main
+                self.assertEqual(s.get("/metrics", key).status, 200)  # routers want it beside the rest
+
+    def test_while_it_loads(self):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        with Serve("--novelty", "like:smollm2-135m", "--alignment", "none", "--metrics-port", port, ready=False) as s:
+            s.address, health = f"127.0.0.1:{port}", None
+            while not health:
+                try:
+                    health = s.get("/health").status
+                except ConnectionRefusedError:
+                    self.assertIsNone(s.p.poll(), s.logged())
+            self.assertEqual((health, s.get("/livez").status, s.get("/metrics").status), (503, 200, 503))
 
 
 if __name__ == "__main__":

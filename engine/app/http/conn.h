@@ -94,7 +94,7 @@ struct http {
     http_log *log;
     http_listener listeners[HTTP_LISTENERS_MAX];
     http_door doors[HTTP_LISTENERS_MAX];
-    size_t n_listeners;
+    size_t n_listeners, last_listen;
     http_timer accept_again, drain;
     http_list lists[LISTS];
     int n_spare;

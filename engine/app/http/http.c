@@ -210,8 +210,10 @@ fc_status http_open(const http_options *o, http **out) {
     }
     FC_TRY_GOTO(st, http_loop_open(woken, h, &h->loop), fail);
     if (h->o.inherit) FC_TRY_GOTO(st, http_listen_inherited(h->listeners, &h->n_listeners), fail);
-    for (size_t i = 0; i < h->o.n_listen; i++)
+    for (size_t i = 0; i < h->o.n_listen; i++) {
+        h->last_listen = h->n_listeners;
         FC_TRY_GOTO(st, http_listen(h->o.listen[i], h->o.unix_mode, h->listeners, &h->n_listeners), fail);
+    }
     if (h->n_listeners == 0) {
         st = FC_FAIL(FC_ERR_ARG, "http: no address to listen at");
         goto fail;
@@ -254,6 +256,7 @@ fc_status http_run(http *h) {
 }
 
 size_t http_n_addresses(const http *h) { return h->n_listeners; }
+size_t http_last_listen(const http *h) { return h->last_listen; }
 const char *http_address(const http *h, size_t i) { return h->listeners[i].name; }
 http_counts http_count(const http *h) { return h->counts; }
 http_loop *http_timers(http *h) { return h->loop; }

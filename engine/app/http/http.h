@@ -101,6 +101,7 @@ fc_status http_run(http *h);
 fc_status http_turn(http *h, int wait_ms, bool *over);
 
 size_t http_n_addresses(const http *h);
+size_t http_last_listen(const http *h);            /* the first address that the last of `listen` has become */
 const char *http_address(const http *h, size_t i); /* "127.0.0.1:43211": with the port that a 0 has become */
 http_counts http_count(const http *h);
 http_loop *http_timers(http *h);   /* for http_timer_set */

@@ -22,7 +22,7 @@ typedef struct {
     arg_list adapters;                                                       /* NAME=FOLDER, checked */
     arg_list served_names, listen, hosts, origins;
     const char *host, *api_key_file, *table, *config;
-    int port;
+    int port, metrics_port /* 0: none */;
     int max_requests, max_candidates, max_connections, max_body, max_memory /* MiB */, max_best_of, max_prompts,
         chat_max_tokens;
     int request_ms, ping_ms; /* 0: never */

@@ -33,8 +33,8 @@ static fc_status check_model(const char *path) {
     return FC_FAIL(FC_ERR_IO, "%s: there is no such file", path);
 }
 
-fc_status serve_address(const serve *s, fc_str *out) {
-    return fc_str_printf(out, strchr(s->c.host, ':') ? "[%s]:%d" : "%s:%d", s->c.host, s->c.port);
+fc_status serve_address(const serve *s, int port, fc_str *out) {
+    return fc_str_printf(out, strchr(s->c.host, ':') ? "[%s]:%d" : "%s:%d", s->c.host, port);
 }
 
 fc_status serve_prepare(serve *s) {
@@ -142,8 +142,8 @@ fc_status serve_check(serve *s) {
     fc_str address = {0};
     fc_status st = check_adapters(s);
     for (size_t i = 0; i < c->listen.n && !st; i++) st = http_listen_check(c->listen.items[i]);
-    if (!st) st = serve_address(s, &address);
-    if (!st && !c->listen.n) st = http_listen_check(fc_str_text(&address));
+    if (!st) st = serve_address(s, c->port, &address);
+    if (!st && (!c->listen.n || c->metrics_port)) st = http_listen_check(fc_str_text(&address));
     fc_str_fini(&address);
     return st;
 }

@@ -177,6 +177,15 @@ static const http_route routes[] = {
     {.method = "GET", .path = "/", .run = serve_ui, .open = true}, /* last: left out where it is off */
 };
 
+/* Of the metrics port: whoever reaches it may see these, and nothing else is there. */
+static const http_route watched[] = {
+    {.method = "GET", .path = "/health", .run = health, .open = true, .quiet = true},
+    {.method = "GET", .path = "/livez", .run = livez, .open = true, .quiet = true},
+    {.method = "GET", .path = "/ping", .run = health, .open = true, .quiet = true},
+    {.method = "POST", .path = "/ping", .run = health, .open = true, .quiet = true},
+    {.method = "GET", .path = "/metrics", .run = metrics, .open = true, .quiet = true},
+};
+
 enum { ROUTES = sizeof routes / sizeof *routes };
 
 /* Which of the table answers, or how many there are. */
@@ -254,11 +263,15 @@ bool serve_admit(serve *s, http_req *r) {
 
 static bool is_encoded(const char *coding) { return coding && strcasecmp(coding, "identity") != 0; }
 
+static const http_router *router_of(const serve *s, const http_req *r) {
+    return http_listener_of(r) < s->watched ? &s->router : &s->watch;
+}
+
 void serve_on_head(void *self, http_req *r) {
     serve *s = self;
     const int at = route_of(s, r), none = (int)s->router.n_routes;
     const bool posts = at < none && strcmp(routes[at].method, "POST") == 0 && !routes[at].open;
-    http_router_head(&s->router, r);
+    http_router_head(router_of(s, r), r);
     if (http_answered(r) || at == none || routes[at].open) return;
     if (!s->ready) turn_away(s, r, SERVE_REFUSED_LOADING, 503, "the models are being loaded");
     else if (posts && !is_json(http_header(r, "content-type")))
@@ -272,7 +285,7 @@ void serve_on_head(void *self, http_req *r) {
 
 void serve_on_request(void *self, http_req *r) {
     serve *s = self;
-    http_router_request(&s->router, r);
+    http_router_request(router_of(s, r), r);
 }
 
 void serve_on_end(void *self, const http_req *r, int status, double seconds) {
@@ -290,4 +303,5 @@ void serve_routes_init(serve *s) {
                               .n_origins = s->c.origins.n,
                               .exposed = "x-request-id, retry-after, x-should-retry, x-forkcast-ignored",
                               .self = s};
+    s->watch = (http_router){.routes = watched, .n_routes = sizeof watched / sizeof *watched, .self = s};
 }

@@ -38,8 +38,8 @@ static void catch_signals(void) {
 /* Once it can be asked: an address a line, and whoever started it is told. */
 static void announce(serve *s) {
     for (size_t i = 0; i < http_n_addresses(s->h); i++) {
-        const char *a = http_address(s->h, i);
-        printf("listening on %s%s\n", strncmp(a, "unix:", 5) == 0 ? "" : "http://", a);
+        const char *a = http_address(s->h, i), *what = i >= s->watched ? "metrics" : "listening";
+        printf("%s on %s%s\n", what, strncmp(a, "unix:", 5) == 0 ? "" : "http://", a);
     }
     fflush(stdout); /* a reader that has gone is no reason not to serve */
     serve_systemd_ready(s);
@@ -68,12 +68,12 @@ static bool inherits(void) {
 
 static fc_status open_sockets(serve *s) {
     const serve_config *c = &s->c;
-    const char *own;
-    fc_str address = {0};
+    const char *all[ARG_LIST_MAX + 2];
+    size_t n = 0;
+    fc_str address = {0}, metrics = {0};
     fc_status st;
     http_options o = {
-        .listen = c->listen.items,
-        .n_listen = c->listen.n,
+        .listen = all,
         .inherit = true,
         .hosts = c->hosts.items,
         .n_hosts = c->hosts.n,
@@ -95,14 +95,16 @@ static fc_status open_sockets(serve *s) {
         .on_end = serve_on_end,
         .self = s,
     };
-    st = serve_address(s, &address);
-    own = fc_str_text(&address);
-    if (!o.n_listen && (c->addressed || !inherits())) { /* sockets that are passed stand for the default */
-        o.listen = &own;
-        o.n_listen = 1;
-    }
+    st = serve_address(s, c->port, &address);
+    if (!st) st = serve_address(s, c->metrics_port, &metrics);
+    for (; n < c->listen.n; n++) all[n] = c->listen.items[n];
+    if (!n && (c->addressed || !inherits())) all[n++] = fc_str_text(&address); /* else passed sockets stand for it */
+    if (c->metrics_port) all[n++] = fc_str_text(&metrics);
+    o.n_listen = n;
     if (!st) st = http_open(&o, &s->h);
+    if (!st) s->watched = c->metrics_port ? http_last_listen(s->h) : SIZE_MAX;
     fc_str_fini(&address);
+    fc_str_fini(&metrics);
     return st;
 }
 

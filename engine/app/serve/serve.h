@@ -48,8 +48,9 @@ typedef struct serve_early_event {
 typedef struct serve {
     serve_config c;
     http *h;
-    http_router router;
-    http_keys *keys; /* NULL: nobody is asked for one */
+    http_router router, watch; /* watch: of the metrics port, */
+    size_t watched;            /* which is the listeners from here on */
+    http_keys *keys;           /* NULL: nobody is asked for one */
     serve_metrics metrics;
 
     /* of the loader's thread until `ready` */
@@ -91,9 +92,9 @@ typedef struct serve {
 /* load.c */
 fc_status serve_prepare(serve *s); /* recipe, taxonomy, keys, names of hosts: what is quick, and wrong at once */
 fc_status serve_check(serve *s);   /* then: what can be seen of models, adapters and addresses without taking them */
-fc_status serve_address(const serve *s, fc_str *out); /* host and port as one */
-fc_status serve_load(serve *s);                       /* begins to load; http_wake follows, then serve_loaded */
-fc_status serve_loaded(serve *s);                     /* joins the loader where it is done; s->ready, or why not */
+fc_status serve_address(const serve *s, int port, fc_str *out); /* with the host as one */
+fc_status serve_load(serve *s);   /* begins to load; http_wake follows, then serve_loaded */
+fc_status serve_loaded(serve *s); /* joins the loader where it is done; s->ready, or why not */
 bool serve_give_up(serve *s); /* true: a loader is under way, which from now on wakes nobody, and is not to be joined */
 void serve_hush(serve *s);    /* waits for a loader under way; from now on nobody wakes the loop */
 void serve_unload(serve *s);  /* then; zeroed and half-built are fine */
