@@ -15,8 +15,9 @@
  *   systemd.c         what the service manager is told
  *
  * Threads: the loop's has the sockets, and nothing that it does takes longer for a larger body or answer. The reader
- * has the recipe; the writer has an answer while it writes it; the looker has the table's file. Each works off a bounded
- * queue, one task after the other, and wakes the loop (work.h). The engine's events wake it, too (fc_engine_notify), and it takes them without waiting.
+ * has the recipe; the writer has an answer while it writes it; the looker has the table's file. Each works off a
+ * bounded queue, one task after the other, and wakes the loop (work.h). The engine's events wake it, too
+ * (fc_engine_notify), and it takes them without waiting.
  * A connection reads its next request when this one is answered, so answers are in order.
  *
  * Memory: the HTTP core's budget (http/budget.h), of max_memory, counts bodies, trees, claims of answers, and what is
