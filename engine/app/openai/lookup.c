@@ -114,7 +114,7 @@ fc_status openai_lookup_read(openai_parse *p) {
     char *copy = NULL;
     bool live;
     fc_status st = read_key(p, &live, &key);
-    if (!st) st = openai_alloc(p, key.size + 1, 1, &copy);
+    if (!st) st = openai_keep(p, key.size + 1, 1, &copy);
     if (!st) memcpy(copy, fc_str_text(&key), key.size);
     if (!st) p->show->key = copy;
     if (!st) st = openai_alloc(p, key.size + 1, 1, &copy);
