@@ -64,7 +64,7 @@ foreach(f IN LISTS files)
   foreach(line IN LISTS includes)
     string(REGEX MATCH "\"(${rooms})/" unused "${line}")
     set(target "${CMAKE_MATCH_1}")
-    if(room MATCHES "^engine/app" AND line MATCHES "\"(engine/forkcast|engine/table|weights_tools/tools).h\"")
+    if(room MATCHES "^engine/app" AND line MATCHES "\"(engine/forkcast|engine/table|engine/cost|weights_tools/tools).h\"")
       continue() # the doors
     endif()
     if(NOT target MATCHES "^(${${room}_sees})$")

@@ -3,6 +3,7 @@
 #include "engine/base/os.h"
 #include "engine/base/quant.h"
 #include "kernels/cpu/cpu.h"
+#include "kernels/linear/linear_load.h"
 #include "kernels/linear/panel.h"
 
 #include <limits.h>
@@ -48,6 +49,13 @@ static size_t panel_bytes(fc_form f, int K, int scale_cols) {
         if (fc_form_has_min(f)) bytes += bytes - fc_panel_scales(f, K);
     }
     return (bytes + 63) & ~(size_t)63;
+}
+
+double fc_linear_packed_cpu(fc_dtype type, int N, int K, int scale_cols) {
+    fc_form form;
+    int zero;
+    if (!form_of(type, &form, &zero)) return 0;
+    return ((N - 1) / FC_LANES + 1) * (double)panel_bytes(form, K, scale_cols ? scale_cols : K);
 }
 
 /* Columns of a scale into *cols: all where there is none. */

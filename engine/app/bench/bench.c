@@ -15,6 +15,7 @@ static const struct {
     {"frontier", bench_frontier, "n against quality against cost, and which n to run"},
     {"capacity", bench_capacity, "the highest rate of requests that keeps a given p99"},
     {"compare", bench_compare, "two results, with confidence intervals"},
+    {"model", bench_model, "what a machine, such as a GPU that is not here, should need: predicted, not measured"},
 };
 
 static void usage(FILE *out) {
@@ -35,6 +36,7 @@ int cmd_bench(int argc, char **argv) {
     }
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (strcmp(argv[1], parts[i].name) == 0) return parts[i].run(argc - 1, argv + 1);
-    fprintf(stderr, "forkcast bench: unknown part \"%.80s\"; it is latency, frontier, capacity or compare\n", argv[1]);
+    fprintf(stderr, "forkcast bench: unknown part \"%.80s\"; it is latency, frontier, capacity, compare or model\n",
+            argv[1]);
     return 2;
 }

@@ -19,9 +19,9 @@ static fc_status put_word(const char *word, fc_str *out) {
     return fc_str_puts(out, "'");
 }
 
-static fc_status put_command(const setup *s, fc_str *out) {
+fc_status conditions_command(int argc, char **argv, fc_str *out) {
     FC_TRY(fc_str_puts(out, "forkcast bench"));
-    for (int i = 0; i < s->argc; i++) FC_TRY(put_word(s->argv[i], out));
+    for (int i = 0; i < argc; i++) FC_TRY(put_word(argv[i], out));
     return FC_OK;
 }
 
@@ -162,7 +162,7 @@ fc_status conditions_put(setup *s) {
     FC_TRY(put_settings(s));
     if (r->threads) progress_say(&s->line, "measuring the machine's limits");
     FC_TRY(fc_machine_inspect(r->threads > 0, r->threads, &r->machine));
-    st = put_command(s, &typed);
+    st = conditions_command(s->argc, s->argv, &typed);
     if (!st) st = fc_copy_str(fc_str_text(&typed), "the command", &r->command);
     fc_str_fini(&typed);
     return st;

@@ -5,6 +5,8 @@
 
 #include "engine/app/bench/setup.h"
 
+/* `forkcast bench` and its arguments, as a shell takes them. */
+fc_status conditions_command(int argc, char **argv, fc_str *out);
 /* The target is open. Measures the machine's limits where these are asked for. */
 fc_status conditions_put(setup *s);
 

@@ -285,7 +285,7 @@ static fc_status path_of(const char *prefix, const char *end, fc_str *out) {
     return fc_str_printf(out, "%s%s", prefix, end);
 }
 
-static fc_status write_file(const char *prefix, const char *end, const fc_str *text) {
+fc_status report_write_file(const char *prefix, const char *end, const fc_str *text) {
     fc_str path = {0}, part = {0};
     FILE *f = NULL;
     fc_status st = path_of(prefix, end, &path);
@@ -332,7 +332,7 @@ fc_status report_write(const bench_report *r, const char *prefix) {
     for (size_t i = 0; i < sizeof forms / sizeof *forms && prefix && !st; i++) {
         fc_str_clear(&out);
         st = forms[i].make(r, s, &out);
-        if (!st) st = write_file(prefix, forms[i].end, &out);
+        if (!st) st = report_write_file(prefix, forms[i].end, &out);
     }
     fc_str_fini(&out);
     fc_free(s);

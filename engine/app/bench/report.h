@@ -69,6 +69,11 @@ fc_status report_csv(const bench_report *r, const bench_summary *s, fc_str *out)
 fc_status report_json(const bench_report *r, const bench_summary *s, fc_str *out);
 fc_status report_html(const bench_report *r, const bench_summary *s, fc_str *out);
 
+/* All of the JSON up to the opening bracket of its rows. */
+fc_status report_json_begin(const bench_report *r, fc_str *out);
+/* PREFIX and `end`, written whole or not at all. */
+fc_status report_write_file(const char *prefix, const char *end, const fc_str *text);
+
 /* PREFIX.json, PREFIX.csv, PREFIX.html, each written whole or not at all; NULL prefix: none. The table goes to standard
  * output. */
 fc_status report_write(const bench_report *r, const char *prefix);

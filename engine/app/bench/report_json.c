@@ -148,7 +148,7 @@ static fc_status put_row(const bench_report *r, const bench_point *p, const benc
     return fc_str_puts(out, "}");
 }
 
-fc_status report_json(const bench_report *r, const bench_summary *s, fc_str *out) {
+fc_status report_json_begin(const bench_report *r, fc_str *out) {
     json_object o = {.out = out}, settings;
     char program[32] = "forkcast bench ", date[32];
     time_t now = time(NULL);
@@ -174,7 +174,11 @@ fc_status report_json(const bench_report *r, const bench_summary *s, fc_str *out
     FC_TRY(end(&settings));
     FC_TRY(text(&o, "words", fc_str_text(&r->words)));
     FC_TRY(json_key(&o, "rows"));
-    FC_TRY(fc_str_puts(out, "["));
+    return fc_str_puts(out, "[");
+}
+
+fc_status report_json(const bench_report *r, const bench_summary *s, fc_str *out) {
+    FC_TRY(report_json_begin(r, out));
     for (size_t i = 0; i < r->n_points; i++) {
         FC_TRY(fc_str_puts(out, i ? ",\n " : "\n "));
         FC_TRY(put_row(r, &r->points[i], &s[i], out));

@@ -85,20 +85,20 @@ void setup_args(setup *s, arg *args, size_t *n) {
 
 /* ---- what was given ---- */
 
-static fc_status read_ns(setup *s) {
-    const char *at = s->n_text;
+fc_status setup_ns(const char *text, int most, int n[SETUP_LIST], int *n_ns) {
+    const char *at = text;
+    *n_ns = 0;
     for (;;) {
         char *end;
         long v;
         errno = 0;
         v = strtol(at, &end, 10);
-        if (end == at || errno || v < 1 || v > SETUP_N_MAX || (*end && *end != ','))
-            return FC_FAIL(FC_ERR_ARG, "-n: \"%s\" is not a list of numbers from 1 to %d, apart by commas", s->n_text,
-                           SETUP_N_MAX);
-        if (s->n_ns == SETUP_LIST) return FC_FAIL(FC_ERR_ARG, "-n: more than %d numbers", SETUP_LIST);
-        for (int i = 0; i < s->n_ns; i++)
-            if (s->n[i] == v) return FC_FAIL(FC_ERR_ARG, "-n: %ld is there twice", v);
-        s->n[s->n_ns++] = (int)v;
+        if (end == at || errno || v < 1 || v > most || (*end && *end != ','))
+            return FC_FAIL(FC_ERR_ARG, "-n: \"%s\" is not a list of numbers from 1 to %d, apart by commas", text, most);
+        if (*n_ns == SETUP_LIST) return FC_FAIL(FC_ERR_ARG, "-n: more than %d numbers", SETUP_LIST);
+        for (int i = 0; i < *n_ns; i++)
+            if (n[i] == v) return FC_FAIL(FC_ERR_ARG, "-n: %ld is there twice", v);
+        n[(*n_ns)++] = (int)v;
         if (!*end) return FC_OK;
         at = end + 1;
     }
@@ -158,7 +158,7 @@ static fc_status draw_salt(setup *s) {
 }
 
 static fc_status check(setup *s) {
-    FC_TRY(read_ns(s));
+    FC_TRY(setup_ns(s->n_text, SETUP_N_MAX, s->n, &s->n_ns));
     FC_TRY(read_rates(s));
     FC_TRY(check_commit(s->commit));
     FC_TRY(check_url(s));

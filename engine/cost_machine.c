@@ -1,0 +1,114 @@
+#include "engine/base/str.h"
+#include "engine/cost.h"
+#include "engine/forkcast.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* What kernels of this tree are assumed to reach; no GPU has measured it. Where each comes from: fc_cost_sources. */
+#define REACH                                                                                                          \
+    .reach_memory = 0.90, .reach_cache = 0.80, .reach_library = 0.70, .reach_attn = 0.35, .reach_f32 = 0.50,           \
+    .launch_us = 1.3, .pass_us = 15
+
+/* mma.sync is Ampere's and Ada's own instruction; on Hopper it does 63 % of what wgmma does. */
+static const fc_cost_machine gpus[] = {
+    {.name = "h100",
+     .about = "H100 SXM5 80 GB",
+     .gpu = true,
+     .memory_gbs = 3350,
+     .cache_gbs = 5500,
+     .tops = {66.9, 989.4, 1978.9, 1978.9},
+     .device = {132, 227 * 1024, 50e6},
+     .reach_product = 0.45,
+     REACH},
+    {.name = "h100-pcie",
+     .about = "H100 PCIe 80 GB",
+     .gpu = true,
+     .memory_gbs = 2039,
+     .cache_gbs = 4400,
+     .tops = {51.2, 756.0, 1513.0, 1513.0},
+     .device = {114, 227 * 1024, 50e6},
+     .reach_product = 0.45,
+     REACH},
+    {.name = "h200",
+     .about = "H200 SXM 141 GB",
+     .gpu = true,
+     .memory_gbs = 4800,
+     .cache_gbs = 5500,
+     .tops = {66.9, 989.4, 1978.9, 1978.9},
+     .device = {132, 227 * 1024, 50e6},
+     .reach_product = 0.45,
+     REACH},
+    {.name = "a100",
+     .about = "A100 SXM4 80 GB",
+     .gpu = true,
+     .memory_gbs = 2039,
+     .cache_gbs = 4000,
+     .tops = {19.5, 312.0, 624.0, 0},
+     .device = {108, 163 * 1024, 40e6},
+     .reach_product = 0.65,
+     REACH},
+    {.name = "l40s",
+     .about = "L40S 48 GB",
+     .gpu = true,
+     .memory_gbs = 864,
+     .cache_gbs = 4000,
+     .tops = {91.6, 362.0, 733.0, 733.0},
+     .device = {142, 99 * 1024, 96e6},
+     .reach_product = 0.65,
+     REACH},
+};
+
+size_t fc_cost_gpus(void) { return sizeof gpus / sizeof *gpus; }
+const fc_cost_machine *fc_cost_gpu_at(size_t i) { return &gpus[i]; }
+
+const char *fc_cost_sources(bool gpu) {
+    if (!gpu)
+        return "peaks: measured now, as `forkcast doctor --bench` does; reach: products and attention of "
+               "bench/SPEED.md's "
+               "runs, of memory and of the pool's starts assumed";
+    return "peaks: NVIDIA's data sheets (memory, dense products, f32, shared memory) and white papers (cache size); "
+           "cache rate: about what microbenchmarks say of H100 (Chips and Cheese, 2023), less elsewhere, assumed\n"
+           "memory 90 %: FlashMLA's 3,000 of 3,350 GB/s; cache 80 %: assumed\n"
+           "own products 45 % on Hopper: mma.sync gets 63 % of its peak (Luo et al., 2024), of which 70 % is assumed; "
+           "65 % of the peak elsewhere, assumed\n"
+           "cuBLASLt 70 %; attention 35 %: FlashAttention-2, by the same instruction, on H100 (Shah et al., 2024)\n"
+           "f32 50 %, a pass 15 us: assumed; a launch in a graph 1.3 us (Hazy Research, 2025)";
+}
+
+static fc_status this_machine(int threads, fc_cost_machine *out) {
+    fc_machine m;
+    fc_cost_machine c = {.name = "cpu", .launch_us = 5, .pass_us = 100, .reach_memory = 0.85, .reach_cache = 1};
+    FC_TRY(fc_machine_inspect(true, threads, &m));
+    c.device.sms = threads ? threads : m.cores;
+    c.memory_gbs = m.read_gbs_dram;
+    c.cache_gbs = m.read_gbs_cache;
+    c.tops[FC_UNIT_F32] = m.gflops_f32 * 1e-3;
+    c.tops[FC_UNIT_BF16] = m.gflops_bf16 * 1e-3;
+    c.tops[FC_UNIT_I8] = m.gops_int8 * 1e-3;
+    c.device.cache_bytes = 16e6; /* little matters: it says which of a pass's arrays do not leave the cache */
+    c.reach_product = c.reach_library = 0.64;
+    c.reach_attn = 0.45;
+    c.reach_f32 = 0.6;
+    snprintf(c.about, sizeof c.about, "%.80s, %d threads, %.15s", m.cpu_name, c.device.sms, m.cpu_level);
+    *out = c;
+    return FC_OK;
+}
+
+fc_status fc_cost_machine_find(const char *name, int threads, fc_cost_machine *out) {
+    fc_str names = {0};
+    fc_status st;
+    if (strcmp(name, "cpu") == 0) return this_machine(threads, out);
+    for (size_t i = 0; i < sizeof gpus / sizeof *gpus; i++) {
+        if (strcmp(name, gpus[i].name) == 0) {
+            *out = gpus[i];
+            return FC_OK;
+        }
+    }
+    for (size_t i = 0; i < sizeof gpus / sizeof *gpus; i++)
+        FC_TRY_GOTO(st, fc_str_printf(&names, ", %s", gpus[i].name), out);
+    st = FC_FAIL(FC_ERR_ARG, "machine \"%.40s\" is not described; cpu%s are", name, fc_str_text(&names));
+out:
+    fc_str_fini(&names);
+    return st;
+}

@@ -1,0 +1,17 @@
+/* attn_load - what attention does to a CUDA device, from a plan's items as attn_work.cuh deals them out.
+ *
+ * memory  each item's KV once, for all of its units; q, y and partial states where the cache does not keep them
+ * cache   KV for each unit
+ * ops     tensor cores over units filled up to 16 query vectors and over the tiles that they see, f32 for softmax: 20
+ *         a score; f32 KV: all of them f32
+ */
+#ifndef FC_KERNELS_ATTN_LOAD_H
+#define FC_KERNELS_ATTN_LOAD_H
+
+#include "kernels/attn/attn.h"
+#include "kernels/load.h"
+
+/* Items, pos and item_rows are read here: host memory. Pages and buffers are not looked at. */
+fc_load fc_attn_load_cuda(const fc_attn_args *a, const fc_load_device *d);
+
+#endif
