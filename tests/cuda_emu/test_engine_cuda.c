@@ -3,6 +3,7 @@
  *
  * tolerance  1e-3 on a sum of log-probs: f32 on both sides, other orders of summation, some tens of tokens
  */
+#include "engine/cost.h"
 #include "engine/probe.h"
 #include "kernels/cuda/backend_cuda.h"
 #include "tests/cuda_emu/runtime_control.h"
@@ -333,6 +334,27 @@ static void every_device_that_is_taken_runs(void **state) {
     emu_device_opts.sm = 0;
 }
 
+/* Kernels of a step, by the cost model. */
+static double predicted_launches(const fc_engine_options *o) {
+    const fc_cost_machine c = {.gpu = true,
+                               .memory_gbs = 1,
+                               .cache_gbs = 1,
+                               .tops = {1, 1, 1, 1},
+                               .device = {.sms = 4, .shared_max = 227 << 10, .cache_bytes = 1 << 20},
+                               .reach_memory = 1,
+                               .reach_cache = 1,
+                               .reach_product = 1,
+                               .reach_library = 1,
+                               .reach_attn = 1,
+                               .reach_f32 = 1};
+    fc_cost_model *m;
+    fc_cost_time t;
+    assert_ok(fc_cost_model_open(&(fc_cost_options){.path = o->novelty, .kv_type = o->kv_type}, &m));
+    assert_ok(fc_cost_step(m, &c, &(fc_cost_job){.requests = 1, .prompt = 8, .tokens = 16, .n = 1}, 12, &t));
+    fc_cost_model_close(m);
+    return t.launches;
+}
+
 /* A step of one candidate that decodes: what it costs the host, as the longer of two jobs minus the shorter. */
 static void count_step(const char *what, fc_request r, double most) {
     enum { SHORT = 4, LONG = 24 };
@@ -362,6 +384,8 @@ static void count_step(const char *what, fc_request r, double most) {
     print_message("a step of %s: %.1f calls of the runtime, %.1f of them wait, %.1f kernels, %.1f graphs\n", what,
                   calls, syncs, launches, graphs);
     assert_true(launches > 20);
+    if (!r.sampling.n_bias && fabs(launches - predicted_launches(&o)) > 1e-9) /* the model knows a plain draw */
+        fail_msg("%.2f kernels a step; the cost model has %.0f", launches, predicted_launches(&o));
     assert_true(syncs <= 1.01); /* for the drawn ids */
     assert_true(graphs <= 1.01);
     assert_true(calls <= most);
