@@ -182,34 +182,51 @@ static void add_rest(const fc_cost_model *m, const fc_cost_machine *c, int T, in
     if (cfg->post_norms) add(t, c, "rest", 2 * L, &l, norm, FC_UNIT_F32);
 }
 
-/* What R final states are read for; M members draw. */
+/* Logits that lie in memory at once: those of fc_work_open. */
+static int logit_rows(const fc_cost_model *m) {
+    const int room = (128 << 20) / (m->cfg.V * 4);
+    return room < 8 ? 8 : room > m->max_rows ? m->max_rows : room;
+}
+
+/* Logits in memory, and what is made of them. */
+static void add_logits(const fc_cost_model *m, const fc_cost_machine *c, fc_cost_head h, int R, int M,
+                       fc_cost_time *t) {
+    const int most = logit_rows(m);
+    for (int first = 0; first < R; first += most) {
+        const double n = R - first < most ? R - first : most, here = M * n / R, V = m->cfg.V;
+        fc_cost k = fc_logprob_cost(&(fc_logprob_args){.R = (int)n, .V = m->cfg.V, .M = (int)here});
+        fc_load l;
+        add_matrix(m, c, "head", &m->head, (int)n, FC_FROM_ARRAY, true, 1, t);
+        if (h == FC_HEAD_DRAW) k = (fc_cost){.bytes = 4 * n * V + 8 * here, .flops = 20 * n * V + 20 * 256 * here};
+        l = fc_load_of(k, &c->device, h == FC_HEAD_DRAW ? 3 : 2);
+        add(t, c, "draw", 1, &l, k, FC_UNIT_F32);
+        if (m->cfg.final_soft_cap <= 0) continue;
+        k = fc_softcap_cost(&(fc_softcap_args){.n = (size_t)n * (size_t)m->cfg.V});
+        l = fc_load_of(k, &c->device, 1);
+        add(t, c, "draw", 1, &l, k, FC_UNIT_F32);
+    }
+}
+
+/* What R final states are read for: M ids are drawn, or M log-probs. */
 static void add_head(const fc_cost_model *m, const fc_cost_machine *c, fc_cost_head h, int R, int M, fc_cost_time *t) {
     const fc_dtype type = m->head.part[0].type;
     const double V = m->cfg.V, D = m->cfg.D;
+    const fc_cost counted = t->counted;
     fc_weight w = {.N = m->cfg.V, .K = m->cfg.D, .bytes = (size_t)fc_cost_packed(&m->head, c->gpu)};
-    fc_linear_shape s = {.type = type,
-                         .scales = m->head.part[0].scales,
-                         .T = R,
-                         .N = w.N,
-                         .K = w.K,
-                         .precise = true,
-                         .variant = m->variant};
-    const fc_cost draws = {.bytes = 4 * R * V + 8.0 * M, .flops = 20 * R * V + 20 * 256.0 * M};
-    fc_cost k = fc_head_lse_cost(&(fc_head_lse_args){.w = &w, .R = R, .M = M}), counted = t->counted;
-    fc_load l;
     if (h == FC_HEAD_NONE || R == 0) return;
-    if (h == FC_HEAD_DRAW && m->filtered) {
-        add_matrix(m, c, "head", &m->head, R, FC_FROM_ARRAY, true, 1, t);
-        l = fc_load_of(draws, &c->device, 3);
-        add(t, c, "draw", 1, &l, draws, FC_UNIT_F32);
-    } else {
-        if (!c->gpu && h == FC_HEAD_DRAW) k.flops += 2.0 * 256 * M * D; /* tiles that are computed again */
-        l = c->gpu ? fc_head_load_cuda(&s, h == FC_HEAD_DRAW ? M : 0, &c->device)
-                   : cpu_load(k, cpu_unit(type), c, (double)w.bytes);
+    if (h == FC_HEAD_SCORE || m->filtered) add_logits(m, c, h, R, M, t);
+    else {
+        const fc_linear_shape s = {
+            .type = type, .scales = m->head.part[0].scales, .T = R, .N = w.N, .K = w.K, .precise = true};
+        fc_cost k = fc_head_lse_cost(&(fc_head_lse_args){.w = &w, .R = R, .M = M});
+        fc_load l;
+        k.flops += 2.0 * 256 * M * D; /* tiles that are computed again */
+        l = c->gpu ? fc_head_load_cuda(&s, M, &c->device) : cpu_load(k, cpu_unit(type), c, (double)w.bytes);
         add(t, c, "head", 1, &l, k, c->gpu ? unit_of(type) : cpu_unit(type));
     }
-    t->counted = counted; /* as fc_forward_count_head has it */
-    t->counted.bytes += (double)w.bytes + 4 * D * R;
+    t->counted = counted; /* as fc_forward_count_head has it, in one go or in pieces */
+    t->counted.bytes +=
+        (double)w.bytes * (h == FC_HEAD_SCORE || m->filtered ? ceil((double)R / logit_rows(m)) : 1) + 4 * D * R;
     t->counted.flops += 2 * D * R * V;
 }
 
@@ -219,12 +236,13 @@ fc_status fc_cost_add_pass(const fc_cost_model *m, const fc_cost_machine *c, fc_
     const fc_kv_buf *kv = fc_kv_store(p->kv);
     const int T = p->batch.T;
     FC_TRY(fc_batch_plan(&p->batch));
-    for (int i = 0; i < m->cfg.L; i++) {
+    for (int i = 0, n; i < m->cfg.L; i += n) { /* stretches of equal layers */
         const fc_cost_layer *l = &m->layers[i];
-        add_matrix(m, c, "qkv", &l->qkv, T, FC_FROM_NORM, true, 1, t);
-        add_matrix(m, c, "o", &l->o, T, FC_FROM_ARRAY, false, 1, t);
-        add_matrix(m, c, "gate_up", &l->gate_up, T, FC_FROM_NORM, true, 1, t);
-        add_matrix(m, c, "down", &l->down, T, FC_FROM_GLU, false, 1, t);
+        for (n = 1; i + n < m->cfg.L && memcmp(l, l + n, sizeof *l) == 0;) n++;
+        add_matrix(m, c, "qkv", &l->qkv, T, FC_FROM_NORM, true, n, t);
+        add_matrix(m, c, "o", &l->o, T, FC_FROM_ARRAY, false, n, t);
+        add_matrix(m, c, "gate_up", &l->gate_up, T, FC_FROM_NORM, true, n, t);
+        add_matrix(m, c, "down", &l->down, T, FC_FROM_GLU, false, n, t);
     }
     add_attention(m, c, &p->batch, kv, t);
     add_rest(m, c, T, outs, kv, t);

@@ -29,7 +29,8 @@ static bool weights_type(const char *name, fc_dtype *out) {
 static fc_status read_matrix(const fc_weights *w, const char *weights, int at, const stack_part *parts, int n, int K,
                              fc_cost_matrix *out) {
     char name[64];
-    *out = (fc_cost_matrix){.K = K};
+    memset(out, 0, sizeof *out); /* padding too: layers are compared as bytes */
+    out->K = K;
     for (int i = 0; i < n; i++) {
         const fc_tensor *t;
         fc_dtype type;

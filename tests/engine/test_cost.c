@@ -31,11 +31,12 @@ static fc_engine_counts counts_of(const char *path, const char *kv, const char *
                                                     .alignment = alignment,
                                                     .threads = 1,
                                                     .kv_type = kv,
-                                                    .off = FC_OFF_COALESCE | FC_OFF_PREFIX_CACHE});
+                                                    .off = FC_OFF_COALESCE | FC_OFF_PREFIX_CACHE | FC_OFF_SCORE_CACHE});
     fc_request r = text_request(prompt, N, TOKENS);
     fc_engine_counts c;
     fc_event ev;
     r.sampling.ignore_eos = true;
+    r.score = alignment != NULL;
     ev = run_request(e, &r);
     do fc_engine_count(e, &c);
     while (c.running);
@@ -73,6 +74,24 @@ static void jobs_are_counted_exactly(void **state) {
     job_is_counted(tiny_model("gemma3", 3, false), "int8");
     job_is_counted(tiny_model_typed("llama", 3, FC_Q8_0), "bf16");
     job_is_counted(tiny_model_typed("llama", 3, FC_Q4_0), "fp8");
+}
+
+/* Both roles: candidates are scored as a tree behind one prompt; here they have no stem in common. */
+static void scores_are_counted_exactly(void **state) {
+    const char *path = tiny_model("llama", 3, false), *alignment = tiny_model("qwen3", 4, false);
+    fc_cost_model *novelty = open_model(path, "f32"), *m = open_model(alignment, "f32");
+    fc_cost_job j = {.requests = 1, .tokens = TOKENS, .n = N};
+    fc_engine_counts c = counts_of(path, "f32", alignment, &j.prompt);
+    fc_cost_time prefill, decode, score;
+    (void)state;
+    assert_ok(fc_cost_prefill(novelty, &machine, &j, &prefill));
+    assert_ok(fc_cost_decode(novelty, &machine, &j, &decode));
+    assert_ok(fc_cost_score(m, &machine, &j, false, &score));
+    assert_int_equal((int)score.rows, c.rows_score);
+    near("flops", prefill.counted.flops + decode.counted.flops + score.counted.flops, c.flops);
+    near("bytes", prefill.counted.bytes + decode.counted.bytes + score.counted.bytes, c.bytes);
+    fc_cost_model_close(m);
+    fc_cost_model_close(novelty);
 }
 
 static double seconds_at(const fc_cost_model *m, fc_cost_job j) {
@@ -161,9 +180,9 @@ static void what_cannot_be_is_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(jobs_are_counted_exactly),  cmocka_unit_test(sharing_and_distinct_rows_count),
-        cmocka_unit_test(shapes_are_the_models),     cmocka_unit_test(times_follow_the_machine),
-        cmocka_unit_test(what_cannot_be_is_refused),
+        cmocka_unit_test(jobs_are_counted_exactly),        cmocka_unit_test(scores_are_counted_exactly),
+        cmocka_unit_test(sharing_and_distinct_rows_count), cmocka_unit_test(shapes_are_the_models),
+        cmocka_unit_test(times_follow_the_machine),        cmocka_unit_test(what_cannot_be_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MOST_N = 4096, MOST = 1 << 20 };
+enum { MOST_N = 4096, MOST = 1 << 20, CROSSING = 1024 /* how far a crossing is looked for */ };
 
 /* ---- crossings ---- */
 
@@ -17,7 +17,7 @@ enum { MOST_N = 4096, MOST = 1 << 20 };
 static fc_status first_n(model_bench *b, fc_status (*is)(model_bench *b, int n, bool *out), int *out) {
     int low = 1, high = 2;
     bool yes = false;
-    for (; high <= MOST_N; high *= 2) {
+    for (; high <= CROSSING; high *= 2) {
         FC_TRY(is(b, high, &yes));
         if (yes) break;
         low = high;
@@ -79,7 +79,7 @@ static fc_status computes(model_bench *b, int n, bool *out) {
 
 static fc_status put_crossing(fc_str *out, int n, const char *what) {
     return n ? fc_str_printf(out, "From n = %d on %s.\n", n, what)
-             : fc_str_printf(out, "At no n up to %d %s.\n", MOST_N, what);
+             : fc_str_printf(out, "At no n up to %d %s.\n", CROSSING, what);
 }
 
 static fc_status put_crossings(model_bench *b, fc_str *out) {
