@@ -51,7 +51,7 @@ static fc_kv_buf filled(fc_dtype type, int pages) {
 }
 
 static int measure(fc_stream s, const fc_roof *roof, const fc_attn_args *a, const char *what, int length) {
-    double best = 1e9, start = (double)fc_clock_ns(), tiles = 0, rows_tiles = 0, gops;
+    double best = 1e9, start = (double)fc_clock_ns(), tiles = 0, rows_tiles = 0, gops, predicted;
     fc_dtype type = a->kv->shape.type;
     fc_cost c;
     for (int i = 0; i < a->n_items; i++) {
@@ -66,15 +66,17 @@ static int measure(fc_stream s, const fc_roof *roof, const fc_attn_args *a, cons
         best = took < best ? took : best;
     }
     gops = type == FC_BF16 ? roof->gflops_bf16 : roof->gflops_f32;
+    predicted =
+        bench_predicted(roof, fc_pool_threads(s->pool), true, c, type == FC_BF16 ? FC_UNIT_BF16 : FC_UNIT_F32, 0);
     if (json)
         bench_row(
-            roof, c, gops, best,
+            roof, c, gops, best, predicted,
             "\"kernel\":\"attn\",\"level\":\"%s\",\"threads\":%d,\"type\":\"%s\",\"pass\":\"%s\",\"P\":%d,\"T\":%d",
             fc_cpu_level_name(s->level), fc_pool_threads(s->pool), fc_dtype_name(type), what, length, a->T);
     if (json) return 0;
-    printf("%-8s %-5s %-8s P=%-5d T=%-4d %9.1f us %8.1f GFLOP/s %7.1f GB/s %3.0f %% of the limit\n",
+    printf("%-8s %-5s %-8s P=%-5d T=%-4d %9.1f us %8.1f GFLOP/s %7.1f GB/s %3.0f %% of the limit, %9.1f us predicted\n",
            fc_cpu_level_name(s->level), fc_dtype_name(type), what, length, a->T, best * 1e6, c.flops / best * 1e-9,
-           c.bytes / best * 1e-9, 100 * bench_share(roof, c, gops, best));
+           c.bytes / best * 1e-9, 100 * bench_share(roof, c, gops, best), predicted * 1e6);
     return 0;
 }
 

@@ -65,8 +65,17 @@ static int measure(fc_stream s, const fc_linear_args *a, fc_weight *const *w, in
     return 0;
 }
 
-static void put_row(fc_stream s, const fc_roof *roof, fc_dtype t, const fc_linear_args *a, double peak, double took) {
-    bench_row(roof, fc_linear_cost(a), peak, took,
+/* copies: of the matrix, which are walked; few small ones lie in the cache. */
+static double predicted(fc_stream s, const fc_roof *roof, fc_dtype t, const fc_linear_args *a, int copies) {
+    const double bytes = (double)a->w->bytes;
+    return bench_predicted(roof, fc_pool_threads(s->pool), false, fc_linear_cost(a),
+                           fc_dtype_is_float(t) ? FC_UNIT_F32 : FC_UNIT_I8,
+                           bytes * copies > BENCH_CACHE / 2 ? bytes : 0);
+}
+
+static void put_row(fc_stream s, const fc_roof *roof, fc_dtype t, const fc_linear_args *a, int copies, double peak,
+                    double took) {
+    bench_row(roof, fc_linear_cost(a), peak, took, predicted(s, roof, t, a, copies),
               "\"kernel\":\"linear\",\"level\":\"%s\",\"threads\":%d,\"type\":\"%s\",\"K\":%d,\"N\":%d,\"T\":%d,"
               "\"precise\":%s",
               fc_cpu_level_name(s->level), fc_pool_threads(s->pool), fc_dtype_name(t), a->w->K, a->w->N, a->T,
@@ -81,17 +90,17 @@ static int report(fc_stream s, const fc_roof *roof, fc_dtype t, int T, fc_weight
     fc_linear_args a = {.y = y, .x = x, .w = w[0], .T = T};
     double peak = fc_dtype_is_float(t) ? roof->gflops_f32 : roof->gops_int8;
     if (measure(s, &a, w, copies, &took)) return 1;
-    if (json) put_row(s, roof, t, &a, peak, took);
+    if (json) put_row(s, roof, t, &a, copies, peak, took);
     a.precise = true;
     if (measure(s, &a, w, copies, &precise)) return 1;
-    if (json) put_row(s, roof, t, &a, peak, precise);
+    if (json) put_row(s, roof, t, &a, copies, peak, precise);
     if (json) return 0;
-    printf(
-        "%-8s %-5s %5d -> %-6d T=%-4d %9.1f us %8.1f GOP/s %7.1f GB/s %3.0f %% of the limit   precise %9.1f us %3.0f "
-        "%%\n",
-        fc_cpu_level_name(s->level), fc_dtype_name(t), K, N, T, took * 1e6, flops / took * 1e-9, bytes / took * 1e-9,
-        100 * bench_share(roof, fc_linear_cost(&a), peak, took), precise * 1e6,
-        100 * bench_share(roof, fc_linear_cost(&a), peak, precise));
+    printf("%-8s %-5s %5d -> %-6d T=%-4d %9.1f us %8.1f GOP/s %7.1f GB/s %3.0f %% of the limit, %9.1f us predicted   "
+           "precise %9.1f us %3.0f "
+           "%%\n",
+           fc_cpu_level_name(s->level), fc_dtype_name(t), K, N, T, took * 1e6, flops / took * 1e-9, bytes / took * 1e-9,
+           100 * bench_share(roof, fc_linear_cost(&a), peak, took), predicted(s, roof, t, &a, copies) * 1e6,
+           precise * 1e6, 100 * bench_share(roof, fc_linear_cost(&a), peak, precise));
     return 0;
 }
 

@@ -37,7 +37,7 @@ static void *floats(size_t n) {
 }
 
 static int measure(fc_stream s, const fc_roof *roof, const fc_lora_args *a, const char *what, int r) {
-    double best = 1e9, start = seconds();
+    double best = 1e9, start = seconds(), predicted;
     fc_cost c = fc_lora_cost(a);
     for (int round = 0; round < 3 || (seconds() - start < 0.2 && round < 2000); round++) {
         double t0 = seconds(), took;
@@ -45,15 +45,17 @@ static int measure(fc_stream s, const fc_roof *roof, const fc_lora_args *a, cons
         took = seconds() - t0;
         best = took < best ? took : best;
     }
+    predicted = bench_predicted(roof, fc_pool_threads(s->pool), false, c, FC_UNIT_F32, 0);
     if (json)
         bench_row(
-            roof, c, roof->gflops_f32, best,
+            roof, c, roof->gflops_f32, best, predicted,
             "\"kernel\":\"lora\",\"level\":\"%s\",\"threads\":%d,\"type\":\"%s\",\"R\":%d,\"T\":%d,\"adapters\":\"%s\"",
             fc_cpu_level_name(s->level), fc_pool_threads(s->pool), fc_dtype_name(a->groups[0].w->dtype), r, a->T, what);
     if (json) return 0;
-    printf("%-8s %-4s r=%-3d T=%-4d %-8s %9.1f us %8.1f GFLOP/s %7.1f GB/s %3.0f %% of the limit\n",
+    printf("%-8s %-4s r=%-3d T=%-4d %-8s %9.1f us %8.1f GFLOP/s %7.1f GB/s %3.0f %% of the limit, %9.1f us predicted\n",
            fc_cpu_level_name(s->level), fc_dtype_name(a->groups[0].w->dtype), r, a->T, what, best * 1e6,
-           c.flops / best * 1e-9, c.bytes / best * 1e-9, 100 * bench_share(roof, c, roof->gflops_f32, best));
+           c.flops / best * 1e-9, c.bytes / best * 1e-9, 100 * bench_share(roof, c, roof->gflops_f32, best),
+           predicted * 1e6);
     return 0;
 }
 

@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """Kernels' speed as a result: what bench_attn, bench_linear and bench_lora say, with machine, commit and limits.
 
+Beside each is what the cost model has for it (engine/cost.h), and at the end by how much that is wrong in the median.
+
 usage: bench/kernels.py --out RESULT.json [--only attn,linear,lora] [--build build] [--threads T] [--cpu LEVEL] [--commit ID]
 """
 import argparse
 import json
 import os
+import statistics
 import subprocess
 
 import result
@@ -22,6 +25,17 @@ def rows(a, kernel):
         if out.returncode:
             result.stop(out.stderr.strip())
         yield from map(json.loads, out.stdout.splitlines())
+
+
+def predicted(row):
+    return row["values"]["predicted"][0]
+
+
+def error(rows):
+    """Of predictions, by what was measured."""
+    ratios = [min(row["seconds"]["best"]) / predicted(row) for row in rows]
+    return (f"{len(rows)} cases, median error {100 * statistics.median(abs(1 / r - 1) for r in ratios):.0f} %, "
+            f"measured by predicted {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})")
 
 
 def main():
@@ -42,7 +56,10 @@ def main():
     result.write(a.out, result.make(found, limits, of_commit=commit))
     for row in found:
         best = min(row["seconds"]["best"])
-        print(f"{100 * row['limit_seconds'] / best:4.0f} % of the limit, {best * 1e6:9.1f} us: " + ", ".join(f"{k} {v}" for k, v in row["case"].items()))
+        print(f"{100 * row['limit_seconds'] / best:4.0f} % of the limit, {best * 1e6:9.1f} us, predicted {predicted(row) * 1e6:9.1f}, ratio {best / predicted(row):5.2f}: " + ", ".join(f"{k} {v}" for k, v in row["case"].items()))
+    for kernel in dict.fromkeys(row["case"]["kernel"] for row in found):
+        print(f"{kernel}: {error([row for row in found if row['case']['kernel'] == kernel])}")
+    print(f"all: {error(found)}")
 
 
 if __name__ == "__main__":

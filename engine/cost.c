@@ -93,6 +93,11 @@ static fc_load cpu_load(fc_cost k, fc_unit u, const fc_cost_machine *c, double r
     return l;
 }
 
+double fc_cost_call_cpu(const fc_cost_machine *c, bool attention, fc_cost k, fc_unit u, double from_memory) {
+    const fc_load l = cpu_load(k, u, c, from_memory);
+    return seconds_of(c, &l, attention ? ATTENTION : PRODUCT);
+}
+
 static void add_matrix(const fc_cost_model *m, const fc_cost_machine *c, const char *name, const fc_cost_matrix *x,
                        int T, fc_linear_from_kind from, bool precise, double n, fc_cost_time *t) {
     for (int i = 0; i < x->n; i++) {

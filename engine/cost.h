@@ -28,6 +28,9 @@ size_t fc_cost_gpus(void);
 const fc_cost_machine *fc_cost_gpu_at(size_t i);
 /* A GPU by name; cpu: this machine, measured, about a second. threads 0: all cores. */
 fc_status fc_cost_machine_find(const char *name, int threads, fc_cost_machine *out);
+/* The same from rates that were measured: GB/s, 10^9 operations a second. */
+void fc_cost_machine_cpu(double memory_gbs, double cache_gbs, double gops_int8, double gflops_bf16, double gflops_f32,
+                         int threads, fc_cost_machine *out);
 /* Where peaks and reaches come from, a line each; gpu: of the named ones. */
 const char *fc_cost_sources(bool gpu);
 
@@ -80,6 +83,9 @@ fc_status fc_cost_decode(const fc_cost_model *m, const fc_cost_machine *c, const
 /* All candidates scored by their log-likelihood behind their prompts, which are computed too unless `cached`. */
 fc_status fc_cost_score(const fc_cost_model *m, const fc_cost_machine *c, const fc_cost_job *j, bool cached,
                         fc_cost_time *out);
+
+/* Seconds of one call on the CPU: attn's or a product's, of which a matrix or KV of so many bytes comes from memory. */
+double fc_cost_call_cpu(const fc_cost_machine *c, bool attention, fc_cost k, fc_unit u, double from_memory);
 
 /* The longest of its kinds of time: "memory", "cache", "f32", "bf16", "int8", "fp8", "launches". */
 const char *fc_cost_bound(const fc_cost_machine *c, const fc_cost_part *p);

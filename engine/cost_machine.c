@@ -76,22 +76,31 @@ const char *fc_cost_sources(bool gpu) {
            "f32 50 %, a pass 15 us: assumed; a launch in a graph 1.3 us (Hazy Research, 2025)";
 }
 
+void fc_cost_machine_cpu(double memory_gbs, double cache_gbs, double gops_int8, double gflops_bf16, double gflops_f32,
+                         int threads, fc_cost_machine *out) {
+    *out = (fc_cost_machine){
+        .name = "cpu",
+        .memory_gbs = memory_gbs,
+        .cache_gbs = cache_gbs,
+        .tops = {gflops_f32 * 1e-3, gflops_bf16 * 1e-3, gops_int8 * 1e-3, 0},
+        .device = {.sms = threads, .cache_bytes = 64 << 20 /* what cache_gbs is measured on */},
+        .launch_us = 5,
+        .pass_us = 100,
+        .reach_memory = 0.85,
+        .reach_cache = 1,
+        .reach_product = 0.64,
+        .reach_library = 0.64,
+        .reach_attn = 0.45,
+        .reach_f32 = 0.6,
+    };
+}
+
 static fc_status this_machine(int threads, fc_cost_machine *out) {
     fc_machine m;
-    fc_cost_machine c = {.name = "cpu", .launch_us = 5, .pass_us = 100, .reach_memory = 0.85, .reach_cache = 1};
     FC_TRY(fc_machine_inspect(true, threads, &m));
-    c.device.sms = threads ? threads : m.cores;
-    c.memory_gbs = m.read_gbs_dram;
-    c.cache_gbs = m.read_gbs_cache;
-    c.tops[FC_UNIT_F32] = m.gflops_f32 * 1e-3;
-    c.tops[FC_UNIT_BF16] = m.gflops_bf16 * 1e-3;
-    c.tops[FC_UNIT_I8] = m.gops_int8 * 1e-3;
-    c.device.cache_bytes = 16e6; /* little matters: it says which of a pass's arrays do not leave the cache */
-    c.reach_product = c.reach_library = 0.64;
-    c.reach_attn = 0.45;
-    c.reach_f32 = 0.6;
-    snprintf(c.about, sizeof c.about, "%.80s, %d threads, %.15s", m.cpu_name, c.device.sms, m.cpu_level);
-    *out = c;
+    if (!threads) threads = m.cores;
+    fc_cost_machine_cpu(m.read_gbs_dram, m.read_gbs_cache, m.gops_int8, m.gflops_bf16, m.gflops_f32, threads, out);
+    snprintf(out->about, sizeof out->about, "%.80s, %d threads, %.15s", m.cpu_name, threads, m.cpu_level);
     return FC_OK;
 }
 
