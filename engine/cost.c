@@ -93,9 +93,13 @@ static fc_load cpu_load(fc_cost k, fc_unit u, const fc_cost_machine *c, double r
     return l;
 }
 
+double fc_cost_call(const fc_cost_machine *c, bool attention, const fc_load *l) {
+    return seconds_of(c, l, attention ? ATTENTION : PRODUCT);
+}
+
 double fc_cost_call_cpu(const fc_cost_machine *c, bool attention, fc_cost k, fc_unit u, double from_memory) {
     const fc_load l = cpu_load(k, u, c, from_memory);
-    return seconds_of(c, &l, attention ? ATTENTION : PRODUCT);
+    return fc_cost_call(c, attention, &l);
 }
 
 static void add_matrix(const fc_cost_model *m, const fc_cost_machine *c, const char *name, const fc_cost_matrix *x,

@@ -84,7 +84,11 @@ fc_status fc_cost_decode(const fc_cost_model *m, const fc_cost_machine *c, const
 fc_status fc_cost_score(const fc_cost_model *m, const fc_cost_machine *c, const fc_cost_job *j, bool cached,
                         fc_cost_time *out);
 
-/* Seconds of one call on the CPU: attn's or a product's, of which a matrix or KV of so many bytes comes from memory. */
+/* The description of a GPU by what its driver calls it; false: there is none. */
+bool fc_cost_machine_of_device(const char *device, fc_cost_machine *out);
+/* Seconds of one call, attn's or a product's. */
+double fc_cost_call(const fc_cost_machine *c, bool attention, const fc_load *l);
+/* The same on the CPU: attn's or a product's, of which a matrix or KV of so many bytes comes from memory. */
 double fc_cost_call_cpu(const fc_cost_machine *c, bool attention, fc_cost k, fc_unit u, double from_memory);
 
 /* The longest of its kinds of time: "memory", "cache", "f32", "bf16", "int8", "fp8", "launches". */

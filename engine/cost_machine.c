@@ -62,6 +62,15 @@ static const fc_cost_machine gpus[] = {
 size_t fc_cost_gpus(void) { return sizeof gpus / sizeof *gpus; }
 const fc_cost_machine *fc_cost_gpu_at(size_t i) { return &gpus[i]; }
 
+bool fc_cost_machine_of_device(const char *device, fc_cost_machine *out) {
+    static const struct {
+        const char *part, *name;
+    } names[] = {{"H100 PCIe", "h100-pcie"}, {"H100", "h100"}, {"H200", "h200"}, {"A100", "a100"}, {"L40S", "l40s"}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strstr(device, names[i].part)) return fc_cost_machine_find(names[i].name, 0, out) == FC_OK;
+    return false;
+}
+
 const char *fc_cost_sources(bool gpu) {
     if (!gpu)
         return "peaks: measured now, as `forkcast doctor --bench` does; reach: products and attention of "

@@ -62,6 +62,18 @@ static int by_size(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+static void put_line(bench *b, const char *what, fc_cost cost, int calls, const double seconds[BATCHES]) {
+    fprintf(b->lines,
+            "{\"part\": \"bench\", \"case\": {\"op\": \"%s\", %s}, \"counts\": {\"bytes\": %.0f, \"flops\": %.0f, "
+            "\"calls\": %d}, \"seconds\": [",
+            b->op, what, cost.bytes, cost.flops, calls);
+    for (int i = 0; i < BATCHES; i++) fprintf(b->lines, "%s%.9f", i ? ", " : "", seconds[i]);
+    fprintf(b->lines, "]");
+    if (b->predicted > 0) fprintf(b->lines, ", \"predicted\": %.9f", b->predicted);
+    fprintf(b->lines, "}\n");
+    fflush(b->lines);
+}
+
 void bench_time(bench *b, const char *what, fc_cost cost, bench_call call, void *self) {
     int turn = 0, calls = 1;
     double one, seconds[BATCHES], sorted[BATCHES], median;
@@ -74,17 +86,13 @@ void bench_time(bench *b, const char *what, fc_cost cost, bench_call call, void 
     bench_must(device_sync(b->s), what);
     qsort(sorted, BATCHES, sizeof *sorted, by_size);
     median = sorted[BATCHES / 2];
-    printf("%-10s %-72s %9.2f us (%.2f-%.2f) %8.1f GB/s %8.2f TFLOP/s\n", b->op, what, median * 1e6, sorted[0] * 1e6,
+    printf("%-10s %-72s %9.2f us (%.2f-%.2f) %8.1f GB/s %8.2f TFLOP/s", b->op, what, median * 1e6, sorted[0] * 1e6,
            sorted[BATCHES - 1] * 1e6, cost.bytes / median * 1e-9, cost.flops / median * 1e-12);
+    if (b->predicted > 0) printf("   %9.2f us predicted", b->predicted * 1e6);
+    printf("\n");
     fflush(stdout);
-    if (!b->lines) return;
-    fprintf(b->lines,
-            "{\"part\": \"bench\", \"case\": {\"op\": \"%s\", %s}, \"counts\": {\"bytes\": %.0f, \"flops\": %.0f, "
-            "\"calls\": %d}, \"seconds\": [",
-            b->op, what, cost.bytes, cost.flops, calls);
-    for (int i = 0; i < BATCHES; i++) fprintf(b->lines, "%s%.9f", i ? ", " : "", seconds[i]);
-    fprintf(b->lines, "]}\n");
-    fflush(b->lines);
+    if (b->lines) put_line(b, what, cost, calls, seconds);
+    b->predicted = 0;
 }
 
 int bench_copies(size_t bytes, int most) {
@@ -149,9 +157,13 @@ int main(int argc, char **argv) {
         return 0;
     }
     for (int i = 0; i < STEPS && argc > 1; i++) {
-        bench b = {NULL, NULL, steps[i].name};
+        bench b = {};
+        cudaDeviceProp device;
+        b.op = steps[i].name;
         if (strcmp(argv[1], steps[i].name) != 0) continue;
         if (argc > 2 && !(b.lines = fopen(argv[2], "a"))) return perror(argv[2]), 1;
+        must(cudaGetDeviceProperties(&device, 0), "cudaGetDeviceProperties");
+        snprintf(b.device, sizeof b.device, "%s", device.name);
         b.s = device_stream((size_t)2 << 30);
         steps[i].run(&b);
         device_close(b.s);

@@ -3,7 +3,8 @@
  *
  * Each bench_<op>.c, where kernels/<op>/<op>.cu exists, is one step of tests/gpu.sh bench; bench_roof.cu is the first,
  * bench_gap.c the last.
- * Its cases are lines of JSON: case, seconds of one call for each batch of calls, bytes and flops of a call.
+ * Its cases are lines of JSON: case, seconds of one call for each batch of calls, bytes and flops of a call, and where the
+ * cost model describes the device and the operator what it predicts.
  */
 #ifndef FC_TESTS_GPU_BENCH_H
 #define FC_TESTS_GPU_BENCH_H
@@ -26,6 +27,8 @@ typedef struct {
     fc_stream s;
     FILE *lines; /* NULL: none are written */
     const char *op;
+    char device[256]; /* as the driver calls it */
+    double predicted; /* seconds of the next call that is timed, by engine/cost.h; 0: nobody says */
 } bench;
 
 /* The turn'th call; buffers are numbered turn % copies. */

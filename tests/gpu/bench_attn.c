@@ -1,6 +1,7 @@
 /* bench_attn - decoding of n branches of Llama 3.1 8B over a prefix that all share: read once, where a branch alone
  * would read it n times. */
-#include "kernels/attn/attn.h"
+#include "engine/cost.h"
+#include "kernels/attn/attn_load.h"
 #include "tests/gpu/bench.h"
 
 enum { H = 32, G = 8, E = 128, P = 16, LDQ = (H + 2 * G) * E, TILE_PAGES = FC_ATTN_TILE / P, LAYERS = 64 };
@@ -9,7 +10,8 @@ typedef struct {
     fc_attn_args a;
     fc_kv_buf kv;
     int layers;
-    double tiles, rows_tiles;
+    double tiles, rows_tiles, predicted; /* predicted: seconds, 0 of a device that nobody has described */
+    const char *device;
     void *memory[16];
     int n_memory;
 } decode;
@@ -32,6 +34,15 @@ static void *room(int n) {
     void *p = calloc((size_t)n, sizeof(fc_attn_item));
     if (!p) bench_must(FC_FAIL(FC_ERR_MEM, "%d entries", n), "bench_attn");
     return p;
+}
+
+/* a's lists are the host's. */
+static void predict(decode *d, const fc_attn_args *a) {
+    fc_cost_machine m;
+    fc_load l;
+    if (!fc_cost_machine_of_device(d->device, &m)) return;
+    l = fc_attn_load_cuda(a, &m.device);
+    d->predicted = fc_cost_call(&m, true, &l);
 }
 
 /* The plan: an item for each run of the prefix with the rows of all branches, an item for each branch's own last tile.
@@ -78,6 +89,10 @@ static void plan(decode *d, fc_stream s, int prefix, int n, bool shared) {
         slots[i * per_row + runs] = part++ | (tiles % FC_ATTN_RUN ? 0 : FC_ATTN_NEW_RUN);
         d->tiles += 1, d->rows_tiles += 1;
     }
+    d->kv.shape.n_pages = (tiles + n) * TILE_PAGES;
+    d->a.n_items = at;
+    predict(
+        d, &(fc_attn_args){.kv = &d->kv, .pos = pos, .items = items, .item_rows = rows, .n_items = at, .T = n, .H = H});
     d->a.pos = list(d, s, pos, n);
     d->a.pages = list(d, s, pages, n * pages_a_branch);
     d->a.item_rows = list(d, s, rows, n);
@@ -87,9 +102,7 @@ static void plan(decode *d, fc_stream s, int prefix, int n, bool shared) {
     d->a.items = keep(d, device_copy(s, items, (size_t)at * sizeof *items));
     free(items);
     d->a.part = keep(d, device_copy(s, NULL, (size_t)part * H * (E + 2) * 4));
-    d->a.n_items = at;
     d->a.n_fold = n;
-    d->kv.shape.n_pages = (tiles + n) * TILE_PAGES;
 }
 
 /* K and V around zero, whatever the type: bytes of f32 and bf16 numbers, codes and scales. */
@@ -119,7 +132,7 @@ static void fill(decode *d, fc_stream s) {
 }
 
 static void time_decode(bench *b, fc_dtype type, int prefix, int n, bool shared) {
-    decode d = {.kv = {.shape = {.type = type, .P = P, .G = G, .E = E}}};
+    decode d = {.kv = {.shape = {.type = type, .P = P, .G = G, .E = E}}, .device = b->device};
     char what[160];
     size_t layer;
     float *q = bench_device_normals(b->s, (size_t)n * LDQ, 23);
@@ -138,6 +151,7 @@ static void time_decode(bench *b, fc_dtype type, int prefix, int n, bool shared)
     d.a.scale = 0.08838834764f; /* 1 / sqrt(E) */
     snprintf(what, sizeof what, "\"prefix\": %d, \"n\": %d, \"kv\": \"%s\", \"shared\": %s", prefix, n,
              fc_dtype_name(type), shared ? "true" : "false");
+    b->predicted = d.predicted;
     bench_time(b, what, fc_attn_cost(&d.a, d.tiles, d.rows_tiles), call, &d);
     bench_written(b->s, d.a.y, (size_t)n * H * E, what);
     while (d.n_memory) device_free(d.memory[--d.n_memory]);

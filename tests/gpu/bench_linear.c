@@ -1,5 +1,7 @@
 /* bench_linear - the matrices of a block of Llama 3.1 8B, from one row of decoding to a chunk of a prompt. */
+#include "engine/cost.h"
 #include "kernels/linear/linear.h"
+#include "kernels/linear/linear_load.h"
 #include "tests/gpu/bench.h"
 
 enum { COPIES = 24, WORKSPACE_ROWS = 1024 };
@@ -46,6 +48,7 @@ static void *file_matrix(fc_dtype t, int N, int K, size_t *bytes) {
 
 static void time_rows(bench *b, const matrix_shape *m, fc_dtype t, product *p, int T, bool precise, bool invariant) {
     char what[160];
+    fc_cost_machine machine;
     size_t out = (size_t)T * (size_t)m->N;
     float *x = bench_device_normals(b->s, (size_t)T * (size_t)m->K, 12), *y = device_copy(b->s, NULL, out * 4);
     p->a = (fc_linear_args){.y = y, .x = x, .w = p->w[0], .T = T, .precise = precise};
@@ -53,6 +56,12 @@ static void time_rows(bench *b, const matrix_shape *m, fc_dtype t, product *p, i
         what, sizeof what,
         "\"matrix\": \"%s\", \"N\": %d, \"K\": %d, \"type\": \"%s\", \"T\": %d, \"precise\": %s, \"invariant\": %s",
         m->name, m->N, m->K, fc_dtype_name(t), T, precise ? "true" : "false", invariant ? "true" : "false");
+    if (fc_cost_machine_of_device(b->device, &machine)) {
+        const fc_linear_shape shape = {
+            .type = t, .T = T, .N = m->N, .K = m->K, .precise = precise, .variant = !invariant};
+        const fc_load load = fc_linear_load_cuda(&shape, &machine.device);
+        b->predicted = fc_cost_call(&machine, false, &load);
+    }
     bench_time(b, what, fc_linear_cost(&p->a), call, p);
     bench_written(b->s, y, out, what);
     device_free(x), device_free(y);

@@ -56,6 +56,10 @@ def bound(x, known):
     return max(by + ([x["counts"]["flops"] / peak] if peak else []), default=0)
 
 
+def beside(x, seconds):
+    return f"{x['predicted'] * 1e6:.1f}, {seconds / x['predicted']:.2f}" if "predicted" in x else "-"
+
+
 def shown(case):
     return ", ".join(f"{k} {v}" for k, v in case.items() if k not in ("op", "limit"))
 
@@ -84,12 +88,16 @@ def markdown(all_):
     cases = [x for x in cases_of(all_, "bench") if "limit" not in x["case"]]
     if cases:
         out += ["", "## Kernels", "", "Median of one call (least, most), cold. The share is that of what memory or bf16 products allow.", "",
-                "| operator | case | us | GB/s | TFLOP/s | share |", "|---|---|---|---|---|---|"]
+                "| operator | case | us | GB/s | TFLOP/s | share | predicted us, measured by it |", "|---|---|---|---|---|---|---|"]
         for x in cases:
             b, f = rate(x)
             s = statistics.median(x["seconds"])
             out.append(f"| {x['case']['op']} | {shown(x['case'])} | {s * 1e6:.1f} ({min(x['seconds']) * 1e6:.1f}-{max(x['seconds']) * 1e6:.1f}) | {b / 1e9:.0f} | {f / 1e12:.2f} | "
-                       f"{100 * bound(x, known) / s:.0f} % |")
+                       f"{100 * bound(x, known) / s:.0f} % | {beside(x, s)} |")
+        ratios = [statistics.median(x["seconds"]) / x["predicted"] for x in cases if "predicted" in x]
+        if ratios:
+            out += ["", f"The cost model (engine/cost.h) is wrong by {100 * statistics.median(abs(1 / r - 1) for r in ratios):.0f} % in the median of {len(ratios)} cases; "
+                    f"measured by predicted {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})."]
     gaps = cases_of(all_, "gap")
     if gaps:
         out += ["", "## Between two batches of a request", "", "The device has run one and has nothing of the next: median (least, most), and the share of the request's time.", "",
@@ -113,6 +121,8 @@ def result(all_):
         if "case" in x:
             counts = {k: v for k, v in x.get("counts", {}).items()}
             row = {"case": {"part": x["part"], **x["case"]}, "subject": subject, "seconds": {CLOCKS.get(x["part"], "total"): x["seconds"]}, "counts": counts}
+            if "predicted" in x:
+                row["values"] = {"predicted": [x["predicted"]]}
             if x["part"] == "bench" and "limit" not in x["case"] and known:
                 row["limit_seconds"] = bound(x, known)
             rows.append(row)
