@@ -1,0 +1,59 @@
+/* Loads of attention on CUDA, from plans small enough to be counted by hand. */
+#include "kernels/attn/attn_load.h"
+#include "tests/util.h"
+
+enum { E = 64, TILE = 64 * E * 2 * 2 /* bytes of K and V in bf16, of one KV head */ };
+static const fc_load_device device = {.sms = 2, .shared_max = 227 << 10, .cache_bytes = 4e6};
+static const fc_kv_buf kv1 = {.shape = {.type = FC_BF16, .n_pages = 64, .P = 16, .L = 1, .G = 1, .E = E}};
+static const fc_kv_buf kv2 = {.shape = {.type = FC_BF16, .n_pages = 64, .P = 16, .L = 1, .G = 2, .E = E}};
+
+/* 128 rows of a prompt: the unit of the first 64 sees one tile, that of the others both. */
+static void rows_see_what_lies_before_them(void **state) {
+    int32_t pos[128], rows[128];
+    const fc_attn_item item = {.n_tiles = 2, .n_rows = 128, .part = -1, .gather = -1};
+    fc_attn_args a = {.kv = &kv1, .pos = pos, .items = &item, .item_rows = rows, .n_items = 1, .T = 128, .H = 1};
+    fc_load l;
+    (void)state;
+    for (int i = 0; i < 128; i++) pos[i] = rows[i] = i;
+    l = fc_attn_load_cuda(&a, &device);
+    assert_int_equal(l.launches, 1);
+    assert_true(l.memory == 2 * TILE);
+    assert_true(l.cache == 3 * TILE + 8.0 * 128 * E);
+    assert_true(l.ops[FC_UNIT_BF16] == 4.0 * E * 64 * 3 * 64);
+    assert_true(l.busy == 3.0 / (2 * 6)); /* three tiles' work, the longest unit two, in six places */
+    a.window = 64; /* the last row sees 64 .. 127: the second unit still begins in the first tile */
+    assert_true(fc_attn_load_cuda(&a, &device).memory == 2 * TILE);
+    a.window = 1;
+    assert_true(fc_attn_load_cuda(&a, &device).ops[FC_UNIT_BF16] == 4.0 * E * 64 * 2 * 64);
+}
+
+/* 24 rows of 4 heads a KV head share 16 tiles: 96 vectors are units of 64 and 32, for each of two KV heads. Each has a
+ * tile of its own: 4 vectors, filled up to 16. */
+static void what_is_shared_is_read_once(void **state) {
+    enum { N = 24 };
+    int32_t pos[N], rows[2 * N];
+    fc_attn_item items[N + 1] = {{.n_tiles = 16, .n_rows = N, .part = 0, .gather = -1}};
+    fc_attn_args a = {.kv = &kv2, .pos = pos, .items = items, .item_rows = rows, .n_items = N + 1, .T = N, .H = 8};
+    fc_load_device small = device;
+    fc_load l;
+    (void)state;
+    for (int i = 0; i < N; i++) {
+        pos[i] = 1024 + 20;
+        rows[i] = rows[N + i] = i;
+        items[1 + i] = (fc_attn_item){.tile = 16, .n_tiles = 1, .row = i, .n_rows = 1, .part = N + i, .gather = -1};
+    }
+    l = fc_attn_load_cuda(&a, &device);
+    assert_true(l.memory == 2.0 * (16 + N) * TILE);
+    assert_true(l.cache == 2.0 * (2 * 16 + N) * TILE + 8.0 * N * 8 * E + 8.0 * 2 * N * 8 * (E + 2));
+    assert_true(l.ops[FC_UNIT_BF16] == 4.0 * E * 64 * 2 * (96.0 * 16 + 16.0 * N));
+    small.cache_bytes = 0; /* all of it goes to memory then, partial states too */
+    assert_true(fc_attn_load_cuda(&a, &small).memory == l.memory + 8.0 * N * 8 * E + 8.0 * 2 * N * 8 * (E + 2));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rows_see_what_lies_before_them),
+        cmocka_unit_test(what_is_shared_is_read_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
