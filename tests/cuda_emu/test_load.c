@@ -48,6 +48,9 @@ static void products_are_predicted(void **state) {
     product_is_predicted(FC_BF16, 20, 64, 1100, true, false); /* x in pieces */
     product_is_predicted(FC_BF16, 2100, 64, 40, true, false); /* blocks enough: nothing is folded */
     product_is_predicted(FC_Q8_0, 300, 64, 100, false, false);
+    for (int T = 127; T < 200; T += 1 + 40 * (T > 127)) /* 128: from here on cuBLASLt may take them */
+        for (int precise = 0; precise < 2; precise++) product_is_predicted(FC_BF16, 300, 128, T, precise, true);
+    product_is_predicted(FC_Q8_0, 300, 128, 130, true, true);
 }
 
 static void head_is_predicted(fc_dtype t, int V, int R) {
