@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # test - everything that can be tested on this machine: a gcc build with all tests, a clang build that may not warn, then the
-# unit tests under gcc's ASan + UBSan, then emulated kernels under clang's TSan. About half an hour on two cores, half of
-# them compilers. The last line is "N passed, N failed". --long adds what is too slow for every run: all thousand scenarios
+# unit tests and some servers under gcc's ASan + UBSan, then emulated kernels and these servers under clang's TSan. About
+# half an hour on two cores, half of them compilers. The last line is "N passed, N failed". --long adds what is too slow for every run: all thousand scenarios
 # of the engine on emulated CUDA take most of an hour.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -83,11 +83,13 @@ build test gcc -DCMAKE_BUILD_TYPE=Release -DFORKCAST_TEST_LONG=$long
 run_tests build/test "all tests, gcc, Release"
 build clang clang -DCMAKE_BUILD_TYPE=Debug -DFORKCAST_CUDA=OFF
 build sanitize gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo -DFORKCAST_CUDA=OFF -DFORKCAST_SANITIZE=address,undefined
-run_tests build/sanitize "unit tests, ASan + UBSan" -L unit
+run_tests build/sanitize "unit tests and servers, ASan + UBSan" -L 'unit|threads'
 # Whole engines, which are the slowest, are left out: their kernels are these ones.
-target=emu_kernel_tests build races clang -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+target="emu_kernel_tests forkcast http_echo" build races clang -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_BUILD_TYPE=RelWithDebInfo \
     -DFORKCAST_CUDA=OFF -DFORKCAST_SANITIZE=thread
 run_tests build/races "emulated kernels, TSan" -R '^emu/' -L unit
+export TSAN_OPTIONS=halt_on_error=1 # a race ends the server, so that its client sees it
+run_tests build/races "servers, TSan" -L threads
 
 finish
 [ "$failed" -eq 0 ]
