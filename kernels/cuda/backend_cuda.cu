@@ -48,7 +48,7 @@ static fc_status cuda_alloc(fc_backend *be, size_t bytes, const char *what, void
     cudaError_t e = cudaMemsetAsync(p, 0, bytes ? bytes : 1, d->stream->queue);
     if (e != cudaSuccess) {
         cudaFree(p);
-        return fc_cuda_failed(e, "cudaMemsetAsync");
+        return FC_CUDA_FAILED(e, "cudaMemsetAsync");
     }
     *out = p;
     return FC_OK;
@@ -88,6 +88,7 @@ static fc_status give_up(device *d, fc_status st) {
         deliver(d, d->delivered + (uint64_t)d->n_deliveries);
         return st;
     }
+    FC_FAILS_HERE("cudaStreamSynchronize");
     cudaGetLastError(); /* the error stays with the thread otherwise */
     for (int i = 0; i < FC_BACKEND_MARKS; i++) d->marks[i].lost = d->marks[i].lost || d->marks[i].until > d->delivered;
     d->delivered += (uint64_t)d->n_deliveries;
@@ -150,7 +151,7 @@ static fc_status cuda_wait(fc_backend *be, int mark) {
     FC_ASSERT(mark >= 0 && mark < FC_BACKEND_MARKS);
     if (d->marks[mark].lost) return FC_FAIL(FC_ERR_INTERNAL, "cuda: what a batch left is lost with a call that failed");
     e = cudaEventSynchronize(d->marks[mark].event);
-    if (e != cudaSuccess) return give_up(d, fc_cuda_failed(e, "cudaEventSynchronize"));
+    if (e != cudaSuccess) return give_up(d, FC_CUDA_FAILED(e, "cudaEventSynchronize"));
     deliver(d, d->marks[mark].until);
     return fc_cuda_complaint(d->troubles[mark]);
 }

@@ -6,10 +6,11 @@ fc_status fc_ring_open(size_t bytes, fc_ring *out) {
     out->segment = (bytes / FC_RING_SEGMENTS + 63) / 64 * 64;
     cudaError_t e = cudaMallocHost(&p, FC_RING_SEGMENTS * out->segment);
     if (e == cudaErrorMemoryAllocation) {
+        FC_FAILS_HERE("cudaMallocHost: memory");
         cudaGetLastError();
         return FC_FAIL(FC_ERR_MEM, "cudaMallocHost: %zu bytes of pinned memory", FC_RING_SEGMENTS * out->segment);
     }
-    if (e != cudaSuccess) return fc_cuda_failed(e, "cudaMallocHost");
+    if (e != cudaSuccess) return FC_CUDA_FAILED(e, "cudaMallocHost");
     out->base = (unsigned char *)p;
     for (int i = 0; i < FC_RING_SEGMENTS; i++)
         FC_CUDA_TRY(cudaEventCreateWithFlags(&out->done[i], cudaEventDisableTiming));

@@ -24,11 +24,19 @@ extern "C" {
 }
 #include "kernels/cuda/stream.cuh"
 
+/* A place where a call that failed ends. Under emulation a test knows all of them, and which it saw. */
+#ifdef FC_CUDA_EMU
+#define FC_FAILS_HERE(call) emu_fails_here(call)
+#else
+#define FC_FAILS_HERE(call) ((void)0)
+#endif
+
 /* The call's name and CUDA's own words become the sentence; memory that is not to be had is FC_ERR_MEM. */
+#define FC_CUDA_FAILED(e, call) (FC_FAILS_HERE(call), fc_cuda_failed(e, call))
 #define FC_CUDA_TRY(call)                                                                                              \
     do {                                                                                                               \
         cudaError_t fc_cuda_e_ = (call);                                                                               \
-        if (fc_cuda_e_ != cudaSuccess) return fc_cuda_failed(fc_cuda_e_, #call);                                       \
+        if (fc_cuda_e_ != cudaSuccess) return FC_CUDA_FAILED(fc_cuda_e_, #call);                                       \
     } while (0)
 
 /* The block's dynamic shared memory as an S; the launch said how much there is. */

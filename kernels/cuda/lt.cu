@@ -55,10 +55,11 @@ struct fc_lt {
     unsigned n_shapes;       /* since open */
 };
 
+#define FAILED(lt, st, call) (FC_FAILS_HERE(call), failed(lt, st, call))
 #define LT_TRY(lt, expr)                                                                                               \
     do {                                                                                                               \
         cublasStatus_t lt_s_ = (lt)->call.expr;                                                                        \
-        if (lt_s_ != CUBLAS_STATUS_SUCCESS) return failed(lt, lt_s_, #expr);                                           \
+        if (lt_s_ != CUBLAS_STATUS_SUCCESS) return FAILED(lt, lt_s_, #expr);                                           \
     } while (0)
 
 static fc_status failed(const fc_lt *lt, cublasStatus_t st, const char *call) {
@@ -128,21 +129,24 @@ void fc_lt_close(fc_lt *lt) {
 
 /* ---- a shape */
 
-template <typename T>
-static fc_status set(const fc_lt *lt, const lt_shape *s, cublasLtMatmulDescAttributes_t attribute, T value) {
-    LT_TRY(lt, cublasLtMatmulDescSetAttribute(s->desc, attribute, &value, sizeof value));
+static fc_status set(const fc_lt *lt, const lt_shape *s, cublasLtMatmulDescAttributes_t attribute, const void *value,
+                     size_t bytes) {
+    LT_TRY(lt, cublasLtMatmulDescSetAttribute(s->desc, attribute, value, bytes));
     return FC_OK;
 }
 
 /* To cuBLASLt, whose matrices lie by columns, w and x are [K,N] and [K,T], and y, [N,T], is w transposed times x. */
 static fc_status describe(const fc_lt *lt, lt_shape *s, const float *bias) {
     const shape_key *k = &s->key;
+    const cublasOperation_t turned = CUBLAS_OP_T;
+    const cublasLtEpilogue_t adds = CUBLASLT_EPILOGUE_BIAS;
+    const cudaDataType_t floats = CUDA_R_32F;
     LT_TRY(lt, cublasLtMatmulDescCreate(&s->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));
-    FC_TRY(set(lt, s, CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T));
+    FC_TRY(set(lt, s, CUBLASLT_MATMUL_DESC_TRANSA, &turned, sizeof turned));
     if (k->bias) {
-        FC_TRY(set(lt, s, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS));
-        FC_TRY(set(lt, s, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, CUDA_R_32F));
-        FC_TRY(set(lt, s, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias));
+        FC_TRY(set(lt, s, CUBLASLT_MATMUL_DESC_EPILOGUE, &adds, sizeof adds));
+        FC_TRY(set(lt, s, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &floats, sizeof floats));
+        FC_TRY(set(lt, s, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias));
     }
     LT_TRY(lt, cublasLtMatrixLayoutCreate(&s->w, CUDA_R_16BF, (uint64_t)k->K, (uint64_t)k->N, k->K));
     LT_TRY(lt, cublasLtMatrixLayoutCreate(&s->x, CUDA_R_16BF, (uint64_t)k->K, (uint64_t)k->T, k->K));
@@ -169,7 +173,7 @@ static fc_status choose(const fc_lt *lt, lt_shape *s, cublasLtMatmulPreference_t
                                                     sizeof align));
     st = lt->call.cublasLtMatmulAlgoGetHeuristic(lt->handle, s->desc, s->w, s->x, s->y, s->y, pref, 1, &found, &n);
     if (st != CUBLAS_STATUS_SUCCESS && st != CUBLAS_STATUS_NOT_SUPPORTED)
-        return failed(lt, st, "cublasLtMatmulAlgoGetHeuristic");
+        return FAILED(lt, st, "cublasLtMatmulAlgoGetHeuristic");
     s->can = n > 0 && found.state == CUBLAS_STATUS_SUCCESS;
     s->algo = found.algo;
     return FC_OK;
@@ -184,7 +188,7 @@ static fc_status make(fc_lt *lt, lt_shape *s, const shape_key *key, const float 
     LT_TRY(lt, cublasLtMatmulPreferenceCreate(&pref));
     st = choose(lt, s, pref);
     gone = lt->call.cublasLtMatmulPreferenceDestroy(pref);
-    return st || !gone ? st : failed(lt, gone, "cublasLtMatmulPreferenceDestroy");
+    return st || !gone ? st : FAILED(lt, gone, "cublasLtMatmulPreferenceDestroy");
 }
 
 static fc_status shape_of(fc_lt *lt, const shape_key *key, const float *bias, lt_shape **out) {
@@ -231,10 +235,11 @@ fc_status fc_lt_run(fc_lt *lt, cudaStream_t queue, const fc_lt_product *p, void 
     lt_shape *s;
     FC_TRY(shape_of(lt, &key, p->bias, &s));
     FC_ASSERT(s->can);
-    if (p->bias) FC_TRY(set(lt, s, CUBLASLT_MATMUL_DESC_BIAS_POINTER, p->bias));
+    if (p->bias) FC_TRY(set(lt, s, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p->bias, sizeof p->bias));
     st = lt->call.cublasLtMatmul(lt->handle, s->desc, &one, p->w, s->w, p->x, s->x, &add, p->y, s->y, p->y, s->y,
                                  &s->algo, workspace, key.workspace, queue);
     if (st == CUBLAS_STATUS_SUCCESS) return FC_OK;
+    FC_FAILS_HERE("cublasLtMatmul");
     return FC_FAIL(st == CUBLAS_STATUS_ALLOC_FAILED ? FC_ERR_MEM : FC_ERR_INTERNAL,
                    "cublasLtMatmul: T=%d N=%d K=%d: %s", p->T, p->N, p->K, lt->call.cublasLtGetStatusString(st));
 }

@@ -109,7 +109,7 @@ static fc_status one_by_one(fc_replay *r, cudaStream_t queue) {
         const launch *l = &r->list[i];
         void *args[1] = {r->params + l->params};
         cudaError_t e = cudaLaunchKernel(l->kernel, l->grid, dim3((unsigned)l->block), args, l->shared, queue);
-        if (e != cudaSuccess) return fc_cuda_failed(e, l->name);
+        if (e != cudaSuccess) return FC_CUDA_FAILED(e, l->name);
     }
     r->counts.single += (uint64_t)r->n;
     return FC_OK;

@@ -44,7 +44,8 @@ fc_status fc_cuda_alloc(const char *what, size_t bytes, void **out) {
     size_t left = 0, all = 0;
     cudaError_t e = cudaMalloc(out, bytes ? bytes : 1);
     if (e == cudaSuccess) return FC_OK;
-    if (e != cudaErrorMemoryAllocation) return fc_cuda_failed(e, "cudaMalloc");
+    if (e != cudaErrorMemoryAllocation) return FC_CUDA_FAILED(e, "cudaMalloc");
+    FC_FAILS_HERE("cudaMalloc: memory");
     cudaGetLastError();
     cudaMemGetInfo(&left, &all);
     return FC_FAIL(FC_ERR_MEM, "%s: %zu bytes of device memory; %zu of %zu are free", what, bytes, left, all);
@@ -131,13 +132,4 @@ fc_status fc_cuda_complaint(unsigned long long trouble) {
     if (trouble == ~0ull) return FC_OK;
     FC_ASSERT((trouble & 255) < FC_TROUBLE_COUNT);
     return FC_FAIL(FC_ERR_ARG, troubles[trouble & 255], (int)(trouble >> 8));
-}
-
-fc_status fc_cuda_stream_sync(fc_stream s) {
-    unsigned long long t;
-    FC_TRY(fc_cuda_flush(s));
-    FC_CUDA_TRY(cudaMemcpyAsync(&t, s->trouble, sizeof t, cudaMemcpyDeviceToHost, s->queue));
-    FC_CUDA_TRY(cudaMemsetAsync(s->trouble, 0xff, sizeof *s->trouble, s->queue));
-    FC_CUDA_TRY(cudaStreamSynchronize(s->queue));
-    return fc_cuda_complaint(t);
 }

@@ -68,9 +68,6 @@ fc_status fc_cuda_flush(fc_stream s);
 /* What a kernel complained of, as left in *trouble; FC_OK for none. */
 fc_status fc_cuda_complaint(unsigned long long trouble);
 
-/* Waits for the queue; a complaint of a kernel since the last time becomes FC_ERR_ARG with its row. */
-fc_status fc_cuda_stream_sync(fc_stream s);
-
 /* In a kernel: what is wrong with row `row`. The rest of the kernel must stay inside its memory. */
 static __device__ __forceinline__ void fc_complain(unsigned long long *trouble, fc_trouble what, int row) {
     atomicMin(trouble, (unsigned long long)(unsigned)row << 8 | (unsigned)what);

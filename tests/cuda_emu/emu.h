@@ -49,6 +49,20 @@ const char *emu_error(void);
 /* The last parameters of what waits: where the kernel called it. */
 #define EMU_WHERE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 
+/* A place of the host's code where a failing call ends (FC_CUDA_TRY and its kin); all of them lie in one section. */
+struct alignas(32) emu_place {
+    const char *file, *call;
+    int line;
+    unsigned times; /* that it was come to */
+};
+#define emu_fails_here(call)                                                                                           \
+    ({                                                                                                                 \
+        static emu_place here_ __attribute__((section("emu_places"), used)) = {__FILE__, EMU_TEXT(call), __LINE__, 0}; \
+        __atomic_fetch_add(&here_.times, 1, __ATOMIC_RELAXED);                                                         \
+    })
+#define EMU_TEXT(call)  EMU_TEXT_(call)
+#define EMU_TEXT_(call) #call
+
 /* ---- barriers ---- */
 
 /* id 0 to 15; threads 0: all of the block that have not ended. */

@@ -33,6 +33,7 @@ emu_enter::emu_enter(const char *call, int kind) : hold(emu_rt.lock), name(call)
         error = fail(cudaErrorNotPermitted, "a host function of a stream may not call CUDA");
         return;
     }
+    if (emu_rt.calls == emu_rt.lose_at) emu_break(cudaErrorIllegalAddress, "the device is lost");
     if (emu_rt.calls == emu_rt.fail_at) injected = kind & EMU_MEMORY ? cudaErrorMemoryAllocation : cudaErrorUnknown;
     if (!(kind & EMU_RELEASE) && (emu_rt.broken || injected)) {
         error = end();
@@ -227,6 +228,11 @@ void emu_fail_at(uint64_t k) {
     emu_rt.fail_at = k ? emu_rt.calls + k : 0;
 }
 
+void emu_lose_at(uint64_t k) {
+    std::lock_guard<std::recursive_mutex> hold(emu_rt.lock);
+    emu_rt.lose_at = k ? emu_rt.calls + k : 0;
+}
+
 uint64_t emu_calls(void) {
     std::lock_guard<std::recursive_mutex> hold(emu_rt.lock);
     return emu_rt.calls;
@@ -250,7 +256,7 @@ void emu_reset(void) {
     emu_memory_reset();
     for (auto &k : emu_rt.kernels) k.second->shared_max = 48 << 10;
     emu_rt.counts = {};
-    emu_rt.calls = emu_rt.fail_at = 0;
+    emu_rt.calls = emu_rt.fail_at = emu_rt.lose_at = 0;
     emu_rt.broken = cudaSuccess;
     emu_rt.clock = 0;
     last_error = told_error = cudaSuccess;

@@ -152,8 +152,9 @@ struct emu_capture {
 struct emu_state {
     std::recursive_mutex lock;
     emu_counters counts = {};
-    uint64_t calls = 0, fail_at = 0;  /* the number of the call that fails; 0: none */
-    cudaError_t broken = cudaSuccess; /* sticks */
+    uint64_t calls = 0;
+    uint64_t fail_at = 0, lose_at = 0; /* the number of the call that fails, that finds the device lost; 0: none */
+    cudaError_t broken = cudaSuccess;  /* sticks */
     std::string broken_why;
     bool in_host_function = false;
     bool illegal_address = false; /* a kernel touched what it may not */

@@ -1,5 +1,5 @@
 /* Whole engines on CUDA, under emulation, against the CPU backend: in f32 the same tokens, log-probs and scores within
- * rounding; a real model against transformers; each call of the runtime failing in turn; calls a step, counted.
+ * rounding; a real model against transformers; calls a step, counted.
  *
  * tolerance  1e-3 on a sum of log-probs: f32 on both sides, other orders of summation, some tens of tokens
  */
@@ -132,27 +132,6 @@ static void a_real_model_answers_as_transformers_does(void **state) {
     fc_json_close(doc);
 }
 
-/* The runtime's call, or how much memory was asked for. */
-static bool names_the_cause(const char *sentence) {
-    return strstr(sentence, "cuda") || strstr(sentence, "cublas") || strstr(sentence, "of device memory; ");
-}
-
-/* The request's end; false: it failed, and its sentence names the cause. */
-static bool ends_well(fc_engine *e, const fc_request *r, uint64_t k) {
-    fc_event ev;
-    uint64_t id;
-    bool good;
-    assert_ok(fc_submit(e, r, &id));
-    do {
-        assert_ok(fc_poll(e, ENGINE_PATIENCE, &ev));
-        if (ev.type != FC_EVENT_DONE) fc_event_fini(&ev);
-    } while (ev.type != FC_EVENT_DONE);
-    good = ev.status == FC_OK;
-    if (!good && !names_the_cause(ev.error)) fail_msg("call %d: \"%s\"", (int)k, ev.error);
-    fc_event_fini(&ev);
-    return good;
-}
-
 /* A prompt of two batches in a model of bf16: their products go to cuBLASLt unless the engine is batch-invariant, which
  * is another order of sums. One that is off in its last bit may round the next layer's x to the other bf16, 0.4 % of
  * it: rarely, so the mean is held ten times closer than each. If this fails, lists of launches and what cuBLASLt
@@ -190,107 +169,6 @@ static void long_prompts_go_through_cublaslt(void **state) {
     assert_true(apart > 0 && apart / (LONG - 1) <= 1e-3); /* 0: nothing went there */
     fc_event_fini(&ev[0]);
     fc_event_fini(&ev[1]);
-}
-
-/* An engine, and what it answers while calls fail. */
-typedef struct {
-    fc_engine_options o;
-    fc_request r; /* of two jobs; the first wants its prompt's log-probs */
-} injected;
-
-/* Two jobs on an engine whose k-th call of the runtime fails (0: none). What the first has downloaded, its prompt's
- * log-probs too, must be nobody's when the second runs. True: nothing failed. */
-static bool small_jobs(const injected *j, uint64_t k, uint64_t *calls) {
-    fc_request r = j->r;
-    uint64_t before = emu_calls();
-    fc_engine_counts n;
-    fc_engine *e;
-    bool first, second;
-    r.prompt_logprobs = true;
-    emu_fail_at(k);
-    if (fc_engine_open_on(&j->o, open_cuda, &e)) {
-        if (k == 0 || !names_the_cause(fc_status_text())) fail_msg("call %d: \"%s\"", (int)k, fc_status_text());
-        *calls = emu_calls() - before;
-        return false;
-    }
-    first = ends_well(e, &r, k);
-    r.prompt_logprobs = false;
-    second = ends_well(e, &r, k);
-    if (!first && !second) fail_msg("call %d failed, and both requests: \"%s\"", (int)k, fc_status_text());
-    fc_engine_count(e, &n);
-    assert_false(n.lost);
-    fc_engine_close(e);
-    *calls = emu_calls() - before;
-    return first && second;
-}
-
-/* Each call, or each `stride`th. If this fails, a device that fails once is an answer that is wrong,
- * memory that stays, or a crash. */
-static void each_call_fails(const char *what, const injected *j, uint64_t stride) {
-    uint64_t calls, all;
-    int told = 0, n = 0;
-    emu_reset();
-    assert_true(small_jobs(j, 0, &all));
-    assert_int_equal(emu_leaks(true), 0);
-    for (uint64_t k = 1; k <= all; k += stride, n++) {
-        emu_reset();
-        told += !small_jobs(j, k, &calls);
-        emu_fail_at(0);
-        if (emu_leaks(true))
-            fail_msg("%s: call %llu of %llu failed, and something is left", what, (unsigned long long)k,
-                     (unsigned long long)all);
-    }
-    print_message("%s: %d of %llu calls failed in turn, %d of them were told\n", what, n, (unsigned long long)all,
-                  told);
-    assert_true(told > n / 2);
-}
-
-static void every_failing_call_ends_in_a_status_and_no_leak(void **state) {
-    const injected small = {
-        {.novelty = tiny_model("llama", 1, false), .kv_type = "f32", .ctx = 64, .max_rows = 16, .kv_pool = 1 << 20},
-        text_request("a night", 2, 3)};
-    (void)state;
-    each_call_fails("one model", &small, 1);
-}
-
-/* A queue for each model, products by cuBLASLt or own ones of bf16, scores, names that are searched. */
-static void every_failing_call_of_two_models_too(void **state) {
-    static const char *const names[] = {"house", "night", "naive", "x"};
-    injected two = {{.novelty = tiny_model_typed("llama", 1, FC_BF16),
-                     .alignment = tiny_model_typed("qwen2", 2, FC_BF16),
-                     .ctx = 64,
-                     .max_rows = 16,
-                     .kv_pool = 1 << 20},
-                    text_request("a night", 2, 8)};
-    (void)state;
-    two.r.score = true;
-    two.r.names = names;
-    two.r.n_names = 4;
-    two.r.constraint = FC_CONSTRAINT_MASK;
-    each_call_fails("two models", &two, 4);
-    two.r.draw = FC_DRAW_SBS;
-    each_call_fails("a search", &two, 4);
-}
-
-/* A device that is lost stays so. If this fails, a supervisor is told that such a server is well. */
-static void a_lost_device_is_told(void **state) {
-    const fc_engine_options o = {.novelty = tiny_model("llama", 1, false), .ctx = 64, .kv_pool = 1 << 20};
-    fc_request r = text_request("a night", 1, 3);
-    fc_engine_counts n;
-    fc_engine *e;
-    (void)state;
-    emu_reset();
-    assert_ok(fc_engine_open_on(&o, open_cuda, &e));
-    assert_true(ends_well(e, &r, 0));
-    fc_engine_count(e, &n);
-    assert_false(n.lost);
-    emu_lose_device();
-    assert_false(ends_well(e, &r, 0));
-    assert_false(ends_well(e, &r, 0)); /* counts are of the step before */
-    fc_engine_count(e, &n);
-    assert_true(n.lost);
-    fc_engine_close(e);
-    emu_reset();
 }
 
 /* Devices of little shared memory have smaller tiles, and the same bits. If this fails, an engine opens on a device
@@ -453,9 +331,6 @@ int main(void) {
                                        cmocka_unit_test(long_prompts_go_through_cublaslt),
                                        cmocka_unit_test(a_step_is_a_few_calls),
                                        cmocka_unit_test(batches_of_a_prompt_leave_no_gap),
-                                       cmocka_unit_test(every_failing_call_ends_in_a_status_and_no_leak),
-                                       cmocka_unit_test(every_failing_call_of_two_models_too),
-                                       cmocka_unit_test(a_lost_device_is_told),
                                        cmocka_unit_test(a_real_model_answers_as_transformers_does)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

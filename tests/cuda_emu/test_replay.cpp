@@ -4,6 +4,7 @@
 #include "tests/cuda_emu/runtime_control.h"
 
 extern "C" {
+#include "tests/cuda_emu/util_cuda.h"
 #include "tests/util.h"
 }
 
@@ -70,7 +71,7 @@ static void shared_memory_is_granted_to_all_streams(void **state) {
     assert_ok(fc_launch(s, "large", shared_kernel, dim3(1), 32, LARGE, step{y, 1, 1, N, 0}));
     assert_float_equal(first(), 1.0f, 0);
     assert_ok(fc_launch(other, "small", shared_kernel, dim3(1), 32, SMALL, step{y, 1, 2, N, 0}));
-    assert_ok(fc_cuda_stream_sync(other));
+    assert_ok(device_sync(other));
     assert_ok(fc_launch(s, "large", shared_kernel, dim3(1), 32, LARGE, step{y, 1, 3, N, 0}));
     assert_float_equal(first(), 3.0f, 0);
     fc_cuda_stream_close(other);
@@ -190,7 +191,7 @@ static void every_failing_call_is_a_status(void **) {
         for (int i = 0; !st && i < 2 * 12; i++) {
             st = fc_launch(t, "scale", scale_kernel, dim3(1), 32, 0,
                            step{(float *)t->workspace, 1.0f, (float)(i / 12), 1, 0});
-            if (!st && i % 12 == 11) st = fc_cuda_stream_sync(t);
+            if (!st && i % 12 == 11) st = device_sync(t);
         }
         if (st) assert_true(strstr(fc_status_text(), "cuda") || strstr(fc_status_text(), " of device memory; "));
         failed += st != FC_OK;

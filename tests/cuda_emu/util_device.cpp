@@ -50,5 +50,15 @@ static fc_stream open_stream(size_t workspace, bool invariant) {
 fc_stream device_stream(size_t workspace) { return open_stream(workspace, true); }
 fc_stream device_stream_variant(size_t workspace) { return open_stream(workspace, false); }
 void device_close(fc_stream s) { fc_cuda_stream_close(s); }
-fc_status device_sync(fc_stream s) { return fc_cuda_stream_sync(s); }
+
+/* The queue is empty: what kernels complained of since the last time, forgotten there. */
+fc_status device_sync(fc_stream s) {
+    unsigned long long t;
+    FC_TRY(fc_cuda_flush(s));
+    cudaError_t e = cudaMemcpyAsync(&t, s->trouble, sizeof t, cudaMemcpyDeviceToHost, s->queue);
+    if (e == cudaSuccess) e = cudaMemsetAsync(s->trouble, 0xff, sizeof *s->trouble, s->queue);
+    if (e == cudaSuccess) e = cudaStreamSynchronize(s->queue);
+    return e == cudaSuccess ? fc_cuda_complaint(t) : fc_cuda_failed(e, "cuda: device_sync");
+}
+
 bool device_full(void) { return getenv("FORKCAST_GPU_FULL") != NULL; }
