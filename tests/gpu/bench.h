@@ -3,8 +3,8 @@
  *
  * Each bench_<op>.c, where kernels/<op>/<op>.cu exists, is one step of tests/gpu.sh bench; bench_roof.cu is the first,
  * bench_gap.c the last.
- * Its cases are lines of JSON: case, seconds of one call for each batch of calls, bytes and flops of a call, and where the
- * cost model describes the device and the operator what it predicts.
+ * Its cases are lines of JSON: case, seconds of one call for each batch of calls, bytes and flops of a call, and what
+ * the cost model predicts where it describes the device and the operator.
  */
 #ifndef FC_TESTS_GPU_BENCH_H
 #define FC_TESTS_GPU_BENCH_H
