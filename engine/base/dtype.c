@@ -12,7 +12,8 @@ static const struct {
     [FC_Q8_0] = {"Q8_0", 32, 34},   [FC_Q4_0] = {"Q4_0", 32, 18},   [FC_Q4_1] = {"Q4_1", 32, 20},
     [FC_Q5_0] = {"Q5_0", 32, 22},   [FC_Q5_1] = {"Q5_1", 32, 24},   [FC_Q4_K] = {"Q4_K", 256, 144},
     [FC_Q5_K] = {"Q5_K", 256, 176}, [FC_Q6_K] = {"Q6_K", 256, 210}, [FC_I8] = {"I8", 1, 1},
-    [FC_I32] = {"I32", 1, 4},       [FC_F8] = {"F8_E4M3", 1, 1},
+    [FC_I32] = {"I32", 1, 4},       [FC_I64] = {"I64", 1, 8},       [FC_F8] = {"F8_E4M3", 1, 1},
+    [FC_Q4_W] = {"Q4_W", 32, 24},   [FC_Q8_W] = {"Q8_W", 32, 40},
 };
 
 const char *fc_dtype_name(fc_dtype t) { return (unsigned)t < FC_DTYPE_COUNT ? types[t].name : "?"; }

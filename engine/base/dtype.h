@@ -29,6 +29,9 @@ typedef enum {
     FC_F8, /* F8_E4M3: 4 bits of exponent, 3 of mantissa, no infinity, NaN 0x7f; 448 is the largest */
     FC_I8,
     FC_I32,
+    FC_I64,
+    FC_Q4_W, /* no file's: what a file of another kind is read as (weights_tools/packed.h) */
+    FC_Q8_W,
     FC_DTYPE_COUNT
 } fc_dtype;
 

@@ -5,6 +5,8 @@
  *   Q4_1  d, m, qs[16]        value = d * q + m
  *   Q5_0  d, qh[4], qs[16]    value = d * (q - 16)
  *   Q5_1  d, m, qh[4], qs[16] value = d * q + m
+ *   Q4_W  d, m, qs[16]        value = d * q + m, d and m f32
+ *   Q8_W  d, m, u8[32]        value = d * q + m, d and m f32
  * The super-blocks of 256 are in quant_k.c.
  */
 #include "engine/base/quant.h"
@@ -24,15 +26,17 @@ static void put_u16(uint8_t *p, uint16_t v) {
 
 bool fc_dtype_is_float(fc_dtype t) { return t == FC_F32 || t == FC_F16 || t == FC_BF16 || t == FC_F8; }
 
-bool fc_dtype_is_quant(fc_dtype t) { return t >= FC_Q8_0 && t <= FC_Q6_K; }
+static bool is_wide(fc_dtype t) { return t == FC_Q4_W || t == FC_Q8_W; }
+
+bool fc_dtype_is_quant(fc_dtype t) { return (t >= FC_Q8_0 && t <= FC_Q6_K) || is_wide(t); }
 
 int fc_quant_group(fc_dtype t) { return t == FC_Q6_K ? 16 : 32; }
 
-int fc_quant_bits(fc_dtype t) { return t == FC_Q4_0 || t == FC_Q4_1 || t == FC_Q4_K ? 4 : 8; }
+int fc_quant_bits(fc_dtype t) { return t == FC_Q4_0 || t == FC_Q4_1 || t == FC_Q4_K || t == FC_Q4_W ? 4 : 8; }
 
 uint64_t fc_quant_held_bytes(fc_dtype t, uint64_t n) {
     bool small = t == FC_Q8_0 || t == FC_Q4_0 || t == FC_Q4_1 || t == FC_Q5_0 || t == FC_Q5_1; /* f16, used as it is */
-    bool has_min = t == FC_Q4_1 || t == FC_Q5_1 || t == FC_Q4_K || t == FC_Q5_K;
+    bool has_min = t == FC_Q4_1 || t == FC_Q5_1 || t == FC_Q4_K || t == FC_Q5_K || is_wide(t);
     if (!fc_dtype_is_quant(t)) return n * fc_dtype_block_bytes(t);
     return n * (uint64_t)fc_quant_bits(t) / 8 + n / (uint64_t)fc_quant_group(t) * (small ? 2 : 4) * (has_min ? 2 : 1);
 }
@@ -42,9 +46,19 @@ uint64_t fc_quant_held_bytes(fc_dtype t, uint64_t n) {
 static void block_codes(fc_dtype t, const uint8_t *b, uint8_t codes[BLOCK], float *d, float *m, int *zero) {
     const uint8_t *qs = b + 2;
     uint32_t qh = 0;
-    *d = fc_f16_to_f32(u16_at(b));
-    *m = 0.0f;
     *zero = t == FC_Q8_0 ? 128 : t == FC_Q4_0 ? 8 : t == FC_Q5_0 ? 16 : 0;
+    if (is_wide(t)) {
+        memcpy(d, b, 4);
+        memcpy(m, b + 4, 4);
+        qs = b + 8;
+    } else {
+        *d = fc_f16_to_f32(u16_at(b));
+        *m = 0.0f;
+    }
+    if (t == FC_Q8_W) {
+        memcpy(codes, qs, BLOCK);
+        return;
+    }
     if (t == FC_Q8_0) {
         for (int j = 0; j < BLOCK; j++) codes[j] = (uint8_t)(qs[j] ^ 0x80u); /* two's complement + 128 */
         return;
@@ -91,7 +105,7 @@ fc_status fc_dequant_row(fc_dtype t, const void *src, float *y, size_t n) {
             float d, m;
             int zero;
             block_codes(t, b, codes, &d, &m, &zero);
-            if (t == FC_Q4_1 || t == FC_Q5_1) /* apart: adding m = 0 to the others would turn -0 into 0 */
+            if (t == FC_Q4_1 || t == FC_Q5_1 || is_wide(t)) /* apart: adding m = 0 to the others would turn -0 into 0 */
                 for (int j = 0; j < BLOCK; j++) y[i + (size_t)j] = d * (float)codes[j] + m;
             else
                 for (int j = 0; j < BLOCK; j++) y[i + (size_t)j] = d * (float)(codes[j] - zero);
@@ -170,10 +184,30 @@ static fc_status quant_q4_0(const float *x, uint8_t *b, size_t i) {
     return FC_OK;
 }
 
+/* Codes 0 and 15 at the ends. */
+static fc_status quant_q4_1(const float *x, uint8_t *b, size_t i) {
+    float least = x[0], most = x[0], d, id;
+    uint8_t q[BLOCK];
+    for (int j = 1; j < BLOCK; j++) {
+        least = x[j] < least ? x[j] : least;
+        most = x[j] > most ? x[j] : most;
+    }
+    d = (most - least) / 15.0f;
+    id = inverse(d);
+    FC_TRY(put_scale(FC_Q4_1, b, d, i, most));
+    FC_TRY(put_scale(FC_Q4_1, b + 2, least, i, least));
+    for (int j = 0; j < BLOCK; j++) {
+        int code = (int)((x[j] - least) * id + 0.5f);
+        q[j] = (uint8_t)(code > 15 ? 15 : code);
+    }
+    for (int j = 0; j < HALF; j++) b[4 + j] = (uint8_t)(q[j] | q[j + HALF] << 4);
+    return FC_OK;
+}
+
 fc_status fc_quant_row(fc_dtype t, const float *x, void *dst, size_t n) {
     uint8_t *b = dst;
     FC_TRY(check_row(t, n, "quantise"));
-    if (fc_dtype_is_quant(t) && t != FC_Q8_0 && t != FC_Q4_0)
+    if (fc_dtype_is_quant(t) && t != FC_Q8_0 && t != FC_Q4_0 && t != FC_Q4_1)
         return FC_FAIL(FC_ERR_UNSUPPORTED, "quantise: no blocks of type %s are made", fc_dtype_name(t));
     for (size_t i = 0; i < n; i++)
         if (!isfinite(x[i])) return not_finite(t, i, x[i]);
@@ -194,7 +228,9 @@ fc_status fc_quant_row(fc_dtype t, const float *x, void *dst, size_t n) {
         }
     } else {
         for (size_t i = 0; i < n; i += BLOCK, b += fc_dtype_block_bytes(t))
-            FC_TRY(t == FC_Q8_0 ? quant_q8_0(x + i, b, i) : quant_q4_0(x + i, b, i));
+            FC_TRY(t == FC_Q8_0   ? quant_q8_0(x + i, b, i)
+                   : t == FC_Q4_0 ? quant_q4_0(x + i, b, i)
+                                  : quant_q4_1(x + i, b, i));
     }
     return FC_OK;
 }

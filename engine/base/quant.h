@@ -4,6 +4,9 @@
  * is what the kernels pack; the dequantised value itself follows each format's own order of operations, so
  * that it equals the `gguf` package bit for bit.
  *
+ * Q4_W and Q8_W are no file's: blocks of 32 with an f32 scale and minimum, which hold without rounding what other kinds
+ * of files say with a scale of 16 bits and a zero code.
+ *
  * source  GGUF specification (ggml); `gguf` Python package for the values
  */
 #ifndef FC_BASE_QUANT_H
@@ -14,7 +17,7 @@
 /* y[n] = the values of a row of type t (any float or quantised type). n is a multiple of the block. */
 fc_status fc_dequant_row(fc_dtype t, const void *src, float *y, size_t n);
 
-/* A row of n floats to type t: F32, F16, BF16, F8, Q8_0, Q4_0; others FC_ERR_UNSUPPORTED. Same rounding as the
+/* A row of n floats to type t: F32, F16, BF16, F8, Q8_0, Q4_0, Q4_1; others FC_ERR_UNSUPPORTED. Same rounding as the
  * `gguf` package; F8 (of a value, not of scale * value) to nearest even. A value that is not finite, or that the type
  * would not hold as a finite one, is FC_ERR_FORMAT. */
 fc_status fc_quant_row(fc_dtype t, const float *x, void *dst, size_t n);

@@ -36,7 +36,9 @@ static fc_status read_w(const fc_weight_part *p, int n, double *w, double *size)
         size_t block = fc_dtype_block(p->dtype);
         FC_TRY(fc_quant_codes(p->dtype, row, block, codes, scale, min));
         for (size_t i = 0; i < block; i++) {
-            double product = (double)scale[i / group] * codes[i], least = (double)min[i / group];
+            double d = (double)scale[i / group],
+                   middle = p->dtype == FC_Q8_W ? 128.0 : 0.0; /* as the device holds it */
+            double product = d * ((double)codes[i] - middle), least = (double)min[i / group] + d * middle;
             w[k + i] = product + least;
             size[k + i] = whole ? fabs(product + least) : fabs(product) + fabs(least);
         }

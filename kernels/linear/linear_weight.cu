@@ -15,8 +15,9 @@ enum {
 
 static bool part_of(fc_dtype t, fc_part_cuda *out) {
     out->zero = 0;
-    out->wide = t == FC_Q4_K || t == FC_Q5_K || t == FC_Q6_K;
-    out->min = t == FC_Q4_1 || t == FC_Q5_1 || t == FC_Q4_K || t == FC_Q5_K;
+    bool free = t == FC_Q4_W || t == FC_Q8_W;
+    out->wide = t == FC_Q4_K || t == FC_Q5_K || t == FC_Q6_K || free;
+    out->min = t == FC_Q4_1 || t == FC_Q5_1 || t == FC_Q4_K || t == FC_Q5_K || free;
     switch (t) {
     case FC_F32: out->code = FC_CODE_F32; return true;
     case FC_F16: out->code = FC_CODE_F16; return true;
@@ -25,20 +26,24 @@ static bool part_of(fc_dtype t, fc_part_cuda *out) {
     case FC_Q8_0:
     case FC_Q5_0:
     case FC_Q5_1:
-    case FC_Q5_K: out->code = FC_CODE_8; return true;
+    case FC_Q5_K:
+    case FC_Q8_W: out->code = FC_CODE_8; return true;
     case FC_Q6_K: out->code = FC_CODE_8H; return true;
     case FC_Q4_0:
         out->zero = 8;
         out->code = FC_CODE_4;
         return true;
     case FC_Q4_1:
-    case FC_Q4_K: out->code = FC_CODE_4; return true;
+    case FC_Q4_K:
+    case FC_Q4_W: out->code = FC_CODE_4; return true;
     default: return false;
     }
 }
 
-/* The code that means 0 in codes of 8 bits; the device keeps code minus this. */
-static int zero_of_8_bits(fc_dtype t) { return t == FC_Q8_0 ? 128 : t == FC_Q5_0 ? 16 : t == FC_Q6_K ? 32 : 0; }
+/* The device keeps codes of 8 bits minus this: the code that means 0, of Q8_W the middle. */
+static int zero_of_8_bits(fc_dtype t) {
+    return t == FC_Q8_0 || t == FC_Q8_W ? 128 : t == FC_Q5_0 ? 16 : t == FC_Q6_K ? 32 : 0;
+}
 
 static int chunk_bytes(const fc_part_cuda *p) {
     if (fc_code_is_float(p->code)) return 0;
@@ -128,6 +133,7 @@ static fc_status pack_quant(const fc_part_cuda *p, const fc_weight_part *from, c
             else *to = (unsigned char)(codes[i] - zero);
         }
         put_scales(p, scales, o, k, scale, n / size);
+        for (int i = 0; p->min && zero && i < n / size; i++) min[i] += (float)zero * scale[i];
         if (p->min) put_scales(p, mins, o, k, min, n / size);
     }
     return FC_OK;

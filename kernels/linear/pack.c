@@ -28,7 +28,9 @@ static bool form_of(fc_dtype t, fc_form *form, int *zero) {
     case FC_Q5_0: *form = FC_FORM_Q8_ZERO, *zero = 16; return true;
     case FC_Q5_1: *form = FC_FORM_Q8_MIN; return true;
     case FC_Q4_K: *form = FC_FORM_Q4_MIN32; return true;
-    case FC_Q5_K: *form = FC_FORM_Q8_MIN32; return true;
+    case FC_Q4_W: *form = FC_FORM_Q4_MIN32; return true;
+    case FC_Q5_K:
+    case FC_Q8_W: *form = FC_FORM_Q8_MIN32; return true;
     case FC_Q6_K: *form = FC_FORM_Q8_HALF, *zero = 32; return true;
     default: return false;
     }

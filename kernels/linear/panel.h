@@ -29,11 +29,11 @@ typedef enum {
     FC_FORM_F8,
     FC_FORM_Q8_ZERO,  /* 8-bit codes, f16 scale, fixed zero code: Q8_0, Q5_0 */
     FC_FORM_Q8_MIN,   /* 8-bit codes, f16 scale and minimum: Q5_1            */
-    FC_FORM_Q8_MIN32, /* 8-bit codes, f32 scale and minimum: Q5_K           */
+    FC_FORM_Q8_MIN32, /* 8-bit codes, f32 scale and minimum: Q5_K, Q8_W     */
     FC_FORM_Q8_HALF,  /* 8-bit codes, f32 scale for each 16, fixed zero: Q6_K */
     FC_FORM_Q4_ZERO,  /* 4-bit codes, f16 scale, fixed zero code: Q4_0       */
     FC_FORM_Q4_MIN,   /* 4-bit codes, f16 scale and minimum: Q4_1            */
-    FC_FORM_Q4_MIN32, /* 4-bit codes, f32 scale and minimum: Q4_K           */
+    FC_FORM_Q4_MIN32, /* 4-bit codes, f32 scale and minimum: Q4_K, Q4_W     */
     FC_FORM_COUNT
 } fc_form;
 

@@ -39,9 +39,9 @@ typedef enum {
     FC_CODE_F16,
     FC_CODE_BF16,
     FC_CODE_F8,
-    FC_CODE_8,  /* Q8_0, Q5_0, Q5_1, Q5_K            */
+    FC_CODE_8,  /* Q8_0, Q5_0, Q5_1, Q5_K, Q8_W      */
     FC_CODE_8H, /* Q6_K: a scale for each 16         */
-    FC_CODE_4,  /* Q4_0, Q4_1, Q4_K                  */
+    FC_CODE_4,  /* Q4_0, Q4_1, Q4_K, Q4_W            */
     FC_CODE_COUNT
 } fc_code;
 

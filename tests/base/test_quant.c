@@ -76,9 +76,9 @@ static void values_are_the_packages(void **state) {
 }
 
 static void made_blocks_are_the_packages(void **state) {
-    static const fc_dtype types[] = {FC_F16, FC_BF16, FC_Q8_0, FC_Q4_0};
+    static const fc_dtype types[] = {FC_F16, FC_BF16, FC_Q8_0, FC_Q4_0, FC_Q4_1};
     (void)state;
-    for (int k = 0; k < 4; k++) {
+    for (int k = 0; k < 5; k++) {
         golden g = open_golden("blocks", types[k]);
         void *mem;
         uint8_t *b;

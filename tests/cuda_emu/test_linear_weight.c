@@ -6,7 +6,8 @@ static uint64_t seed = 8;
 
 /* Bytes a panel of 16 outputs and 64 k: codes, scales and minimums, and no more. */
 static void bytes_are_the_file_s(void **state) {
-    static const size_t chunk[MATRIX_TYPES] = {4096, 2048, 2048, 1024, 1088, 576, 640, 1088, 1152, 768, 1280, 1280};
+    static const size_t chunk[MATRIX_TYPES] = {4096, 2048, 2048, 1024, 1088, 576, 640,
+                                               1088, 1152, 768,  1280, 1280, 768, 1280};
     fc_stream s = device_stream(0);
     (void)state;
     for (int t = 0; t < MATRIX_TYPES; t++) {

@@ -5,7 +5,7 @@
 #include "kernels/linear/linear.h"
 #include "tests/cuda_emu/util_cuda.h"
 
-enum { MATRIX_TYPES = 12, MATRIX_PARTS = 4 };
+enum { MATRIX_TYPES = 14, MATRIX_PARTS = 4 };
 extern const fc_dtype matrix_types[MATRIX_TYPES];
 
 typedef struct {

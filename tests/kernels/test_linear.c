@@ -5,8 +5,8 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/linear/linear.h"
 
-static const fc_dtype types[] = {FC_F32,  FC_F16,  FC_BF16, FC_Q8_0, FC_Q4_0, FC_Q4_1,
-                                 FC_Q5_0, FC_Q5_1, FC_Q4_K, FC_Q5_K, FC_Q6_K, FC_F8};
+static const fc_dtype types[] = {FC_F32,  FC_F16,  FC_BF16, FC_Q8_0, FC_Q4_0, FC_Q4_1, FC_Q5_0,
+                                 FC_Q5_1, FC_Q4_K, FC_Q5_K, FC_Q6_K, FC_F8,   FC_Q4_W, FC_Q8_W};
 enum { N_TYPES = sizeof types / sizeof types[0], MAX_PARTS = 3 };
 
 static uint64_t seed = 20;
@@ -53,6 +53,11 @@ static unsigned char *tensor(fc_dtype t, int N, int K, bool extreme) {
         case FC_Q5_K:
             put_half(b, t == FC_Q4_1 || t == FC_Q5_1 ? scale : scale / 32);
             put_half(b + 2, t == FC_Q4_1 || t == FC_Q5_1 ? -8 * scale : scale / 4);
+            break;
+        case FC_Q4_W:
+        case FC_Q8_W:
+            value = -(t == FC_Q4_W ? 8.0f : 128.0f) * scale; /* of a scale that is no f16 */
+            memcpy(b, &scale, 4), memcpy(b + 4, &value, 4);
             break;
         case FC_Q6_K: put_half(b + 208, scale / 64); break;
         default: put_half(b, scale);
@@ -103,6 +108,28 @@ static void check_close(const float *y, const float *ref, const fc_weight *w, co
     check_within(1e-6, y, ref, w, x, T, what);
 }
 
+/* The same where weights are differences of scale * code and minimum, down to zero: these are what is rounded. */
+static void check_apart(const float *y, const float *ref, fc_dtype t, const unsigned char *data, int N, int K,
+                        const float *x, int T, const char *what) {
+    size_t row = (size_t)K / fc_dtype_block(t) * fc_dtype_block_bytes(t);
+    float scale[16], least[16];
+    uint8_t codes[512];
+    assert_in_range(K, 32, 512);
+    for (int n = 0; n < N; n++) {
+        assert_ok(fc_quant_codes(t, data + (size_t)n * row, (size_t)K, codes, scale, least));
+        for (int r = 0; r < T; r++) {
+            double size = 0.0;
+            size_t i = (size_t)r * (size_t)N + (size_t)n;
+            for (int k = 0; k < K; k++)
+                size += (fabs((double)scale[k / 32] * codes[k]) + fabs((double)least[k / 32])) *
+                        fabs((double)x[(size_t)r * (size_t)K + (size_t)k]);
+            if (!(fabs((double)y[i] - (double)ref[i]) <= 1e-6 * size))
+                fail_msg("%s: T=%d N=%d K=%d: y[%d,%d] = %.9g, reference %.9g", what, T, N, K, r, n, (double)y[i],
+                         (double)ref[i]);
+        }
+    }
+}
+
 static void against_reference_at(fc_cpu_level level, fc_dtype t, int N, int K) {
     static const int rows[] = {1, 2, 3, 5, 6, 7, 16, 17, 64};
     fc_stream s = stream_of(level, 2);
@@ -120,7 +147,8 @@ static void against_reference_at(fc_cpu_level level, fc_dtype t, int N, int K) {
             assert_ok(fc_linear_cpu(s, &a));
             a.y = ref;
             assert_ok(fc_linear_ref(s, &a));
-            check_close(y, ref, w, x, rows[i], what);
+            if (t == FC_Q4_W || t == FC_Q8_W) check_apart(y, ref, t, data, N, K, x, rows[i], what);
+            else check_close(y, ref, w, x, rows[i], what);
         }
     }
     fc_free(y);

@@ -3,8 +3,8 @@
 #include "engine/base/mem.h"
 #include "tests/util.h"
 
-const fc_dtype weight_types[WEIGHT_TYPES] = {FC_F32,  FC_F16,  FC_BF16, FC_Q8_0, FC_Q4_0, FC_Q4_1,
-                                             FC_Q5_0, FC_Q5_1, FC_Q4_K, FC_Q5_K, FC_Q6_K, FC_F8};
+const fc_dtype weight_types[WEIGHT_TYPES] = {FC_F32,  FC_F16,  FC_BF16, FC_Q8_0, FC_Q4_0, FC_Q4_1, FC_Q5_0,
+                                             FC_Q5_1, FC_Q4_K, FC_Q5_K, FC_Q6_K, FC_F8,   FC_Q4_W, FC_Q8_W};
 
 static void put_half(unsigned char *p, float f) {
     uint16_t h = fc_f32_to_f16(f);
@@ -23,6 +23,11 @@ static void put_block(fc_dtype t, unsigned char *b, uint64_t *seed) {
     case FC_Q5_1: put_half(b, scale), put_half(b + 2, -8 * scale); break;
     case FC_Q4_K:
     case FC_Q5_K: put_half(b, scale / 32), put_half(b + 2, scale / 4); break;
+    case FC_Q4_W:
+    case FC_Q8_W:
+        value = -(t == FC_Q4_W ? 8.0f : 128.0f) * scale; /* of a scale that is no f16 */
+        memcpy(b, &scale, 4), memcpy(b + 4, &value, 4);
+        break;
     case FC_Q6_K: put_half(b + 208, scale / 64); break;
     default: put_half(b, scale);
     }

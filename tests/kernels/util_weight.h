@@ -4,7 +4,7 @@
 
 #include "kernels/linear/linear.h"
 
-enum { WEIGHT_TYPES = 12 };
+enum { WEIGHT_TYPES = 14 };
 extern const fc_dtype weight_types[WEIGHT_TYPES];
 
 /* Random codes, scales of about 0.01, from *seed; K a multiple of the type's block. Ends the test on failure; free with

@@ -65,5 +65,5 @@ if __name__ == "__main__":
     rng = np.random.default_rng(SEED)
     for name in SCALES:
         values(rng, name)
-    for name in ("F16", "BF16", "Q8_0", "Q4_0"):
+    for name in ("F16", "BF16", "Q8_0", "Q4_0", "Q4_1"):
         blocks(rng, name)
