@@ -38,23 +38,39 @@ typedef struct {
     int N;
 } stack_part;
 
+/* A matrix's rows where they lie, or made from a packed one; *own is to be freed. */
+static fc_status rows_of(const fc_tensor *t, const void **data, void **own) {
+    size_t row;
+    *data = t->data;
+    if (!t->packed) return FC_OK;
+    FC_TRY(fc_dtype_row_bytes(t->dtype, (size_t)t->K, &row));
+    FC_TRY(fc_alloc((size_t)t->N, row, t->name, own));
+    *data = *own;
+    return fc_tensor_rows(t, 0, t->N, *own);
+}
+
 static fc_status load_matrix(fc_model *m, const fc_weights *w, int layer, const stack_part *parts, int n, int K,
-                             fc_weight **out) {
+                             fc_weight **packed) {
     fc_weight_part p[3];
     char names[3][64];
+    void *own[3] = {NULL};
+    fc_status st = FC_OK;
     for (int i = 0; i < n; i++) {
         const fc_tensor *t;
         if (layer >= 0) snprintf(names[i], sizeof names[i], "blk.%d.%s.weight", layer, parts[i].name);
         else snprintf(names[i], sizeof names[i], "%s.weight", parts[i].name);
-        FC_TRY(fc_weights_need(w, names[i], parts[i].N, K, &t));
-        p[i] = (fc_weight_part){.name = names[i], .data = t->data, .dtype = t->dtype, .N = parts[i].N, .K = K};
+        FC_TRY_GOTO(st, fc_weights_need(w, names[i], parts[i].N, K, &t), out);
+        p[i] = (fc_weight_part){.name = names[i], .dtype = t->dtype, .N = parts[i].N, .K = K};
         p[i].scale = t->scale;
         p[i].scale_rows = (int)t->scale_rows; /* at most INT_MAX: N, K, or checked with the configuration */
         p[i].scale_cols = (int)t->scale_cols;
+        FC_TRY_GOTO(st, rows_of(t, &p[i].data, &own[i]), out);
     }
-    FC_TRY(m->be->weight_pack(m->be->stream, p, n, out));
-    m->bytes += (*out)->bytes;
-    return FC_OK;
+    FC_TRY_GOTO(st, m->be->weight_pack(m->be->stream, p, n, packed), out);
+    m->bytes += (*packed)->bytes;
+out:
+    for (int i = 0; i < n; i++) fc_free(own[i]);
+    return st;
 }
 
 static fc_status load_biases(fc_model *m, const fc_weights *w, int layer, fc_layer *l) {

@@ -2,6 +2,7 @@
 
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
+#include "engine/base/quant.h"
 #include "weights_tools/adapter_config.h"
 #include "weights_tools/fingerprint.h"
 #include "weights_tools/layout.h"
@@ -116,6 +117,9 @@ static fc_status take_tensors(fc_adapter_file *f) {
     for (size_t i = 0; i < f->st.n_tensors; i++) {
         const fc_tensor *t = &f->st.tensors[i];
         const char *prefix, *s = behind_prefix(t->name, &prefix);
+        if (!fc_dtype_is_float(t->dtype))
+            return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: tensor %s has type %s; adapters are floats", fc_str_text(&f->path),
+                           t->name, fc_dtype_name(t->dtype));
         if (s) {
             FC_TRY(take_layer(f, t, s));
         } else if (is_score(t->name)) {

@@ -103,7 +103,7 @@ static fc_status put_attention(sink *s) {
 
 fc_status fc_config_write_type(fc_gguf_write *w, fc_dtype type) {
     static const int file_types[FC_DTYPE_COUNT] = {
-        [FC_F16] = 1, [FC_BF16] = 32, [FC_Q8_0] = 7, [FC_Q4_0] = 2, [FC_F8] = 1024 /* none of GGUF's */};
+        [FC_F16] = 1, [FC_BF16] = 32, [FC_Q8_0] = 7, [FC_Q4_0] = 2, [FC_Q4_1] = 3, [FC_F8] = 1024 /* none of GGUF's */};
     FC_TRY(fc_gguf_write_u32(w, "general.file_type", (uint32_t)file_types[type]));
     if (type == FC_F8) FC_TRY(fc_gguf_write_bool(w, FC_KEY_F8, true));
     return fc_dtype_block(type) > 1 ? fc_gguf_write_u32(w, "general.quantization_version", 2) : FC_OK;

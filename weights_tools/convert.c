@@ -22,9 +22,13 @@ typedef struct {
     fc_dtype type;
     fc_gguf_write *w;
     fc_str *notes;
-    float *row;    /* [longest] */
-    void *packed;  /* a row of any type */
-    float *scales; /* [most rows] of an F8 matrix */
+    float *row;                  /* [longest] */
+    void *packed;                /* a row of any type */
+    float *scales;               /* [most rows] of an F8 matrix */
+    float *again;                /* [longest] a row as the new file has it */
+    double off, all;             /* squares of this matrix: differences, weights */
+    double total_off, total_all; /* of those before it                           */
+    fc_convert_loss loss;
 } job;
 
 /* ---- metadata of a GGUF file, copied byte for byte --------------------------------------------------------- */
@@ -134,8 +138,28 @@ static fc_status f8_row(const float *x, size_t n, uint8_t *codes, float *scale) 
     return FC_OK;
 }
 
+/* What row r of t, in j->row, becomes: j->again. */
+static void add_loss(job *j, size_t K) {
+    for (size_t k = 0; k < K; k++) {
+        double v = (double)j->row[k], d = (double)j->again[k] - v;
+        j->off += d * d;
+        j->all += v * v;
+    }
+}
+
+static void end_loss(job *j, const char *name) {
+    double error = j->all > 0.0 ? sqrt(j->off / j->all) : 0.0;
+    if (error > j->loss.worst) {
+        j->loss.worst = error;
+        snprintf(j->loss.name, sizeof j->loss.name, "%s", name);
+    }
+    j->total_off += j->off;
+    j->total_all += j->all;
+    j->off = j->all = 0.0;
+}
+
 /* The codes, and behind them a scale for each row. Those that are E4M3 with one scale a row, or one for all, stay. */
-static fc_status write_f8(const job *j, const fc_layout_entry *e, const fc_tensor *t) {
+static fc_status write_f8(job *j, const fc_layout_entry *e, const fc_tensor *t) {
     bool reorder = reordered(j, e->name), stays = t->dtype == FC_F8 && (!t->scale || t->scale_cols >= t->K);
     for (int64_t r = 0; r < e->N; r++) {
         int64_t s = reorder ? fc_layout_pairs_row(j->source, r) : r;
@@ -148,29 +172,59 @@ static fc_status write_f8(const job *j, const fc_layout_entry *e, const fc_tenso
             if (f8_row(j->row, (size_t)e->K, j->packed, &j->scales[r]))
                 return FC_FAIL(FC_ERR_FORMAT, "%s: tensor %s, row %lld: %s", fc_weights_path(j->in), t->file_name,
                                (long long)s, fc_status_text());
+            FC_TRY(fc_dequant_row(FC_F8, codes, j->again, (size_t)e->K));
+            for (int64_t k = 0; k < e->K; k++) j->again[k] *= j->scales[r];
+            add_loss(j, (size_t)e->K);
         }
         FC_TRY(fc_gguf_write_data(j->w, codes, (size_t)e->K));
     }
     return fc_gguf_write_data(j->w, j->scales, (size_t)e->N * sizeof *j->scales);
 }
 
-static fc_status write_matrix(const job *j, const fc_layout_entry *e, const fc_tensor *t) {
+/* Codes of 4 bits as Q4_1 has them, from row s of t; false: a scale is no f16, or none of it applies. */
+static fc_status keep_codes(const job *j, const fc_tensor *t, int64_t s, bool *kept) {
+    size_t from = fc_dtype_block_bytes(t->dtype), to = fc_dtype_block_bytes(FC_Q4_1);
+    const unsigned char *src = (const void *)j->row; /* room for floats, which no row of codes fills */
+    unsigned char *dst = j->packed;
+    *kept = false;
+    if (t->dtype != FC_Q4_W && t->dtype != FC_Q4_0) return FC_OK;
+    FC_TRY(fc_tensor_rows(t, s, 1, j->row));
+    for (int64_t k = 0; k < t->K; k += 32, src += from, dst += to) {
+        float scale, min;
+        uint8_t codes[32];
+        uint16_t half[2];
+        FC_TRY(fc_quant_codes(t->dtype, src, 32, codes, &scale, &min));
+        half[0] = fc_f32_to_f16(scale);
+        half[1] = fc_f32_to_f16(min);
+        if (fc_f16_to_f32(half[0]) != scale || !isfinite(fc_f16_to_f32(half[1]))) return FC_OK;
+        memcpy(dst, half, sizeof half);
+        for (int i = 0; i < 16; i++) dst[4 + i] = (unsigned char)(codes[i] | codes[i + 16] << 4);
+    }
+    *kept = true;
+    return FC_OK;
+}
+
+static fc_status write_matrix(job *j, const fc_layout_entry *e, const fc_tensor *t) {
     fc_dtype type = fc_config_tensor_type(j->type, e->name, false, e->K);
-    size_t from = t->bytes / (size_t)t->N, to = 0, K = (size_t)e->K;
-    bool reorder = reordered(j, e->name);
+    size_t to = 0, K = (size_t)e->K;
+    bool reorder = reordered(j, e->name), kept = false;
     if (type == FC_F8) return write_f8(j, e, t);
     FC_TRY(fc_dtype_row_bytes(type, K, &to));
     for (int64_t r = 0; r < e->N; r++) {
         int64_t s = reorder ? fc_layout_pairs_row(j->source, r) : r;
-        const unsigned char *row = (const unsigned char *)t->data + (size_t)s * from;
         if (t->dtype == type) {
-            FC_TRY(fc_gguf_write_data(j->w, row, to));
+            const unsigned char *row = (const unsigned char *)t->data + (size_t)s * to;
+            if (t->packed) FC_TRY(fc_tensor_rows(t, s, 1, j->packed));
+            FC_TRY(fc_gguf_write_data(j->w, t->packed ? j->packed : row, to));
             continue;
         }
+        if (type == FC_Q4_1) FC_TRY(keep_codes(j, t, s, &kept));
         FC_TRY(fc_tensor_row(t, s, j->row));
-        if (fc_quant_row(type, j->row, j->packed, K))
+        if (!kept && fc_quant_row(type, j->row, j->packed, K))
             return FC_FAIL(FC_ERR_FORMAT, "%s: tensor %s, row %lld: %s", fc_weights_path(j->in), t->file_name,
                            (long long)s, fc_status_text());
+        FC_TRY(fc_dequant_row(type, j->packed, j->again, K));
+        add_loss(j, K);
         FC_TRY(fc_gguf_write_data(j->w, j->packed, to));
     }
     return FC_OK;
@@ -231,6 +285,8 @@ static fc_status write_tensors(job *j, fc_progress progress, void *arg) {
     FC_TRY(note_left_out(j, n));
     FC_TRY(fc_alloc(longest, sizeof *j->row, "row", &p));
     j->row = p;
+    FC_TRY(fc_alloc(longest, sizeof *j->row, "row", &p));
+    j->again = p;
     FC_TRY(fc_alloc(longest, sizeof *j->row, "row", &j->packed)); /* no type is wider than a float */
     FC_TRY(fc_alloc(most_rows, sizeof *j->scales, "scales", &p));
     j->scales = p;
@@ -242,17 +298,20 @@ static fc_status write_tensors(job *j, fc_progress progress, void *arg) {
         if (strcmp(e.name, "rope_freqs.weight") != 0 || j->source->rope_freqs_tensor)
             FC_TRY(fc_weights_need(j->in, e.name, e.N, e.K, &t));
         FC_TRY(e.vector ? write_vector(j, &e, t) : write_matrix(j, &e, t));
+        end_loss(j, e.name);
     }
+    if (j->total_all > 0.0) j->loss.error = sqrt(j->total_off / j->total_all);
     return fc_gguf_write_finish(j->w);
 }
 
 fc_status fc_tools_convert(const char *in, const char *out, fc_dtype type, fc_progress progress, void *arg,
-                           fc_str *notes) {
+                           fc_str *notes, fc_convert_loss *loss) {
     fc_str own = {0}; /* for a caller who asks for none */
     job j = {.type = type, .notes = notes ? notes : &own};
     fc_status st;
-    if (type != FC_F32 && type != FC_F16 && type != FC_BF16 && type != FC_F8 && type != FC_Q8_0 && type != FC_Q4_0)
-        return FC_FAIL(FC_ERR_ARG, "type %s cannot be written; F32, F16, BF16, F8_E4M3, Q8_0 and Q4_0 can",
+    if (type != FC_F32 && type != FC_F16 && type != FC_BF16 && type != FC_F8 && type != FC_Q8_0 && type != FC_Q4_0 &&
+        type != FC_Q4_1)
+        return FC_FAIL(FC_ERR_ARG, "type %s cannot be written; F32, F16, BF16, F8_E4M3, Q8_0, Q4_0 and Q4_1 can",
                        fc_dtype_name(type));
     FC_TRY_GOTO(st, fc_weights_open(in, &j.in), done);
     j.source = fc_weights_config(j.in);
@@ -260,7 +319,9 @@ fc_status fc_tools_convert(const char *in, const char *out, fc_dtype type, fc_pr
     FC_TRY_GOTO(st, fc_gguf_write_open(out, fc_weights_path(j.in), &j.w), done);
     FC_TRY_GOTO(st, write_metadata(&j), done);
     st = write_tensors(&j, progress, arg);
+    if (!st && loss) *loss = j.loss;
 done:
+    fc_free(j.again);
     fc_free(j.scales);
     fc_free(j.packed);
     fc_free(j.row);

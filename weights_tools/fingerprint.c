@@ -1,5 +1,7 @@
 #include "weights_tools/fingerprint.h"
 
+#include "weights_tools/packed.h"
+
 #include <string.h>
 
 #define XXH_INLINE_ALL /* the header alone: nothing to link or to have at run time */
@@ -36,8 +38,14 @@ static uint64_t mix_config(uint64_t h, const fc_model_config *c) {
     return h;
 }
 
+static uint64_t mix_data(uint64_t h, const unsigned char *p, size_t bytes, bool whole) {
+    if (whole || bytes <= WHOLE) return mix_bytes(h, p, bytes);
+    for (size_t i = 0; i < SAMPLES; i++) h = mix_bytes(h, p + (bytes - SAMPLE) / (SAMPLES - 1) * i, SAMPLE);
+    return mix_bytes(h, p + bytes - SAMPLE, SAMPLE);
+}
+
 static uint64_t mix_tensor(uint64_t h, const fc_tensor *t, bool whole) {
-    const unsigned char *p = t->data;
+    const fc_packed *packed = t->packed;
     h = mix_bytes(h, t->name, strlen(t->name));
     h = mix(h, (uint64_t)t->dtype);
     h = mix(h, (uint64_t)t->N);
@@ -47,9 +55,13 @@ static uint64_t mix_tensor(uint64_t h, const fc_tensor *t, bool whole) {
         h = mix(h, (uint64_t)t->scale_cols);
         h = mix_bytes(h, t->scale, fc_tensor_scales(t) * sizeof *t->scale);
     }
-    if (whole || t->bytes <= WHOLE) return mix_bytes(h, p, t->bytes);
-    for (size_t i = 0; i < SAMPLES; i++) h = mix_bytes(h, p + (t->bytes - SAMPLE) / (SAMPLES - 1) * i, SAMPLE);
-    return mix_bytes(h, p + t->bytes - SAMPLE, SAMPLE);
+    if (!packed) return mix_data(h, t->data, t->bytes, whole);
+    h = mix(h, (uint64_t)packed->kind);
+    h = mix(h, (uint64_t)packed->bits);
+    h = mix(h, (uint64_t)packed->plus);
+    h = mix(h, (uint64_t)packed->group);
+    for (int i = 0; i < packed->n_pieces; i++) h = mix_data(h, packed->pieces[i].data, packed->pieces[i].bytes, whole);
+    return h;
 }
 
 uint64_t fc_fingerprint_bytes(uint64_t h, const void *data, size_t n) { return mix_bytes(h, data, n); }

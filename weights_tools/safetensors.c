@@ -12,7 +12,8 @@ enum { MAX_HEADER = 16 << 20, MAX_SHARDS = 1000, MAX_NAME = 255, MAX_DIMS = 8 };
 static const struct {
     const char *name;
     fc_dtype dtype;
-} dtypes[] = {{"F32", FC_F32}, {"F16", FC_F16}, {"BF16", FC_BF16}, {"F8_E4M3", FC_F8}};
+} dtypes[] = {{"F32", FC_F32}, {"F16", FC_F16}, {"BF16", FC_BF16}, {"F8_E4M3", FC_F8},
+              {"I8", FC_I8},   {"I32", FC_I32}, {"I64", FC_I64}};
 
 /* One file's header while it is read. */
 typedef struct {
@@ -44,8 +45,9 @@ static fc_status read_dtype(const shard *h, const char *name, const fc_json *ent
             *out = dtypes[i].dtype;
             return FC_OK;
         }
-    return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: tensor %s has dtype \"%.20s\"; F32, F16, BF16 and F8_E4M3 are supported",
-                   h->path, name, text);
+    return FC_FAIL(FC_ERR_UNSUPPORTED,
+                   "%s: tensor %s has dtype \"%.20s\"; F32, F16, BF16, F8_E4M3, I8, I32 and I64 are supported", h->path,
+                   name, text);
 }
 
 /* K is the last dimension, N the product of the others. */

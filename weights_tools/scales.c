@@ -1,6 +1,7 @@
 #include "weights_tools/scales.h"
 
 #include "engine/base/quant.h"
+#include "weights_tools/packed.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -144,9 +145,21 @@ size_t fc_tensor_scales(const fc_tensor *t) {
 fc_status fc_tensor_row(const fc_tensor *t, int64_t r, float *out) {
     size_t bytes = t->bytes / (size_t)t->N;
     const float *scale;
+    if (t->packed) {
+        fc_packed_row(t->packed, r, out);
+        return FC_OK;
+    }
     FC_TRY(fc_dequant_row(t->dtype, (const unsigned char *)t->data + (size_t)r * bytes, out, (size_t)t->K));
     if (!t->scale) return FC_OK;
     scale = t->scale + r / t->scale_rows * parts_of(t->K, t->scale_cols);
     for (int64_t k = 0; k < t->K; k++) out[k] *= scale[k / t->scale_cols];
+    return FC_OK;
+}
+
+fc_status fc_tensor_rows(const fc_tensor *t, int64_t first, int64_t n, void *out) {
+    size_t bytes;
+    FC_TRY(fc_dtype_row_bytes(t->dtype, (size_t)t->K, &bytes));
+    if (t->packed) fc_packed_rows(t, first, n, out);
+    else memcpy(out, (const unsigned char *)t->data + (size_t)first * bytes, (size_t)n * bytes);
     return FC_OK;
 }

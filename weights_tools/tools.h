@@ -16,11 +16,20 @@ fc_status fc_tools_inspect(const char *path, bool json, fc_str *out);
 /* Progress of long work: done of total bytes; may be NULL. */
 typedef void (*fc_progress)(void *arg, uint64_t done, uint64_t total);
 
-/* in (GGUF or safetensors) to a new GGUF at out; matrices in `type` (F16, BF16, Q8_0, Q4_0, also F32), vectors in F32.
- * F8: E4M3 with a scale for each row, as I8 tensors that only this program takes for what they are. Rows that do not
- * fit the type's block stay F16, said in *notes. The file appears whole or not at all (written beside, renamed). */
+/* What the new matrices are to the old ones: root of the sum of squared differences over that of squared weights. */
+typedef struct {
+    double error;  /* of all whose bytes do not stay     */
+    double worst;  /* of the one where it is largest     */
+    char name[64]; /* of that one; "": nothing is lost   */
+} fc_convert_loss;
+
+/* in (GGUF, or safetensors as packed.h reads them) to a new GGUF at out; matrices in `type` (F16, BF16, Q8_0, Q4_0,
+ * Q4_1, also F32), vectors in F32. F8: E4M3 with a scale for each row, as I8 tensors that only this program takes for
+ * what they are. Codes of 4 bits whose scale is an f16 keep both as Q4_1, with the minimum rounded to f16, which is
+ * 2^-11 of it. Rows that do not fit the type's block stay F16, said in *notes. The file appears whole or not at all
+ * (written beside, renamed). notes, loss: may be NULL. */
 fc_status fc_tools_convert(const char *in, const char *out, fc_dtype type, fc_progress progress, void *arg,
-                           fc_str *notes);
+                           fc_str *notes, fc_convert_loss *loss);
 
 /* A seeded random model. Zero fields take the preset's or the family's default. */
 typedef struct {

@@ -9,6 +9,7 @@
 #include "weights_tools/gguf.h"
 #include "weights_tools/layout.h"
 #include "weights_tools/like.h"
+#include "weights_tools/packed.h"
 #include "weights_tools/quant_config.h"
 #include "weights_tools/safetensors.h"
 #include "weights_tools/scales.h"
@@ -106,6 +107,25 @@ static fc_status open_json_beside(const char *file, const char *name, fc_str *pa
 
 static const fc_json *root_of(const fc_json_doc *d) { return d ? fc_json_root(d) : NULL; }
 
+/* What quantised a model says so in config.json, or, years ago, in a file of its own. */
+static fc_status read_quant_config(fc_weights *w, const fc_json *config, const char *config_path) {
+    static const char *const names[] = {"quantize_config.json", "quant_config.json"};
+    fc_str path = {0};
+    fc_status st;
+    FC_TRY(fc_quant_config_hf(config_path, config, &w->quant));
+    for (size_t i = 0; i < sizeof names / sizeof names[0] && !w->quant.method[0]; i++) {
+        fc_json_doc *own = NULL;
+        FC_TRY_GOTO(st, open_json_beside(w->path, names[i], &path, &own), out);
+        if (own) st = fc_quant_config_own(fc_json_root(own), &w->quant);
+        fc_json_close(own);
+        if (st) goto out;
+    }
+    st = FC_OK;
+out:
+    fc_str_fini(&path);
+    return st;
+}
+
 static fc_status read_hf_config(fc_weights *w) {
     fc_json_doc *config = NULL, *generation = NULL, *tokenizer = NULL;
     fc_str path = {0};
@@ -117,7 +137,7 @@ static fc_status read_hf_config(fc_weights *w) {
         FC_TRY_GOTO(st, fc_copy_str(fc_str_text(&path), "path of tokenizer.json", &w->tokenizer_json), out);
     FC_TRY_GOTO(st, fc_path_beside(w->path, "config.json", &path), out);
     FC_TRY_GOTO(st, fc_json_open(fc_str_text(&path), MAX_JSON, &config), out);
-    FC_TRY_GOTO(st, fc_quant_config_hf(fc_str_text(&path), fc_json_root(config), &w->quant), out);
+    FC_TRY_GOTO(st, read_quant_config(w, fc_json_root(config), fc_str_text(&path)), out);
     st = fc_config_hf(fc_str_text(&path), fc_json_root(config), root_of(generation), root_of(tokenizer), &w->config);
 out:
     fc_json_close(tokenizer);
@@ -130,6 +150,7 @@ out:
 static fc_status open_safetensors(fc_weights *w) {
     FC_TRY(read_hf_config(w));
     FC_TRY(fc_safetensors_open(w->path, w->config.post_norms, &w->st));
+    FC_TRY(fc_packed_join(w->path, w->config.post_norms, &w->st.arena, w->st.tensors, &w->st.n_tensors, &w->quant));
     FC_TRY(fc_scales_join(w->path, &w->st.arena, w->st.tensors, &w->st.n_tensors, &w->quant));
     w->tensors = w->st.tensors;
     w->n = w->st.n_tensors;
@@ -152,12 +173,21 @@ static bool in_layers(const char *name, int L) {
     return strtoul(name + 4, &end, 10) < (unsigned long)L && *end == '.';
 }
 
+/* Some quantisers write a bias for every matrix, of zeros where the model has none: it adds nothing. */
+static bool is_zero_bias(const fc_tensor *t) {
+    const unsigned char *p = t->data;
+    if (!fc_ends_with(t->name, ".bias") || !fc_dtype_is_float(t->dtype)) return false;
+    for (size_t i = 0; i < t->bytes; i++)
+        if (p[i]) return false;
+    return true;
+}
+
 /* A part of a layer, or a bias behind the layers, that this configuration does not compute would be a silent mistake;
  * other tensors outside the layers (and layers behind the last) are nobody's business. */
 static fc_status refuse_unused(const fc_weights *w, const bool *used) {
     for (size_t i = 0; i < w->n; i++) {
         const fc_tensor *t = &w->tensors[i];
-        if (used[i]) continue;
+        if (used[i] || is_zero_bias(t)) continue;
         if (in_layers(t->name, w->config.L) || (strncmp(t->name, "output", 6) == 0 && fc_ends_with(t->name, ".bias")))
             return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: tensor %s: architecture %s as configured does not use it", w->path,
                            t->file_name, w->config.arch);
@@ -178,7 +208,7 @@ static fc_status check_layout(const fc_weights *w) {
         const fc_tensor *t = NULL;
         fc_layout_at(&w->config, i, &e);
         FC_TRY_GOTO(st, fc_weights_need(w, e.name, e.N, e.K, &t), out);
-        if (e.vector ? !fc_dtype_is_float(t->dtype) || t->dtype == FC_F8
+        if (e.vector ? !fc_dtype_is_float(t->dtype) || t->dtype == FC_F8 || t->packed
                      : !fc_dtype_is_float(t->dtype) && !fc_dtype_is_quant(t->dtype)) {
             st = FC_FAIL(FC_ERR_UNSUPPORTED, "%s: tensor %s has type %s; it needs %s", w->path, t->file_name,
                          fc_dtype_name(t->dtype), e.vector ? "F32, F16 or BF16" : "a float or quantised type");

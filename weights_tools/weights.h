@@ -15,6 +15,8 @@
 
 typedef struct fc_weights fc_weights; /* opaque; owns the mappings */
 
+typedef struct fc_packed fc_packed; /* packed.h */
+
 typedef struct {
     const char *name;      /* canonical (GGUF) name */
     const char *file_name; /* name in the file, for errors */
@@ -26,18 +28,29 @@ typedef struct {
     /* F8: f32 [ceil(N/scale_rows), ceil(K/scale_cols)], each for so many rows and columns; NULL: none, which is 1. */
     const float *scale;
     int64_t scale_rows, scale_cols;
+    /* Of GPTQ and their like: data are no rows of dtype, and fc_tensor_rows makes these. NULL: they are rows. */
+    const fc_packed *packed;
 } fc_tensor;
 
 size_t fc_tensor_scales(const fc_tensor *t); /* how many */
 /* Row r of a float or quantised tensor, scales included, out [K]. */
 fc_status fc_tensor_row(const fc_tensor *t, int64_t r, float *out);
+/* Rows first .. first + n - 1 as t's type says, fc_dtype_row_bytes each. */
+fc_status fc_tensor_rows(const fc_tensor *t, int64_t first, int64_t n, void *out);
 
-/* What a file says of its F8 matrices. Scales of activations and of KV are not read: x is not rounded to FP8 here, and
+typedef enum { FC_PACKED_NONE = 0, FC_PACKED_GPTQ, FC_PACKED_AWQ, FC_PACKED_COMPRESSED } fc_packed_kind;
+
+/* What a file says of its F8 and packed matrices. Scales of activations and of KV are not read: x is not rounded to FP8 here, and
  * KV has scales of its own. */
 typedef struct {
     char method[24];                     /* config.json's quant_method, or our own GGUF key; "": the file names none */
     int64_t block_rows, block_cols;      /* of scales for blocks, 0: it names none */
     size_t activation_scales, kv_scales; /* that the file has, not read */
+    fc_packed_kind packed;
+    int bits;            /* of GPTQ and AWQ                                         */
+    int64_t group;       /* columns that share a scale, 0: all                      */
+    bool act_order;      /* GPTQ's desc_act: every matrix has a g_idx               */
+    bool zeros_less_one; /* GPTQ's first format: a stored zero is one less          */
 } fc_quant_info;
 
 /* path: a .gguf file, a .safetensors file with config.json beside it, model.safetensors.index.json, or a folder that

@@ -1,10 +1,12 @@
 /* model_tools - inspect, convert and tiny: the model tools from the command line. */
+#include "engine/app/accuracy.h"
 #include "engine/app/args.h"
 #include "engine/app/commands.h"
 #include "engine/app/print.h"
 #include "engine/app/progress.h"
 #include "engine/app/textio.h"
 #include "engine/base/json.h"
+#include "engine/base/mem.h"
 #include "weights_tools/tools.h"
 
 #include <errno.h>
@@ -12,8 +14,46 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* What was written: a line for people on standard error, or one JSON object. notes: lines, "" for none. */
-static fc_status report(const char *path, bool json, const fc_str *notes) {
+/* What a conversion lost; check.tokens 0: not checked. */
+typedef struct {
+    fc_convert_loss weights;
+    accuracy check;
+} loss;
+
+static void print_loss(const loss *l) {
+    const accuracy *c = &l->check;
+    if (l->weights.name[0])
+        fprintf(stderr, "weights: relative error %.3g %%, largest of %s, %.3g %%\n", 100.0 * l->weights.error,
+                l->weights.name, 100.0 * l->weights.worst);
+    else fprintf(stderr, "weights: nothing is lost\n");
+    if (c->tokens)
+        fprintf(stderr, "log-probs of %zu ids: differ by %.4g on average, %.4g at most; their mean is %.4f, was %.4f\n",
+                c->tokens, c->mean, c->most, c->after, c->before);
+}
+
+static fc_status put_loss(json_object *o, const loss *l) {
+    const accuracy *c = &l->check;
+    json_object w = {.out = o->out}, a = {.out = o->out};
+    FC_TRY(json_key(o, "weights"));
+    FC_TRY(fc_str_puts(o->out, "{"));
+    FC_TRY(json_number(&w, "error", l->weights.error));
+    FC_TRY(json_number(&w, "worst", l->weights.worst));
+    FC_TRY(json_text(&w, "worst_tensor", l->weights.name, strlen(l->weights.name)));
+    FC_TRY(fc_str_puts(o->out, "}"));
+    if (!c->tokens) return FC_OK;
+    FC_TRY(json_key(o, "check"));
+    FC_TRY(fc_str_puts(o->out, "{"));
+    FC_TRY(json_int(&a, "tokens", (int64_t)c->tokens));
+    FC_TRY(json_number(&a, "mean_difference", c->mean));
+    FC_TRY(json_number(&a, "largest_difference", c->most));
+    FC_TRY(json_number(&a, "mean_logprob_before", c->before));
+    FC_TRY(json_number(&a, "mean_logprob_after", c->after));
+    return fc_str_puts(o->out, "}");
+}
+
+/* What was written: lines for people on standard error, or one JSON object. notes: lines, "" for none. l: NULL where
+ * nothing was converted. */
+static fc_status report(const char *path, bool json, const fc_str *notes, const loss *l) {
     fc_str out = {0};
     json_object o = {.out = &out};
     struct stat file;
@@ -21,7 +61,9 @@ static fc_status report(const char *path, bool json, const fc_str *notes) {
     bool some = false;
     if (stat(path, &file)) return FC_FAIL(FC_ERR_IO, "%s: %s", path, strerror(errno));
     if (!json) {
-        fprintf(stderr, "%s%s: %.1f MB\n", fc_str_text(notes), path, (double)file.st_size * 1e-6);
+        fputs(fc_str_text(notes), stderr);
+        if (l) print_loss(l);
+        fprintf(stderr, "%s: %.1f MB\n", path, (double)file.st_size * 1e-6);
         return FC_OK;
     }
     FC_TRY_GOTO(st, fc_str_puts(&out, "{"), out);
@@ -35,7 +77,9 @@ static fc_status report(const char *path, bool json, const fc_str *notes) {
         FC_TRY_GOTO(st, fc_json_put_string(&out, p, n), out);
         p += n + (p[n] == '\n');
     }
-    FC_TRY_GOTO(st, fc_str_puts(&out, "]}\n"), out);
+    FC_TRY_GOTO(st, fc_str_puts(&out, "]"), out);
+    if (l) FC_TRY_GOTO(st, put_loss(&o, l), out);
+    FC_TRY_GOTO(st, fc_str_puts(&out, "}\n"), out);
     st = text_write(out.data, out.size);
 out:
     fc_str_fini(&out);
@@ -65,24 +109,40 @@ int cmd_inspect(int argc, char **argv) {
 
 static fc_status parse_type(const char *name, fc_dtype *out) {
     if (!fc_dtype_parse(name, out))
-        return FC_FAIL(FC_ERR_ARG, "--type: \"%s\"; F32, F16, BF16, F8_E4M3, Q8_0 and Q4_0 are possible", name);
+        return FC_FAIL(FC_ERR_ARG, "--type: \"%s\"; F32, F16, BF16, F8_E4M3, Q8_0, Q4_0 and Q4_1 are possible", name);
     return FC_OK;
 }
 
+/* text: a file's name, NULL for none. */
+static fc_status check(const char *in, const char *out, const char *file, accuracy *a) {
+    char *text = NULL;
+    size_t size = 0;
+    fc_status st = FC_OK;
+    if (file) FC_TRY(text_read(file, &text, &size));
+    st = accuracy_compare(in, out, text, size, a);
+    fc_free(text);
+    return st;
+}
+
 int cmd_convert(int argc, char **argv) {
-    const char *type_name = NULL;
-    bool json = false, help;
+    const char *type_name = NULL, *check_text = NULL;
+    bool json = false, checks = false, help;
     int rest;
     progress p;
+    loss lost = {.weights = {.error = 0.0}};
     arg args[] = {
-        arg_of(ARG_TEXT, "type", &type_name, "TYPE", "of the matrices: F32, F16, BF16, F8_E4M3, Q8_0 or Q4_0"),
-        arg_of(ARG_FLAG, "json", &json, NULL, "one JSON object: path, bytes and notes of what was written")};
+        arg_of(ARG_TEXT, "type", &type_name, "TYPE", "of the matrices: F32, F16, BF16, F8_E4M3, Q8_0, Q4_0 or Q4_1"),
+        arg_of(ARG_FLAG, "check", &checks, NULL, "also compare log-probs of IN and OUT on a few built-in paragraphs"),
+        arg_of(ARG_TEXT, "check-text", &check_text, "FILE", "as --check, on the text of this file"),
+        arg_of(ARG_FLAG, "json", &json, NULL, "one JSON object: path, bytes, notes and losses of what was written")};
     command c = {
         .name = "convert",
-        .usage = "convert IN OUT --type TYPE [--json]",
-        .about = "Writes a model (safetensors or GGUF) as GGUF in another type. OUT appears whole or not at all.",
+        .usage = "convert IN OUT --type TYPE [--check] [--json]",
+        .about =
+            "Writes a model (safetensors, GPTQ and AWQ too, or GGUF) as GGUF in another type. OUT appears whole or "
+            "not at all.",
         .args = args,
-        .n_args = 2,
+        .n_args = 4,
         .positional = "IN OUT",
     };
     fc_str notes = {0};
@@ -93,9 +153,11 @@ int cmd_convert(int argc, char **argv) {
     if (!st && !help && !type_name) st = FC_FAIL(FC_ERR_ARG, "--type: it is needed");
     if (!st && !help) st = parse_type(type_name, &type);
     progress_begin(&p);
-    if (!st && !help) st = fc_tools_convert(argv[rest], argv[rest + 1], type, progress_bytes, &p, &notes);
+    if (!st && !help)
+        st = fc_tools_convert(argv[rest], argv[rest + 1], type, progress_bytes, &p, &notes, &lost.weights);
     progress_end(&p);
-    if (!st && !help) st = report(argv[rest + 1], json, &notes);
+    if (!st && !help && (checks || check_text)) st = check(argv[rest], argv[rest + 1], check_text, &lost.check);
+    if (!st && !help) st = report(argv[rest + 1], json, &notes, &lost);
     fc_str_fini(&notes);
     return args_exit("convert", st);
 }
@@ -151,6 +213,6 @@ int cmd_tiny(int argc, char **argv) {
     progress_begin(&p);
     if (!st && !help) st = fc_tools_tiny(&o, argv[rest], progress_bytes, &p);
     progress_end(&p);
-    if (!st && !help) st = report(argv[rest], json, &notes);
+    if (!st && !help) st = report(argv[rest], json, &notes, NULL);
     return args_exit("tiny", st);
 }

@@ -35,8 +35,8 @@
  * error   against linear_ref.c, which rounds x alike and sums in double: 1e-6 of sum(|w| |x|), the rounding of chains
  *         of at most K/16 terms (K where W is float) at 6e-8 each, which add up like their square root, or one by one
  *         where all terms are equal; the rounding of x itself is up to 0.4 % of what the scale is of: the largest
- *         magnitude of 32 or, precise, of those outside that quad. Where a weight is a small difference of scale * code and
- *         minimum, these count instead of it. CUDA: the same 1e-6 against linear_ref_cuda.h, of
+ *         magnitude of 32 or, precise, of those outside that quad. Where a weight is a small difference of scale *
+ *         code and minimum, these count instead. CUDA: the same 1e-6 against linear_ref_cuda.h, of
  *         sum((|scale * code| + |minimum|) |x|): a tensor core cuts off what is below an ulp of f32 or so at each of at
  *         most 4 additions from zero, 2e-7 of a group's magnitudes together, and chains have at most K/256 terms of
  *         groups; rounding x is up to 0.2 % (precise: 0.0008 %) of each x

@@ -383,10 +383,31 @@ class Cli(Program):
             self.assertEqual((code, out), (0, b""), err)
             self.assertIn(f"{path}: {os.path.getsize(path) * 1e-6:.1f} MB\n", err)
             r = json.loads(self.ok(*args, "--json"))
-            self.assertEqual(set(r), {"path", "bytes", "notes"})
+            converts = args[0] == "convert"
+            self.assertEqual(set(r), {"path", "bytes", "notes"} | ({"weights"} if converts else set()))
             self.assertEqual((r["path"], r["bytes"]), (path, os.path.getsize(path)))
-            self.assertEqual(err.splitlines()[:-1], r["notes"])
+            self.assertEqual(err.splitlines()[:-2 if converts else -1], r["notes"])
         self.assertGreater(len(r["notes"]), 0)  # rows of 48 are no whole blocks of Q8_0
+        self.assertRegex(err, r"weights: relative error 0\.\d+ %, largest of \S+\.weight, 0\.\d+ %\n")
+        self.assertTrue(0 < r["weights"]["error"] <= r["weights"]["worst"] < 0.01)
+
+    def test_what_a_conversion_costs_is_measured(self):
+        """--check: the same bits differ by nothing, 8 bits by little, 4 bits by more."""
+        out, text = self.path("check.gguf"), self.path("check.txt")
+        with open(text, "w") as f:
+            f.write("A short text, of which a tiny model knows nothing. " * 60)  # two pieces
+        differences = []
+        for kind in ("F32", "Q8_0", "Q4_0"):
+            r = json.loads(self.ok("convert", self.novelty, out, "--type", kind, "--check", "--check-text", text, "--json"))
+            self.assertGreater(r["check"]["tokens"], 300)
+            self.assertGreaterEqual(r["check"]["largest_difference"], r["check"]["mean_difference"])
+            differences.append(r["check"]["mean_difference"])
+        self.assertEqual(differences[0], 0)
+        self.assertTrue(0 < differences[1] < 0.1 < differences[2], differences)
+        code, _, err = run("convert", self.novelty, out, "--type", "Q8_0", "--check")
+        self.assertEqual(code, 0)
+        self.assertRegex(err, r"log-probs of \d+ ids: differ by 0\.\d+ on average, 0\.\d+ at most")
+        self.refused(1, "nowhere.txt", "convert", self.novelty, out, "--type", "F32", "--check-text", self.path("nowhere.txt"))
 
     def test_doctor(self):
         r = json.loads(self.ok("doctor", "--json"))

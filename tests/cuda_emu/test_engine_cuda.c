@@ -66,6 +66,33 @@ static void every_family_draws_and_scores_as_on_the_cpu(void **state) {
     }
 }
 
+/* Codes, scales and minimums of GPTQ, AWQ and compressed-tensors on both; the CPU rounds x to 8 bits, CUDA to bf16. */
+static void packed_models_compute_as_on_the_cpu(void **state) {
+    static const char *const names[] = {"gptq-sym-32", "gptq-asym-64", "gptq-8-sym", "gptq-8-asym", "awq-32"};
+    enum { T = 20, V = 16 }; /* more than 16 rows: the kernels of few rows and of many, in two passes */
+    int32_t ids[T];
+    (void)state;
+    for (int i = 0; i < T; i++) ids[i] = (i * 5 + 1) % V;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        float logits[2][T * V];
+        double off = 0.0, all = 0.0;
+        char path[100];
+        snprintf(path, sizeof path, "tests/data/weights/packed/%s", names[i]);
+        for (int cuda = 0; cuda < 2; cuda++) {
+            const fc_probe_options o = {.open = cuda ? open_cuda : NULL, .threads = 1, .ctx = 64, .max_rows = 17};
+            fc_probe *p;
+            assert_ok(fc_probe_open(path, &o, &p));
+            assert_ok(fc_probe_logits(p, ids, T, logits[cuda]));
+            fc_probe_close(p);
+        }
+        for (int k = 0; k < T * V; k++) {
+            off += pow((double)logits[1][k] - (double)logits[0][k], 2.0);
+            all += pow((double)logits[0][k], 2.0);
+        }
+        if (!(off <= 4e-4 * all)) fail_msg("%s: logits differ by %g of %g", names[i], sqrt(off), sqrt(all));
+    }
+}
+
 static void filters_penalties_and_names_are_as_on_the_cpu(void **state) {
     static const char *const names[] = {"house", "night sky", "naive house", "x", "the night", "craft"};
     fc_engine_options o = {.novelty = tiny_model("llama", 1, true), .kv_type = "f32", .ctx = 256, .kv_pool = 8 << 20};
@@ -326,6 +353,7 @@ static void batches_of_a_prompt_leave_no_gap(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_family_draws_and_scores_as_on_the_cpu),
+                                       cmocka_unit_test(packed_models_compute_as_on_the_cpu),
                                        cmocka_unit_test(filters_penalties_and_names_are_as_on_the_cpu),
                                        cmocka_unit_test(every_device_that_is_taken_runs),
                                        cmocka_unit_test(long_prompts_go_through_cublaslt),

@@ -150,7 +150,7 @@ static void a_gguf_base_gives_the_same(void **state) {
         double d;
         assert_true(fd >= 0);
         close(fd);
-        assert_ok(fc_tools_convert(g.base, path, FC_F32, NULL, NULL, &notes));
+        assert_ok(fc_tools_convert(g.base, path, FC_F32, NULL, NULL, &notes, NULL));
         d = distance(names[i], path, (fc_probe_options){.threads = 1});
         printf("%-13s on GGUF %.2e\n", names[i], d);
         if (!(d <= 1e-4)) fail_msg("%s on GGUF: %g away from peft", names[i], d);

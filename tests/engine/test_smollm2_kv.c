@@ -85,7 +85,7 @@ static void fp8_weights_stay_near(void **state) {
     (void)state;
     assert_non_null(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/fp8.gguf", folder);
-    assert_ok(fc_tools_convert(SMOLLM2_MODEL, path, FC_F8, NULL, NULL, NULL));
+    assert_ok(fc_tools_convert(SMOLLM2_MODEL, path, FC_F8, NULL, NULL, NULL, NULL));
     n = measure(path, fc_json_root(doc), "f32", NULL, got, want);
     mean = distance(got, want, n, &most);
     print_message("fp8 weights: %.4f mean, %.4f most from transformers\n", mean, most);

@@ -35,7 +35,7 @@ const char *tiny_model_of(const fc_tiny_options *o) {
         wide.type = FC_BF16;
         snprintf(from, sizeof from, "%s.bf16", path);
         assert_ok(fc_tools_tiny(&wide, from, NULL, NULL));
-        assert_ok(fc_tools_convert(from, path, FC_F8, NULL, NULL, NULL));
+        assert_ok(fc_tools_convert(from, path, FC_F8, NULL, NULL, NULL, NULL));
         unlink(from);
         return made[n_made++];
     }

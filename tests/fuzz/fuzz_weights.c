@@ -2,7 +2,9 @@
  * is a config.json, and any other a safetensors file, so that real files serve as seeds. How to run: README.md here.
  */
 #define _GNU_SOURCE
+#include "engine/base/mem.h"
 #include "weights_tools/config_read.h"
+#include "weights_tools/packed.h"
 #include "weights_tools/quant_config.h"
 #include "weights_tools/safetensors.h"
 
@@ -88,7 +90,32 @@ static void fuzz_config(const uint8_t *data, size_t size) {
     if (st) return;
     check(fc_config_hf("input", fc_json_root(doc), fc_json_root(doc), fc_json_root(doc), &c));
     check(fc_quant_config_hf("input", fc_json_root(doc), &q));
+    check(fc_quant_config_own(fc_json_root(doc), &q));
     fc_json_close(doc);
+}
+
+/* Packed matrices of one kind, if the file has any: all rows in both forms. */
+static void fuzz_packed(const char *path, fc_packed_kind kind) {
+    const fc_quant_info info = {.packed = kind, .bits = 4, .group = 32, .zeros_less_one = true};
+    fc_safetensors s;
+    fc_status st = fc_safetensors_open(path, true, &s);
+    check(st);
+    if (st) return;
+    st = fc_packed_join(path, true, &s.arena, s.tensors, &s.n_tensors, &info);
+    check(st);
+    for (size_t i = 0; i < s.n_tensors && !st; i++) {
+        const fc_tensor *t = &s.tensors[i];
+        void *row = NULL;
+        if (!t->packed || t->N > 1000 || t->K > 100000) continue;
+        check(fc_alloc((size_t)t->K, sizeof(float), "row", &row));
+        for (int64_t r = 0; r < t->N; r++) {
+            check(fc_tensor_row(t, r, row));
+            touch(row, (size_t)t->K * sizeof(float));
+            check(fc_tensor_rows(t, r, 1, row));
+        }
+        fc_free(row);
+    }
+    fc_safetensors_fini(&s);
 }
 
 static void fuzz_safetensors(const uint8_t *data, size_t size) {
@@ -102,6 +129,7 @@ static void fuzz_safetensors(const uint8_t *data, size_t size) {
     if (!st) {
         for (size_t i = 0; i < s.n_tensors; i++) touch(s.tensors[i].data, s.tensors[i].bytes);
         fc_safetensors_fini(&s);
+        for (int kind = FC_PACKED_GPTQ; kind <= FC_PACKED_COMPRESSED; kind++) fuzz_packed(path, (fc_packed_kind)kind);
     }
     close(fd);
 }

@@ -280,6 +280,13 @@ static void wrong_tensors_are_refused(void **state) {
     refused(FC_ERR_FORMAT, "under two names");
     st_fini(&f);
     f = (st_file){.seed = 1};
+    st_raw(&f,
+           "\"" PRE "0.self_attn.q_proj.lora_A.weight\":{\"dtype\":\"I8\",\"shape\":[1,32],\"data_offsets\":[0,32]}");
+    gg_put(&f.data, (const char[32]){0}, 32);
+    write_tensors(&f);
+    refused(FC_ERR_UNSUPPORTED, "has type I8; adapters are floats");
+    st_fini(&f);
+    f = (st_file){.seed = 1};
     write_tensors(&f);
     write_config("{\"peft_type\":\"LORA\",\"target_modules\":[]}");
     refused(FC_ERR_FORMAT, "no tensor of an adapter");

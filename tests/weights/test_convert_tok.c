@@ -21,7 +21,7 @@ static fc_weights *open_model(const char *path) {
 /* in to out; the notes must be exactly these. */
 static void convert(const char *in, const char *out, fc_dtype type, const char *notes) {
     fc_str said = {0};
-    assert_ok(fc_tools_convert(in, out, type, NULL, NULL, &said));
+    assert_ok(fc_tools_convert(in, out, type, NULL, NULL, &said, NULL));
     assert_string_equal(fc_str_text(&said), notes);
     fc_str_fini(&said);
 }
@@ -166,16 +166,16 @@ static void what_arrays_cannot_say_is_noted(void **state) {
     fc_str notes = {0};
     (void)state;
     write_folder("xlmr", NULL, 2048);
-    assert_ok(fc_tools_convert(gg_folder(), gg_path("tok.bin"), FC_F16, NULL, NULL, &notes));
+    assert_ok(fc_tools_convert(gg_folder(), gg_path("tok.bin"), FC_F16, NULL, NULL, &notes, NULL));
     assert_non_null(strstr(fc_str_text(&notes), "the tokenizer's step NFKC has no place in GGUF's arrays"));
     fc_str_clear(&notes);
     write_folder("llama2", NULL, 1990); /* fewer rows than tokens */
-    assert_ok(fc_tools_convert(gg_folder(), gg_path("tok.bin"), FC_F16, NULL, NULL, &notes));
+    assert_ok(fc_tools_convert(gg_folder(), gg_path("tok.bin"), FC_F16, NULL, NULL, &notes, NULL));
     assert_non_null(strstr(fc_str_text(&notes), "10 tokens have ids from 1990 on"));
     fc_str_clear(&notes);
     write_folder("llama2", NULL, 2048);
     gg_write(gg_path("tokenizer.json"), wordpiece, sizeof wordpiece - 1);
-    assert_ok(fc_tools_convert(gg_folder(), gg_path("tok.bin"), FC_F16, NULL, NULL, &notes));
+    assert_ok(fc_tools_convert(gg_folder(), gg_path("tok.bin"), FC_F16, NULL, NULL, &notes, NULL));
     assert_string_equal(fc_str_text(&notes),
                         "GGUF has no arrays for a tokenizer of this kind; it is in tokenizer.huggingface.json only\n");
     fc_str_fini(&notes);

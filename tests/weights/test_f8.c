@@ -367,7 +367,7 @@ static void logits_of(const char *path, float logits[TOKENS * V]) {
 }
 
 static void convert(const char *in, const char *out, fc_dtype type) {
-    assert_ok(fc_tools_convert(in, out, type, NULL, NULL, NULL));
+    assert_ok(fc_tools_convert(in, out, type, NULL, NULL, NULL, NULL));
 }
 
 static void near(const float *a, const float *b, double most, const char *what) {
@@ -441,7 +441,7 @@ static void what_is_not_finite_is_not_written(void **state) {
     st_llama(&f, "F32", 0);
     ((float *)(void *)f.data.data)[2 * D + 3] = NAN; /* of the embeddings */
     write_file("model.safetensors", &f);
-    assert_fails(fc_tools_convert(gg_folder(), gg_path("nan.gguf"), FC_F8, NULL, NULL, &notes), FC_ERR_FORMAT,
+    assert_fails(fc_tools_convert(gg_folder(), gg_path("nan.gguf"), FC_F8, NULL, NULL, &notes, NULL), FC_ERR_FORMAT,
                  "model.embed_tokens.weight, row 2: element 3 is nan");
     fc_str_fini(&notes);
     st_fini(&f);

@@ -20,6 +20,10 @@ static fc_status read_config(const char *quantization, fc_quant_info *out) {
     "\"ignore\":[\"lm_head\"],\"config_groups\":{\"group_0\":{\"targets\":[\"Linear\"],\"input_activations\":"         \
     "{\"dynamic\":true},\"weights\":" weights "}}}"
 
+#define PACKED(weights)                                                                                                \
+    "{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\",\"config_groups\":{\"group_0\":"           \
+    "{\"targets\":[\"Linear\"],\"weights\":" weights "}}}"
+
 static void configurations_are_read(void **state) {
     static const struct {
         const char *json, *method;
@@ -53,6 +57,37 @@ static void configurations_are_read(void **state) {
     }
 }
 
+static void packed_configurations_are_read(void **state) {
+    static const struct {
+        const char *json;
+        fc_packed_kind kind;
+        int bits, group;
+        bool act_order, zeros_less_one;
+    } good[] = {
+        {"{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":-1,\"desc_act\":true}", FC_PACKED_GPTQ, 4, 0, true,
+         true},
+        {"{\"quant_method\":\"gptq\",\"bits\":8,\"group_size\":64,\"checkpoint_format\":\"gptq_v2\"}", FC_PACKED_GPTQ,
+         8, 64, false, false},
+        {"{\"quant_method\":\"awq\",\"bits\":4,\"group_size\":128,\"version\":\"GEMM\"}", FC_PACKED_AWQ, 4, 128, false,
+         false},
+        {"{\"quant_method\":\"awq\",\"w_bit\":4,\"q_group_size\":32}", FC_PACKED_AWQ, 4, 32, false, false},
+        {PACKED("{\"num_bits\":4,\"type\":\"int\",\"strategy\":\"group\",\"group_size\":128,\"actorder\":\"static\"}"),
+         FC_PACKED_COMPRESSED, 0, 128, false, false},
+        {PACKED("{\"num_bits\":8,\"type\":\"int\",\"strategy\":\"channel\",\"group_size\":null}"), FC_PACKED_COMPRESSED,
+         0, 0, false, false},
+    };
+    fc_quant_info q;
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        if (read_config(good[i].json, &q)) fail_msg("%s: %s", good[i].json, fc_status_text());
+        assert_int_equal(q.packed, good[i].kind);
+        assert_int_equal(q.bits, good[i].bits);
+        assert_int_equal(q.group, good[i].group);
+        assert_int_equal(q.act_order, good[i].act_order);
+        assert_int_equal(q.zeros_less_one, good[i].zeros_less_one);
+    }
+}
+
 static void other_methods_are_refused_by_name(void **state) {
     static const struct {
         const char *json;
@@ -60,7 +95,16 @@ static void other_methods_are_refused_by_name(void **state) {
         const char *words;
     } bad[] = {
         {"{\"bits\":4}", FC_ERR_UNSUPPORTED, "quant_method \"\"; fp8, fbgemm_fp8"},
-        {"{\"quant_method\":\"awq\"}", FC_ERR_UNSUPPORTED, "config.json: quantization_config: quant_method \"awq\""},
+        {"{\"quant_method\":\"aqlm\"}", FC_ERR_UNSUPPORTED, "config.json: quantization_config: quant_method \"aqlm\""},
+        {"{\"quant_method\":\"awq\"}", FC_ERR_FORMAT, "bits is missing"},
+        {"{\"quant_method\":\"awq\",\"w_bit\":4,\"q_group_size\":64,\"backend\":\"llm-awq\"}", FC_ERR_UNSUPPORTED,
+         "of backend \"llm-awq\""},
+        {"{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":-2}", FC_ERR_FORMAT, "group_size"},
+        {"{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":64,\"is_marlin_format\":true}", FC_ERR_UNSUPPORTED,
+         "format \"marlin\""},
+        {PACKED("{\"num_bits\":4,\"type\":\"int\",\"strategy\":\"tensor\"}"), FC_ERR_UNSUPPORTED,
+         "strategy \"tensor\" of packed weights"},
+        {PACKED("{\"num_bits\":4,\"type\":\"int\",\"strategy\":\"group\"}"), FC_ERR_FORMAT, "without a group_size"},
         {"{\"quant_method\":7}", FC_ERR_FORMAT, "quant_method"},
         {"{\"quant_method\":\"fp8\",\"fmt\":\"e5m2\"}", FC_ERR_UNSUPPORTED, "fmt \"e5m2\""},
         {"{\"quant_method\":\"fp8\",\"weight_block_size\":128}", FC_ERR_FORMAT, "weight_block_size is not an array"},
@@ -91,6 +135,7 @@ static void other_methods_are_refused_by_name(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(configurations_are_read),
+        cmocka_unit_test(packed_configurations_are_read),
         cmocka_unit_test(other_methods_are_refused_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

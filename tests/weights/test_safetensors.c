@@ -183,8 +183,8 @@ static void headers_are_refused_by_name(void **state) {
         fc_status status;
         const char *words;
     } bad[] = {
-        {"\"t\":{\"dtype\":\"I64\",\"shape\":[2],\"data_offsets\":[0,16]}", FC_ERR_UNSUPPORTED,
-         "tensor t has dtype \"I64\""},
+        {"\"t\":{\"dtype\":\"U64\",\"shape\":[2],\"data_offsets\":[0,16]}", FC_ERR_UNSUPPORTED,
+         "tensor t has dtype \"U64\""},
         {"\"t\":{\"dtype\":\"F8_E5M2\",\"shape\":[2],\"data_offsets\":[0,2]}", FC_ERR_UNSUPPORTED, "F8_E5M2"},
         {"\"t\":{\"shape\":[2],\"data_offsets\":[0,8]}", FC_ERR_FORMAT, "tensor t has no dtype"},
         {"\"t\":{\"dtype\":7,\"shape\":[2],\"data_offsets\":[0,8]}", FC_ERR_FORMAT, "dtype"},
