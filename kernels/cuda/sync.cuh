@@ -1,6 +1,6 @@
 /* sync - named barriers of a block, for kernels whose warps make tiles and use them in turns. No kernel has them yet:
- * those for sm_90 will; here they are proven (emu/test_emu, races, conform_sync), as they are what TSan and the emulator
- * know of barriers that some only arrive at.
+ * those for sm_90 will. Here they are proven (emu/test_emu, races, conform_sync), as what the emulator and TSan know of
+ * barriers that some only arrive at.
  */
 #ifndef FC_KERNELS_CUDA_SYNC_CUH
 #define FC_KERNELS_CUDA_SYNC_CUH

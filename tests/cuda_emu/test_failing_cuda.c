@@ -1,5 +1,5 @@
-/* Every call of the runtime and of cuBLASLt fails in turn, under whole engines and under a backend alone: each ends in a
- * status that names the call, and nothing is left. Then which places of the host's code, where a failing call ends,
+/* Every call of the runtime and of cuBLASLt fails in turn, under whole engines and under a backend alone: each ends in
+ * a status that names the call, and nothing is left. Then which places of the host's code, where a failing call ends,
  * that came to: all.
  */
 #include "kernels/cuda/backend_cuda.h"

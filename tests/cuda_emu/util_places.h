@@ -1,4 +1,4 @@
-/* util_places - places of the host's CUDA code where a failing call ends, and how often that happened (FC_FAILS_HERE). */
+/* util_places - places of the host's CUDA code where a failing call ends, and how often it did (FC_FAILS_HERE). */
 #ifndef FC_TESTS_UTIL_PLACES_H
 #define FC_TESTS_UTIL_PLACES_H
 
