@@ -330,6 +330,9 @@ void begin_block(block *b, launch *l, size_t turn) {
 
 /* The stacks of threads that will never go on; TSan's threads on them stay inside their calls, so they go. */
 void end_block(block *b) {
+    char text[TEXT];
+    if (!b->failed && copies_in_flight(b, text, sizeof text)) fail_block(b, text);
+    forget_async(b);
     for (int i = 0; i < b->n; i++) {
         thread *t = &b->threads[(size_t)i];
         if (!t->on) continue;

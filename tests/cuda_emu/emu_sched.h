@@ -1,5 +1,5 @@
 /* emu_sched - inside the emulator: a launch, its blocks, their threads. emu.cpp decides who runs and switches;
- * emu_sync.cpp is what threads call: barriers, meetings, copies, fences.
+ * emu_sync.cpp and emu_async.cpp are what threads call: barriers, meetings, copies, fences; Hopper's asynchronous side.
  *
  * One OS thread (a worker) runs a block from its first thread to its last; nothing of a block is seen by another.
  */
@@ -96,6 +96,8 @@ struct launch {
     uint64_t ended; /* for TSan: all that its threads did */
 };
 
+struct async_side; /* emu_async.cpp: barriers in shared memory, bulk copies, products of warpgroups */
+
 struct block {
     launch *of;
     uint64_t prepared;     /* the launch that its threads' positions are of */
@@ -113,6 +115,7 @@ struct block {
     unsigned open_barriers; /* those that some have come to */
     warp warp_of[WARPS];
     uint64_t begin;
+    async_side *async = nullptr; /* from its first use on */
 };
 
 inline thread *self(void) { return reinterpret_cast<thread *>(emu_at); }
@@ -135,6 +138,9 @@ void wait_for(thread *t, const char *what, const char *file, int line);
 void leave_barriers(thread *t);
 void leave_meetings(thread *t);
 void describe_waits(const block *b, char *text, size_t room);
+
+void forget_async(block *b);
+bool copies_in_flight(const block *b, char *text, size_t room); /* says which */
 
 void let_know(block *b, int w, unsigned lanes, uint64_t *order); /* TSan: those lanes acquire order */
 

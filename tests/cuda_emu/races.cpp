@@ -6,6 +6,7 @@
  * No order of fibres makes these wrong: a thread runs to its next barrier before the next one begins.
  */
 #include "kernels/cuda/async.cuh"
+#include "kernels/cuda/mbarrier.cuh"
 #include "kernels/cuda/mma.cuh"
 #include "kernels/cuda/sync.cuh"
 
@@ -102,6 +103,45 @@ static void named(const race p) {
     }
 }
 
+/* Bytes of a bulk copy are there for who waited for its barrier. */
+static void bulk(const race p) {
+    unsigned *m = fc_shared<unsigned>(), t = threadIdx.x;
+    uint64_t *full = (uint64_t *)(m + N);
+    if (t == 0) {
+        fc_mbarrier_init(full, 1);
+        fc_proxy_fence();
+        fc_mbarrier_expect(full, N * 4);
+        fc_copy_bulk(m, p.x, N * 4, full);
+    }
+    __syncthreads();
+    if (!p.bad || t < 32) fc_mbarrier_wait(full, 0);
+    p.y[blockIdx.x * N + t] = t < 32 ? 0 : m[t]; /* race: bulk */
+}
+
+/* A place is filled again when all have said that they read it. */
+static void again(const race p) {
+    unsigned *m = fc_shared<unsigned>(), t = threadIdx.x;
+    uint64_t *full = (uint64_t *)(m + N), *empty = full + 2;
+    if (t == 0) {
+        fc_mbarrier_init(full, 1);
+        fc_mbarrier_init(full + 1, 1);
+        fc_mbarrier_init(empty, N - 1);
+        fc_proxy_fence();
+    }
+    __syncthreads();
+    for (unsigned i = 0; i < 2; i++) {
+        if (t == 0) {
+            if (i && !p.bad) fc_mbarrier_wait(empty, 0);
+            fc_mbarrier_expect(full + i, N * 4);
+            fc_copy_bulk(m, p.x, N * 4, full + i); /* race: again */
+        } else {
+            fc_mbarrier_wait(full + i, 0);
+            p.y[blockIdx.x * N + t] = m[t];
+            fc_mbarrier_arrive(empty);
+        }
+    }
+}
+
 static void blocks(const race p) {
     if (threadIdx.x) return;
     if (p.bad) p.y[0] += 1; /* race: blocks */
@@ -141,9 +181,9 @@ static void late(const race p) {
 static const struct {
     const char *name;
     void (*kernel)(const race);
-} kernels[] = {{"barrier", barrier}, {"refill", refill},   {"shuffle", shuffle}, {"warps", warps}, {"halves", halves},
-               {"landed", landed},   {"issued", issued},   {"matrix", matrix},   {"named", named}, {"blocks", blocks},
-               {"last", last},       {"learned", learned}, {"late", late}};
+} kernels[] = {{"barrier", barrier}, {"refill", refill}, {"shuffle", shuffle}, {"warps", warps},     {"halves", halves},
+               {"landed", landed},   {"issued", issued}, {"matrix", matrix},   {"named", named},     {"bulk", bulk},
+               {"again", again},     {"blocks", blocks}, {"last", last},       {"learned", learned}, {"late", late}};
 
 static unsigned x[BLOCKS * N], y[BLOCKS * N];
 

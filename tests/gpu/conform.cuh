@@ -7,6 +7,7 @@
  *   VALUES   as FLOATS, and zeros of either sign are one
  *   ULPS     `most` units in the last place; DOUBLES the same of double, two words each
  *   SUMS     allow[i], absolutely: sums whose order is the hardware's own
+ * A device that lacks what a record is of leaves it without words.
  */
 #ifndef FC_TESTS_GPU_CONFORM_CUH
 #define FC_TESTS_GPU_CONFORM_CUH
@@ -97,5 +98,6 @@ void conform_numbers(conform_run *r); /* conform_numbers.cuh: conversions, intri
 void conform_warps(conform_run *r);   /* conform_warps.cuh: shuffles, votes, folds, atomics       */
 void conform_sync(conform_run *r);    /* conform_sync.cuh: named barriers                         */
 void conform_tiles(conform_run *r);   /* conform_tiles.cuh: copies, ldmatrix, products            */
+void conform_async(conform_run *r);   /* conform_async.cuh: bulk copies, products of warpgroups   */
 
 #endif

@@ -49,6 +49,7 @@ static inline uint2 make_uint2(unsigned x, unsigned y) { return uint2{x, y}; }
 static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return uint4{x, y, z, w}; }
 
 #include "tests/cuda_emu/emu.h"
+#include "tests/cuda_emu/emu_async.h"
 #include "tests/cuda_emu/runtime.h"
 
 #endif

@@ -1,0 +1,136 @@
+/* conform_async - kernels/cuda/mbarrier.cuh and wgmma.cuh: bulk copies through a ring, products of warpgroups. Of
+ * devices of 9.0; records of others are empty. */
+#include "kernels/cuda/warp.cuh"
+#include "kernels/cuda/wgmma.cuh"
+#include "tests/gpu/conform.cuh"
+
+struct async_args {
+    uint32_t *out;
+    const uint32_t *in;
+    bool more;
+};
+
+enum { RING_ROUNDS = 11, RING_SLOTS = 3, RING_WORDS = 256, RING_READERS = 96 };
+
+struct ring_shared {
+    alignas(16) uint32_t piece[RING_SLOTS][RING_WORDS];
+    uint64_t full[RING_SLOTS], empty[RING_SLOTS];
+};
+
+/* A thread copies, three warps read crosswise; out: a word of each reader and round. */
+static __global__ void ring_kernel(const async_args p) {
+    ring_shared *m = fc_shared<ring_shared>();
+    int t = (int)threadIdx.x;
+    if (t == 0) {
+        for (int i = 0; i < RING_SLOTS; i++) {
+            fc_mbarrier_init(&m->full[i], 1);
+            fc_mbarrier_init(&m->empty[i], RING_READERS);
+        }
+        fc_proxy_fence();
+    }
+    __syncthreads();
+    for (int i = 0; i < RING_ROUNDS; i++) {
+        int slot = i % RING_SLOTS;
+        unsigned parity = (unsigned)(i / RING_SLOTS & 1);
+        if (t == 0) {
+            fc_mbarrier_wait(&m->empty[slot], parity ^ 1);
+            fc_mbarrier_expect(&m->full[slot], RING_WORDS * 4);
+            fc_copy_bulk(m->piece[slot], p.in + i * RING_WORDS, RING_WORDS * 2, &m->full[slot]);
+            fc_copy_bulk(m->piece[slot] + RING_WORDS / 2, p.in + i * RING_WORDS + RING_WORDS / 2, RING_WORDS * 2,
+                         &m->full[slot]);
+        } else if (t >= 32) {
+            fc_mbarrier_wait(&m->full[slot], parity);
+            p.out[i * RING_READERS + t - 32] = m->piece[slot][(t * 5 + i) % RING_WORDS];
+            fc_mbarrier_arrive(&m->empty[slot]);
+        }
+    }
+}
+
+enum { GROUP_DEPTH = 64, GROUP_B = FC_WGMMA_COLUMNS * GROUP_DEPTH / 2, GROUP_A = 64 * GROUP_DEPTH / 2 }; /* words */
+
+/* A warpgroup's 64 x 128, k 64, in two groups of two products; a second one gives its registers away. in: b as it is to
+ * lie in shared memory, then a [64][64], both bf16. more: d begins as whole numbers. The first half of b is copied, the
+ * second stored by threads. */
+static __global__ void __launch_bounds__(2 * FC_WARPGROUP, 1) group_kernel(const async_args p) {
+    int t = (int)threadIdx.x, lane = t % 32, row = t / 32 * 16 + lane / 4, c = lane % 4;
+    unsigned char *raw = fc_shared<unsigned char>();
+    uint32_t *b = (uint32_t *)(raw + (1024 - fc_shared_address(raw) % 1024) % 1024);
+    uint64_t *full = (uint64_t *)(b + GROUP_B);
+    const uint32_t *rows = p.in + GROUP_B;
+    if (t == 0) {
+        fc_mbarrier_init(full, 1);
+        fc_proxy_fence();
+        fc_mbarrier_expect(full, GROUP_B * 2);
+        fc_copy_bulk(b, p.in, GROUP_B * 2, full);
+    }
+    for (int i = t; i < GROUP_B / 2; i += 2 * FC_WARPGROUP) b[GROUP_B / 2 + i] = p.in[GROUP_B / 2 + i];
+    fc_proxy_fence();
+    __syncthreads();
+    if (t >= FC_WARPGROUP) {
+        fc_registers_fewer<40>();
+    } else {
+        float d[64];
+        fc_registers_more<240>();
+        fc_mbarrier_wait(full, 0);
+#pragma unroll
+        for (int i = 0; i < 64; i++) d[i] = (float)((row + i / 2 % 2 * 8) * 3 - (i / 4 * 8 + c * 2 + i % 2));
+#pragma unroll
+        for (int k = 0; k < GROUP_DEPTH; k += 32) {
+            uint32_t a[2][4];
+#pragma unroll
+            for (int j = 0; j < 2; j++)
+#pragma unroll
+                for (int i = 0; i < 4; i++)
+                    a[j][i] = rows[((row + i % 2 * 8) * GROUP_DEPTH + k + 16 * j + c * 2 + i / 2 * 8) / 2];
+            fc_wgmma_fence();
+#pragma unroll
+            for (int j = 0; j < 2; j++) fc_wgmma_bf16(d, a[j], fc_wgmma_b(b + (k + 16 * j) / 2), p.more || k || j);
+            fc_wgmma_commit();
+            fc_wgmma_wait();
+        }
+#pragma unroll
+        for (int i = 0; i < 64; i++)
+            p.out[(row + i / 2 % 2 * 8) * FC_WGMMA_COLUMNS + i / 4 * 8 + c * 2 + i % 2] = __float_as_uint(d[i]);
+    }
+}
+
+/* whole: small integers, exact; else ordinary numbers, whose sums may differ by 2^-19 of the sum of absolute terms. */
+static void conform_group(conform_run *r, const char *name, bool whole, bool more) {
+    words in(GROUP_B + GROUP_A), out;
+    std::vector<float> allow;
+    async_args p = {NULL, NULL, more};
+    auto half = [&](size_t i) { return fc_bf16_to_f32((uint16_t)(in[i / 2] >> i % 2 * 16)); };
+    for (uint32_t &w : in) {
+        uint32_t v = conform_random(r);
+        if (whole)
+            w = (uint32_t)fc_f32_to_bf16((float)((int)(v % 17) - 8)) |
+                (uint32_t)fc_f32_to_bf16((float)((int)(v >> 8 & 15) - 8)) << 16;
+        else w = (v & 0x807f807fu) | (119 + (v >> 7 & 15)) << 7 | (119 + (v >> 23 & 15)) << 23;
+    }
+    if (r->s->sm == 90)
+        out = conform_launch(r, name, group_kernel, 1, 2 * FC_WARPGROUP, GROUP_B * 4 + 1024 + 8, in,
+                             64 * FC_WGMMA_COLUMNS, p);
+    conform_keep(r, name, whole ? BITS : SUMS, out);
+    for (int row = 0; row < 64 && !whole; row++)
+        for (int n = 0; n < FC_WGMMA_COLUMNS; n++) {
+            double sum = more ? fabs(row * 3.0 - n) : 0.0;
+            for (int k = 0; k < GROUP_DEPTH; k++)
+                sum += fabs((double)half((size_t)(GROUP_B * 2 + row * GROUP_DEPTH + k)) *
+                            (double)half((size_t)(n * GROUP_DEPTH + ((k / 8 ^ n % 8) * 8 + k % 8))));
+            allow.push_back((float)(sum * 0x1p-19));
+        }
+    r->records.back().allow = allow;
+}
+
+void conform_async(conform_run *r) {
+    words in(RING_ROUNDS * RING_WORDS), out;
+    async_args p = {NULL, NULL, false};
+    for (uint32_t &v : in) v = conform_random(r);
+    if (r->s->sm == 90)
+        out = conform_launch(r, "ring", ring_kernel, 1, 32 + RING_READERS, sizeof(ring_shared), in,
+                             RING_ROUNDS * RING_READERS, p);
+    conform_keep(r, "fc_copy_bulk, fc_mbarrier_init, _expect, _arrive, _wait", BITS, out);
+    conform_group(r, "fc_wgmma_bf16 of small integers", true, false);
+    conform_group(r, "fc_wgmma_bf16 of small integers, more", true, true);
+    conform_group(r, "fc_wgmma_bf16, fc_wgmma_b, _fence, _commit, _wait", false, true);
+}
