@@ -176,7 +176,7 @@ static const fc_option_row rows[] = {
                   "score-cache|all",
      .o.help = "what is not shared, so that its gain can be measured; answers stay the same bits"},
     {ENGINE_AS("batch_invariant", batch_variant, BOOL), .negated = true, .o.fallback = "true",
-     .o.help = "a candidate's bits do not depend on the batch; false: CUDA may use cuBLASLt for bf16 weights"},
+     .o.help = "a candidate's bits do not depend on the batch; false: CUDA may sum many rows faster"},
 };
 /* clang-format on */
 

@@ -1,6 +1,7 @@
 #include "kernels/linear/linear_lt.cuh"
 #include "kernels/linear/linear_panel.cuh"
 #include "kernels/linear/linear_tile.cuh"
+#include "kernels/linear/linear_wgmma.cuh"
 
 enum {
     FEW_ROWS = 16,     /* up to here K is cut among the warps of a block */
@@ -173,6 +174,7 @@ extern "C" fc_status fc_linear_cuda(fc_stream s, const fc_linear_args *a) {
     FC_TRY(check(a));
     FC_TRY(fc_linear_lt_takes(s, a, &lt));
     if (lt) return fc_linear_lt(s, a);
+    if (fc_linear_wgmma_takes(s, a)) return fc_linear_wgmma(s, a);
     FC_TRY(fc_linear_x_rows(s, "linear", a->w, a->T, a->precise, &rows));
     for (int first = 0; first < a->T; first += n) {
         fc_linear_x_from from = {a->x, a->norm, a->glu, first, 0, a->precise};

@@ -3,6 +3,7 @@
  * memory  the matrix as packed, once a launch; x and y where the cache does not keep them
  * cache   each block's share of the matrix and all of x that its rows are
  * ops     rows filled up to tiles of 8, twice where x is precise; f32 and f16 matrices: fused multiply-adds
+ * Products of warpgroups (linear_wgmma.cu) are counted as those of linear.cu.
  * tests/cuda_emu/test_load.c holds bytes and launches against what is packed and launched.
  */
 #ifndef FC_KERNELS_LINEAR_LOAD_H

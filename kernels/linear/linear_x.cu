@@ -7,6 +7,8 @@ enum { THREADS = 256, PIECE = 8 /* elements of a thread: a lane's b */ };
 
 typedef enum { FROM_ARRAY = 0, FROM_NORM, FROM_GLU } from_kind;
 
+typedef enum { CHUNKS = 0, ROWS, TILES } x_form; /* of codes */
+
 /* Rows are those of this call: pointers begin at its first. */
 typedef struct {
     const float *x; /* [T,K]; of a gated unit [T,2K] */
@@ -14,7 +16,8 @@ typedef struct {
     const float *w; /* [K] of a norm */
     float *y;       /* [T,K] or NULL */
     unsigned char *codes;
-    size_t half; /* of rows: from hi to lo; 0: codes are chunks */
+    x_form form;
+    size_t half; /* of rows: from hi to lo */
     float *floats;
     float eps;
     int T, K, steps, chunk;
@@ -103,6 +106,20 @@ static __device__ __forceinline__ uint32_t split(float a, float b, bool precise,
     return hi;
 }
 
+/* The same words as part of a tile. */
+static __device__ __forceinline__ void put_tile(const x_params &p, int row, int group, int t, const uint32_t hi[4],
+                                                const uint32_t lo[4], float sum) {
+    int r = row % FC_X_TILE;
+    unsigned char *chunk = p.codes + ((size_t)(row / FC_X_TILE) * p.steps + group / 2) * p.chunk;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        unsigned char *to = chunk + r * (FC_STEP * 2) + ((group % 2 * 4 + i) ^ (r % 8)) * 16 + t * 4;
+        *(uint32_t *)to = hi[i];
+        if (p.precise) *(uint32_t *)(to + FC_X_TILE_LO) = lo[i];
+    }
+    if (t == 0) ((float *)(chunk + p.chunk - FC_X_TILE_SUMS))[group % 2 * FC_X_TILE + r] = sum;
+}
+
 /* A thread's 8 elements, 4 from k and 4 from k + 16 on, to their place; 4 threads have a group of a row. */
 static __device__ __forceinline__ void put_codes(const x_params &p, int row, int piece, const float v[2][4],
                                                  bool there) {
@@ -119,13 +136,18 @@ static __device__ __forceinline__ void put_codes(const x_params &p, int row, int
     hi.w = split(v[1][2], v[1][3], p.precise, &lo[3], &sum);
     sum = fc_lanes_sum<1, 2>(sum);
     if (!there) return;
-    if (p.half) {
+    if (p.form == TILES) {
+        const uint32_t word[4] = {hi.x, hi.y, hi.z, hi.w};
+        put_tile(p, row, group, t, word, lo, sum);
+        return;
+    }
+    if (p.form == ROWS) {
         to = p.codes + (size_t)row * fc_bf16_row_bytes(p.steps) + piece * 16;
         lo_at = p.half;
     }
     *(uint4 *)to = hi;
     if (p.precise) *(uint4 *)(to + lo_at) = make_uint4(lo[0], lo[1], lo[2], lo[3]);
-    if (t == 0 && !p.half) ((float *)(chunk + FC_X_SUMS))[group % 2 * FC_X_ROWS + row % FC_X_ROWS] = sum;
+    if (t == 0 && p.form == CHUNKS) ((float *)(chunk + FC_X_SUMS))[group % 2 * FC_X_ROWS + row % FC_X_ROWS] = sum;
 }
 
 /* A block per row, or, where no sum needs it whole, per THREADS * PIECE elements of one. */
@@ -185,8 +207,8 @@ fc_status fc_linear_x_rows(fc_stream s, const char *what, const fc_weight *w, in
 
 static bool in_fours(const void *p) { return (uintptr_t)p % 16 == 0; }
 
-static fc_status make(fc_stream s, const fc_weight *w, const fc_linear_x_from *from, void *memory, size_t half,
-                      fc_linear_x *out) {
+static fc_status make(fc_stream s, const fc_weight *w, const fc_linear_x_from *from, void *memory, x_form form,
+                      size_t half, fc_linear_x *out) {
     bool codes, floats;
     int K = w->K, steps = fc_linear_steps(K), rows = fc_div_up(from->T, FC_X_ROWS) * FC_X_ROWS;
     size_t at = (size_t)from->first * (size_t)K;
@@ -194,7 +216,8 @@ static fc_status make(fc_stream s, const fc_weight *w, const fc_linear_x_from *f
     dim3 grid((unsigned)rows, (unsigned)fc_div_up(steps * (FC_STEP / PIECE), THREADS));
     forms_of(w, &codes, &floats);
     p.T = from->T, p.K = K, p.steps = steps, p.precise = from->precise;
-    p.chunk = p.precise ? FC_X_CHUNK_PRECISE : FC_X_CHUNK;
+    p.chunk = form == TILES ? fc_linear_x_tile(p.precise) : p.precise ? FC_X_CHUNK_PRECISE : FC_X_CHUNK;
+    p.form = form;
     p.half = half;
     if (codes) p.codes = (unsigned char *)memory;
     if (floats) p.floats = (float *)((unsigned char *)memory + (codes ? codes_bytes(p.T, steps, p.precise) : 0));
@@ -221,10 +244,15 @@ static fc_status make(fc_stream s, const fc_weight *w, const fc_linear_x_from *f
 
 fc_status fc_linear_x_make(fc_stream s, const fc_weight *w, const fc_linear_x_from *from, void *memory,
                            fc_linear_x *out) {
-    return make(s, w, from, memory, 0, out);
+    return make(s, w, from, memory, CHUNKS, 0, out);
 }
 
 fc_status fc_linear_x_make_rows(fc_stream s, const fc_weight *w, const fc_linear_x_from *from, void *memory,
                                 size_t half, fc_linear_x *out) {
-    return make(s, w, from, memory, half, out);
+    return make(s, w, from, memory, ROWS, half, out);
+}
+
+fc_status fc_linear_x_make_tiles(fc_stream s, const fc_weight *w, const fc_linear_x_from *from, void *memory,
+                                 fc_linear_x *out) {
+    return make(s, w, from, memory, TILES, 0, out);
 }

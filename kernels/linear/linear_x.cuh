@@ -9,6 +9,12 @@
  *         rows past T and k past K are zero. A number that is not finite, or rounds to none, is NaN.
  * rows    hi of codes as [T rounded up to 8][64 steps] bf16, each group of 32 in the order of a row of BF16 weights
  *         (weight.cuh); lo, where precise, likewise
+ * tiles   codes for products of warpgroups: [T/128 rounded up][steps] chunks, each as it lies in shared memory
+ *         (wgmma.cuh):
+ *           hi [128 rows][8 pieces] of 16 bytes [t][e], piece 4 group + 2 (p / 2) + p % 2 in place XOR row % 8
+ *           lo as hi, where precise
+ *           sum [2 groups][128 rows] f32
+ *         k past K are zero; rows past T, rounded up to 8, have no meaning
  * floats  for F32 and F16: x itself, [T][64 steps] f32, zero past K
  */
 #ifndef FC_KERNELS_LINEAR_X_CUH
@@ -22,8 +28,13 @@ enum {
     FC_X_SUMS = FC_X_ROWS * FC_STEP * 2,
     FC_X_LO = FC_X_SUMS + 2 * FC_X_ROWS * 4,
     FC_X_CHUNK = FC_X_LO, /* bytes of a chunk; of a precise one: */
-    FC_X_CHUNK_PRECISE = FC_X_LO + FC_X_ROWS * FC_STEP * 2
+    FC_X_CHUNK_PRECISE = FC_X_LO + FC_X_ROWS * FC_STEP * 2,
+    FC_X_TILE = 128, /* rows of a tile */
+    FC_X_TILE_LO = FC_X_TILE * FC_STEP * 2,
+    FC_X_TILE_SUMS = 2 * FC_X_TILE * 4, /* bytes, at the end of a chunk */
 };
+
+static inline int fc_linear_x_tile(bool precise) { return (precise ? 2 : 1) * FC_X_TILE_LO + FC_X_TILE_SUMS; }
 
 /* Passed to kernels by value. */
 typedef struct {
@@ -55,5 +66,8 @@ fc_status fc_linear_x_make(fc_stream s, const fc_weight *w, const fc_linear_x_fr
 /* The same as rows, at out->codes; lo is `half` bytes further. */
 fc_status fc_linear_x_make_rows(fc_stream s, const fc_weight *w, const fc_linear_x_from *from, void *memory,
                                 size_t half, fc_linear_x *out);
+/* The same as tiles, at out->codes; all parts of w are codes. */
+fc_status fc_linear_x_make_tiles(fc_stream s, const fc_weight *w, const fc_linear_x_from *from, void *memory,
+                                 fc_linear_x *out);
 
 #endif

@@ -16,6 +16,7 @@ fc_stream device_stream(size_t workspace);         /* batch-invariant; device_cl
 fc_stream device_stream_variant(size_t workspace); /* products of many rows may go to cuBLASLt, where it can be had */
 extern size_t
     device_shared; /* bytes of shared memory that blocks of streams opened from now on may have; 0: the device's */
+extern int device_sms; /* likewise, processors that they count on */
 enum { DEVICE_SMALL = 99 << 10 }; /* of 8.6, 8.9 and 12.0 */
 void device_close(fc_stream s);
 fc_status device_sync(fc_stream s);

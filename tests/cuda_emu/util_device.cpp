@@ -37,6 +37,7 @@ void device_read(fc_stream s, void *host, const void *device, size_t bytes) {
 void device_free(void *device) { must(cudaFree(device), "cudaFree"); }
 
 size_t device_shared;
+int device_sms;
 
 static fc_stream open_stream(size_t workspace, bool invariant) {
     fc_stream s;
@@ -45,6 +46,7 @@ static fc_stream open_stream(size_t workspace, bool invariant) {
         abort();
     }
     if (device_shared) s->shared_max = device_shared;
+    if (device_sms) s->sms = device_sms;
     return s;
 }
 fc_stream device_stream(size_t workspace) { return open_stream(workspace, true); }
