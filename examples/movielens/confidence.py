@@ -9,8 +9,10 @@ import random
 import judge
 import labels
 from measures import BINS, auc, best_of, calibration_error, entry, mean, reliability, stable_after
+from tables import DataError
 
 PATIENCE = (1, 2, 4, 8, 16, 32)
+TEMPERATURES = tuple(round(0.5 * 1.05 ** i, 3) for i in range(48))  # 0.5 to 4.95
 LOW_SHARE = 0.25
 HARD = 10
 SIGNALS = {
@@ -52,19 +54,58 @@ def curve(world, users, predicted, hits):
             "auc": None if area(rows) is None else entry(area(rows), world.users.statistics(users, rows, area))}
 
 
-def calibration(world, answers):
+def log_odds(p):
+    return math.log(p / (1 - p))
+
+
+def flat_names(temperature):
+    """Of an answer, the probabilities of all names at a temperature."""
+    return lambda a: probabilities([lp / temperature for lp in a["logprob"]])
+
+
+def flat_feedback(scale, temperature):
+    """What the score of the name that came next stands for, its log-odds divided by a temperature."""
+    low, high = scale
+    return lambda a: sigmoid(log_odds(low + (high - low) * sigmoid(a["score"][a["next"]])) / temperature)
+
+
+def losses(answers, names_of, feedback_of):
+    """Log-loss of each answer: of the name that came next, and of whether it was liked."""
+    liked = [feedback_of(a) if a["feedback"] else 1 - feedback_of(a) for a in answers]
+    return [-math.log(names_of(a)[a["next"]]) for a in answers], [-math.log(p) for p in liked]
+
+
+def temperatures(scale, fit):
+    """Those of TEMPERATURES that lose least on answers to triples of the train part: of names, and of feedback."""
+    tried = [(t, *map(mean, losses(fit, flat_names(t), flat_feedback(scale, t)))) for t in TEMPERATURES]
+    return min(tried, key=lambda t: t[1])[0], min(tried, key=lambda t: t[2])[0]
+
+
+def calibration(world, answers, fit):
     """novelty: each name's probability, against whether it came next; alignment: the feedback that the score of the name that
-    came next stands for, against whether it was liked."""
-    _, (low, high) = labels.alignment_set(world.rows)
-    chances, came = [], []
-    for a in answers:
-        chances += probabilities(a["logprob"])
-        came += [float(c == a["next"]) for c in range(len(world.names))]
-    foretold = [low + (high - low) * sigmoid(a["score"][a["next"]]) for a in answers]
-    table = [world.known.mean(a["first"], a["second"], a["next"]) for a in answers]
+    came next stands for, against whether it was liked; both again at the temperatures that FIT, answers to triples of the
+    train part, would have."""
+    _, scale = labels.alignment_set(world.rows)
     liked, users = [float(a["feedback"]) for a in answers], [a["user"] for a in answers]
-    return {"novelty": curve(world, [u for u in users for _ in world.names], chances, came),
-            "alignment": curve(world, users, foretold, liked), "feedback_table": curve(world, users, table, liked)}
+    came = [float(c == a["next"]) for a in answers for c in range(len(world.names))]
+    out = {}
+
+    def put(novelty, alignment, t_names, t_feedback):
+        names_of, feedback_of = flat_names(t_names), flat_feedback(scale, t_feedback)
+        lost = losses(answers, names_of, feedback_of)
+        chances = [p for a in answers for p in names_of(a)]
+        out[novelty] = {**curve(world, [u for u in users for _ in world.names], chances, came), "temperature": t_names,
+                        "log_loss": judge.estimate(answers, lost[0], world.users)}
+        out[alignment] = {**curve(world, users, [feedback_of(a) for a in answers], liked), "temperature": t_feedback,
+                          "log_loss": judge.estimate(answers, lost[1], world.users)}
+
+    put("novelty", "alignment", 1.0, 1.0)
+    put("novelty_flat", "alignment_flat", *temperatures(scale, fit))
+    table = [world.known.mean(a["first"], a["second"], a["next"]) for a in answers]
+    lost = [-math.log(p if l else 1 - p) for p, l in zip(table, liked)]
+    out["feedback_table"] = {**curve(world, users, table, liked), "temperature": 1.0,
+                             "log_loss": judge.estimate(answers, lost, world.users)}
+    return out
 
 
 def foretelling(world, answers, judged):
@@ -113,6 +154,18 @@ def adaptive(world, answers):
     return out
 
 
+def asked_to_stop(answers):
+    """What forkcast's own stop_when ended with, which is to be what its draws say: another end or pick is an error."""
+    for a in answers:
+        stop = a["stopped"]
+        n = stable_after(judge.drawn(a), stop["stable"])
+        pick = best_of(judge.drawn(a), n)
+        if (stop["n"], stop["pick"]) != (n, pick):
+            raise DataError(f"triple {a['number']}: forkcast's stable:{stop['stable']} ended after {stop['n']} draws with name "
+                            f"{stop['pick']}; of the same draws the rule ends after {n} with name {pick}")
+    return {"stable": answers[0]["stopped"]["stable"], "same": len(answers), "mean_n": round(mean(a["stopped"]["n"] for a in answers), 2)}
+
+
 def fallbacks(world, answers, picks, signal, seed):
     """What else could be served to the least confident LOW_SHARE of the answers, and how the rest does without them."""
     order = sorted(range(len(answers)), key=lambda i: (SIGNALS[signal](answers[i]), i))
@@ -137,9 +190,9 @@ def hard(world, answers, picks, signal):
     return rows
 
 
-def measured(world, answers, seed, signal="largest probability"):
+def measured(world, answers, fit, seed, signal="largest probability"):
     picks = [best_of(judge.drawn(a), len(a["draws"])) for a in answers]
     judged = [world.judged(a, p) for a, p in zip(answers, picks)]
-    return {"calibration": calibration(world, answers), "foretelling": foretelling(world, answers, judged),
-            "adaptive": adaptive(world, answers), "fallbacks": fallbacks(world, answers, picks, signal, seed),
+    return {"calibration": calibration(world, answers, fit), "foretelling": foretelling(world, answers, judged),
+            "adaptive": adaptive(world, answers), "asked_to_stop": asked_to_stop(answers), "fallbacks": fallbacks(world, answers, picks, signal, seed),
             "hard": hard(world, answers, picks, signal)}

@@ -48,25 +48,29 @@ def mixed(world, a, weights):
 
 
 def retrieved(world, answers):
-    """The prompt without and with the retrieved line, both from exact probabilities of all names, and the difference; what a
-    law would do that gives each name the same."""
+    """The prompt without and with the retrieved line, and the difference: from exact probabilities of all names, and as drawn;
+    what a law would do that gives each name the same."""
     n, each = len(answers[0]["draws"]), 1 / len(world.names)
     out, found = {"uniform": {"next_logprob": round(math.log(each), 4), "recall": round(1 - (1 - each) ** n, 4),
                               "entropy": round(-math.log(each), 4), "line": round(each, 4)}}, {}
-    for key, field in (("without", "logprob"), ("with", "logprob_retrieved")):
+    for key, field, draws in (("without", "logprob", "draws"), ("with", "logprob_retrieved", "draws_retrieved")):
         p = [confidence.probabilities(a[field]) for a in answers]
         feedback, redrawn = zip(*(expected_of(world, a, n, field, redrawn=True) for a in answers))
-        found[key] = {"next_logprob": [math.log(q[a["next"]]) for a, q in zip(answers, p)],
+        judged = [world.judged(a, best_of(list(zip(a[draws], a[draws.replace("draws", "draw_scores")])), n)) for a in answers]
+        found[key] = {"drawn_recall": [float(a["next"] in a[draws]) for a in answers],
+                      "drawn_names": [len(set(a[draws])) for a in answers],
+                      "drawn_feedback": [j["feedback"] for j in judged], "drawn_redrawn": [j["redrawn"] for j in judged],
+                      "next_logprob": [math.log(q[a["next"]]) for a, q in zip(answers, p)],
                       "recall": [1 - (1 - q[a["next"]]) ** n for a, q in zip(answers, p)],
                       "entropy": [-sum(v * math.log(v) for v in q if v > 0) for q in p],
                       "line": [q[a["retrieved"]] for a, q in zip(answers, p)], "feedback": feedback, "redrawn": redrawn}
     found["difference"] = {k: [w - o for w, o in zip(found["with"][k], found["without"][k])]
-                           for k in found["with"] if k != "redrawn"}
-    found["difference"]["redrawn"] = [[w - o for w, o in zip(*pair)] for pair in zip(found["with"]["redrawn"],
-                                                                                     found["without"]["redrawn"])]
+                           for k in found["with"] if "redrawn" not in k}
+    for k in ("redrawn", "drawn_redrawn"):
+        found["difference"][k] = [[w - o for w, o in zip(*pair)] for pair in zip(found["with"][k], found["without"][k])]
     for key, values in found.items():
-        redrawn = values.pop("redrawn")
-        out[key] = {k: estimate(answers, v, world.users, k == "feedback" and redrawn) for k, v in values.items()}
+        redrawn = {"feedback": values.pop("redrawn"), "drawn_feedback": values.pop("drawn_redrawn")}
+        out[key] = {k: estimate(answers, v, world.users, redrawn.get(k)) for k, v in values.items()}
     return out
 
 
@@ -118,8 +122,9 @@ def main():
             answers = [json.loads(line) for line in f]
     except OSError as e:
         raise DataError(f"cannot read {path}: {e.strerror}; ask.py writes it") from e
-    if not answers:
-        raise DataError(f"{path} has no answers")
+    fit, answers = ([a for a in answers if a["split"] == part] for part in ("train", "test"))
+    if not answers or not fit:
+        raise DataError(f"{path} has {len(answers)} answers to triples of the test part and {len(fit)} of the train part; both are needed")
     ns = [n for n in NS if n <= len(answers[0]["draws"])]
     best = {n: [best_of(drawn(a), n) for a in answers] for n in ns}
     picks = {name: [pick(a) for a in answers] for name, pick in policies(world, args.seed).items()}
@@ -127,14 +132,14 @@ def main():
     result = {
         "data": {"clusters": len(world.names), "triples": len(world.rows), "test": len(world.test),
                  "test_users": len({r["user"] for r in world.test}), "feedback_test": round(mean(r["feedback"] for r in world.test), 4)},
-        "asked": {"triples": len(answers), "users": len({a["user"] for a in answers}), "n": len(answers[0]["draws"])},
+        "asked": {"triples": len(answers), "users": len({a["user"] for a in answers}), "fit": len(fit), "n": len(answers[0]["draws"])},
         "best_of_n": best_of_n(world, answers, best),
         "policies": {name: measured(world, answers, chosen) for name, chosen in picks.items()},
         "differences": {name: difference(world, answers, best[ns[-1]], chosen) for name, chosen in against.items()},
         "order": order(world, answers, best[ns[-1]]),
         "retrieved": retrieved(world, answers),
         "constraint": constraint(world, answers),
-        "confidence": confidence.measured(world, answers, args.seed),
+        "confidence": confidence.measured(world, answers, fit, args.seed),
         "bootstrap": args.bootstrap, "seed": args.seed,
     }
     with open(args.out + ".part", "w", encoding="utf-8") as f:

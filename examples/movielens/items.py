@@ -2,7 +2,8 @@
 """The low level: films of a chosen cluster for one user, by matrix factorisation (the package implicit).
 
 Without --user it measures itself: films of the cluster that a user went on to, ranked for that user, against the most
-popular ones of the cluster. With --user forkcast chooses clusters after the last two of the user, and films of each follow.
+popular ones of the cluster. With --user the table of bulk.py, or forkcast where it has no row, says clusters after the last
+two of the user, and films of each follow.
 """
 import argparse
 import json
@@ -16,7 +17,7 @@ import scipy.sparse
 import threadpoolctl
 
 import triples
-from judge import estimate
+from judge import estimate, last_clusters
 from measures import Resampling
 from tables import FILM_CLUSTER, DataError, read_films, read_names, read_ratings, read_table
 
@@ -82,25 +83,33 @@ def measured(films, rows, args):
 
 
 def chosen(args, names, history):
+    """What the table has after the history, else what forkcast finds; and which of both."""
+    said = [names[c] for c in history]
+    if args.table:
+        command = [args.forkcast, "table", "lookup", args.table, *said, "--json"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if not done.returncode:
+            return json.loads(done.stdout)["candidates"], args.table
+        if "no row of key" not in done.stderr:
+            raise DataError(f"{' '.join(command)}: {done.stderr.strip()}")
     command = [args.forkcast, "bestof", "--recipe", os.path.join(args.folder, "recipe.json"), "--json",
-               *(f"--history={names[c]}" for c in history)]
+               *(f"--history={name}" for name in said)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise DataError(f"{' '.join(command)}: {done.stderr.strip()}")
-    return json.loads(done.stdout)["candidates"]
+    return json.loads(done.stdout)["candidates"], "best of n, asked now"
 
 
 def show(films, args, names):
     if args.user not in films.by_user:
         raise DataError(f"user {args.user} has no ratings; there are {len(films.by_user)} users, from 1")
-    history, seen = [], {films.cluster_of[r["film"]] for r in films.by_user[args.user]}
-    for r in films.by_user[args.user]:
-        c = films.cluster_of[r["film"]]
-        history = ([h for h in history if h != c] + [c])[-2:]
+    seen = {films.cluster_of[r["film"]] for r in films.by_user[args.user]}
+    history = last_clusters(films.by_user[args.user], films.cluster_of)
     if len(history) < 2:
         raise DataError(f"user {args.user} has met one cluster alone; two make a history")
-    print("last met: " + "; ".join(names[c] for c in history))
-    for candidate in chosen(args, names, history):
+    candidates, source = chosen(args, names, history)
+    print("last met: " + "; ".join(names[c] for c in history) + f" ({source})")
+    for candidate in candidates:
         cluster = names.index(candidate["text"])
         note = ", met before" if cluster in seen else ""
         print(f"{candidate['rank']}. {candidate['text']} (score {candidate['score']:.3f}, votes {candidate['votes']}{note})")
@@ -113,6 +122,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("--folder", default="build/movielens", help="tables and recipe of prepare.py (%(default)s)")
     p.add_argument("--forkcast", default="build/forkcast", help="the program (%(default)s)")
+    p.add_argument("--table", help="of bulk.py; without it, or where it lacks the history, forkcast is asked")
     p.add_argument("--user", type=int, help="films for this user, in place of measuring")
     p.add_argument("--films", type=int, default=3, help="films of each cluster (%(default)s)")
     p.add_argument("--out", default="build/movielens/items.json", help="%(default)s")

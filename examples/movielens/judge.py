@@ -16,10 +16,13 @@ from measures import Resampling, entry, mean
 from tables import FILM_CLUSTER, read_names, read_ratings, read_table
 
 
+PULL = 10.0  # of the judge: so many imagined feedbacks of the wider group stand beside those of the test part
+
+
 class Redrawn:
     """labels.Feedback of ROWS in each resampling of their users."""
 
-    def __init__(self, rows, sampling, pull=labels.PULL):
+    def __init__(self, rows, sampling, pull=PULL):
         self.sampling, self.pull, self.made = sampling, pull, {}
         self.counts = defaultdict(lambda: defaultdict(lambda: [0, 0]))  # key -> user -> feedbacks, liked
         for r in rows:
@@ -51,9 +54,11 @@ class World:
         self.rows = read_table(at("triples.tsv"), triples.TRIPLES)
         self.names = read_names(folder)
         self.successors = labels.Successors(self.rows)
-        self.known = labels.Feedback([r for r in self.rows if r["split"] == "train"])
+        train = [r for r in self.rows if r["split"] == "train"]
+        self.known = labels.Feedback(train)             # what the alignment model learns from
+        self.known_as_judged = labels.Feedback(train, PULL)
         self.test = [r for r in self.rows if r["split"] == "test"]
-        self.held_out = labels.Feedback(self.test)
+        self.held_out = labels.Feedback(self.test, PULL)
         self.users = Resampling((r["user"] for r in self.test), bootstrap, seed)
         self.redrawn = Redrawn(self.test, self.users)
         cluster_of = {r["film"]: r["cluster"] for r in read_table(at("film_clusters.tsv"), FILM_CLUSTER)}
@@ -94,6 +99,14 @@ class World:
                 "own": mean(own) if own else None}
 
 
+def last_clusters(ratings, cluster_of):
+    """The two different clusters that RATINGS, one user's in order of time, end with; fewer where there are none."""
+    last = []
+    for r in ratings:
+        last = [c for c in last if c != cluster_of[r["film"]]] + [cluster_of[r["film"]]]
+    return last[-2:]
+
+
 def others(a, names):
     return [c for c in range(len(names)) if c not in (a["first"], a["second"])]
 
@@ -107,6 +120,7 @@ def policies(world, seed):
         "popularity": lambda a: next(c for c in world.successors.ranked() if c not in (a["first"], a["second"])),
         "frequency table": lambda a: world.successors.retrieved(a["first"], a["second"]),
         "feedback table": lambda a: best(a, lambda c: world.known.mean(a["first"], a["second"], c)),
+        f"feedback table, pull {PULL:.0f}": lambda a: best(a, lambda c: world.known_as_judged.mean(a["first"], a["second"], c)),
         "novelty model alone": lambda a: best(a, lambda c: a["logprob"][c]),
         "novelty model alone, retrieved line": lambda a: best(a, lambda c: a["logprob_retrieved"][c]),
         "alignment model alone": lambda a: best(a, lambda c: a["score"][c]),

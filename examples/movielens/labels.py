@@ -11,28 +11,44 @@ from collections import Counter, defaultdict
 
 from tables import DataError
 
-PER_LABEL = 10
-PULL = 10.0  # so many imagined feedbacks of the wider group stand beside the real ones
+PER_LABEL = 40
+TOGETHER = 16
+PULL = 80.0  # so many imagined feedbacks of the wider group stand beside the real ones; chosen on the last fifth of the train part
 LEAST = 5    # feedbacks of (second, next)
 STEP = 0.05
 CUT = 0.01   # of the labels at either end, which the scale leaves outside
 
 
 def novelty_set(rows, per_label=PER_LABEL, seed=1):
-    """At most PER_LABEL train triples of each next cluster, liked ones first, in random order."""
+    """At most PER_LABEL liked train triples of each next cluster, in random order."""
     rng, by_label = random.Random(seed), defaultdict(list)
     for row in rows:
-        if row["split"] == "train":
+        if row["split"] == "train" and row["feedback"]:
             by_label[row["next"]].append(row)
     chosen = []
     for label in sorted(by_label):
-        liked = [r for r in by_label[label] if r["feedback"]]
-        others = [r for r in by_label[label] if not r["feedback"]]
-        rng.shuffle(liked)
-        rng.shuffle(others)
-        chosen += (liked + others)[:per_label]
+        rng.shuffle(by_label[label])
+        chosen += by_label[label][:per_label]
     rng.shuffle(chosen)
     return chosen
+
+
+def novelty_groups(rows, together=TOGETHER, seed=1):
+    """[(first, second, retrieved, [next])] of all ROWS: TOGETHER of those with one second cluster, whose next ones stand behind the
+    history, and the retrieved line, of one of them. What came next hangs on the second cluster more than on the first, and a
+    prompt is read once for several names."""
+    rng, by_second, groups = random.Random(seed), defaultdict(list), []
+    for row in rows:
+        by_second[row["second"]].append(row)
+    for second in sorted(by_second):
+        left = by_second[second]
+        rng.shuffle(left)
+        while left:
+            head = left[0]
+            able = [r for r in left if r["next"] != head["first"]][:together]  # the new one is none of the history
+            groups.append((head["first"], second, head["retrieved"], [r["next"] for r in able]))
+            left = [r for r in left if not any(r is a for a in able)]
+    return groups
 
 
 class Feedback:

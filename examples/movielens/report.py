@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fills the tables of README.md from result.json and items.json beside it: --write; without it, says whether they are equal."""
+"""Fills the tables of README.md from result.json, bulk.json and items.json beside it: --write; without it, says whether they are equal."""
 import argparse
 import json
 import os
@@ -29,7 +29,8 @@ def data(result, _):
     d, a = result["data"], result["asked"]
     return table(["", "count"], [["clusters", d["clusters"]], ["triples", d["triples"]], ["of them in the test part", d["test"]], ["users of the test part, who judge", d["test_users"]],
                                  ["share of these that were liked", d["feedback_test"]],
-                                 ["triples asked about, drawn at random", a["triples"]], ["their users", a["users"]]])
+                                 ["triples asked about, drawn at random", a["triples"]], ["their users", a["users"]],
+                                 ["triples of the train part that give the temperatures", a["fit"]]])
 
 
 def curve(result, _):
@@ -82,7 +83,9 @@ def trial(result, _):
 def retrieved(result, _):
     r, n = result["retrieved"], result["asked"]["n"]
     kinds = (("next_logprob", "log-prob of the cluster that came next"), ("recall", f"it is among {n} draws"), ("entropy", "entropy, nats"),
-             ("line", "probability of the retrieved cluster"), ("feedback", f"held-out feedback of the best of {n}, over all seeds"))
+             ("line", "probability of the retrieved cluster"), ("feedback", f"held-out feedback of the best of {n}, over all seeds"),
+             ("drawn_recall", f"next one among {n}, as drawn"), ("drawn_names", f"distinct names of {n}, as drawn"),
+             ("drawn_feedback", f"held-out feedback of the best of {n}, as drawn"))
     uniform = lambda k: f"{r['uniform'][k]:.3f}" if k in r["uniform"] else "-"
     return table(["", "all names alike", "without the line", "with it", "difference"],
                  [[t, uniform(k), *(shown(r[kind][k]) for kind in ("without", "with", "difference"))] for k, t in kinds])
@@ -99,11 +102,12 @@ def constraint(result, _):
 
 def calibration(result, _):
     c = result["confidence"]["calibration"]
-    kinds = (("novelty", "probability of a name, against whether it came next"),
+    kinds = (("novelty", "probability of a name, against whether it came next"), ("novelty_flat", "the same at another temperature"),
              ("alignment", "feedback the score stands for, against whether the next one was liked"),
-             ("feedback_table", "the same by the feedback table"))
-    return table(["what", "mean error over ten bins", "of right predictions, by chance", "area under the curve"],
-                 [[title, shown(c[k]["error"], 4), shown(c[k]["calibrated"], 4), shown(c[k]["auc"])] for k, title in kinds])
+             ("alignment_flat", "the same at another temperature"), ("feedback_table", "the same by the feedback table"))
+    return table(["what", "temperature", "mean error over ten bins", "of right predictions, by chance", "log-loss", "area under the curve"],
+                 [[title, f"{c[k]['temperature']:.2f}", shown(c[k]["error"], 4), shown(c[k]["calibrated"], 4), shown(c[k]["log_loss"]),
+                   shown(c[k]["auc"])] for k, title in kinds])
 
 
 def signals(result, _):
@@ -129,12 +133,41 @@ def hard(result, _):
                  [[f"{h['first']}; {h['second']}", h["pick"], h["next"], h["confidence"], h["feedback"]] for h in result["confidence"]["hard"]])
 
 
+def gates(result, _):
+    b = result["bulk"]
+    said = {True: "held", False: "not held", None: "-"}
+    rows = [[g["name"], "-" if g["found"] is None else f"{g['found']:.4f}", f"{g['bound']:.4g}", said[g["held"]]] for g in b["gates"]]
+    return table(["gate", "found", "at least", ""], rows)
+
+
+def bulk(result, _):
+    b = result["bulk"]
+    s = b["stats"]
+    return table(["the table", ""], [
+        ["histories", f"{b['pairs']} of {b['of']}"], ["test transitions with these histories", f"{b['transitions']} ({b['test_share']:.1%})"],
+        ["rows, failures", f"{s['rows']}, {s['failures']}"], ["ranked clusters", s["candidates"]],
+        ["different clusters in first place", s["first_texts"]], [f"distinct names of {s['n_used']:.0f}, mean", f"{s['distinct']:.1f}"],
+        ["entropy of the draws, nats, mean", f"{s['entropy']:.3f}"],
+        ["score in first place: least, median, largest", ", ".join(f"{s['score'][i]:.3f}" for i in (0, len(s["score"]) // 2, -1))]])
+
+
+def seeds(result, _):
+    c = result["bulk"]["compared"]
+    d = c["other_seed"]
+    return table(["", "same seed", "another seed"], [
+        ["histories", c["keys"], d["both"]], ["file", "the same bytes" if c["identical"] else "other bytes", "other bytes"],
+        ["same cluster in first place", c["keys"], d["same_first"]], ["same ranked clusters, in order", c["keys"], d["same_kept"]],
+        ["overlap of the ranked clusters (Jaccard, mean)", "1.000", f"{d['overlap']:.3f}"],
+        ["distance of the scores in first place (Kolmogorov-Smirnov)", "0.000", f"{d['ks']:.3f}"]])
+
+
 def items(_, measured):
     return table(["among the first", "factorisation", "popularity", "chance"],
                  [[top, *(shown(measured[top][k]) for k in ("factorisation", "popularity", "chance"))] for top in ("1", "5", "10")])
 
 
-TABLES = {f.__name__: f for f in (data, order, curve, policies, differences, trial, retrieved, constraint, calibration, signals, adaptive, fallbacks, hard, items)}
+TABLES = {f.__name__: f for f in (data, order, curve, policies, differences, trial, retrieved, constraint, calibration, signals, adaptive, fallbacks, hard, gates, bulk, seeds,
+                                 items)}
 
 
 def remade(text, result, measured):
@@ -153,6 +186,12 @@ def read(path):
         raise DataError(f"cannot read {path}: {e.strerror}") from e
 
 
+def results():
+    """What remade() takes, of the files beside this one."""
+    at = lambda name: read(os.path.join(HERE, name))
+    return {**at("result.json"), "bulk": at("bulk.json")}, at("items.json")
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--write", action="store_true", help="make the tables again")
@@ -160,9 +199,9 @@ def main():
     path = os.path.join(HERE, "README.md")
     with open(path, encoding="utf-8") as f:
         text = f.read()
-    new = remade(text, read(os.path.join(HERE, "result.json")), read(os.path.join(HERE, "items.json")))
+    new = remade(text, *results())
     if new != text and not write:
-        raise DataError("README.md does not say what result.json and items.json say; report.py --write makes its tables again")
+        raise DataError("README.md does not say what result.json, bulk.json and items.json say; report.py --write makes its tables again")
     with open(path, "w", encoding="utf-8") as f:
         f.write(new)
 

@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # run - the whole example, after ./quickstart.sh: data, best-of-n on held-out triples, measures, plots, films for a user.
 #
-# usage: examples/movielens/run.sh [--train] [--publish] [--triples N] [--user U]
+# usage: examples/movielens/run.sh [--train] [--publish] [--triples N] [--pairs N] [--user U]
 #
 #   --train      trains both adapters first, into build/movielens/adapters, and uses these
 #   --publish    puts result, plots and tables into examples/movielens, whose README they are
 #   --triples N  held-out triples asked about (400)
+#   --pairs N    histories in the table (200); 0: all 10,712
 #   --user U     whose films are shown at the end (1)
 #
-# Everything else goes to build/movielens. What is there is kept: downloads, environments, trained adapters.
+# Everything else goes to build/movielens. What is there is kept: downloads, environments, trained adapters, answers and
+# rows of a run that was stopped.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -16,13 +18,14 @@ die() { printf 'run: %s\n' "$1" >&2; exit "${2:-1}"; } # TEXT [STATUS]
 say() { printf '== %s\n' "$*"; }
 
 here=examples/movielens work=build/movielens model=models/SmolLM2-135M-Instruct.Q4_1.gguf
-forkcast=${FORKCAST_BUILD:-build}/forkcast adapters=$here/adapters train= publish= triples=400 user=1
+forkcast=${FORKCAST_BUILD:-build}/forkcast adapters=$here/adapters train= publish= triples=400 pairs=200 user=1
 while [ $# -gt 0 ]; do
     case "$1" in
     -h | --help) sed -n '2,/^set/{/^set/!s/^# \{0,1\}//p}' "$0"; exit 0 ;;
     --train) train=1; shift ;;
     --publish) publish=1; shift ;;
     --triples) triples=${2:?--triples needs a number}; shift 2 ;;
+    --pairs) pairs=${2:?--pairs needs a number}; shift 2 ;;
     --user) user=${2:?--user needs a number}; shift 2 ;;
     *) die "unknown option $1; --help says more" 2 ;;
     esac
@@ -60,15 +63,17 @@ fi
 
 say "best of n for $triples held-out triples"
 python venv ask.py --forkcast "$forkcast" --triples "$triples"
+say "the table"
+python venv bulk.py --forkcast "$forkcast" --pairs "$pairs" --user "$user"
 say "measures"
 python venv experiment.py
 python venv items.py
 python venv plots.py
 if [ -n "$publish" ]; then
     mkdir -p "$here/plots"
-    cp "$work/result.json" "$work/items.json" "$here"
+    cp "$work/result.json" "$work/items.json" "$work/bulk.json" "$here"
     cp "$work"/plots/*.svg "$here/plots"
     python venv report.py --write
 fi
-say "films for user $user"
-python venv items.py --forkcast "$forkcast" --user "$user"
+say "films for user $user: their last two clusters are looked up"
+python venv items.py --forkcast "$forkcast" --user "$user" --table "$work/clusters.table"

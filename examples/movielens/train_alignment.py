@@ -15,28 +15,6 @@ import training
 from tables import LABEL, DataError, read_names
 
 
-def tree(batch):
-    """One row for each prompt, its names behind one another: ids and positions [B,T], who sees whom [B,1,T,T], ends (row, t).
-    A name sees the prompt and itself, and its positions begin behind the prompt, as if it stood there alone."""
-    rows, positions, owners, ends = [], [], [], []
-    for b, (prompt, nexts) in enumerate(batch):
-        row, position, owner = list(prompt), list(range(len(prompt))), [0] * len(prompt)
-        for number, (name, _) in enumerate(nexts, 1):
-            row += name
-            position += range(len(prompt), len(prompt) + len(name))
-            owner += [number] * len(name)
-            ends.append((b, len(row) - 1))
-        rows.append(row)
-        positions.append(position)
-        owners.append(owner)
-    x, real = training.padded(rows)
-    owner, _ = training.padded(owners)
-    same = (owner[:, :, None] == owner[:, None, :]) | (owner == 0)[:, None, :]
-    sees = same & (real == 1)[:, None, :] & torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).tril()
-    sees |= torch.eye(x.shape[1], dtype=torch.bool)  # what only fills up sees itself, so that no row is empty
-    return x, training.padded(positions)[0], sees[:, None], ends
-
-
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     training.add_options(p, epochs=1, rate=1e-3, batch=4, what="histories")
@@ -46,7 +24,7 @@ def main():
     rows = training.read_examples(args.folder, "alignment_set.tsv", LABEL)
     tokenizer = transformers.AutoTokenizer.from_pretrained(base)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(base, num_labels=1, dtype=torch.float32)
-    model = peft.get_peft_model(model, training.lora(args, base, "SEQ_CLS"))
+    model = peft.get_peft_model(training.lightened(model), training.lora(args, base, "SEQ_CLS"))
     ids = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
     groups = {}
     for r in rows:
@@ -58,9 +36,11 @@ def main():
 
     def loss_of(batch):
         """Cross-entropy between label and sigmoid of the reward, which is read at the last id of each name."""
-        x, positions, mask, ends = tree(batch)
+        names = [name for _, nexts in batch for name, _ in nexts]
+        x, positions, mask, starts = training.tree([(prompt, [name for name, _ in nexts]) for prompt, nexts in batch])
+        rows, ends = [b for b, _ in starts], [t + len(name) - 1 for (_, t), name in zip(starts, names)]
         hidden = model.base_model.model.model(input_ids=x, position_ids=positions, attention_mask=mask).last_hidden_state
-        reward = model.base_model.model.score(hidden[[b for b, _ in ends], [t for _, t in ends]])[:, 0]
+        reward = model.base_model.model.score(hidden[rows, ends])[:, 0]
         return torch.nn.functional.binary_cross_entropy_with_logits(reward.float(),
                                                                     torch.tensor([l for _, nexts in batch for _, l in nexts]))
 

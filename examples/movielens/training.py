@@ -21,7 +21,7 @@ def add_options(p, epochs, rate, batch=16, what="examples"):
     p.add_argument("--rate", type=float, default=rate, help="highest learning rate (%(default)s)")
     p.add_argument("--batch", type=int, default=batch, help=f"{what} a step (%(default)s)")
     p.add_argument("--rank", type=int, default=8, help="r of LoRA (%(default)s)")
-    p.add_argument("--layers", type=int, default=10, help="the upper layers that are adapted; 0: all (%(default)s)")
+    p.add_argument("--layers", type=int, default=15, help="the upper layers that are adapted; 0: all (%(default)s)")
     p.add_argument("--seed", type=int, default=1, help="%(default)s")
     p.add_argument("--threads", type=int, default=0, help="0: all cores")
 
@@ -48,12 +48,45 @@ def lora(args, base, task):
     return peft.LoraConfig(r=args.rank, lora_alpha=2 * args.rank, target_modules=TARGETS, layers_to_transform=upper, task_type=task)
 
 
+def lightened(model):
+    """MODEL with its frozen matrices in the precision that they are multiplied in: nothing is rounded again in each step. What
+    runs along the layers, and what is trained, stays in full precision."""
+    for layer in model.model.layers:
+        for part in layer.modules():
+            if isinstance(part, torch.nn.Linear):
+                part.to(torch.bfloat16)
+    return model
+
+
 def padded(sequences, value=0):
     """[B, longest] of lists of ids, filled up at the right, and the mask of what is real."""
     longest = max(map(len, sequences))
     ids = torch.tensor([s + [value] * (longest - len(s)) for s in sequences])
     mask = torch.tensor([[1] * len(s) + [0] * (longest - len(s)) for s in sequences])
     return ids, mask
+
+
+def tree(batch):
+    """Of [(ids of a prompt, [ids of a name that stands behind it])] one row for each prompt, its names behind one another: ids and
+    positions [B,T], who sees whom [B,1,T,T], and where each name begins (row, t). A name sees the prompt and itself, and its
+    positions begin behind the prompt, as if it stood there alone."""
+    rows, positions, owners, starts = [], [], [], []
+    for b, (prompt, names) in enumerate(batch):
+        row, position, owner = list(prompt), list(range(len(prompt))), [0] * len(prompt)
+        for number, name in enumerate(names, 1):
+            starts.append((b, len(row)))
+            row += name
+            position += range(len(prompt), len(prompt) + len(name))
+            owner += [number] * len(name)
+        rows.append(row)
+        positions.append(position)
+        owners.append(owner)
+    x, real = padded(rows)
+    owner, _ = padded(owners)
+    same = (owner[:, :, None] == owner[:, None, :]) | (owner == 0)[:, None, :]
+    sees = same & (real == 1)[:, None, :] & torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).tril()
+    sees |= torch.eye(x.shape[1], dtype=torch.bool)  # what only fills up sees itself, so that no row is empty
+    return x, padded(positions)[0], sees[:, None], starts
 
 
 def train(model, make_examples, loss_of, args):

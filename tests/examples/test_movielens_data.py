@@ -118,13 +118,25 @@ class Triples(unittest.TestCase):
 
 
 class Labels(unittest.TestCase):
-    def test_each_label_has_at_most_so_many_examples_and_liked_ones_first(self):
+    def test_each_label_has_at_most_so_many_examples_and_liked_ones_alone(self):
         rows = [triple(1, 2, 3, feedback=f) for f in (0, 0, 1, 1)]
-        rows += [triple(1, 2, 4, feedback=0), triple(1, 2, 5, split="test")]
-        chosen = labels.novelty_set(rows, per_label=3)
-        self.assertEqual(Counter(r["next"] for r in chosen), {3: 3, 4: 1})
-        self.assertEqual(sum(r["feedback"] for r in chosen), 2)
-        self.assertEqual(chosen, labels.novelty_set(rows, per_label=3))
+        rows += [triple(1, 2, 4, feedback=0), triple(1, 2, 5), triple(1, 2, 6, split="test")]
+        chosen = labels.novelty_set(rows, per_label=1)
+        self.assertEqual(Counter(r["next"] for r in chosen), {3: 1, 5: 1})
+        self.assertEqual([r["feedback"] for r in chosen], [1, 1])
+        self.assertEqual(Counter(r["next"] for r in labels.novelty_set(rows, per_label=3)), {3: 2, 5: 1})
+        self.assertEqual(chosen, labels.novelty_set(rows, per_label=1))
+
+    def test_every_example_stands_once_behind_a_history_of_its_second_cluster(self):
+        rows = [dict(triple(f, s, n), retrieved=9) for s in (1, 2) for f in range(3, 7) for n in range(3, 9) if n != f]
+        for seed in range(5):
+            groups = labels.novelty_groups(rows, together=4, seed=seed)
+            for first, second, _, nexts in groups:
+                self.assertTrue(0 < len(nexts) <= 4)
+                self.assertNotIn(first, nexts)
+                self.assertIn((first, second), {(r["first"], r["second"]) for r in rows})
+            self.assertEqual(Counter((s, n) for _, s, _, nexts in groups for n in nexts), Counter((r["second"], r["next"]) for r in rows))
+        self.assertNotEqual(groups, labels.novelty_groups(rows, together=4, seed=9))
 
     def test_feedback_is_drawn_towards_the_wider_mean(self):
         rows = [triple(1, 2, 3, 1), triple(1, 2, 3, 1), triple(0, 2, 3, 0), triple(0, 1, 4, 0)]

@@ -8,9 +8,13 @@ import subprocess
 import sys
 import tempfile
 import unittest
+from collections import Counter
 
 from util_movielens import EXAMPLE, SMALL, films, ratings
 
+import ask
+import bulk
+import confidence
 import judge
 import labels
 import measures
@@ -144,7 +148,7 @@ class Judge(unittest.TestCase):
             key = a["first"], a["second"], (a["next"] + 1) % len(self.world.names)
             for i, mean in enumerate(redrawn.mean(*key)):
                 rows = [r for r in self.world.test for _ in range(users.times[r["user"]][i])]
-                self.assertAlmostEqual(mean, labels.Feedback(rows).mean(*key))
+                self.assertAlmostEqual(mean, labels.Feedback(rows, judge.PULL).mean(*key))
                 known.add(round(mean, 6))
         self.assertGreater(len(known), 20)
 
@@ -159,6 +163,31 @@ class Judge(unittest.TestCase):
         self.assertEqual((d["hit"]["value"], d["hit"]["low"], d["hit"]["high"]), (1, 1, 1))
         alone = [judge.measured(self.world, answers, p)["feedback"]["value"] for p in (picks, other)]
         self.assertAlmostEqual(d["feedback"]["value"], alone[0] - alone[1], places=3)
+
+    def test_the_table_has_the_most_frequent_histories_and_the_users(self):
+        names, rows = self.world.names, [r for r in self.world.rows if r["split"] == "train"]
+        count = Counter((r["first"], r["second"]) for r in rows)
+        also = min(count, key=lambda p: (count[p], p))
+        pairs = bulk.chosen(self.world.rows, 4, names, also)
+        self.assertEqual((pairs[0], len(pairs)), (also, 4))
+        self.assertEqual([count[p] for p in pairs[1:]], sorted(count.values(), reverse=True)[:3])
+        whole = bulk.chosen(self.world.rows, 0, names, also)
+        self.assertEqual(len(set(whole)), len(names) * (len(names) - 1))
+        self.assertEqual(len(bulk.chosen(rows, 10**6, names, also)), len(count))
+
+    def test_a_run_goes_on_where_it_ended_if_nothing_is_different(self):
+        part, about = self.at("some.part"), self.at("some.settings")
+        self.assertEqual(ask.kept(part, about, "a"), [])
+        for path, text in ((part, '{"number": 0}\n{"number": 1}\n{"num'), (about, "a")):
+            with open(path, "w") as f:
+                f.write(text)
+        self.assertEqual(ask.kept(part, about, "a"), ['{"number": 0}\n', '{"number": 1}\n'])
+        self.assertEqual(ask.kept(part, about, "b"), [])
+
+    def test_the_last_two_different_clusters(self):
+        rows = [{"film": f} for f in (1, 2, 3, 3, 2, 2)]
+        self.assertEqual(judge.last_clusters(rows, {1: 7, 2: 8, 3: 9}), [9, 8])
+        self.assertEqual(judge.last_clusters(rows[:1], {1: 7}), [7])
 
     def test_what_the_order_within_a_second_leaves_as_it_is(self):
         world = judge.World.__new__(judge.World)
@@ -178,20 +207,43 @@ class Judge(unittest.TestCase):
         """Answers as ask.py keeps them, of a scorer that knows the train part well."""
         rng, names = random.Random(2), len(self.world.names)
         made = []
-        for row in rng.sample([r for r in self.world.rows if r["split"] == "test"], n):
+        for number, row in enumerate(rng.sample([r for r in self.world.rows if r["split"] == "test"], n)):
             logprob = [-math.log(names)] * names
             score = [self.world.known.mean(row["first"], row["second"], c) for c in range(names)]
             draws = rng.choices(range(names), k=16)
-            made.append({**row, "retrieved": 0, "draws": draws, "draw_scores": [score[c] for c in draws],
+            scores = [score[c] for c in draws]
+            drawn, ends = list(zip(draws, scores)), measures.stable_after(list(zip(draws, scores)), 4)
+            made.append({**row, "number": number, "retrieved": 0, "draws": draws, "draw_scores": scores, "draws_retrieved": draws,
+                         "draw_scores_retrieved": scores, "stopped": {"stable": 4, "n": ends, "pick": measures.best_of(drawn, ends)},
                          "logprob": logprob, "score": score, "logprob_retrieved": logprob, "free": [0, None],
                          "confidence": {"logprob": -1.0, "entropy": rng.random(), "vote_share": 0.5,
                                         "distinct": len(set(draws)), "margin": None, "valid_mass": 0.5}})
         return made
 
+    def fit(self, n):
+        """Answers to triples of the train part: log-probs twice as far apart as they should be."""
+        names, rows = len(self.world.names), [r for r in self.world.rows if r["split"] == "train"][:n]
+        law = [2 * math.log((1 + c) / (names * (names + 1) / 2)) for c in range(names)]
+        return [{**r, "logprob": law, "score": [0.5] * names} for r in rows]
+
+    def test_the_temperature_is_that_of_the_least_loss(self):
+        """Next names drawn by a law whose log-probs are said twice as large: 2 is found again."""
+        names, rng = len(self.world.names), random.Random(4)
+        rows = self.fit(1) * 4000
+        rows = [{**r, "next": c} for r, c in zip(rows, rng.choices(range(names), [1 + c for c in range(names)], k=len(rows)))]
+        self.assertAlmostEqual(confidence.temperatures((0.2, 0.9), rows)[0], 2.0, delta=0.11)
+
+    def test_an_end_that_the_draws_do_not_give_is_an_error(self):
+        answers = self.answers(5)
+        self.assertEqual(confidence.asked_to_stop(answers)["same"], 5)
+        answers[3]["stopped"]["n"] += 1
+        with self.assertRaisesRegex(DataError, r"triple 3: forkcast's stable:4 ended after \d+ draws with name \d+; of the same draws"):
+            confidence.asked_to_stop(answers)
+
     def test_the_experiment_is_the_same_twice_and_adds_up(self):
         answers = self.answers(30)
         with open(self.at("answers.jsonl"), "w") as f:
-            f.writelines(json.dumps(a) + "\n" for a in answers)
+            f.writelines(json.dumps(a) + "\n" for a in answers + self.fit(20))
         texts = []
         for _ in range(2):
             self.program("experiment.py", "--out", self.at("result.json"), "--bootstrap", "50")
@@ -219,6 +271,8 @@ class Judge(unittest.TestCase):
             self.assertAlmostEqual(d["feedback"]["value"], first["feedback"]["value"] - other["feedback"]["value"], places=3)
         for c in result["confidence"]["calibration"].values():
             self.assertTrue(0 < c["calibrated"]["low"] < c["calibrated"]["value"] < c["calibrated"]["high"])
+        self.assertEqual(result["retrieved"]["difference"]["drawn_feedback"]["value"], 0)
+        self.assertAlmostEqual(result["retrieved"]["with"]["drawn_feedback"]["value"], first["feedback"]["value"], places=4)
         for rule in result["confidence"]["adaptive"]:
             used = [measures.stable_after(judge.drawn(a), rule["patience"]) for a in answers]
             n, whole = sum(used) / len(used), sum(used) // len(used)

@@ -1,4 +1,4 @@
-"""The tables of examples/movielens/README.md say what result.json and items.json say."""
+"""The tables of examples/movielens/README.md say what result.json, bulk.json and items.json say."""
 import json
 import os
 import unittest
@@ -21,8 +21,7 @@ class Report(unittest.TestCase):
             text = f.read()
         sections = [m[2] for m in report.SECTION.finditer(text)]
         self.assertTrue(sections)
-        result, items = (report.read(os.path.join(EXAMPLE, name)) for name in ("result.json", "items.json"))
-        self.assertEqual(text, report.remade(text, result, items))
+        self.assertEqual(text, report.remade(text, *report.results()))
 
     def test_a_section_is_made_of_the_result_and_nothing_else_changes(self):
         text = "a\n<!-- items: made by `report.py --write` -->\nold\n<!-- end of items -->\nb\n"
