@@ -63,8 +63,8 @@ def kernel_gain(m):
     shared, alone = m.row("step", 256, "attn", *args), m.row("step", 256, "attn", *args, "--no-sharing")
     s, a = (r["seconds"]["predicted"][0] for r in (shared, alone))
     return bar("attention of a decode step, shared against alone, P 32,768, n 256, GQA 4", ">= 31x", a / s, "x", a / s >= 31,
-               f"alone {a * 1e3:.0f} ms ({alone['counts']['memory_bytes'] / 1e9:.0f} GB of KV, bound by {alone['case']['bound']}), shared {s * 1e3:.2f} ms "
-               f"({shared['counts']['memory_bytes'] / 1e9:.1f} GB, {shared['counts']['ops_bf16'] / 1e12:.2f} x 10^12 operations, bound by {shared['case']['bound']})",
+               f"alone {a * 1e3:.0f} ms ({alone['counts']['memory_bytes'] / 1e9:.0f} GB of KV, bound by {alone['bound']}), shared {s * 1e3:.2f} ms "
+               f"({shared['counts']['memory_bytes'] / 1e9:.1f} GB, {shared['counts']['ops_bf16'] / 1e12:.2f} x 10^12 operations, bound by {shared['bound']})",
                "a group's runs folded in registers before they are written: now each of 32 runs leaves 256 x 32 partial states, which are written and read "
                "in f32; then products by wgmma")
 
@@ -85,7 +85,7 @@ def attention_bandwidth(m):
     r = m.row("step", 64, "attn", *L8, *ALONE, "-n", 64, "--prompt-tokens", 8192, "--max-tokens", 256, "--no-sharing")
     v = r["counts"]["memory_bytes"] / H100["memory"] / r["seconds"]["predicted"][0]
     return bar("attention, share of memory bandwidth (64 branches alone, P 8,192)", ">= 90 %", 100 * v, "%", v >= 0.9,
-               f"{r['counts']['memory_bytes'] / 1e9:.1f} GB in {r['seconds']['predicted'][0] * 1e3:.2f} ms, bound by {r['case']['bound']}; 90 % less the launches' gaps is "
+               f"{r['counts']['memory_bytes'] / 1e9:.1f} GB in {r['seconds']['predicted'][0] * 1e3:.2f} ms, bound by {r['bound']}; 90 % less the launches' gaps is "
                "what is assumed of memory, no more is said here",
                "a measurement: blocks have 2 or 3 halves of a tile on their way (kernels/attn/attn_tiles.cuh)")
 
@@ -95,8 +95,8 @@ def attention_tensor(m):
     p = m.row("prefill", 256, "attn", *L8, *ALONE, "-n", 256, "--prompt-tokens", 8192, "--max-tokens", 256)
     v, w = (x["counts"]["ops_bf16"] / H100["bf16"] / x["seconds"]["predicted"][0] for x in (r, p))
     return bar("attention, share of the tensor peak at the ridge (shared, n 256, P 8,192)", ">= 67 %", 100 * v, "%", v >= 0.67,
-               f"{r['counts']['ops_bf16'] / 1e12:.2f} x 10^12 operations in {r['seconds']['predicted'][0] * 1e3:.2f} ms, bound by {r['case']['bound']}; prefill of the same "
-               f"prompt: {100 * w:.0f} %, bound by {p['case']['bound']}",
+               f"{r['counts']['ops_bf16'] / 1e12:.2f} x 10^12 operations in {r['seconds']['predicted'][0] * 1e3:.2f} ms, bound by {r['bound']}; prefill of the same "
+               f"prompt: {100 * w:.0f} %, bound by {p['bound']}",
                "wgmma and TMA: what does mma.sync is assumed to reach 35 %")
 
 

@@ -1,6 +1,7 @@
 /* share - how near an operator comes to what the machine can do: the longer of bytes over the rate of reads from
  * memory and operations over the peak of their kind, as a part of the time that it took. Over 1: its bytes came from a
- * cache. And what a program says with --json: rows of a result (result.schema.json), which bench/kernels.py collects. */
+ * cache. And what a program says with --json: rows of a result (result.schema.json), which bench/kernels.py collects.
+ */
 #ifndef FC_BENCH_SHARE_H
 #define FC_BENCH_SHARE_H
 

@@ -109,7 +109,7 @@ static fc_status one_step(const fc_cost_model *m, const fc_cost_machine *c, cons
         if (!st && !j->unshared) st = fc_cost_plan_fill(&p, base, j->prompt);
         for (int i = 0; i < rows && !st; i++) {
             st = branch(j, &p, base, tokens - 1, &table);
-            if (!st) st = feed_rows(&f, table, 1, (i + 1) * j->n / rows - i * j->n / rows);
+            if (!st) st = feed_rows(&f, table, 1, (int)((i + 1L) * j->n / rows - (long)i * j->n / rows));
         }
     }
     if (!st) st = feed_pass(&f);
@@ -156,6 +156,7 @@ fc_status fc_cost_score(const fc_cost_model *m, const fc_cost_machine *c, const 
     fc_cost_plan p;
     feed f = {.m = m, .c = c, .p = &p, .t = &t, .h = FC_HEAD_SCORE};
     const int rows = j->rows ? j->rows : j->n;
+    const int first = j->tokens == 1 ? rows : 0; /* log-probs that the prompt's last row alone says */
     fc_status st = FC_OK;
     FC_TRY(check_job(m, j));
     FC_TRY(open_plan(m, c, j, rows, j->tokens, &p));
@@ -163,8 +164,8 @@ fc_status fc_cost_score(const fc_cost_model *m, const fc_cost_machine *c, const 
         int base, table;
         st = fc_kv_table_open(p.kv, &base);
         f.all = false;
-        if (!st && cached) st = fc_cost_plan_fill(&p, base, j->prompt);
-        if (!st && !cached) st = feed_rows(&f, base, j->prompt, 0);
+        if (!st && cached && j->prompt > 1) st = fc_cost_plan_fill(&p, base, j->prompt - 1);
+        if (!st) st = feed_rows(&f, base, cached ? 1 : j->prompt, first); /* its last row is computed in any case */
         f.all = true; /* the last token's own row is not computed: the one before it says its log-prob */
         for (int i = 0; i < rows && !st; i++) {
             st = branch(j, &p, base, 0, &table);

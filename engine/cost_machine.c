@@ -64,10 +64,14 @@ const fc_cost_machine *fc_cost_gpu_at(size_t i) { return &gpus[i]; }
 
 bool fc_cost_machine_of_device(const char *device, fc_cost_machine *out) {
     static const struct {
-        const char *part, *name;
-    } names[] = {{"H100 PCIe", "h100-pcie"}, {"H100", "h100"}, {"H200", "h200"}, {"A100", "a100"}, {"L40S", "l40s"}};
+        const char *device, *name;
+    } names[] = {{"NVIDIA H100 80GB HBM3", "h100"},
+                 {"NVIDIA H100 PCIe", "h100-pcie"},
+                 {"NVIDIA H200", "h200"},
+                 {"NVIDIA A100-SXM4-80GB", "a100"},
+                 {"NVIDIA L40S", "l40s"}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strstr(device, names[i].part)) return fc_cost_machine_find(names[i].name, 0, out) == FC_OK;
+        if (strcmp(device, names[i].device) == 0) return fc_cost_machine_find(names[i].name, 0, out) == FC_OK;
     return false;
 }
 

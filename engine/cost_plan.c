@@ -26,6 +26,7 @@ static fc_status no_upload(fc_backend *be, void *dst, const void *host, size_t b
 
 fc_status fc_cost_plan_open(const fc_kv_shape *shape, int per, int units, int max_rows, int tables, int max_len,
                             fc_cost_plan *p) {
+    const int seqs = tables < max_rows ? tables : max_rows; /* of one batch */
     fc_status st = FC_OK;
     void *ids;
     memset(p, 0, sizeof *p);
@@ -34,7 +35,7 @@ fc_status fc_cost_plan_open(const fc_kv_shape *shape, int per, int units, int ma
     FC_TRY_GOTO(st, fc_alloc((size_t)max_rows, sizeof *p->ids, "ids", &ids), fail);
     p->ids = ids;
     FC_TRY_GOTO(st, fc_kv_open(&p->be, shape, tables, max_len, &p->kv), fail);
-    FC_TRY_GOTO(st, fc_batch_open(&p->be, p->kv, per, max_rows, tables, max_len, 0, &p->batch), fail);
+    FC_TRY_GOTO(st, fc_batch_open(&p->be, p->kv, per, max_rows, seqs, max_len, 0, &p->batch), fail);
     return FC_OK;
 fail:
     fc_cost_plan_close(p);

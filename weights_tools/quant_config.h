@@ -3,9 +3,9 @@
  * quant_method  fp8 (fmt e4m3, weight_block_size or none), fbgemm_fp8, modelopt (quant_algo FP8 or
  *               FP8_PER_CHANNEL_PER_TOKEN), gptq (4 or 8 bits, checkpoint_format gptq or gptq_v2), awq (4 bits, version
  *               gemm), compressed-tensors (all config_groups 8-bit floats, strategy tensor, channel, group or block, or
- *               of format pack-quantized or int-quantized integers of 4 or 8 bits, strategy channel or group); others are refused by
- *               name. Which modules are left out is not read: a tensor's own type says it. Nor is how activations are
- *               to be rounded: they are not
+ *               of format pack-quantized or int-quantized integers of 4 or 8 bits, strategy channel or group); others
+ *               are refused by name. Which modules are left out is not read: a tensor's own type says it. Nor is how
+ *               activations are to be rounded: they are not
  * source        Hugging Face transformers and vLLM, the configurations of published checkpoints
  */
 #ifndef FC_WEIGHTS_QUANT_CONFIG_H

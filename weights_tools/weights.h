@@ -40,8 +40,8 @@ fc_status fc_tensor_rows(const fc_tensor *t, int64_t first, int64_t n, void *out
 
 typedef enum { FC_PACKED_NONE = 0, FC_PACKED_GPTQ, FC_PACKED_AWQ, FC_PACKED_COMPRESSED } fc_packed_kind;
 
-/* What a file says of its F8 and packed matrices. Scales of activations and of KV are not read: x is not rounded to FP8 here, and
- * KV has scales of its own. */
+/* What a file says of its F8 and packed matrices. Scales of activations and of KV are not read: x is not rounded to FP8
+ * here, and KV has scales of its own. */
 typedef struct {
     char method[24];                     /* config.json's quant_method, or our own GGUF key; "": the file names none */
     int64_t block_rows, block_cols;      /* of scales for blocks, 0: it names none */

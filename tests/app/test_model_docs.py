@@ -1,6 +1,7 @@
 """bench/MODEL.md says what the cost model does (`FORKCAST_BUILD=build/test python3 tests/app/test_model_docs.py --write` makes it again), and
 bench/model.py finds a number that is another one."""
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,8 +21,7 @@ class ModelDocs(unittest.TestCase):
         p = model("--check")
         self.assertEqual(p.returncode, 0, p.stdout + p.stderr)
 
-    # If this fails, bars may say anything.
-    def test_a_marker_that_is_gone_is_found(self):
+    def changed(self, change, says):
         with tempfile.TemporaryDirectory() as d:
             os.mkdir(os.path.join(d, "bench"))
             for name in ("model.py", "result.py", "MODEL.md"):
@@ -30,11 +30,21 @@ class ModelDocs(unittest.TestCase):
             with open(path) as f:
                 text = f.read()
             with open(path, "w") as f:
-                f.write(text.replace("<!-- end of bars -->", ""))
+                f.write(change(text))
             p = model("--check", root=d)
             self.assertEqual(p.returncode, 1)
-            self.assertIn("its markers are not there", p.stderr)
+            self.assertIn(says, p.stderr)
             self.assertNotIn("Traceback", p.stderr)
+
+    # If these fail, bars may say anything.
+    def test_a_marker_that_is_gone_is_found(self):
+        self.changed(lambda text: text.replace("<!-- end of bars -->", ""), "its markers are not there")
+
+    def test_a_number_that_is_another_one_is_found(self):
+        def other(text):
+            at = re.search(r"\d", text[text.index("<!-- bars"):]).start() + text.index("<!-- bars")
+            return text[:at] + str((int(text[at]) + 1) % 10) + text[at + 1:]
+        self.changed(other, "does not say what the model does")
 
 
 if __name__ == "__main__":

@@ -253,7 +253,7 @@ class Apart(unittest.TestCase):
     def test_while_it_loads(self):
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        with Serve("--novelty", "like:smollm2-135m", "--alignment", "none", "--metrics-port", port, ready=False) as s:
+        with Serve("--novelty", "like:smollm2-1.7b", "--alignment", "none", "--metrics-port", port, ready=False) as s:
             s.address, health = f"127.0.0.1:{port}", None
             while not health:
                 try:

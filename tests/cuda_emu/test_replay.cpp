@@ -1,4 +1,5 @@
-/* replay: launches run in their order with their own parameters, however they are sent; a pass's graph is used again. */
+/* replay: launches run in their order with their own parameters, however they are sent; a pass's graph is used
+ * again. */
 #include "kernels/cuda/copies.cuh"
 #include "kernels/cuda/replay.cuh"
 #include "tests/cuda_emu/runtime_control.h"

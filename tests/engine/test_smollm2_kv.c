@@ -150,7 +150,7 @@ static void fp8_activations_would_move_answers(void **state) {
     (void)state;
     assert_non_null(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/fp8.gguf", folder);
-    assert_ok(fc_tools_convert(SMOLLM2_MODEL, path, FC_F8, NULL, NULL, NULL));
+    assert_ok(fc_tools_convert(SMOLLM2_MODEL, path, FC_F8, NULL, NULL, NULL, NULL));
     n = measure(path, fc_json_root(doc), "f32", NULL, as_is, want);
     measure(path, fc_json_root(doc), "f32", open_x8, got, want);
     free(x8_rows);

@@ -5,7 +5,7 @@
 int bench_latency(int argc, char **argv);
 int bench_frontier(int argc, char **argv);
 int bench_capacity(int argc, char **argv);
-int bench_compare(int argc, char **argv); /* 3: B is worse */
+int bench_compare(int argc, char **argv); /* 3: B is worse, 4: some could not be judged */
 int bench_model(int argc, char **argv);
 
 #endif

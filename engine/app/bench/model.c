@@ -163,11 +163,23 @@ static fc_status put_settings(model_bench *b) {
     return report_set(r, "prompt_of_scores", "%s", b->cached ? "in the cache" : "computed");
 }
 
+/* An option that would change nothing is a mistake. */
+static fc_status check_meaning(const model_bench *b) {
+    const bool cpu = strcmp(b->gpu, "cpu") == 0;
+    if (b->threads && !cpu) return FC_FAIL(FC_ERR_ARG, "--threads: of --gpu cpu alone");
+    if (b->variant && cpu) return FC_FAIL(FC_ERR_ARG, "--no-batch-invariant: of a GPU alone, as only cuBLASLt is not");
+    if (b->cached && b->alignment_name && strcmp(b->alignment_name, "none") == 0)
+        return FC_FAIL(FC_ERR_ARG, "--cached: of an alignment model, and there is none");
+    return FC_OK;
+}
+
 static fc_status job(model_bench *b, int argc, char **argv) {
     fc_str typed = {0}, out = {0};
     fc_status st;
     void *p;
     FC_TRY(setup_ns(b->n_text, MOST_N, b->n, &b->n_points));
+    FC_TRY(setup_commit(b->report.commit));
+    FC_TRY(check_meaning(b));
     if (!(b->share > 0.0f && b->share <= 1.0f))
         return FC_FAIL(FC_ERR_ARG, "--distinct: %g; above 0, at most 1", (double)b->share);
     if (b->out) FC_TRY(report_can_write(b->out));

@@ -91,7 +91,6 @@ static fc_status put_row(const model_bench *b, const model_point *p, model_phase
     FC_TRY(text(&in, "job", "model"));
     FC_TRY(text(&in, "phase", model_phase_names[k]));
     if (part) FC_TRY(text(&in, "kernel", part->name));
-    if (part) FC_TRY(text(&in, "bound", fc_cost_bound(&b->machine, part)));
     FC_TRY(json_int(&in, "n", p->n));
     FC_TRY(json_int(&in, "P", b->prompt));
     FC_TRY(json_int(&in, "G", b->tokens));
@@ -119,6 +118,7 @@ static fc_status put_row(const model_bench *b, const model_point *p, model_phase
         FC_TRY(json_number(&in, "launches", t->launches));
     }
     FC_TRY(end(&in));
+    if (part) FC_TRY(text(&o, "bound", fc_cost_bound(&b->machine, part)));
     FC_TRY(json_number(&o, "limit_seconds", part ? part->floor : t->floor));
     return fc_str_puts(out, "}");
 }

@@ -119,7 +119,7 @@ static fc_status read_rates(setup *s) {
     return FC_OK;
 }
 
-static fc_status check_commit(const char *id) {
+fc_status setup_commit(const char *id) {
     size_t n = id ? strspn(id, "0123456789abcdef") : 7;
     if (n < 7 || n > 40 || (id && id[n] && strcmp(id + n, "-changed") != 0))
         return FC_FAIL(FC_ERR_ARG,
@@ -160,7 +160,7 @@ static fc_status draw_salt(setup *s) {
 static fc_status check(setup *s) {
     FC_TRY(setup_ns(s->n_text, SETUP_N_MAX, s->n, &s->n_ns));
     FC_TRY(read_rates(s));
-    FC_TRY(check_commit(s->commit));
+    FC_TRY(setup_commit(s->commit));
     FC_TRY(check_url(s));
     FC_TRY(draw_salt(s));
     if ((s->prompt_tokens != 0) == (s->prompts_file != NULL))

@@ -47,6 +47,7 @@ fc_status setup_open(setup *s, int argc, char **argv);
 fc_status setup_point(setup *s, bench_point **out);
 /* -n: different numbers from 1 to `most`. */
 fc_status setup_ns(const char *text, int most, int n[SETUP_LIST], int *n_ns);
+fc_status setup_commit(const char *id); /* NULL is fine */
 /* A load of one request of n candidates. Round `round` has a seed and a prompt of its own, the same for every n and
  * load; where salts do not keep caches apart, every `row` has other prompts. */
 bench_load setup_load(setup *s, int n, int round, int row);

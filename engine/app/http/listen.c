@@ -173,8 +173,7 @@ static fc_status listen_tcp(const char *text, http_listener *out, size_t *n) {
     }
     freeaddrinfo(list);
     if (!st && *n == first)
-        st = FC_FAIL(FC_ERR_IO, "%s: %s%s", text, strerror(saved),
-                     saved == EADDRINUSE ? "; --port names another, 0 one that is free" : "");
+        st = FC_FAIL(saved == EADDRINUSE ? FC_ERR_FULL : FC_ERR_IO, "%s: %s", text, strerror(saved));
     return st;
 }
 

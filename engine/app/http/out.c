@@ -70,6 +70,7 @@ static uint64_t untaken(http_conn *c) {
     const uint64_t queue = queue_of(c);
     if (!c->local) return queue;
     if (queue < c->queue) c->queued = c->queued * queue / c->queue;
+    if (!queue) c->queued = 0;
     c->queue = queue;
     return c->queued;
 }

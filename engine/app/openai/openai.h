@@ -131,7 +131,8 @@ size_t openai_weigh_body(const char *body, size_t size); /* while it is read, an
 size_t openai_weigh_answer(const openai_call *c);        /* from then on, before it is trimmed: at most, about */
 int64_t openai_candidates(const fc_request *r);          /* drawn at most, or given */
 
-/* The key of a lookup's body. *live: it is a history, which can be computed; ignored: as of a call. */
+/* The key of a lookup's body. *live: it is a history, which can be computed; ignored: as of a call. Of the server it
+ * reads the models alone, which do not change: another thread may parse a call meanwhile. */
 fc_status openai_lookup_key(openai_server *s, const openai_lookup *l, const char *body, size_t size, fc_str *key,
                             bool *live, char ignored[OPENAI_IGNORED], openai_error *e);
 fc_status openai_lookup_row(const openai_lookup *l, const fc_table_row *r, fc_str *out); /* the answer out of a table */

@@ -290,7 +290,7 @@ void serve_lookup(void *self, http_req *r, const char *rest) {
     openai_error e;
     fc_status st;
     looking *a;
-    void *p;
+    void *p = NULL;
     (void)rest;
     if (!s->table) {
         http_fail(r, 404, "no table is served; --table FILE names one");

@@ -16,6 +16,8 @@
 
 static _Atomic(http *) to_stop; /* for the handler of signals; NULL: nobody can ask yet, or any more */
 
+static volatile sig_atomic_t failed; /* the exit code once nobody can be asked */
+
 static void on_signal(int n) {
     static const char word[] = "forkcast serve: ended by a signal\n";
     http *h = atomic_load(&to_stop);
@@ -24,8 +26,8 @@ static void on_signal(int n) {
         http_stop(h); /* called again: at once */
         return;
     }
-    if (write(STDERR_FILENO, word, sizeof word - 1) < 0) _exit(0); /* nobody reads it */
-    _exit(0);
+    if (write(STDERR_FILENO, word, sizeof word - 1) < 0) _exit(failed); /* nobody reads it */
+    _exit(failed);
 }
 
 /* From here on a signal is a wish that is granted: status 0. */
@@ -66,6 +68,14 @@ static bool inherits(void) {
     return getenv("LISTEN_FDS") && pid && strtol(pid, NULL, 10) == (long)getpid();
 }
 
+/* Of an address that is in use, the option that names another. */
+static fc_status in_use(fc_status st, const char *address, const char *option) {
+    char why[512];
+    if (st != FC_ERR_FULL || strncmp(fc_last_error(), address, strlen(address)) != 0) return st;
+    snprintf(why, sizeof why, "%s", fc_last_error());
+    return FC_FAIL(FC_ERR_IO, "%s; %s names another", why, option);
+}
+
 static fc_status open_sockets(serve *s) {
     const serve_config *c = &s->c;
     const char *all[ARG_LIST_MAX + 2];
@@ -102,6 +112,8 @@ static fc_status open_sockets(serve *s) {
     if (c->metrics_port) all[n++] = fc_str_text(&metrics);
     o.n_listen = n;
     if (!st) st = http_open(&o, &s->h);
+    if (c->metrics_port) st = in_use(st, fc_str_text(&metrics), "--metrics-port");
+    st = in_use(st, fc_str_text(&address), "--port");
     if (!st) s->watched = c->metrics_port ? http_last_listen(s->h) : SIZE_MAX;
     fc_str_fini(&address);
     fc_str_fini(&metrics);
@@ -139,14 +151,16 @@ static fc_status run(serve *s) {
     serve_systemd_begin(s);
     FC_TRY(serve_load(s));
     FC_TRY(http_run(s->h));
+    if (s->loading) return FC_OK; /* st is still the loader's */
     return s->st ? FC_FAIL(s->st, "%s", s->why) : FC_OK;
 }
 
-/* A loader cannot be told to stop, and takes as long as the models are large: it goes with the process. */
-static void leave(serve *s) {
+/* A loader cannot be told to stop, and takes as long as the models are large, nor who waits for a file of a dead mount:
+ * they go with the process. */
+static void leave(serve *s, const char *doing) {
     atomic_store(&to_stop, NULL);
     http_close(s->h); /* sockets of files are taken away */
-    fc_log(FC_LOG_WARN, "ended by a signal while the models were being loaded");
+    fc_log(FC_LOG_WARN, "ended by a signal while %s", doing);
     _exit(0);
 }
 
@@ -190,7 +204,9 @@ int cmd_serve(int argc, char **argv) {
         if (!st && s->c.check) st = serve_check(s);
         if (!st) st = s->c.check ? show_config(s) : run(s);
     }
-    if (!st && serve_give_up(s)) leave(s);
+    if (!st && serve_give_up(s)) leave(s, "the models were being loaded");
+    if (!st && !serve_worker_idle(&s->looker)) leave(s, "the table was being read");
+    failed = st != FC_OK;
     fini(s);
     fc_free(s);
     return args_exit("serve", st);

@@ -103,7 +103,7 @@ void serve_unload(serve *s);  /* then; zeroed and half-built are fine */
 /* routes.c */
 bool serve_admit(serve *s, http_req *r); /* false: it is answered, 429; for those that need the engine */
 bool serve_alive(serve *s);              /* the engine steps, or has nothing to do, and its device computes */
-void serve_routes_init(serve *s);        /* s->router */
+void serve_routes_init(serve *s);        /* s->router, s->watch */
 void serve_on_head(void *self, http_req *r);
 void serve_on_request(void *self, http_req *r);
 void serve_on_end(void *self, const http_req *r, int status, double seconds);

@@ -25,9 +25,11 @@ static void *work(void *arg) {
         while (!w->wait.first && !w->over) pthread_cond_wait(&w->come, &w->lock);
         if (w->over) break;
         t = take(&w->wait);
+        w->busy = true;
         pthread_mutex_unlock(&w->lock);
         t->run(t);
         pthread_mutex_lock(&w->lock);
+        w->busy = false;
         if (!w->made.first) w->wake(w->self); /* else it has been, and has not come yet */
         append(&w->made, t);
     }
@@ -68,6 +70,15 @@ void serve_worker_close(serve_worker *w) {
 }
 
 bool serve_worker_full(const serve_worker *w) { return w->n >= w->most; }
+
+bool serve_worker_idle(serve_worker *w) {
+    bool idle;
+    if (!w->runs) return true;
+    pthread_mutex_lock(&w->lock);
+    idle = !w->busy && !w->wait.first;
+    pthread_mutex_unlock(&w->lock);
+    return idle;
+}
 
 void serve_worker_put(serve_worker *w, serve_task *t) {
     FC_ASSERT(w->runs && !serve_worker_full(w));

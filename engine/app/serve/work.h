@@ -32,7 +32,7 @@ typedef struct {
     int n, most;              /* given and not yet back; at most */
     void (*wake)(void *self); /* when something was made */
     void *self;
-    bool runs, over;
+    bool runs, over, busy; /* busy: a task is under way */
 } serve_worker;
 
 fc_status serve_worker_open(serve_worker *w, const char *name, int most, void (*wake)(void *self), void *self);
@@ -42,6 +42,7 @@ void serve_worker_close(serve_worker *w);
 
 /* The loop's thread. */
 bool serve_worker_full(const serve_worker *w);
+bool serve_worker_idle(serve_worker *w);               /* no task waits, and none is under way */
 void serve_worker_put(serve_worker *w, serve_task *t); /* where it is not full */
 void serve_worker_back(serve_worker *w);               /* calls back of what was made */
 
