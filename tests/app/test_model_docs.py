@@ -10,6 +10,7 @@ import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("FORKCAST_BUILD", os.path.join(ROOT, "build")))
+TAXONOMY = os.path.join("results", "2026-11-26-taxonomy.json")  # whose rows a prompt it reads
 
 
 def model(*args, root=ROOT):
@@ -23,8 +24,8 @@ class ModelDocs(unittest.TestCase):
 
     def changed(self, change, says):
         with tempfile.TemporaryDirectory() as d:
-            os.mkdir(os.path.join(d, "bench"))
-            for name in ("model.py", "result.py", "MODEL.md"):
+            os.makedirs(os.path.join(d, "bench", "results"))
+            for name in ("model.py", "result.py", "MODEL.md", TAXONOMY):
                 shutil.copy(os.path.join(ROOT, "bench", name), os.path.join(d, "bench", name))
             path = os.path.join(d, "bench", "MODEL.md")
             with open(path) as f:

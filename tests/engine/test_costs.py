@@ -18,7 +18,7 @@ COSTS = "bench/costs.json"
 TOLERANCE = 0.02  # of instructions: what another place of a branch or a register costs; rows and bytes are exact
 FUNCTIONS = ("fc_linear_cpu", "fc_linear_pick_cpu", "fc_attn_cpu", "fc_rope_kv_cpu", "fc_rmsnorm_cpu", "fc_embed_cpu", "fc_draw_cpu",
              "fc_head_draw_cpu", "fc_head_lse_cpu", "fc_logprob_cpu", "fc_list_logprob_cpu", "fc_top_logprobs_cpu",
-             "fc_batch_plan", "fc_sampler_add", "fc_flight_land")
+             "fc_batch_list", "fc_sampler_add", "fc_flight_land")
 ROWS = ("rows_prefill", "rows_decode", "rows_score", "rows_reused", "scores_cached", "rows_replayed", "redraws", "rows_flat_prefill",
         "rows_flat_decode", "rows_flat_score", "kv_bytes")
 PROMPT = " ".join(["the house of the craft of the night and of the day"] * 3)
