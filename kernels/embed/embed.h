@@ -3,7 +3,8 @@
  * shapes  tokens [T], W [V,D] packed (kernels/linear), y [T,D]
  * dtype   y f32, W any packed type
  * needs   T >= 1, 0 <= token < V (checked: FC_ERR_ARG; on CUDA sync says so, and the row is not written)
- * error   exact: dequantised value, one f32 multiplication when scale != 1
+ * error   exact: dequantised value, one f32 multiplication when scale != 1; Q8_W on CUDA: scale * (code - 128) +
+ *         (minimum + 128 * scale), two roundings more
  */
 #ifndef FC_KERNELS_EMBED_H
 #define FC_KERNELS_EMBED_H

@@ -32,11 +32,13 @@ static int chunk(fc_dtype t, bool scales) {
     case FC_Q8_0:
     case FC_Q5_0: return PANEL * STEP + PANEL * 2 * 2;
     case FC_Q5_1: return PANEL * STEP + PANEL * 2 * 2 * 2;
-    case FC_Q5_K: return PANEL * STEP + PANEL * 2 * 4 * 2;
+    case FC_Q5_K:
+    case FC_Q8_W: return PANEL * STEP + PANEL * 2 * 4 * 2;
     case FC_Q6_K: return PANEL * STEP + PANEL * 4 * 4;
     case FC_Q4_0: return PANEL * STEP / 2 + PANEL * 2 * 2;
     case FC_Q4_1: return PANEL * STEP / 2 + PANEL * 2 * 2 * 2;
-    case FC_Q4_K: return PANEL * STEP / 2 + PANEL * 2 * 4 * 2;
+    case FC_Q4_K:
+    case FC_Q4_W: return PANEL * STEP / 2 + PANEL * 2 * 4 * 2;
     default: return 0; /* no matrix has it: packing refuses it */
     }
 }
