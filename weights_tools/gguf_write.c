@@ -185,6 +185,8 @@ fc_status fc_gguf_write_tensor(fc_gguf_write *w, const char *name, fc_dtype type
     FC_ASSERT(!w->started && (n_dims == 2 || (n_dims == 1 && N == 1)) && N >= 1 && K >= 1);
     if (fc_dtype_row_bytes(type, (size_t)K, &row))
         return FC_FAIL(FC_ERR_ARG, "%s: tensor %s: %s", w->path, name, fc_status_text());
+    if (type >= FC_I64) /* no file's, or of safetensors alone */
+        return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: tensor %s: %s is no type of GGUF", w->path, name, fc_dtype_name(type));
     if (!fc_mul(row, (size_t)N, &bytes) || !fc_add(bytes, (size_t)w->padded_bytes + ALIGNMENT, &end) ||
         end > INT64_MAX / 2)
         return FC_FAIL(FC_ERR_ARG, "%s: tensor %s: %lld rows of %zu bytes do not fit in a file", w->path, name,

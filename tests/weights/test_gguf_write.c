@@ -108,7 +108,8 @@ static void tensors_of_every_type_come_back(void **state) {
     uint64_t seed = 11;
     size_t at = 0;
     (void)state;
-    for (int t = 0; t < FC_DTYPE_COUNT; t++) {
+    assert_fails(fc_gguf_write_tensor(w, "x", FC_Q4_W, 1, 1, 256), FC_ERR_UNSUPPORTED, "Q4_W is no type of GGUF");
+    for (int t = 0; t < FC_I64; t++) { /* of which files are made */
         size_t row;
         int64_t N = t % 2 ? 3 : 1, K = fc_dtype_block((fc_dtype)t) == 1 ? 7 : 256;
         assert_ok(fc_dtype_row_bytes((fc_dtype)t, (size_t)K, &row));
@@ -130,10 +131,10 @@ static void tensors_of_every_type_come_back(void **state) {
 
     assert_ok(fc_map_open(path, &map));
     assert_ok(fc_gguf_parse(path, map.data, map.size, &g));
-    assert_int_equal(g.n_tensors, FC_DTYPE_COUNT);
+    assert_int_equal(g.n_tensors, FC_I64);
     assert_int_equal(g.data_offset % 32, 0);
     at = 0;
-    for (int t = 0; t < FC_DTYPE_COUNT; t++) {
+    for (int t = 0; t < FC_I64; t++) {
         const fc_tensor *x = &g.tensors[t];
         assert_string_equal(x->name, fc_dtype_name((fc_dtype)t));
         assert_int_equal(x->dtype, t == FC_F8 ? FC_I8 : t); /* GGUF has no F8 */
