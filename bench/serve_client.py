@@ -137,17 +137,17 @@ class Answer:
 
 
 class Connection:
-    """begun: some of an answer is there: its head and, of a stream, its first event."""
+    """begun: of what was asked last some of an answer is there: its head and, of a stream, its first event."""
 
     def __init__(self, reader, writer):
         self.reader, self.writer, self.begun = reader, writer, False
 
     def send(self, raw):
+        self.begun = False
         self.writer.write(raw)
 
     async def answer(self):
         """The next one, whole."""
-        self.begun = False
         try:
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             size = re.search(r"\r\ncontent-length: (\d+)\r\n", head, re.I)

@@ -353,7 +353,7 @@ async def drain_with(a, drain_ms, counts):
 
 async def drain(a):
     p = Part(a, "drain", done=a.drain_done, streaming=a.drain_streams, waiting=a.drain_waiting, idle=2 * a.drain_idle - 2, max_tokens=a.drain_tokens)
-    for name, drain_ms in (("patient", 60000), ("hasty", 50)):
+    for name, drain_ms in (("patient", 60000), ("hasty", 1)):
         counts = {f"{of}_{v}": 0 for of in ("done", "streaming", "waiting", "late") for v in ("full", "error", "lost")}
         counts["late_turned_away"] = 0
         code, took, ended, idle = await drain_with(a, drain_ms, counts)

@@ -85,7 +85,7 @@ static uint64_t taken(http_conn *c) {
  * piece. */
 static size_t piece_of(const http_conn *c) {
     const uint64_t share = least(c) / 4;
-    if (!c->local || share > A_TURN) return A_TURN;
+    if (!c->local || !c->h->o.read_rate || share > A_TURN) return A_TURN;
     return share < PIECE_MIN ? PIECE_MIN : (size_t)share;
 }
 
