@@ -5,11 +5,11 @@
 
 /* ---- bulk copies through a ring: a warp that copies, warps that read */
 
-enum { ROUNDS = 9, SLOTS = 3, PIECE = 512, READERS = 96 };
+enum { RINGS = 2, ROUNDS = 9, SLOTS = 3, PIECE = 512, READERS = 96 }; /* RINGS: blocks, each with one */
 
 struct piped {
     const uint32_t *x; /* [ROUNDS][PIECE / 4] */
-    uint32_t *y;       /* [ROUNDS][READERS] */
+    uint32_t *y;       /* [RINGS][ROUNDS][READERS] */
     int how;
 };
 
@@ -61,7 +61,7 @@ static void ring(const piped p) {
         } else if (t >= 32) {
             if (p.how == NOBODY_ANSWERS) return;
             if (p.how != NO_WAIT) fc_mbarrier_wait(&m->full[slot], (unsigned)(round & 1) ^ (p.how == WRONG_PARITY));
-            p.y[i * READERS + t - 32] = m->piece[slot][(t * 5 + i) % (PIECE / 4)];
+            p.y[((int)blockIdx.x * ROUNDS + i) * READERS + t - 32] = m->piece[slot][(t * 5 + i) % (PIECE / 4)];
             if (p.how == OVER && t == 40) m->empty[slot] = 7;
             fc_mbarrier_arrive(&m->empty[slot]);
             if (p.how == TWICE && t == 40) fc_mbarrier_arrive(&m->empty[slot]);
@@ -71,13 +71,13 @@ static void ring(const piped p) {
 
 /* True: as it should be, in this order. */
 static bool ring_is_right(int how) {
-    alignas(16) static uint32_t x[ROUNDS * PIECE / 4], y[ROUNDS * READERS];
+    alignas(16) static uint32_t x[ROUNDS * PIECE / 4], y[RINGS * ROUNDS * READERS];
     for (int i = 0; i < ROUNDS * PIECE / 4; i++) x[i] = (uint32_t)(i * 2654435761u) >> 1;
     memset(y, 0, sizeof y);
-    if (!run(ring, {x, y, how}, 2, 32 + READERS, sizeof(piped_shared))) return false;
-    for (int i = 0; i < ROUNDS; i++)
-        for (int r = 0; r < READERS; r++)
-            if (y[i * READERS + r] != x[i * (PIECE / 4) + ((r + 32) * 5 + i) % (PIECE / 4)]) return false;
+    if (!run(ring, {x, y, how}, RINGS, 32 + READERS, sizeof(piped_shared))) return false;
+    for (int at = 0; at < RINGS * ROUNDS; at++)
+        for (int r = 0, i = at % ROUNDS; r < READERS; r++)
+            if (y[at * READERS + r] != x[i * (PIECE / 4) + ((r + 32) * 5 + i) % (PIECE / 4)]) return false;
     return true;
 }
 
