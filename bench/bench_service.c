@@ -1,13 +1,16 @@
 /* bench_service - cases of peers/compare.py, one after another in one engine that stays, as other engines' programs do.
  *
- *   bench_service MODEL THREADS RECIPE
+ *   bench_service MODEL THREADS RECIPE [MAX_ROWS [variant]]
  *
- * MODEL takes both roles. Each line of standard input is a case:
+ * MODEL takes both roles; MAX_ROWS rows a batch at most, which is the engine's own choice else; variant: not
+ * batch-invariant. Each line of standard input is a case:
  *
  *   generate N TOKENS SEED ID...        N candidates of TOKENS ids, end tokens as any other, of a prompt; no scores
  *   score ID... | ID... | ID... ...     log-likelihood of each candidate behind the first list, the prompt
  *   taxonomy N SEED<tab>NAME<tab>NAME   the recipe for a history; without log-probs under the whole vocabulary
  *                                       (full_logprob), which other engines do not say
+ *   together K                          the next K lines are cases that are submitted at once; one answer: seconds until the
+ *                                       last is there, the rows of all, and each one's own seconds
  *
  * Each answer is a line of JSON: seconds from submit to answer, the rows that were computed, and of score the
  * log-likelihoods. The first line says {"ready":true} once the model is loaded.
@@ -18,14 +21,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-enum { MOST_NAMES = 8, MOST_IDS = 1 << 16, MOST_GIVEN = 1024 };
+enum { MOST_NAMES = 8, MOST_IDS = 1 << 16, MOST_GIVEN = 1024, MOST_TOGETHER = 4096 };
 
 typedef struct {
     fc_engine *engine;
     fc_recipe *recipe;
     int32_t ids[MOST_IDS];
     fc_given given[MOST_GIVEN];
+    int together, waiting; /* cases of a group; those of them that are under way */
 } service;
 
 static int fail(const char *what) {
@@ -36,6 +41,12 @@ static int fail(const char *what) {
 static int refuse(const char *what) {
     fprintf(stderr, "bench_service: %s\n", what);
     return 1;
+}
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 /* Numbers at *at up to what is none, behind `used` ids; returns how many are used then, or MOST_IDS + 1. */
@@ -50,10 +61,36 @@ static size_t read_ids(service *s, char **at, size_t used) {
     }
 }
 
+/* Waits for all of a group, which was begun `before`. */
+static int answer_together(service *s, double before) {
+    long long rows[3] = {0};
+    double seconds[MOST_TOGETHER];
+    for (int i = 0; i < s->waiting; i++) {
+        fc_event done;
+        if (fc_poll(s->engine, -1, &done)) return fail("poll");
+        if (done.status) return refuse(done.error);
+        seconds[i] = done.result->timings.total / 1000;
+        rows[0] += done.result->accounting.rows_prefill;
+        rows[1] += done.result->accounting.rows_decode;
+        rows[2] += done.result->accounting.rows_score;
+        fc_event_fini(&done);
+    }
+    printf("{\"seconds\":%.6f,\"rows_prefill\":%lld,\"rows_decode\":%lld,\"rows_score\":%lld,\"each\":[",
+           now() - before, rows[0], rows[1], rows[2]);
+    for (int i = 0; i < s->waiting; i++) printf("%s%.6f", i ? "," : "", seconds[i]);
+    puts("]}");
+    fflush(stdout);
+    s->together = s->waiting = 0;
+    return 0;
+}
+
 static int answer(service *s, const fc_request *r) {
+    static double before; /* when a group's first case was submitted */
     fc_event done;
     uint64_t id;
+    if (s->together && !s->waiting) before = now();
     if (fc_submit(s->engine, r, &id)) return fail("submit");
+    if (s->together) return ++s->waiting < s->together ? 0 : answer_together(s, before);
     if (fc_poll(s->engine, -1, &done)) return fail("poll");
     if (done.status) return refuse(done.error);
     printf("{\"seconds\":%.6f,\"rows_prefill\":%lld,\"rows_decode\":%lld,\"rows_score\":%lld",
@@ -116,12 +153,22 @@ static int taxonomy(service *s, char *at) {
     return answer(s, &r);
 }
 
+static int together(service *s, const char *at) {
+    char *end;
+    long n = strtol(at, &end, 10);
+    if (n < 1 || n > MOST_TOGETHER || *end || s->together)
+        return refuse("together K: 1 .. 4096 cases, none of them a group");
+    s->together = (int)n;
+    return 0;
+}
+
 static int one_case(service *s, char *line) {
     line[strcspn(line, "\n")] = 0;
+    if (strncmp(line, "together ", 9) == 0) return together(s, line + 9);
     if (strncmp(line, "generate ", 9) == 0) return generate(s, line + 9);
     if (strncmp(line, "score ", 6) == 0) return score(s, line + 6);
     if (strncmp(line, "taxonomy ", 9) == 0) return taxonomy(s, line + 9);
-    return refuse("a case is generate, score or taxonomy");
+    return refuse("a case is generate, score, taxonomy or together");
 }
 
 int main(int argc, char **argv) {
@@ -129,14 +176,17 @@ int main(int argc, char **argv) {
     char *line = NULL;
     size_t size = 0;
     int bad = 0;
-    if (argc != 4) {
-        fprintf(stderr, "usage: bench_service MODEL THREADS RECIPE\n");
+    if (argc < 4 || argc > 6 || (argc == 6 && strcmp(argv[5], "variant") != 0)) {
+        fprintf(stderr, "usage: bench_service MODEL THREADS RECIPE [MAX_ROWS [variant]]\n");
         return 2;
     }
     if (fc_recipe_open(argv[3], &s.recipe)) return fail("recipe");
-    if (fc_engine_open(
-            &(fc_engine_options){.novelty = argv[1], .alignment = argv[1], .threads = (int)strtol(argv[2], NULL, 10)},
-            &s.engine))
+    if (fc_engine_open(&(fc_engine_options){.novelty = argv[1],
+                                            .alignment = argv[1],
+                                            .threads = (int)strtol(argv[2], NULL, 10),
+                                            .max_rows = argc > 4 ? (int)strtol(argv[4], NULL, 10) : 0,
+                                            .batch_variant = argc > 5},
+                       &s.engine))
         bad = fail("open");
     if (!bad) puts("{\"ready\":true}"), fflush(stdout);
     while (!bad && getline(&line, &size, stdin) >= 0) bad = one_case(&s, line);

@@ -39,7 +39,7 @@ pack() {
     libraries_of "$at"/bin/* | xargs cp -L -t "$at/lib"
     strip "$at"/bin/* "$at"/lib/*
     git describe --always --dirty=-changed --abbrev=7 --exclude='*' >"$at/commit"
-    tar -C build/gpu --sort=name --owner=0 --group=0 -cf - pack | xz -9 >"$archive"
+    tar -C build/gpu --sort=name --owner=0 --group=0 -cf - pack | xz --lzma2=preset=1,dict=128MiB >"$archive" # programs are much alike
     tree=$(git ls-files -z --cached --others --exclude-standard | xargs -0 stat -c %s | awk '{n += $1} END{print n}')
     size=$(stat -c %s "$archive")
     printf '%s: %d programs, %d libraries, %d bytes; the tree %d; together %d of the %d that may travel\n' "$archive" \

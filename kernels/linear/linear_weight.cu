@@ -3,14 +3,18 @@
 
 extern "C" {
 #include "engine/base/mem.h"
+#include "engine/base/os.h"
 #include "engine/base/quant.h"
+#include "engine/base/thread.h"
 }
 
 #include <limits.h>
 
 enum {
     BLOCK = 256,      /* elements of a row that are unpacked at once: the largest block of a file */
-    PIECE = 16 << 20, /* bytes that are packed on the host and then sent */
+    PIECE = 32 << 20, /* bytes that are packed on the host and then sent */
+    ALONE = 1 << 20,  /* a matrix of so many is packed by the caller */
+    MOST_THREADS = 32,
 };
 
 static bool part_of(fc_dtype t, fc_part_cuda *out) {
@@ -148,8 +152,11 @@ static fc_status pack_row(const fc_part_cuda *p, const fc_weight_part *from, int
         return FC_OK;
     }
     if (p->code == FC_CODE_BF16) {
-        for (int k = 0; k < p->K; k++)
-            memcpy(panel + (size_t)o * fc_bf16_row_bytes(p->steps) + fc_bf16_place(k), row + (size_t)k * size, size);
+        unsigned char *to = panel + (size_t)o * fc_bf16_row_bytes(p->steps);
+        int k = 0;
+        for (; k + 4 <= p->K; k += 4)
+            memcpy(to + fc_bf16_place(k), row + (size_t)k * size, 4 * size); /* stay together */
+        for (; k < p->K; k++) memcpy(to + fc_bf16_place(k), row + (size_t)k * size, size);
         return FC_OK;
     }
     if (fc_dtype_is_quant(from->dtype)) return pack_quant(p, from, row, o, panel);
@@ -166,26 +173,51 @@ static fc_status pack_row(const fc_part_cuda *p, const fc_weight_part *from, int
     return FC_OK;
 }
 
+/* Panels of a piece, by several threads. */
+typedef struct {
+    const fc_part_cuda *p;
+    const fc_weight_part *from;
+    unsigned char *piece;
+    int first;  /* panel of the piece's begin */
+    int failed; /* the first panel that could not be packed, of the piece; INT_MAX: none */
+} pack_job;
+
+static fc_status pack_panel(const pack_job *j, int panel) {
+    unsigned char *to = j->piece + (size_t)panel * j->p->panel_bytes;
+    int row = (j->first + panel) * FC_PANEL, rows = j->from->N - row < FC_PANEL ? j->from->N - row : (int)FC_PANEL;
+    memset(to, 0, j->p->panel_bytes); /* past N and K: a scale of 0, whatever the code */
+    for (int o = 0; o < rows; o++) FC_TRY(pack_row(j->p, j->from, row + o, o, to));
+    return FC_OK;
+}
+
+static void pack_unit(void *arg, int panel, int) {
+    pack_job *j = (pack_job *)arg;
+    int seen = __atomic_load_n(&j->failed, __ATOMIC_RELAXED);
+    if (panel > seen || !pack_panel(j, panel)) return;
+    while (panel < seen &&
+           !__atomic_compare_exchange_n(&j->failed, &seen, panel, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    }
+}
+
 /* A piece of whole panels at a time: packed here, then sent. */
-static fc_status pack_part(fc_stream s, const fc_part_cuda *p, const fc_weight_part *from, unsigned char *to,
-                           unsigned char *piece, size_t piece_bytes) {
+static fc_status pack_part(fc_stream s, fc_pool *pool, const fc_part_cuda *p, const fc_weight_part *from,
+                           unsigned char *to, unsigned char *piece, size_t piece_bytes) {
     int step = (int)(piece_bytes / p->panel_bytes);
     for (int panel = 0; panel < p->n_panels; panel += step) {
+        pack_job j = {p, from, piece, panel, INT_MAX};
         int n = p->n_panels - panel < step ? p->n_panels - panel : step;
-        size_t bytes = (size_t)n * p->panel_bytes;
-        memset(piece, 0, bytes); /* past N and K: a scale of 0, whatever the code */
-        for (int o = 0; o < n * FC_PANEL && panel * FC_PANEL + o < from->N; o++)
-            FC_TRY(
-                pack_row(p, from, panel * FC_PANEL + o, o % FC_PANEL, piece + (size_t)(o / FC_PANEL) * p->panel_bytes));
-        FC_CUDA_TRY(
-            cudaMemcpyAsync(to + (size_t)panel * p->panel_bytes, piece, bytes, cudaMemcpyHostToDevice, s->queue));
+        if (pool) fc_pool_run(pool, n, pack_unit, &j);
+        for (int i = 0; !pool && i < n; i++) FC_TRY(pack_panel(&j, i));
+        if (j.failed < INT_MAX) return pack_panel(&j, j.failed); /* its sentence was another thread's */
+        FC_CUDA_TRY(cudaMemcpyAsync(to + (size_t)panel * p->panel_bytes, piece, (size_t)n * p->panel_bytes,
+                                    cudaMemcpyHostToDevice, s->queue));
         FC_CUDA_TRY(cudaStreamSynchronize(s->queue)); /* piece is written again */
     }
     return FC_OK;
 }
 
 static fc_status pack_all(fc_stream s, const fc_weight_part *parts, int n_parts, const fc_part_cuda *places,
-                          fc_weight_cuda *w, unsigned char **piece) {
+                          fc_weight_cuda *w, unsigned char **piece, fc_pool **pool) {
     size_t total = 0, at = 0, most = PIECE;
     void *p;
     for (int i = 0; i < n_parts; i++) {
@@ -201,9 +233,13 @@ static fc_status pack_all(fc_stream s, const fc_weight_part *parts, int n_parts,
     FC_TRY(fc_cuda_alloc(parts[0].name ? parts[0].name : "weight", total, &p));
     w->memory = (unsigned char *)p;
     w->w.bytes = total;
+    if (total > ALONE) {
+        int cores = fc_cpu_count();
+        FC_TRY(fc_pool_open(cores < MOST_THREADS ? cores : (int)MOST_THREADS, pool));
+    }
     for (int i = 0; i < n_parts; i++) {
         fc_part_cuda *last = w->n_parts ? &w->parts[w->n_parts - 1] : NULL;
-        FC_TRY(pack_part(s, &places[i], &parts[i], w->memory + at, *piece, most));
+        FC_TRY(pack_part(s, *pool, &places[i], &parts[i], w->memory + at, *piece, most));
         if (last && joins(last, &places[i])) {
             last->N += places[i].N;
             last->n_panels += places[i].n_panels;
@@ -221,6 +257,7 @@ extern "C" fc_status fc_weight_pack_cuda(fc_stream s, const fc_weight_part *part
     fc_weight_cuda *w = NULL;
     fc_part_cuda *places;
     unsigned char *piece = NULL;
+    fc_pool *pool = NULL;
     void *p;
     if (n_parts < 1 || n_parts > 1024) return FC_FAIL(FC_ERR_ARG, "weight: %d parts", n_parts);
     FC_TRY(fc_cuda_flush(s)); /* copies go into the queue */
@@ -239,7 +276,8 @@ extern "C" fc_status fc_weight_pack_cuda(fc_stream s, const fc_weight_part *part
     }
     for (int i = 0; i < n_parts && !st && !s->invariant && !s->lt; i++)
         if (places[i].code == FC_CODE_BF16) st = fc_lt_open(&s->lt);
-    if (!st) st = pack_all(s, parts, n_parts, places, w, &piece);
+    if (!st) st = pack_all(s, parts, n_parts, places, w, &piece, &pool);
+    fc_pool_close(pool);
     fc_free(piece);
     fc_free(places);
     if (st) {

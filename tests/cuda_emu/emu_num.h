@@ -75,6 +75,16 @@ static inline double __longlong_as_double(long long i) { return emu_bits<double>
 
 /* ---- arithmetic ---- */
 
+/* A NaN of any kind is left out; glibc's give a NaN for one that signals. Of two zeros the one with the sign asked for.
+ * Seen on an H100. */
+static inline float emu_fmaxf(float a, float b) {
+    return isnan(a) ? b : isnan(b) ? a : a == b ? (signbit(a) ? b : a) : a > b ? a : b;
+}
+static inline float emu_fminf(float a, float b) {
+    return isnan(a) ? b : isnan(b) ? a : a == b ? (signbit(a) ? a : b) : a < b ? a : b;
+}
+#define fmaxf(a, b) emu_fmaxf(a, b)
+#define fminf(a, b) emu_fminf(a, b)
 static inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 static inline double rsqrt(double x) { return 1.0 / sqrt(x); }
 #define __expf(x)  expf(x) /* glibc has functions of these names */

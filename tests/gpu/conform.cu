@@ -77,8 +77,8 @@ static double wide_of(const uint32_t *w) {
 static double ulps(uint64_t a, uint64_t b, int bits, bool nan_a, bool nan_b) {
     uint64_t sign = (uint64_t)1 << (bits - 1);
     if (nan_a || nan_b) return nan_a && nan_b ? 0.0 : INFINITY;
-    double x = (double)(int64_t)(a & sign ? sign - a : a), y = (double)(int64_t)(b & sign ? sign - b : b);
-    return fabs(x - y);
+    int64_t x = (int64_t)(a & sign ? sign - a : a), y = (int64_t)(b & sign ? sign - b : b);
+    return (double)(x > y ? (uint64_t)x - (uint64_t)y : (uint64_t)y - (uint64_t)x);
 }
 
 /* How far word i of a device lies from the twin's, in units of what is allowed but for BITS: above 1 is wrong. */

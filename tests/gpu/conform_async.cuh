@@ -1,5 +1,6 @@
 /* conform_async - kernels/cuda/mbarrier.cuh and wgmma.cuh: bulk copies through a ring, products of warpgroups. Of
  * devices of 9.0; records of others are empty. */
+#include "kernels/cuda/mma.cuh"
 #include "kernels/cuda/warp.cuh"
 #include "kernels/cuda/wgmma.cuh"
 #include "tests/gpu/conform.cuh"
@@ -94,6 +95,57 @@ static __global__ void __launch_bounds__(2 * FC_WARPGROUP, 1) group_kernel(const
     }
 }
 
+/* The same 64 x 128 by mma.sync, from zero, with groups of 32 k each from zero and then added in f32, as linear sums
+ * them; and by wgmma. out: both. Whether the two have the same bits is what a kernel that wants to mix them asks. */
+static __global__ void __launch_bounds__(FC_WARPGROUP, 1) alike_kernel(const async_args p) {
+    int t = (int)threadIdx.x, lane = t % 32, row = t / 32 * 16 + lane / 4, c = lane % 4;
+    unsigned char *raw = fc_shared<unsigned char>();
+    uint32_t *b = (uint32_t *)(raw + (1024 - fc_shared_address(raw) % 1024) % 1024);
+    const uint32_t *rows = p.in + GROUP_B;
+    float acc[64], other[64], d[64];
+    for (int i = t; i < GROUP_B; i += FC_WARPGROUP) b[i] = p.in[i];
+    fc_proxy_fence();
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < 64; i++) acc[i] = other[i] = 0.0f;
+#pragma unroll 1
+    for (int k = 0; k < GROUP_DEPTH; k += 32) {
+        uint32_t a[2][4];
+#pragma unroll
+        for (int j = 0; j < 2; j++)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                a[j][i] = rows[((row + i % 2 * 8) * GROUP_DEPTH + k + 16 * j + c * 2 + i / 2 * 8) / 2];
+#pragma unroll
+        for (int i = 0; i < 64; i++) d[i] = 0.0f;
+        fc_wgmma_fence();
+#pragma unroll
+        for (int j = 0; j < 2; j++) fc_wgmma_bf16(d, a[j], fc_wgmma_b(b + (k + 16 * j) / 2), j);
+        fc_wgmma_commit();
+        fc_wgmma_wait();
+#pragma unroll
+        for (int n = 0; n < 16; n++) {
+            float e[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+#pragma unroll
+            for (int j = 0; j < 2; j++) {
+                uint32_t of_b[2];
+                int column = n * 8 + lane / 4;
+#pragma unroll
+                for (int i = 0; i < 2; i++)
+                    of_b[i] = b[column * (GROUP_DEPTH / 2) + (((k + 16 * j + 8 * i) / 8) ^ column % 8) * 4 + c];
+                fc_mma_bf16(e, a[j], of_b);
+            }
+#pragma unroll
+            for (int i = 0; i < 4; i++) other[n * 4 + i] += e[i], acc[n * 4 + i] += d[n * 4 + i];
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < 64; i++) {
+        int at = (row + i / 2 % 2 * 8) * FC_WGMMA_COLUMNS + i / 4 * 8 + c * 2 + i % 2;
+        p.out[at] = __float_as_uint(acc[i]) ^ __float_as_uint(other[i]);
+    }
+}
+
 /* whole: small integers, exact; else ordinary numbers, whose sums may differ by 2^-19 of the sum of absolute terms. */
 static void conform_group(conform_run *r, const char *name, bool whole, bool more) {
     words in(GROUP_B + GROUP_A), out;
@@ -122,6 +174,25 @@ static void conform_group(conform_run *r, const char *name, bool whole, bool mor
     r->records.back().allow = allow;
 }
 
+/* Numbers as models have them, and some of very different size: zero where the two units of products agree. */
+static void conform_alike(conform_run *r) {
+    for (int spread = 4; spread <= 24; spread += 10) {
+        words in(GROUP_B + GROUP_A), out;
+        async_args p = {NULL, NULL, false};
+        char name[80];
+        snprintf(name, sizeof name, "fc_wgmma_bf16 has fc_mma_bf16's bits, 2^%d", spread);
+        for (uint32_t &w : in) {
+            uint32_t v = conform_random(r), e[2];
+            for (uint32_t &x : e) x = 127 - (uint32_t)spread / 2 + conform_random(r) % (uint32_t)spread;
+            w = (v & 0x807f807fu) | e[0] << 7 | e[1] << 23;
+        }
+        if (r->s->sm == 90)
+            out = conform_launch(r, name, alike_kernel, 1, FC_WARPGROUP, GROUP_B * 4 + 1024, in, 64 * FC_WGMMA_COLUMNS,
+                                 p);
+        conform_keep(r, name, BITS, out);
+    }
+}
+
 void conform_async(conform_run *r) {
     words in(RING_ROUNDS * RING_WORDS), out;
     async_args p = {NULL, NULL, false};
@@ -133,4 +204,5 @@ void conform_async(conform_run *r) {
     conform_group(r, "fc_wgmma_bf16 of small integers", true, false);
     conform_group(r, "fc_wgmma_bf16 of small integers, more", true, true);
     conform_group(r, "fc_wgmma_bf16, fc_wgmma_b, _fence, _commit, _wait", false, true);
+    conform_alike(r);
 }

@@ -133,9 +133,9 @@ class Drive:
         self.step("test", "conform", 60, ["bash", "-c", command], results=lines)
         if os.path.exists(file):
             os.unlink(file)
-        self.side_by_side([(("test", name, 180, [self.program(name)]), {"env": {"FORKCAST_GPU_FULL": "1"}}) for name in self.kernel_tests()])
-        for script in sorted(glob.glob("tests/gpu/test_*.py")):
-            self.step("test", os.path.basename(script)[:-3], 240, [sys.executable, script])
+        steps = [(("test", os.path.basename(script)[:-3], 240, [sys.executable, script]), {}) for script in sorted(glob.glob("tests/gpu/test_*.py"))]
+        steps += [(("test", name, 180, [self.program(name)]), {"env": {"FORKCAST_GPU_FULL": "1"}}) for name in self.kernel_tests()]
+        self.side_by_side(steps)  # the longest, which run the program, first
 
     def sanitize(self):
         under = ["compute-sanitizer", "--error-exitcode", "9", "--print-limit", "20", "--tool"]
@@ -150,7 +150,8 @@ class Drive:
         lines = os.path.join(self.out, "bench.jsonl")
         for name in listed:  # one after another: they are timed
             self.step("bench", name, 150, [self.program("gpu_bench"), name, lines], results=lines)
-        self.step("bench", "latency", 200, [sys.executable, "tests/gpu/latency.py", lines], results=lines)
+        for script in ("latency", "bars"):
+            self.step("bench", script, 200, [sys.executable, f"tests/gpu/{script}.py", lines], results=lines)
 
     def run(self):
         self.device()

@@ -14,14 +14,14 @@ import tempfile
 import time
 
 BIN = os.environ.get("FORKCAST_BUILD", "build")
-SECONDS, RUNS, TOKENS = 170, 5, 32
+SECONDS, RUNS, TOKENS = 170, 3, 32
 CASES = [("generate", prompt, n) for prompt in (128, 4096) for n in (1, 8, 64, 256)] + [("score", prompt, 64) for prompt in (128, 4096)]
 
 
 class Service:
-    def __init__(self, model):
+    def __init__(self, model, *more):
         self.model = model
-        self.p = subprocess.Popen([os.path.join(BIN, "bench_service"), model, "0", "examples/recipes/interests-loglik.json"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        self.p = subprocess.Popen([os.path.join(BIN, "bench_service"), model, "0", "examples/recipes/interests-loglik.json", *map(str, more)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                   stderr=subprocess.PIPE, text=True)
         self.ready = self.p.stdout.readline().startswith('{"ready":true')
 
@@ -38,12 +38,12 @@ class Service:
         return self.p.stderr.read().strip()
 
 
-def line_of(kind, prompt, n, seed):
+def line_of(kind, prompt, n, seed, tokens=TOKENS):
     numbers = random.Random(seed)
     ids = [numbers.randrange(300, 30000) for _ in range(prompt)]
     if kind == "generate":
-        return f"generate {n} {TOKENS} {seed} {' '.join(map(str, ids))}"
-    given = [[numbers.randrange(300, 30000) for _ in range(TOKENS)] for _ in range(n)]
+        return f"generate {n} {tokens} {seed} {' '.join(map(str, ids))}"
+    given = [[numbers.randrange(300, 30000) for _ in range(tokens)] for _ in range(n)]
     return "score " + " | ".join(" ".join(map(str, x)) for x in (ids, *given))
 
 
