@@ -9,8 +9,8 @@
  *   score ID... | ID... | ID... ...     log-likelihood of each candidate behind the first list, the prompt
  *   taxonomy N SEED<tab>NAME<tab>NAME   the recipe for a history; without log-probs under the whole vocabulary
  *                                       (full_logprob), which other engines do not say
- *   together K                          the next K lines are cases that are submitted at once; one answer: seconds until the
- *                                       last is there, the rows of all, and each one's own seconds
+ *   together K                          the next K lines are cases that are submitted at once; one answer: seconds
+ *                                       until the last is there, the rows of all, and each one's own seconds
  *
  * Each answer is a line of JSON: seconds from submit to answer, the rows that were computed, and of score the
  * log-likelihoods. The first line says {"ready":true} once the model is loaded.

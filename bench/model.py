@@ -11,6 +11,7 @@ import argparse
 import difflib
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ import result
 DOCUMENT = "bench/MODEL.md"
 BEGIN, END = "<!-- bars: made by `bench/model.py --write` -->\n", "<!-- end of bars -->\n"
 H100 = {"memory": 3350e9, "bf16": 989.4e12}
+MEASURED = "bench/results/2026-11-27-gpu-h100.json"
 
 
 class Model:
@@ -49,9 +51,22 @@ class Model:
         return self.row(phase, n, kernel, *args)["seconds"]["predicted"][0]
 
 
-def bar(what, words, predicted, unit, met, arithmetic, change):
-    """Of the table: met is None where there is no present way to say."""
-    return {"what": what, "bar": words, "predicted": f"{predicted:.3g} {unit}".strip(), "met": met, "arithmetic": arithmetic, "change": change}
+def seconds(**case):
+    """The median of one case of MEASURED."""
+    found = [x for x in result.read(MEASURED) if case.items() <= x["case"].items()]
+    if len(found) != 1:
+        result.stop(f"{MEASURED}: {len(found)} rows are of {case}")
+    return statistics.median(next(iter(found[0]["seconds"].values())))
+
+
+def attention(prefix, n, shared):
+    return seconds(part="bench", op="attn", prefix=prefix, n=n, kv="BF16", shared=shared)
+
+
+def bar(what, words, predicted, unit, met, arithmetic, change, measured=None):
+    """Of the table: met is by what was measured, a sentence and whether it meets the bar, and by the prediction where nothing was."""
+    said, reached = measured or ("-", met)
+    return {"what": what, "bar": words, "predicted": f"{predicted:.3g} {unit}".strip(), "measured": said, "met": reached, "arithmetic": arithmetic, "change": change}
 
 
 L8, Q06 = ("--like", "llama-3.1-8b"), ("--like", "qwen3-0.6b")
@@ -66,7 +81,8 @@ def kernel_gain(m):
                f"alone {a * 1e3:.0f} ms ({alone['counts']['memory_bytes'] / 1e9:.0f} GB of KV, bound by {alone['bound']}), shared {s * 1e3:.2f} ms "
                f"({shared['counts']['memory_bytes'] / 1e9:.1f} GB, {shared['counts']['ops_bf16'] / 1e12:.2f} x 10^12 operations, bound by {shared['bound']})",
                "a group's runs folded in registers before they are written: now each of 32 runs leaves 256 x 32 partial states, which are written and read "
-               "in f32; then products by wgmma")
+               "in f32; then products by wgmma",
+               (f"{4 * attention(32768, 64, False) / attention(32768, 256, True):.3g} x (alone: four times that of 64)", 4 * attention(32768, 64, False) / attention(32768, 256, True) >= 31))
 
 
 def kernel_gain_short(m):
@@ -78,16 +94,28 @@ def kernel_gain_short(m):
         out.append((a / s, f"{like} (GQA {g}): alone {a / layers * 1e6:.2f} us a layer, shared {s / layers * 1e6:.2f} us"))
     worst = min(r for r, _ in out)
     return bar("the same, P 128, n 8, GQA 8 (the nearest shapes: GQA 7)", ">= 1.0x", worst, "x", worst >= 1, "; ".join(t for _, t in out),
-               "one launch does both, so its gap is the same; the model says nothing of latency within it")
+               "one launch does both, so its gap is the same; what a unit waits for counts, and the rows of a shared one are more",
+               (f"{attention(128, 8, False) / attention(128, 8, True):.3g} x (GQA 4)", attention(128, 8, False) >= attention(128, 8, True)))
+
+
+def alone_share():
+    kv = 64 * (32768 + 64) * 2 * 8 * 128 * 2.0  # bytes that 64 branches read: whole tiles of 8 heads of 128, K and V in bf16
+    v = kv / H100["memory"] / attention(32768, 64, False)
+    return f"{100 * v:.3g} %", v >= 0.9
+
+
+def ridge_share():
+    done = 4.0 * 32 * 128 * (256 * 32768 + 256 * 64)  # operations of scores and values, nothing filled up
+    v = done / H100["bf16"] / attention(32768, 256, True)
+    return f"{100 * v:.3g} % (P 32,768)", v >= 0.67
 
 
 def attention_bandwidth(m):
     r = m.row("step", 64, "attn", *L8, *ALONE, "-n", 64, "--prompt-tokens", 8192, "--max-tokens", 256, "--no-sharing")
     v = r["counts"]["memory_bytes"] / H100["memory"] / r["seconds"]["predicted"][0]
     return bar("attention, share of memory bandwidth (64 branches alone, P 8,192)", ">= 90 %", 100 * v, "%", v >= 0.9,
-               f"{r['counts']['memory_bytes'] / 1e9:.1f} GB in {r['seconds']['predicted'][0] * 1e3:.2f} ms, bound by {r['bound']}; 90 % less the launches' gaps is "
-               "what is assumed of memory, no more is said here",
-               "a measurement: blocks have 2 or 3 halves of a tile on their way (kernels/attn/attn_tiles.cuh)")
+               f"{r['counts']['memory_bytes'] / 1e9:.1f} GB in {r['seconds']['predicted'][0] * 1e3:.2f} ms, bound by {r['bound']}; measured: P 32,768, the data sheet's 3,350 GB/s",
+               "few branches: units of 16 tiles wait for memory, 2 or 3 halves of a tile on their way (kernels/attn/attn_tiles.cuh)", alone_share())
 
 
 def attention_tensor(m):
@@ -97,7 +125,12 @@ def attention_tensor(m):
     return bar("attention, share of the tensor peak at the ridge (shared, n 256, P 8,192)", ">= 67 %", 100 * v, "%", v >= 0.67,
                f"{r['counts']['ops_bf16'] / 1e12:.2f} x 10^12 operations in {r['seconds']['predicted'][0] * 1e3:.2f} ms, bound by {r['bound']}; prefill of the same "
                f"prompt: {100 * w:.0f} %, bound by {p['bound']}",
-               "wgmma and TMA: what does mma.sync is assumed to reach 35 %")
+               "wgmma and TMA; a tile is worked on by one warp after another step, with three barriers in between", ridge_share())
+
+
+def decode_share(moved):
+    step = seconds(part="latency", work="generate", prompt=128, n=1) / 32  # the prompt of 128 too: about a step and a half
+    return f"{100 * moved / H100['memory'] / step:.3g} % ({1e3 * step:.2f} ms, the prompt spread over 32 steps)", moved / H100["memory"] / step >= 0.78
 
 
 def step_share(m):
@@ -107,7 +140,8 @@ def step_share(m):
     return bar("8B bf16, a decode step at n 1, against the byte floor", ">= 78 %", 100 * w, "%", w >= 0.78,
                f"{r['counts']['bytes'] / 1e9:.2f} GB at 3,350 GB/s are {r['counts']['bytes'] / H100['memory'] * 1e3:.2f} ms, {r['seconds']['predicted'][0] * 1e3:.2f} ms are "
                f"predicted, of which {r['counts']['launches']:.0f} launches take {r['counts']['launches'] * 1.3e-3:.2f} ms",
-               "the few-row kernel's x: a block reads all of it, filled up to 8 rows, for 32 outputs; L1 may hide it, which is not counted")
+               "attention's 26 us a layer and the norms' 7 (ncu), which wait for memory and barriers; then the few-row kernel, 67 to 80 % of memory's rate",
+               decode_share(r["counts"]["bytes"]))
 
 
 def fp8_throughput(m):
@@ -122,12 +156,23 @@ def fp8_throughput(m):
                "fp8 by wgmma (four times the rate that mma.sync reaches of bf16), and one half of x")
 
 
+def draw_added():
+    plain, filtered = (seconds(part="bench", op="draw", rows=128, members=1, temperature=t, top_p=p, top_k=0) for t, p in ((1, 1), (0.8, 0.9)))
+    return f"{1e3 * (filtered - plain):.2g} ms added to {1e3 * plain:.2g}", filtered - plain <= 0.14e-3
+
+
 def draw_cost(m):
     r = m.row("step", 128, "draw", *L8, *ALONE, "-n", 128, "--prompt-tokens", 128, "--max-tokens", 64, "--filtered")
     v = r["seconds"]["predicted"][0] * 131072 / 128256
     return bar("draw, 128 rows of 131,072 words, top-p", "<= 0.14 ms", v * 1e3, "ms", v <= 0.14e-3,
                f"logits once, {r['counts']['memory_bytes'] / 1e6:.0f} MB, {r['counts']['launches']} launches; kernels/draw's filters read a row again, which is not counted",
-               "a count of the filters' own reads in fc_draw_cost")
+               "the filters' passes over a row: they are most of what a draw takes, and the model does not count them", draw_added())
+
+
+def scored(P, requests, items):
+    default, large = (10 * requests / seconds(part="latency", work="score together", prompt=P, requests=requests, max_rows=r, variant=v)
+                      for r, v in ((0, False), (8192, True)))
+    return f"{default:.0f} items/s; {large:.0f} with large passes by cuBLASLt", default >= items
 
 
 def scoring(m, P, L, items, requests):
@@ -138,7 +183,7 @@ def scoring(m, P, L, items, requests):
                n / s, "items/s", n / s >= items and (L != 180 or s < 0.45),
                f"{now['counts']['rows']:.0f} rows in {s * 1e3:.0f} ms, {now['counts']['passes']:.0f} passes of 512; with --max-rows 8192 --no-batch-invariant {n / t:.0f} items/s in "
                f"{t * 1e3:.0f} ms; at the peaks {n / now['limit_seconds']:.0f}",
-               "head_lse instead of logits in memory, larger passes, one half of x; then wgmma")
+               "head_lse instead of logits in memory, larger passes, one half of x; then wgmma", scored(P, requests, items))
 
 
 def best_of_64(m):
@@ -149,7 +194,8 @@ def best_of_64(m):
     return bar("best of 64, two 8B bf16 models, P 1,024, L 256", "<= 2.2 s, scoring <= 20 % of it", total, f"s, scoring {100 * share:.0f} %", total <= 2.2 and share <= 0.2,
                f"prefill {parts[0]:.3f}, decode {parts[1]:.2f}, score {parts[2]:.2f} s; with --max-rows 4096 --no-batch-invariant {tuned[0]:.3f}, {tuned[1]:.2f}, {tuned[2]:.2f} s, "
                f"{sum(tuned):.2f} in all",
-               "larger passes, one half of x, wgmma; what overlaps with decoding is not counted")
+               "larger passes, one half of x, wgmma; what overlaps with decoding is not counted",
+               (f"{seconds(part='latency', work='best of 64'):.3g} s", seconds(part="latency", work="best of 64") <= 2.2))
 
 
 TAXONOMY = "bench/results/2026-11-26-taxonomy.json"
@@ -176,7 +222,7 @@ def invariance(m):
         args = (*L8, *ALONE, "-n", n, "--prompt-tokens", 1024, "--max-tokens", 256)
         out.append(m.seconds("step", n, None, *args) / m.seconds("step", n, None, *args, "--no-batch-invariant") - 1)
     return bar("batch-invariant mode, 8B bf16, n 64", "<= 10 %", 100 * out[0], "%", out[0] <= 0.1,
-               f"cuBLASLt takes 128 rows and more, so at 64 both are the same kernels; at n 256 it costs {100 * out[1]:.0f} %, where cuBLASLt is assumed to reach 70 % of the peak",
+               f"cuBLASLt takes 128 rows and more, so at 64 both are the same kernels; at n 256 it costs {100 * out[1]:.0f} %, where cuBLASLt reaches 70 % of the peak",
                "")
 
 
@@ -187,9 +233,9 @@ def bars(m):
 
 def tables(m):
     all_ = bars(m)
-    out = ["", "| what, on one H100 | bar | predicted | |", "|---|---|---|---|"]
-    out += [f"| {b['what']} | {b['bar']} | {b['predicted']} | {'met' if b['met'] else '**short**'} |" for b in all_]
-    out += ["", f"{sum(b['met'] for b in all_)} of {len(all_)} are predicted to be met. The arithmetic, and what would change a number:", ""]
+    out = ["", "| what, on one H100 | bar | predicted | measured | |", "|---|---|---|---|---|"]
+    out += [f"| {b['what']} | {b['bar']} | {b['predicted']} | {b['measured']} | {'met' if b['met'] else '**short**'}{', predicted' if b['measured'] == '-' else ''} |" for b in all_]
+    out += ["", f"{sum(b['met'] for b in all_)} of {len(all_)} are met. The arithmetic of what is predicted, and what would change a number:", ""]
     out += [f"- **{b['what']}**: {b['arithmetic']}." + (f" Next: {b['change']}." if b["change"] else "") for b in all_]
     return "\n".join(out) + "\n\n"
 

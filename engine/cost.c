@@ -11,7 +11,7 @@
 
 typedef enum { STREAM, PRODUCT, ATTENTION } kind;
 
-enum { BY_MEMORY = FC_UNITS, BY_CACHE, BY_LAUNCH, WAYS };
+enum { BY_MEMORY = FC_UNITS, BY_CACHE, BY_WAITS, BY_LAUNCH, WAYS };
 
 /* Seconds of each way to be slow; reach: of its kind. A launch that leaves cores idle has less of everything, but half
  * of them already draw all that memory gives. */
@@ -21,11 +21,13 @@ static void ways(const fc_cost_machine *c, const fc_load *l, kind k, double out[
         double reach = u == FC_UNIT_F32 && (c->gpu || k == STREAM) ? c->reach_f32
                        : k == ATTENTION                            ? c->reach_attn
                        : l->library                                ? c->reach_library
+                       : l->warpgroups                             ? c->reach_warpgroups
                                                                    : c->reach_product;
         out[u] = l->ops[u] > 0 ? l->ops[u] / (c->tops[u] * 1e12 * reach * l->busy) : 0;
     }
     out[BY_MEMORY] = l->memory / (c->memory_gbs * 1e9 * c->reach_memory * half);
     out[BY_CACHE] = l->cache / (c->cache_gbs * 1e9 * c->reach_cache * half);
+    out[BY_WAITS] = (l->units * c->unit_us + l->tiles * c->tile_us) * 1e-6;
     out[BY_LAUNCH] = l->launches * c->launch_us * 1e-6;
 }
 
@@ -43,7 +45,7 @@ static kind kind_of(const char *name) {
 }
 
 const char *fc_cost_bound(const fc_cost_machine *c, const fc_cost_part *p) {
-    static const char *const names[WAYS] = {"f32", "bf16", "int8", "fp8", "memory", "cache", "launches"};
+    static const char *const names[WAYS] = {"f32", "bf16", "int8", "fp8", "memory", "cache", "waits", "launches"};
     double way[WAYS];
     int most = 0;
     ways(c, &p->load, kind_of(p->name), way);
@@ -71,8 +73,11 @@ static void add(fc_cost_time *t, const fc_cost_machine *c, const char *name, dou
     p->load.memory += n * l->memory;
     p->load.cache += n * l->cache;
     for (int k = 0; k < FC_UNITS; k++) p->load.ops[k] += n * l->ops[k];
+    p->load.units += n * l->units;
+    p->load.tiles += n * l->tiles;
     p->load.launches += (int)n * l->launches;
     p->load.library |= l->library;
+    p->load.warpgroups |= l->warpgroups;
 }
 
 /* The unit whose peak a perfect kernel could use. */

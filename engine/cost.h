@@ -21,7 +21,9 @@ typedef struct {
     double tops[FC_UNITS]; /* 10^12 operations a second, dense; 0: the unit is not there */
     fc_load_device device;
     double launch_us, pass_us; /* between kernels that follow one another; of a pass: plan, lists, what is read back */
-    double reach_memory, reach_cache, reach_product, reach_library, reach_attn, reach_f32;
+    double unit_us,
+        tile_us; /* of attention: what a unit waits for before its first tile and behind its last, and a tile */
+    double reach_memory, reach_cache, reach_product, reach_warpgroups, reach_library, reach_attn, reach_f32;
 } fc_cost_machine;
 
 size_t fc_cost_gpus(void);
@@ -91,7 +93,7 @@ double fc_cost_call(const fc_cost_machine *c, bool attention, const fc_load *l);
 /* The same on the CPU: attn's or a product's, of which a matrix or KV of so many bytes comes from memory. */
 double fc_cost_call_cpu(const fc_cost_machine *c, bool attention, fc_cost k, fc_unit u, double from_memory);
 
-/* The longest of its kinds of time: "memory", "cache", "f32", "bf16", "int8", "fp8", "launches". */
+/* The longest of its kinds of time: "memory", "cache", "waits", "f32", "bf16", "int8", "fp8", "launches". */
 const char *fc_cost_bound(const fc_cost_machine *c, const fc_cost_part *p);
 
 #endif

@@ -5,12 +5,13 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What kernels of this tree are assumed to reach; no GPU has measured it. Where each comes from: fc_cost_sources. */
+/* What kernels of this tree reach on an H100, as bench/results/2026-11-27-gpu-h100.json has it, and are assumed to
+ * reach elsewhere. Where each comes from: fc_cost_sources. */
 #define REACH                                                                                                          \
-    .reach_memory = 0.90, .reach_cache = 0.80, .reach_library = 0.70, .reach_attn = 0.35, .reach_f32 = 0.50,           \
-    .launch_us = 1.3, .pass_us = 15
+    .reach_memory = 0.90, .reach_cache = 0.80, .reach_library = 0.70, .reach_warpgroups = 0.36, .reach_f32 = 0.50,     \
+    .launch_us = 1.3, .unit_us = 8, .tile_us = 2.5, .pass_us = 25
 
-/* mma.sync is Ampere's and Ada's own instruction; on Hopper it does 63 % of what wgmma does. */
+/* mma.sync is Ampere's and Ada's own instruction; on Hopper it does 65 % of what wgmma does. */
 static const fc_cost_machine gpus[] = {
     {.name = "h100",
      .about = "H100 SXM5 80 GB",
@@ -18,8 +19,9 @@ static const fc_cost_machine gpus[] = {
      .memory_gbs = 3350,
      .cache_gbs = 5500,
      .tops = {66.9, 989.4, 1978.9, 1978.9},
-     .device = {132, 227 * 1024, 50e6},
-     .reach_product = 0.45,
+     .device = {132, 227 * 1024, 50e6, true},
+     .reach_product = 0.142,
+     .reach_attn = 0.10,
      REACH},
     {.name = "h100-pcie",
      .about = "H100 PCIe 80 GB",
@@ -27,8 +29,9 @@ static const fc_cost_machine gpus[] = {
      .memory_gbs = 2039,
      .cache_gbs = 4400,
      .tops = {51.2, 756.0, 1513.0, 1513.0},
-     .device = {114, 227 * 1024, 50e6},
-     .reach_product = 0.45,
+     .device = {114, 227 * 1024, 50e6, true},
+     .reach_product = 0.142,
+     .reach_attn = 0.10,
      REACH},
     {.name = "h200",
      .about = "H200 SXM 141 GB",
@@ -36,8 +39,9 @@ static const fc_cost_machine gpus[] = {
      .memory_gbs = 4800,
      .cache_gbs = 5500,
      .tops = {66.9, 989.4, 1978.9, 1978.9},
-     .device = {132, 227 * 1024, 50e6},
-     .reach_product = 0.45,
+     .device = {132, 227 * 1024, 50e6, true},
+     .reach_product = 0.142,
+     .reach_attn = 0.10,
      REACH},
     {.name = "a100",
      .about = "A100 SXM4 80 GB",
@@ -46,7 +50,8 @@ static const fc_cost_machine gpus[] = {
      .cache_gbs = 4000,
      .tops = {19.5, 312.0, 624.0, 0},
      .device = {108, 163 * 1024, 40e6},
-     .reach_product = 0.65,
+     .reach_product = 0.22,
+     .reach_attn = 0.155,
      REACH},
     {.name = "l40s",
      .about = "L40S 48 GB",
@@ -55,7 +60,8 @@ static const fc_cost_machine gpus[] = {
      .cache_gbs = 4000,
      .tops = {91.6, 362.0, 733.0, 733.0},
      .device = {142, 99 * 1024, 96e6},
-     .reach_product = 0.65,
+     .reach_product = 0.22,
+     .reach_attn = 0.155,
      REACH},
 };
 
@@ -82,11 +88,11 @@ const char *fc_cost_sources(bool gpu) {
                "runs, of memory and of the pool's starts assumed";
     return "peaks: NVIDIA's data sheets (memory, dense products, f32, shared memory) and white papers (cache size); "
            "cache rate: about what microbenchmarks say of H100 (Chips and Cheese, 2023), less elsewhere, assumed\n"
-           "memory 90 %: FlashMLA's 3,000 of 3,350 GB/s; cache 80 %: assumed\n"
-           "own products 45 % on Hopper: mma.sync gets 63 % of its peak (Luo et al., 2024), of which 70 % is assumed; "
-           "65 % of the peak elsewhere, assumed\n"
-           "cuBLASLt 70 %; attention 35 %: FlashAttention-2, by the same instruction, on H100 (Shah et al., 2024)\n"
-           "f32 50 %, a pass 15 us: assumed; a launch in a graph 1.3 us (Hazy Research, 2025)";
+           "reach: what these kernels did on an H100 SXM (bench/results/2026-11-27-gpu-h100.json); own products and "
+           "attention reach elsewhere what they do there of mma.sync's own peak, 65 % of the data sheet's, assumed\n"
+           "own products 14 % on Hopper, by warpgroups 36 %, cuBLASLt 70 %; attention 10 %, and 8 us a unit, 2.5 us a "
+           "tile that a block works on one after another; memory 90 %; a pass 25 us\n"
+           "cache 80 %, f32 50 %: assumed; a launch in a graph 1.3 us (Hazy Research, 2025)";
 }
 
 void fc_cost_machine_cpu(double memory_gbs, double cache_gbs, double gops_int8, double gflops_bf16, double gflops_f32,
@@ -103,6 +109,7 @@ void fc_cost_machine_cpu(double memory_gbs, double cache_gbs, double gops_int8, 
         .reach_cache = 1,
         .reach_product = 0.64,
         .reach_library = 0.64,
+        .reach_warpgroups = 0.64,
         .reach_attn = 0.45,
         .reach_f32 = 0.6,
     };

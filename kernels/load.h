@@ -18,6 +18,7 @@ typedef struct {
     int sms;            /* multiprocessors */
     double shared_max;  /* bytes that a block may have */
     double cache_bytes; /* of the last cache before memory */
+    bool warpgroups;    /* compute capability 9.0: linear_wgmma.cu */
 } fc_load_device;
 
 typedef struct {
@@ -25,8 +26,9 @@ typedef struct {
     double cache;  /* bytes between the last cache and the cores, of all blocks */
     double ops[FC_UNITS]; /* that are done, padding included; multiply and add count as two */
     double busy;          /* (0,1]: of the cores, on the average over the largest launch, by the number of blocks */
+    double units, tiles;  /* of attention, that a block works on one after another, whatever the rates */
     int launches;
-    bool library; /* its products are cuBLASLt's */
+    bool library, warpgroups; /* its products are cuBLASLt's; are linear_wgmma.cu's */
 } fc_load;
 
 /* An array that another kernel has just written or will read next: it stays in the cache where it is a small part of

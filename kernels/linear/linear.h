@@ -27,9 +27,9 @@
  *         fma(minimum, sum of x, acc), one chain over the groups of a range; K is cut into 8 ranges of whole 64 k, by
  *         K alone, whose sums fold first to last; then the bias. The same whatever T, part, workspace and kernel, so
  *         that a row's bits depend on that row alone; a row with NaN or infinity is NaN where x is rounded. Of a stream
- *         that is not batch-invariant, 128 rows and more: W bf16 alone, the same x, sums in f32 by cuBLASLt; W fp8 and quantised alone, on a device of 9.0 with blocks of 128 rows for more than half of
- *         its processors: as above, but one chain over all groups, not 8 ranges, and warpgroups' products, which may
- *         add the 32 k in another order
+ *         that is not batch-invariant, 128 rows and more: W bf16 alone, the same x, sums in f32 by cuBLASLt; W fp8 and
+ *         quantised alone, on a device of 9.0 with blocks of 128 rows for more than half of its processors: as above,
+ *         but one chain over all groups, not 8 ranges, and warpgroups' products, which on an H100 add the 32 k alike
  * bytes   W once as packed (the file's bits a weight for all types with f16 scales; F8: and a scale for each row and
  *         block of columns), x, or what it is made from, and y
  * flops   2*T*N*K, precise or not, and those of what makes x

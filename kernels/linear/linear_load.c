@@ -126,11 +126,29 @@ static int cuts(const fc_linear_shape *a, int T, int nt, const fc_load_device *d
     return z;
 }
 
+/* A block for 256 outputs and 128 rows, where there are blocks for more than half of the processors. */
+static bool by_warpgroups(const fc_linear_shape *a, int T, const fc_load_device *d) {
+    return d->warpgroups && a->variant && T >= LIBRARY_ROWS && !plain(a->type) && a->type != FC_BF16 &&
+           up(T, LIBRARY_ROWS) * up(a->N, TILE) * 2 > d->sms;
+}
+
+static void add_warpgroups(const fc_linear_shape *a, int T, double x, const fc_load_device *d, fc_load *l) {
+    double packed = fc_linear_packed_cuda(a->type, a->scales, a->N, a->K), rows = up(T, LIBRARY_ROWS),
+           cols = up(a->N, TILE);
+    l->memory += packed;
+    l->cache += packed * rows + x * cols;
+    l->ops[FC_UNIT_BF16] += 2 * rows * LIBRARY_ROWS * cols * TILE * up(a->K, STEP) * STEP * (a->precise ? 2 : 1);
+    l->busy = fc_load_busy(rows * cols, d->sms);
+    l->launches++;
+    l->warpgroups = true;
+}
+
 static void add_rows(const fc_linear_shape *a, int T, const fc_load_device *d, fc_load *l) {
     double x = make_x(a, T, d, l), y = 4.0 * T * a->N;
     int nt, z;
     if (a->variant && T >= LIBRARY_ROWS && a->type == FC_BF16) add_library(a, T, x, d, l);
     else if (plain(a->type)) add_plain(a, T, d, l);
+    else if (by_warpgroups(a, T, d)) add_warpgroups(a, T, x, d, l);
     else if (T <= FEW_ROWS) add_few(a, T, x, d, l);
     else {
         nt = row_tiles(a, T, false, d);

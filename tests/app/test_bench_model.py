@@ -35,11 +35,11 @@ class BenchModel(Bench):
                 whole = next(r for r in rows if "kernel" not in r["case"])
                 kernels = [r for r in rows if "kernel" in r["case"]]
                 self.assertGreaterEqual({r["case"]["kernel"] for r in kernels}, {"qkv", "o", "gate_up", "down", "attn", "rest"})
-                self.assertAlmostEqual(sum(r["seconds"]["predicted"][0] for r in kernels) + whole["counts"]["passes"] * 15e-6,
+                self.assertAlmostEqual(sum(r["seconds"]["predicted"][0] for r in kernels) + whole["counts"]["passes"] * 25e-6,
                                        whole["seconds"]["predicted"][0], delta=1e-9 + 1e-6 * whole["seconds"]["predicted"][0])
                 self.assertLess(whole["limit_seconds"], whole["seconds"]["predicted"][0])
         self.assertLess(self.seconds(result, "step", 1), self.seconds(result, "step", 16))
-        for words in ("H100 SXM5 80 GB", "share of the time by kernel", "attention over the shared prompt", "mma.sync gets 63 %"):
+        for words in ("H100 SXM5 80 GB", "share of the time by kernel", "attention over the shared prompt", "mma.sync's own peak, 65 %"):
             self.assertIn(words, said)
 
     def test_what_is_asked_counts(self):
@@ -47,11 +47,13 @@ class BenchModel(Bench):
         step = self.seconds(usual, "step", 16)
         for args, phase, faster in ((("--weights", "int4"), "step", True), (("--no-sharing",), "step", False), (("--distinct", 0.1), "step", True),
                                     (("--requests", 8), "step", False), (("--cached",), "score", True), (("--no-batch-invariant",), "prefill", True),
-                                    (("--filtered",), "step", False), (("--kv-type", "f32"), "step", False), (("--max-rows", 64), "prefill", False)):
+                                    (("--kv-type", "f32"), "step", False), (("--max-rows", 64), "prefill", False)):
             got, base = self.seconds(self.predicted(*LIKE, *args)[0], phase, 16), self.seconds(usual, phase, 16)
             self.assertTrue(got < base if faster else got > base, (args, got, base))
         slower = self.predicted(*[("a100" if a == "h100" else a) for a in LIKE])[0]
         self.assertGreater(self.seconds(slower, "step", 16), step)
+        drawn = [{r["case"].get("kernel") for r in x["rows"] if r["case"]["phase"] == "step"} for x in (usual, self.predicted(*LIKE, "--filtered")[0])]
+        self.assertEqual(["draw" in x for x in drawn], [False, True])  # logits in memory, and a kernel that draws from them
         rows = self.predicted(*LIKE, "--alignment", "none")[0]["rows"]
         self.assertFalse([r for r in rows if r["case"]["phase"] == "score"])
 

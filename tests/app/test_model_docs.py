@@ -11,6 +11,7 @@ import unittest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("FORKCAST_BUILD", os.path.join(ROOT, "build")))
 TAXONOMY = os.path.join("results", "2026-11-26-taxonomy.json")  # whose rows a prompt it reads
+MEASURED = "results/2026-11-27-gpu-h100.json"
 
 
 def model(*args, root=ROOT):
@@ -25,7 +26,7 @@ class ModelDocs(unittest.TestCase):
     def changed(self, change, says):
         with tempfile.TemporaryDirectory() as d:
             os.makedirs(os.path.join(d, "bench", "results"))
-            for name in ("model.py", "result.py", "MODEL.md", TAXONOMY):
+            for name in ("model.py", "result.py", "MODEL.md", TAXONOMY, MEASURED):
                 shutil.copy(os.path.join(ROOT, "bench", name), os.path.join(d, "bench", name))
             path = os.path.join(d, "bench", "MODEL.md")
             with open(path) as f:

@@ -6,6 +6,7 @@ of two models of 8B; decoding where nothing is shared. Random weights in device 
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -62,7 +63,7 @@ def whole(out, folder, name, options):
     with open(prefix + ".json") as f:
         for row in json.load(f)["rows"]:
             put(out, {"work": name, **{k: v for k, v in row["case"].items() if isinstance(v, (int, float, str, bool))}}, row["seconds"]["total"],
-                {k: v for k, v in row["counts"].items() if isinstance(v, (int, float))})
+                {**{f"{k}_s": statistics.median(row["seconds"][k]) for k in ("prefill", "decode", "score") if k in row["seconds"]}, **{k: v for k, v in row["counts"].items() if isinstance(v, (int, float))}})
 
 
 def main(lines):
