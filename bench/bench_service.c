@@ -10,7 +10,8 @@
  *   taxonomy N SEED<tab>NAME<tab>NAME   the recipe for a history; without log-probs under the whole vocabulary
  *                                       (full_logprob), which other engines do not say
  *   together K                          the next K lines are cases that are submitted at once; one answer: seconds
- *                                       until the last is there, the rows of all, and each one's own seconds
+ *                                       until the last is there, the rows of all, and each one's own seconds, first
+ *                                       done first
  *
  * Each answer is a line of JSON: seconds from submit to answer, the rows that were computed, and of score the
  * log-likelihoods. The first line says {"ready":true} once the model is loaded.
@@ -31,6 +32,7 @@ typedef struct {
     int32_t ids[MOST_IDS];
     fc_given given[MOST_GIVEN];
     int together, waiting; /* cases of a group; those of them that are under way */
+    double begun;          /* when the group's first was submitted */
 } service;
 
 static int fail(const char *what) {
@@ -61,8 +63,8 @@ static size_t read_ids(service *s, char **at, size_t used) {
     }
 }
 
-/* Waits for all of a group, which was begun `before`. */
-static int answer_together(service *s, double before) {
+/* Waits for all of a group. */
+static int answer_together(service *s) {
     long long rows[3] = {0};
     double seconds[MOST_TOGETHER];
     for (int i = 0; i < s->waiting; i++) {
@@ -76,7 +78,7 @@ static int answer_together(service *s, double before) {
         fc_event_fini(&done);
     }
     printf("{\"seconds\":%.6f,\"rows_prefill\":%lld,\"rows_decode\":%lld,\"rows_score\":%lld,\"each\":[",
-           now() - before, rows[0], rows[1], rows[2]);
+           now() - s->begun, rows[0], rows[1], rows[2]);
     for (int i = 0; i < s->waiting; i++) printf("%s%.6f", i ? "," : "", seconds[i]);
     puts("]}");
     fflush(stdout);
@@ -85,12 +87,11 @@ static int answer_together(service *s, double before) {
 }
 
 static int answer(service *s, const fc_request *r) {
-    static double before; /* when a group's first case was submitted */
     fc_event done;
     uint64_t id;
-    if (s->together && !s->waiting) before = now();
+    if (s->together && !s->waiting) s->begun = now();
     if (fc_submit(s->engine, r, &id)) return fail("submit");
-    if (s->together) return ++s->waiting < s->together ? 0 : answer_together(s, before);
+    if (s->together) return ++s->waiting < s->together ? 0 : answer_together(s);
     if (fc_poll(s->engine, -1, &done)) return fail("poll");
     if (done.status) return refuse(done.error);
     printf("{\"seconds\":%.6f,\"rows_prefill\":%lld,\"rows_decode\":%lld,\"rows_score\":%lld",
@@ -185,11 +186,13 @@ int main(int argc, char **argv) {
                                             .alignment = argv[1],
                                             .threads = (int)strtol(argv[2], NULL, 10),
                                             .max_rows = argc > 4 ? (int)strtol(argv[4], NULL, 10) : 0,
-                                            .batch_variant = argc > 5},
+                                            .batch_variant = argc > 5,
+                                            .max_requests = MOST_TOGETHER},
                        &s.engine))
         bad = fail("open");
     if (!bad) puts("{\"ready\":true}"), fflush(stdout);
     while (!bad && getline(&line, &size, stdin) >= 0) bad = one_case(&s, line);
+    if (!bad && s.together) bad = refuse("together: the lines end before its cases");
     free(line);
     fc_engine_close(s.engine);
     fc_recipe_close(s.recipe);

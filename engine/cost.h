@@ -2,7 +2,7 @@
  *
  * Rows, items of attention and batches are the engine's own: a plan is made by engine/batch.c over a KV pool that has
  * no memory. A kernel's time is its launches, and the longest of: bytes through memory, bytes through the cache,
- * operations of each unit, at that part of the machine's peak that its kind of kernel is assumed to reach. Kernels
+ * operations of each unit, at that part of the machine's peak that its kind of kernel reached on an H100. Kernels
  * follow one another. Where draws agree (coalescing, names of a taxonomy) is not known: the caller says how many
  * distinct rows a step has. A door: engine/app may include this file.
  */

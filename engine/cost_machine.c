@@ -11,7 +11,7 @@
     .reach_memory = 0.90, .reach_cache = 0.80, .reach_library = 0.70, .reach_warpgroups = 0.36, .reach_f32 = 0.50,     \
     .launch_us = 1.3, .unit_us = 8, .tile_us = 2.5, .pass_us = 25
 
-/* mma.sync is Ampere's and Ada's own instruction; on Hopper it does 65 % of what wgmma does. */
+/* mma.sync is Ampere's and Ada's own instruction; on Hopper it does 64 % of the peak. */
 static const fc_cost_machine gpus[] = {
     {.name = "h100",
      .about = "H100 SXM5 80 GB",
@@ -49,7 +49,7 @@ static const fc_cost_machine gpus[] = {
      .memory_gbs = 2039,
      .cache_gbs = 4000,
      .tops = {19.5, 312.0, 624.0, 0},
-     .device = {108, 163 * 1024, 40e6},
+     .device = {108, 163 * 1024, 40e6, false},
      .reach_product = 0.22,
      .reach_attn = 0.155,
      REACH},
@@ -59,7 +59,7 @@ static const fc_cost_machine gpus[] = {
      .memory_gbs = 864,
      .cache_gbs = 4000,
      .tops = {91.6, 362.0, 733.0, 733.0},
-     .device = {142, 99 * 1024, 96e6},
+     .device = {142, 99 * 1024, 96e6, false},
      .reach_product = 0.22,
      .reach_attn = 0.155,
      REACH},
@@ -89,7 +89,7 @@ const char *fc_cost_sources(bool gpu) {
     return "peaks: NVIDIA's data sheets (memory, dense products, f32, shared memory) and white papers (cache size); "
            "cache rate: about what microbenchmarks say of H100 (Chips and Cheese, 2023), less elsewhere, assumed\n"
            "reach: what these kernels did on an H100 SXM (bench/results/2026-11-27-gpu-h100.json); own products and "
-           "attention reach elsewhere what they do there of mma.sync's own peak, 65 % of the data sheet's, assumed\n"
+           "attention reach elsewhere what they do there of mma.sync's own peak, 64 % of the data sheet's, assumed\n"
            "own products 14 % on Hopper, by warpgroups 36 %, cuBLASLt 70 %; attention 10 %, and 8 us a unit, 2.5 us a "
            "tile that a block works on one after another; memory 90 %; a pass 25 us\n"
            "cache 80 %, f32 50 %: assumed; a launch in a graph 1.3 us (Hazy Research, 2025)";

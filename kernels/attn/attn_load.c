@@ -1,7 +1,8 @@
 #include "kernels/attn/attn_load.h"
 
 enum { SOFTMAX = 20 /* operations a score; an exponential counts as 16 */ };
-static const double WIDENING = 1.4; /* a tile of codes is made bf16 in shared memory first; measured on an H100 */
+static const double WIDENING = 1.4; /* a tile of codes is made bf16 in shared memory first */
+static const double FOLDING = 0.6;  /* of a unit: who folds waits for the last one; both measured on an H100 */
 
 static int least(int a, int b) { return a < b ? a : b; }
 static int most(int a, int b) { return a > b ? a : b; }
@@ -52,6 +53,6 @@ fc_load fc_attn_load_cuda(const fc_attn_args *a, const fc_load_device *d) {
     l.busy = longest > 0 && all < longest * places ? all / (longest * places) : 1;
     l.units = most_of(units / places, units > 0);
     l.tiles = most_of(all / places, longest) * (fc_kv_scaled(k->type) ? WIDENING : 1);
-    if (units > 0 && states > 0) l.units += 0.6; /* who folds waits for the last unit */
+    if (units > 0 && states > 0) l.units += FOLDING;
     return l;
 }

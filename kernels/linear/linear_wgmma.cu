@@ -14,8 +14,8 @@
  *            instructions (64 multiply-adds, the next codes taken apart), which the other warpgroup's 128 cover: at
  *            most 85 % of the tensor peak, precise 90 %. A step is 1024 clocks (precise: 2048) for 26 to 37 bytes a
  *            clock (21 to 26); where L2 gives no more than 24, that is 65 % with codes of 8 bits, 85 % with 4 or
- *            precise. Two blocks that share x by multicast would lift that; not done. An H100: 355 TFLOP/s, 36 %,
- *            of 2048 rows and codes of 8 or 4 bits (bench/results/2026-11-27-gpu-h100.json)
+ *            precise. Two blocks that share x by multicast would lift that; not done. An H100: 323 to 379 TFLOP/s,
+ *            33 to 38 %, of 2048 rows (bench/results/2026-11-27-gpu-h100.json)
  * banks      a lane reads its 16 bytes of codes beside its neighbour's. 8 rows of a product's 16 bytes of x lie in 8
  *            places of 128 bytes, by the swizzle. Scales and sums of x are read by 4 and 8 lanes in common
  * y          a warp stores 32 bytes of each of 4 rows at once: whole sectors

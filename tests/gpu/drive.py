@@ -94,7 +94,7 @@ class Drive:
     def word(status, log, most):
         said = [line for line in log.splitlines() if line.strip()]
         if status == 0:
-            part = [line for line in said if line.lower().startswith("skipped")]
+            part = [line for line in said if line.lower().startswith("skipped") or "skipped=" in line]
             return "ok" + (f"; in part {part[0]}" if part else "")
         if status == SKIPPED:
             return next((line for line in said if line.lower().startswith("skipped")), "skipped")[:200]

@@ -256,7 +256,7 @@ int bench_model(int argc, char **argv) {
         .usage = "bench model --like NAME|--novelty FILE [--gpu h100] [-n 1,8,64,256] [options]",
         .about = "Predicts what a best-of-n job takes on a machine: the engine's own plans of every pass, the bytes, "
                  "operations and\n"
-                 "launches of every kernel, and what share of the machine's peaks kernels are assumed to reach. "
+                 "launches of every kernel, and what share of the peaks kernels reached on an H100. "
                  "Nothing runs.",
         .args = args,
         .n_args = sizeof args / sizeof *args,
