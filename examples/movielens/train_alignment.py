@@ -24,7 +24,7 @@ def main():
     rows = training.read_examples(args.folder, "alignment_set.tsv", LABEL)
     tokenizer = transformers.AutoTokenizer.from_pretrained(base)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(base, num_labels=1, dtype=torch.float32)
-    model = peft.get_peft_model(training.lightened(model), training.lora(args, base, "SEQ_CLS"))
+    model = peft.get_peft_model(training.lightened(model, args), training.lora(args, base, "SEQ_CLS"))
     ids = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
     groups = {}
     for r in rows:

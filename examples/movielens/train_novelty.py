@@ -18,14 +18,14 @@ from tables import EXAMPLE, DataError, read_names
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    training.add_options(p, epochs=2, rate=1.5e-3, batch=1, what="prompts")
+    training.add_options(p, epochs=4, rate=1.5e-3, batch=1, what="prompts")
     args = p.parse_args()
     base = training.begin(args)
     names = read_names(args.folder)
     rows = training.read_examples(args.folder, "novelty_set.tsv", EXAMPLE)
     tokenizer = transformers.AutoTokenizer.from_pretrained(base)
     model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    model = peft.get_peft_model(training.lightened(model), training.lora(args, base, "CAUSAL_LM"))
+    model = peft.get_peft_model(training.lightened(model, args), training.lora(args, base, "CAUSAL_LM"))
     ids = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def examples(epoch):

@@ -24,6 +24,14 @@ def add_options(p, epochs, rate, batch=16, what="examples"):
     p.add_argument("--layers", type=int, default=15, help="the upper layers that are adapted; 0: all (%(default)s)")
     p.add_argument("--seed", type=int, default=1, help="%(default)s")
     p.add_argument("--threads", type=int, default=0, help="0: all cores")
+    p.add_argument("--precision", choices=("bfloat16", "float32"), default=fastest(),
+                   help="that frozen matrices are multiplied in; bfloat16 where the processor has it, else float32 (%(default)s here)")
+
+
+def fastest():
+    """The precision whose products are quickest: a processor without bfloat16 works through it in software, four times as slow."""
+    has = torch.cpu.get_capabilities()
+    return "bfloat16" if any(has.get(k) for k in ("avx512_bf16", "amx_bf16", "bf16")) else "float32"
 
 
 def begin(args):
@@ -48,13 +56,13 @@ def lora(args, base, task):
     return peft.LoraConfig(r=args.rank, lora_alpha=2 * args.rank, target_modules=TARGETS, layers_to_transform=upper, task_type=task)
 
 
-def lightened(model):
+def lightened(model, args):
     """MODEL with its frozen matrices in the precision that they are multiplied in: nothing is rounded again in each step. What
     runs along the layers, and what is trained, stays in full precision."""
     for layer in model.model.layers:
         for part in layer.modules():
             if isinstance(part, torch.nn.Linear):
-                part.to(torch.bfloat16)
+                part.to(getattr(torch, args.precision))
     return model
 
 
@@ -105,7 +113,7 @@ def train(model, make_examples, loss_of, args):
     model.train()
     began, losses = time.monotonic(), []
     for step, batch in enumerate(order, 1):
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=args.precision == "bfloat16"):
             loss = loss_of(batch)
         optimizer.zero_grad()
         loss.backward()
@@ -123,7 +131,8 @@ def train(model, make_examples, loss_of, args):
 def save(model, args, record):
     """The adapter in half precision, and beside it how it was made."""
     model.eval()
-    model.peft_config["default"].base_model_name_or_path = BASE
+    config = model.peft_config["default"]
+    config.base_model_name_or_path, config.target_modules = BASE, sorted(config.target_modules)  # a set has another order each time
     for w in model.parameters():
         if w.requires_grad:
             w.data = w.data.half()
