@@ -15,7 +15,7 @@ const char *fc_backend_auto(char *why, size_t size) {
 
 fc_status fc_backend_choose(const fc_engine_options *o, int threads, const fc_op_limits *limits,
                             fc_backend_opener opener, fc_backend **out) {
-    const fc_cuda_options cuda = {.invariant = !o->batch_variant};
+    const fc_cuda_options cuda = {.invariant = !o->batch_variant, .threads = threads};
     const char *name = o->backend ? o->backend : "auto";
     fc_cpu_level level;
     char why[256];

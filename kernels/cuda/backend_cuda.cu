@@ -197,6 +197,7 @@ static fc_status open_parts(device *d, const fc_cuda_options *o, const fc_op_lim
     void *p;
     size_t all, workspace = workspace_of(limits) + (o->invariant ? 0 : FC_LT_WORKSPACE);
     FC_TRY(fc_cuda_stream_open(o->device, workspace, o->invariant, &d->stream));
+    d->stream->threads = o->threads;
     FC_TRY(fc_ring_open(UP_BYTES, &d->up));
     FC_TRY(fc_ring_open(DOWN_BYTES, &d->down));
     FC_TRY(fc_alloc(DOWNLOADS, sizeof *d->deliveries, "downloads", &p));

@@ -14,6 +14,7 @@
 typedef struct {
     int device;     /* 0 is the first that CUDA shows */
     bool invariant; /* a row's bits depend on no other row: own products alone, never cuBLASLt */
+    int threads;    /* of the host, that pack weights; 0: all cores */
 } fc_cuda_options;
 
 /* Inside libforkcast_cuda.so, and in tests under emulation. Caller closes with fc_backend_close. */

@@ -4,6 +4,7 @@
 
 extern "C" {
 #include "engine/base/mem.h"
+#include "engine/base/thread.h"
 }
 
 static const char *const troubles[FC_TROUBLE_COUNT] = {
@@ -121,6 +122,7 @@ void fc_cuda_stream_close(fc_stream s) {
     if (s->queue) cudaStreamSynchronize(s->queue);
     fc_replay_close(s->replay);
     fc_lt_close(s->lt);
+    fc_pool_close(s->pool);
     cudaFree(s->workspace);
     cudaFree(s->counters);
     cudaFree(s->trouble);

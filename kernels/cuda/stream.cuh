@@ -5,6 +5,7 @@
 enum { FC_CUDA_PARAMS = 1024, FC_CUDA_COUNTERS = 64 };
 
 struct fc_replay;
+struct fc_pool;
 
 /* What a kernel can find wrong about its data. The row is the sentence's number. */
 typedef enum {
@@ -45,9 +46,11 @@ struct fc_stream_s {
     size_t workspace_bytes;
     unsigned *counters; /* device, [FC_CUDA_COUNTERS]; zero between operators: who counts in them leaves zeroes */
     unsigned long long
-        *trouble;     /* device: the smallest (row << 8 | fc_trouble) since it was last asked for; ~0: none */
-    bool invariant;   /* products whose bits depend on no other row: never cuBLASLt */
-    struct fc_lt *lt; /* cuBLASLt, for large products, opened with the first matrix that it can multiply; or NULL */
+        *trouble;         /* device: the smallest (row << 8 | fc_trouble) since it was last asked for; ~0: none */
+    bool invariant;       /* products whose bits depend on no other row: never cuBLASLt */
+    struct fc_lt *lt;     /* cuBLASLt, for large products, opened with the first matrix that it can multiply; or NULL */
+    int threads;          /* that pack weights; 0: all cores */
+    struct fc_pool *pool; /* theirs, opened with the first large matrix; or NULL */
 };
 
 /* Takes the device's memory for workspace now. Caller closes. */

@@ -13,8 +13,7 @@ extern "C" {
 enum {
     BLOCK = 256,      /* elements of a row that are unpacked at once: the largest block of a file */
     PIECE = 32 << 20, /* bytes that are packed on the host and then sent */
-    ALONE = 1 << 20,  /* a matrix of so many is packed by the caller */
-    MOST_THREADS = 32,
+    ALONE = 1 << 20,  /* bytes up to which the caller packs alone */
 };
 
 static bool part_of(fc_dtype t, fc_part_cuda *out) {
@@ -217,7 +216,7 @@ static fc_status pack_part(fc_stream s, fc_pool *pool, const fc_part_cuda *p, co
 }
 
 static fc_status pack_all(fc_stream s, const fc_weight_part *parts, int n_parts, const fc_part_cuda *places,
-                          fc_weight_cuda *w, unsigned char **piece, fc_pool **pool) {
+                          fc_weight_cuda *w, unsigned char **piece) {
     size_t total = 0, at = 0, most = PIECE;
     void *p;
     for (int i = 0; i < n_parts; i++) {
@@ -233,13 +232,10 @@ static fc_status pack_all(fc_stream s, const fc_weight_part *parts, int n_parts,
     FC_TRY(fc_cuda_alloc(parts[0].name ? parts[0].name : "weight", total, &p));
     w->memory = (unsigned char *)p;
     w->w.bytes = total;
-    if (total > ALONE) {
-        int cores = fc_cpu_count();
-        FC_TRY(fc_pool_open(cores < MOST_THREADS ? cores : (int)MOST_THREADS, pool));
-    }
+    if (total > ALONE && !s->pool) FC_TRY(fc_pool_open(s->threads ? s->threads : fc_cpu_count(), &s->pool));
     for (int i = 0; i < n_parts; i++) {
         fc_part_cuda *last = w->n_parts ? &w->parts[w->n_parts - 1] : NULL;
-        FC_TRY(pack_part(s, *pool, &places[i], &parts[i], w->memory + at, *piece, most));
+        FC_TRY(pack_part(s, total > ALONE ? s->pool : NULL, &places[i], &parts[i], w->memory + at, *piece, most));
         if (last && joins(last, &places[i])) {
             last->N += places[i].N;
             last->n_panels += places[i].n_panels;
@@ -257,7 +253,6 @@ extern "C" fc_status fc_weight_pack_cuda(fc_stream s, const fc_weight_part *part
     fc_weight_cuda *w = NULL;
     fc_part_cuda *places;
     unsigned char *piece = NULL;
-    fc_pool *pool = NULL;
     void *p;
     if (n_parts < 1 || n_parts > 1024) return FC_FAIL(FC_ERR_ARG, "weight: %d parts", n_parts);
     FC_TRY(fc_cuda_flush(s)); /* copies go into the queue */
@@ -276,8 +271,7 @@ extern "C" fc_status fc_weight_pack_cuda(fc_stream s, const fc_weight_part *part
     }
     for (int i = 0; i < n_parts && !st && !s->invariant && !s->lt; i++)
         if (places[i].code == FC_CODE_BF16) st = fc_lt_open(&s->lt);
-    if (!st) st = pack_all(s, parts, n_parts, places, w, &piece, &pool);
-    fc_pool_close(pool);
+    if (!st) st = pack_all(s, parts, n_parts, places, w, &piece);
     fc_free(piece);
     fc_free(places);
     if (st) {

@@ -42,8 +42,28 @@ static void large_ones_are_sent_in_pieces(void **state) {
     free(y);
 }
 
+/* Several threads pack: the first panel that cannot be is told, whoever came to it. */
+static void the_first_bad_panel_is_told(void **state) {
+    enum { K = 4096, N = 2100 };
+    static const int bad[][2] = {{1500, 7}, {900, 3}, {2099, 0}};
+    unsigned char *codes = calloc(N, K);
+    fc_stream s = device_stream(0);
+    fc_weight_part part = {.name = "f", .data = codes, .dtype = FC_F8, .N = N, .K = K};
+    fc_weight *w = NULL;
+    (void)state;
+    for (int i = 0; i < 3; i++) codes[bad[i][0] * K + bad[i][1]] = 0x7f;
+    for (int round = 0; round < 20; round++)
+        assert_fails(fc_weight_pack_cuda(s, &part, 1, &w), FC_ERR_FORMAT, "tensor f: [900,3] is NaN");
+    for (int i = 0; i < 3; i++) codes[bad[i][0] * K + bad[i][1]] = 0;
+    assert_ok(fc_weight_pack_cuda(s, &part, 1, &w));
+    fc_weight_free_cuda(w);
+    device_close(s);
+    free(codes);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(bytes_are_the_file_s),
-                                       cmocka_unit_test(large_ones_are_sent_in_pieces)};
+                                       cmocka_unit_test(large_ones_are_sent_in_pieces),
+                                       cmocka_unit_test(the_first_bad_panel_is_told)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

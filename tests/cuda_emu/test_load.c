@@ -6,11 +6,11 @@
 #include "tests/cuda_emu/util_head.h"
 
 enum { ROOM = 32 << 20 };
-static const fc_load_device device = {.sms = 4, .shared_max = 227 << 10, .cache_bytes = 50e6};
+static const fc_load_device device = {.sms = 4, .shared_max = 227 << 10, .cache_bytes = 50e6, .warpgroups = true};
 static uint64_t seed = 99;
 
 /* Launches of a call, and what its load says. */
-static void product_is_predicted(fc_dtype t, int N, int K, int T, bool precise, bool variant) {
+static fc_load product_is_predicted(fc_dtype t, int N, int K, int T, bool precise, bool variant) {
     fc_stream s = variant ? device_stream_variant(ROOM) : device_stream(ROOM);
     fc_linear_shape shape = {.type = t, .T = T, .N = N, .K = K, .precise = precise, .variant = variant};
     float *x, *y;
@@ -34,6 +34,7 @@ static void product_is_predicted(fc_dtype t, int N, int K, int T, bool precise, 
     device_free(x), device_free(y);
     matrix_fini(&m);
     device_close(s);
+    return l;
 }
 
 /* If this fails, bench model counts the bytes or launches of some product wrongly. */
@@ -50,7 +51,15 @@ static void products_are_predicted(void **state) {
     product_is_predicted(FC_Q8_0, 300, 64, 100, false, false);
     for (int T = 127; T < 200; T += 1 + 40 * (T > 127)) /* 128: from here on cuBLASLt may take them */
         for (int precise = 0; precise < 2; precise++) product_is_predicted(FC_BF16, 300, 128, T, precise, true);
-    product_is_predicted(FC_Q8_0, 300, 128, 130, true, true);
+    /* warpgroups: 128 rows and more, and blocks of 256 outputs for more than half of the 4 processors */
+    for (int precise = 0; precise < 2; precise++) {
+        assert_true(product_is_predicted(FC_Q8_0, 300, 128, 130, precise, true).warpgroups);
+        assert_true(product_is_predicted(FC_F8, 600, 128, 128, precise, true).warpgroups);
+        assert_false(product_is_predicted(FC_Q8_0, 300, 128, 128, precise, true).warpgroups);
+        assert_false(product_is_predicted(FC_Q8_0, 600, 128, 127, precise, true).warpgroups);
+        assert_false(product_is_predicted(FC_Q8_0, 600, 128, 130, precise, false).warpgroups);
+        assert_false(product_is_predicted(FC_BF16, 600, 128, 130, precise, true).warpgroups);
+    }
 }
 
 static void head_is_predicted(fc_dtype t, int V, int R) {

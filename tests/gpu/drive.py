@@ -139,7 +139,7 @@ class Drive:
 
     def sanitize(self):
         under = ["compute-sanitizer", "--error-exitcode", "9", "--print-limit", "20", "--tool"]
-        steps = [((tool, "conform", 60, [*under, tool, self.program("gpu_conform"), "write", "/dev/null"]), {}) for tool in TOOLS]
+        steps = [((tool, "conform", 60, [*under, tool, self.program("gpu_conform"), "write", "/dev/null", *(["whole"] if tool == "racecheck" else [])]), {}) for tool in TOOLS]
         steps += [((tool, name, 120, [*under, tool, self.program(name)]), {}) for tool in TOOLS for name in self.kernel_tests()]
         self.side_by_side(steps)
 

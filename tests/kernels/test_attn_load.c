@@ -20,7 +20,8 @@ static void rows_see_what_lies_before_them(void **state) {
     assert_true(l.memory == 2 * TILE);
     assert_true(l.cache == 3 * TILE + 8.0 * 128 * E);
     assert_true(l.ops[FC_UNIT_BF16] == 4.0 * E * 64 * 3 * 64);
-    assert_true(l.busy == 3.0 / (2 * 6)); /* three tiles' work, the longest unit two, in six places */
+    assert_true(l.busy == 3.0 / (2 * 6));      /* three tiles' work, the longest unit two, in six places */
+    assert_true(l.units == 1 && l.tiles == 2); /* no place has more than the longest unit, and nothing is folded */
     a.window = 64; /* the last row sees 64 .. 127: the second unit still begins in the first tile */
     assert_true(fc_attn_load_cuda(&a, &device).memory == 2 * TILE);
     a.window = 1;
@@ -46,6 +47,9 @@ static void what_is_shared_is_read_once(void **state) {
     assert_true(l.memory == 2.0 * (16 + N) * TILE);
     assert_true(l.cache == 2.0 * (2 * 16 + N) * TILE + 8.0 * N * 8 * E + 8.0 * 2 * N * 8 * (E + 2));
     assert_true(l.ops[FC_UNIT_BF16] == 4.0 * E * 64 * 2 * (96.0 * 16 + 16.0 * N));
+    /* 2 x (2 + 24) units and 2 x (2 x 16 + 24) tiles take turns in six places, of which one has 16 tiles at least; then
+     * who folds waits for the last unit */
+    assert_true(l.units == 2 * 26 / 6.0 + 0.6 && l.tiles == 2 * 56 / 6.0);
     small.cache_bytes = 0; /* all of it goes to memory then, partial states too */
     assert_true(fc_attn_load_cuda(&a, &small).memory == l.memory + 8.0 * N * 8 * E + 8.0 * 2 * N * 8 * (E + 2));
 }
