@@ -1,9 +1,9 @@
 /* taxonomy - the closed set of names that a candidate may be one of, read from a table.
  *
  * One line an entry, columns apart by tabs: id, name, keywords separated by ", " (may be empty), optional parent id.
- * Lines that begin with # are comments, empty lines are skipped; CRLF and a byte order mark are taken. Ids and names
- * are unique, UTF-8, without control characters or blanks at their ends; parents exist, in any order, and form no
- * cycle.
+ * Lines that begin with # are comments, empty lines are skipped, a first line of titles is refused; CRLF and a byte
+ * order mark are taken. Ids and names are unique, UTF-8, without control characters or blanks at their ends; parents
+ * exist, in any order, and form no cycle.
  */
 #ifndef FC_ENGINE_TAXONOMY_H
 #define FC_ENGINE_TAXONOMY_H

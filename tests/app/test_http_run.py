@@ -102,7 +102,7 @@ class Running(unittest.TestCase):
             self.assertEqual(later.answer().body, b"later")
             a = hang.answer()  # its time is over
             self.assertEqual(a.status, 503)
-            stream.buffer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + stream.buffer
+            stream.buffer[:0] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
             a = stream.answer()
             self.assertTrue(a.whole)
             self.assertTrue(a.body.endswith(b"closing"))

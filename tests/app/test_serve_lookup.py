@@ -115,10 +115,10 @@ class Lookup(Tables):
         self.bulk("theirs", "--temperature", 2)
         os.replace(self.path("theirs"), self.path("mine"))
         self.ask(s, "Go", "Tea")
-        self.assertIn("its rows were made with another settings than this server's", s.logged())
+        self.assertIn("the settings of its rows and of this server are not the same", s.logged())
         other = self.write_recipe("other.json", novelty={"template": "{history} and"})
         t = self.serve("mine", recipe=other)
-        self.assertIn("another templates", t.logged())
+        self.assertIn("the templates of its rows", t.logged())
 
     # If this fails, a page of another site makes this machine compute; or a name in disguise is answered for another.
     def test_what_a_query_may_do(self):

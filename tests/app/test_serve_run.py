@@ -215,7 +215,7 @@ class Time(unittest.TestCase):
             self.assertEqual((s.get("/health").status, s.get("/livez").status), (503, 200))
             a = whole.answer()
             self.assertEqual((a.status, a.error()["type"], a.headers["retry-after"]), (503, "ServiceUnavailableError", "1"))
-            stream.buffer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + stream.buffer
+            stream.buffer[:0] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
             a = stream.answer()
             self.assertTrue(a.whole and a.body.endswith(b'"code":503}}\n\ndata: [DONE]\n\n'), a.body[-200:])
             whole.s.close()

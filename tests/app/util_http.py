@@ -118,7 +118,7 @@ class Answer:
 
 class Client:
     def __init__(self, s):
-        self.s, self.buffer = s, b""
+        self.s, self.buffer = s, bytearray()
 
     def __enter__(self):
         return self
@@ -144,20 +144,21 @@ class Client:
         while mark not in self.buffer:
             if not self.more():
                 raise EOFError(f"the connection ended with {self.buffer[:200]!r}")
-        got, self.buffer = self.buffer.split(mark, 1)
+        return self.cut(self.buffer.find(mark) + len(mark))[:-len(mark)]
+
+    def cut(self, n):
+        """The first n bytes; what is behind them stays where it is."""
+        got = bytes(self.buffer[:n])
+        del self.buffer[:n]
         return got
 
     def exactly(self, n):
-        got, have = [self.buffer], len(self.buffer)
-        self.buffer = b""
-        while have < n:
-            got.append(self.received(min(n - have, 1 << 20)))
-            have += len(got[-1])
-            if not got[-1]:
-                raise EOFError(f"the connection ended in a body, {have} of {n} bytes")
-        whole = b"".join(got)
-        self.buffer = whole[n:]
-        return whole[:n]
+        while len(self.buffer) < n:
+            got = self.received(min(n - len(self.buffer), 1 << 20))
+            self.buffer += got
+            if not got:
+                raise EOFError(f"the connection ended in a body, {len(self.buffer)} of {n} bytes")
+        return self.cut(n)
 
     def answer(self, head=False):
         """The next answer, by its framing; whole is False where a stream was cut."""
@@ -168,19 +169,21 @@ class Client:
         if "content-length" in a.headers:
             a.body = self.exactly(int(a.headers["content-length"]))
         elif a.headers.get("transfer-encoding") == "chunked":
+            parts = []
             try:
                 while True:
                     size = int(self.until(b"\r\n"), 16)
-                    a.body += self.exactly(size)
+                    parts.append(self.exactly(size))
                     assert self.exactly(2) == b"\r\n"
                     if size == 0:
                         break
             except EOFError:
                 a.whole = False
+            a.body = b"".join(parts)
         else:
             while self.more():
                 pass
-            a.body, self.buffer = self.buffer, b""
+            a.body = self.cut(len(self.buffer))
         return a
 
     def closed(self, seconds=5):

@@ -60,7 +60,13 @@ fc_status model_text(const model_bench *b, fc_str *out) {
     FC_TRY(put_times(b, out));
     FC_TRY(put_shares(b, MODEL_STEP, out));
     if (b->alignment) FC_TRY(put_shares(b, MODEL_SCORE, out));
-    FC_TRY(fc_str_puts(out, "\n"));
+    FC_TRY(fc_str_puts(
+        out,
+        "kernels: products of qkv, o, gate_up and down; attn: tree attention; head: the vocabulary's product, with "
+        "its draw; draw: what\nreads logits in memory; rest: norms, rope and embedding. Bound by: memory or cache, "
+        "read; "
+        "f32, bf16, int8 or fp8, operations;\nwaits, of attention for its tiles one after another; launches, the gaps "
+        "between kernels\n\n"));
     FC_TRY(fc_str_put(out, fc_str_text(&b->report.words), b->report.words.size));
     for (size_t i = 0; i < b->report.n_settings; i++)
         FC_TRY(fc_str_printf(out, "%s%s %s", i ? ", " : "", b->report.settings[i].name,

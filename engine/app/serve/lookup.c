@@ -95,7 +95,7 @@ void serve_table_compare(serve *s) {
         if (s->own[i] && strcmp(s->own[i], m->value[i]) != 0)
             fc_log(
                 FC_LOG_WARN,
-                "table %s: its rows were made with another %s than this server's: what it lacks is answered otherwise",
+                "table %s: the %s of its rows and of this server are not the same: what it lacks is answered otherwise",
                 s->c.table, fc_table_meta_text((fc_table_meta_name)i));
 }
 
