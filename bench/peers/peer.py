@@ -84,5 +84,8 @@ def hugging_face(folder, model):
     out = os.path.join(os.path.dirname(os.path.abspath(folder)), "hf", os.path.splitext(os.path.basename(model))[0])
     if not os.path.exists(os.path.join(out, "config.json")):
         program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "gguf_to_hf.py")
-        subprocess.run([sys.executable, program, model, out], check=True)
+        python = os.path.join(os.path.dirname(os.path.abspath(folder)), "transformers", "bin", "python")
+        if not os.path.exists(python):
+            sys.exit(f"{python} is not there; bench/peers/install.sh transformers makes it")
+        subprocess.run([python, program, model, out], check=True)
     return out
