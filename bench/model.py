@@ -59,6 +59,11 @@ def seconds(**case):
     return statistics.median(next(iter(found[0]["seconds"].values())))
 
 
+def measured_at():
+    with open(MEASURED) as f:
+        return f"`{json.load(f)['commit']}`"
+
+
 def attention(prefix, n, shared):
     return seconds(part="bench", op="attn", prefix=prefix, n=n, kv="BF16", shared=shared)
 
@@ -127,7 +132,7 @@ def attention_tensor(m):
     return bar("attention, share of the tensor peak at the ridge (shared, n 256, P 8,192)", ">= 67 %", 100 * v, "%", v >= 0.67,
                f"{r['counts']['ops_bf16'] / 1e12:.2f} x 10^12 operations in {r['seconds']['predicted'][0] * 1e3:.2f} ms, bound by {r['bound']}; prefill of the same "
                f"prompt: {100 * w:.0f} %, bound by {p['bound']}",
-               "wgmma and TMA; a tile is worked on by one warp after another step, with three barriers in between", ridge_share())
+               "wgmma; a tile's K, and then its V, is waited for by all warps together", ridge_share())
 
 
 def decode_share(moved):
@@ -155,7 +160,7 @@ def fp8_throughput(m):
     return bar("8B fp8, 128 in, 2,048 out, nothing shared, 448 at once (what 80 GB hold with fp8 KV)", ">= 22,700 tokens/s", v, "tokens/s", v >= 22700,
                f"a step takes {dec['seconds']['predicted'][0] / 2047 * 1e3:.1f} ms; gate and up are {gate['counts']['ops_bf16'] / 1e12:.1f} x 10^12 operations of bf16, twice "
                f"those of one product, because x is kept in two halves; at the peaks of memory and fp8 {floor:.0f} tokens/s",
-               "fp8 by wgmma (four times the rate that mma.sync reaches of bf16), and one half of x")
+               "fp8 multiplied as fp8, twice the rate of bf16, where a request asks for that (kernels/cuda/README.md), and one half of x")
 
 
 def draw_added():
@@ -185,7 +190,7 @@ def scoring(m, P, L, items, requests):
                n / s, "items/s", n / s >= items and (L != 180 or s < 0.45),
                f"{now['counts']['rows']:.0f} rows in {s * 1e3:.0f} ms, {now['counts']['passes']:.0f} passes of 512; with --max-rows 8192 --no-batch-invariant {n / t:.0f} items/s in "
                f"{t * 1e3:.0f} ms; at the peaks {n / now['limit_seconds']:.0f}",
-               "head_lse instead of logits in memory, larger passes, one half of x; then wgmma", scored(P, requests, items))
+               "one half of x; blocks that share what they read by multicast, which the cache bounds now; the head by warpgroups without logits in memory; larger passes", scored(P, requests, items))
 
 
 def best_of_64(m):
@@ -196,7 +201,7 @@ def best_of_64(m):
     return bar("best of 64, two 8B bf16 models, P 1,024, L 256", "<= 2.2 s, scoring <= 20 % of it", total, f"s, scoring {100 * share:.0f} %", total <= 2.2 and share <= 0.2,
                f"prefill {parts[0]:.3f}, decode {parts[1]:.2f}, score {parts[2]:.2f} s; with --max-rows 4096 --no-batch-invariant {tuned[0]:.3f}, {tuned[1]:.2f}, {tuned[2]:.2f} s, "
                f"{sum(tuned):.2f} in all",
-               "larger passes, one half of x, wgmma; what overlaps with decoding is not counted",
+               "one half of x, multicast, larger passes; what overlaps with decoding is not counted",
                (f"{seconds(part='latency', work='best of 64'):.3g} s", False if seconds(part="latency", work="best of 64") > 2.2 else None))
 
 
@@ -215,7 +220,7 @@ def taxonomy(m):
     return bar("taxonomy table, 0.6B shapes, n 64", ">= 1,000 prompts/s", v, "prompts/s", v >= 1000,
                f"{pre:.1f} rows of prefill, {dec:.1f} of decode and {score:.1f} scored ones a prompt ({TAXONOMY}), in full batches of 512 at {a * 1e6:.2f} us a row, "
                f"{b * 1e6:.2f} with the head; what lists of allowed ids cost is left out",
-               "head_lse for scored rows, larger passes, one half of x")
+               "one half of x, multicast, larger passes")
 
 
 def invariance(m):
@@ -224,7 +229,7 @@ def invariance(m):
         args = (*L8, *ALONE, "-n", n, "--prompt-tokens", 1024, "--max-tokens", 256)
         out.append(m.seconds("step", n, None, *args) / m.seconds("step", n, None, *args, "--no-batch-invariant") - 1)
     return bar("batch-invariant mode, 8B bf16, n 64", "<= 10 %", 100 * out[0], "%", out[0] <= 0.1,
-               f"cuBLASLt takes 128 rows and more, so at 64 both are the same kernels; at n 256 it costs {100 * out[1]:.0f} %, where cuBLASLt reaches 70 % of the peak",
+               f"at 64 rows it multiplies by warpgroups, the other mode by mma.sync, since its weights lie as cuBLASLt reads them; at n 256 it costs {100 * out[1]:.0f} %, where cuBLASLt reaches 70 % of the peak",
                "")
 
 
@@ -235,7 +240,7 @@ def bars(m):
 
 def tables(m):
     all_ = bars(m)
-    out = ["", "| what, on one H100 | bar | predicted | measured | |", "|---|---|---|---|---|"]
+    out = ["", f"| what, on one H100 | bar | predicted | measured at {measured_at()} | |", "|---|---|---|---|---|"]
     out += [f"| {b['what']} | {b['bar']} | {b['predicted']} | {b['measured']} | {'met' if b['met'] else '**short**'}{', predicted' if b['measured'] == '-' else ''} |" for b in all_]
     out += ["", f"{sum(b['met'] for b in all_)} of {len(all_)} are met. The arithmetic of what is predicted, and what would change a number:", ""]
     out += [f"- **{b['what']}**: {b['arithmetic']}." + (f" Next: {b['change']}." if b["change"] else "") for b in all_]

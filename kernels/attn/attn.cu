@@ -1,5 +1,5 @@
 #include "kernels/attn/attn_fma.cuh"
-#include "kernels/attn/attn_mma.cuh"
+#include "kernels/attn/attn_rows.cuh"
 
 /* Which shared memory a KV type takes; its type picks the unit's code. */
 template <fc_dtype TYPE, int E> struct attn_shared_of { typedef attn_mma_shared<TYPE, E> type; };

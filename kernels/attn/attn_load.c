@@ -11,6 +11,11 @@ static double most_of(double a, double b) { return a > b ? a : b; }
 /* Blocks of a processor: attn_shape.BLOCKS. */
 static int blocks(fc_dtype type, int E) { return E <= 64 ? 3 : E <= 128 || type != FC_F32 ? 2 : 1; }
 
+/* Query vectors that n of a unit are filled up to: attn_unit_run. */
+static int computed(int n, const fc_kv_shape *k) {
+    return n > 32 && k->type == FC_BF16 && k->E > 64 && k->E <= 128 ? 64 : (n + 15) / 16 * 16;
+}
+
 /* Tiles of an item that query vectors v0 .. v0 + n - 1 see: attn_view_open. */
 static int tiles_seen(const fc_attn_args *a, const fc_attn_item *it, int per, int v0, int n) {
     int first = a->pos[a->item_rows[it->row + v0 / per]], last = first, since, to;
@@ -37,7 +42,7 @@ fc_load fc_attn_load_cuda(const fc_attn_args *a, const fc_load_device *d) {
         for (int v0 = 0; v0 < vectors; v0 += unit) {
             int n = least(vectors - v0, unit), seen = tiles_seen(a, it, per, v0, n);
             widest = most(widest, seen);
-            scores += (double)((n + 15) / 16 * 16) * seen * FC_ATTN_TILE * k->G;
+            scores += (double)computed(n, k) * seen * FC_ATTN_TILE * k->G;
             l.cache += tile * seen * k->G;
             all += (double)seen * k->G;
             units += k->G;

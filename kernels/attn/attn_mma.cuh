@@ -1,5 +1,5 @@
 /* attn_mma - a unit over KV that is multiplied as bf16, on tensor cores: bf16 as it lies, int8 and fp8 codes made bf16
- * in shared memory, exactly, tile by tile.
+ * in shared memory, exactly, tile by tile. Units of more than 32 query vectors may be attn_rows.cuh's.
  *
  * A warp makes the scores of all rows at its 16 of the tile's 64 positions, and later all rows of its quarter of the
  * columns of o: so one row is worked on by all four warps, and K and V are read once for up to 64 rows. In between the
@@ -19,12 +19,13 @@
 
 template <fc_dtype TYPE, int E> struct attn_mma_shared {
     typedef attn_shape<TYPE, E> S;
+    enum { ROWS = S::BY_ROWS ? 32 : S::ROWS }; /* that warps share */
     attn_tiles_shared<TYPE, E> tiles;
     /* pairs of bf16; q and wide have rows padded by 16 bytes, weight its 16-byte pieces c of row r at c ^ r % 8 */
     __align__(16) uint32_t q[S::ROWS][(E + 8) / 2];
-    __align__(16) uint32_t weight[S::ROWS][ATTN_TILE / 2];
+    __align__(16) uint32_t weight[ROWS][ATTN_TILE / 2];
     __align__(16) uint32_t wide[S::SCALED ? ATTN_TILE : 1][S::SCALED ? (E + 8) / 2 : 4]; /* a half of codes */
-    float max[ATTN_WARPS][S::ROWS], sum[ATTN_WARPS][S::ROWS]; /* each warp's, of its positions */
+    float max[ATTN_WARPS][ROWS], sum[ATTN_WARPS][ROWS]; /* each warp's, of its positions */
     attn_work_shared work;
 };
 
@@ -307,14 +308,6 @@ static __device__ __forceinline__ void attn_mma_unit(const attn_params &p, const
             attn_mma_close<TYPE, E, MT>(p, u, false, m, &st);
     }
     attn_mma_close<TYPE, E, MT>(p, u, true, m, &st);
-}
-
-template <fc_dtype TYPE, int E>
-static __device__ __forceinline__ void attn_unit_run(const attn_params &p, const attn_unit &u, const attn_view &w,
-                                                     attn_mma_shared<TYPE, E> *m, int *ticket) {
-    if (u.n <= 16) attn_mma_unit<TYPE, E, 1>(p, u, w, m, ticket);
-    else if (u.n <= 32 || attn_shape<TYPE, E>::ROWS == 32) attn_mma_unit<TYPE, E, 2>(p, u, w, m, ticket);
-    else attn_mma_unit<TYPE, E, attn_shape<TYPE, E>::ROWS / 16>(p, u, w, m, ticket);
 }
 
 #endif

@@ -27,6 +27,7 @@ template <fc_dtype TYPE, int E> struct attn_shape {
                : E > 128 || (E > 96 && TYPE == FC_F32) ? 2
                                                        : 3,
         ROWS = TYPE == FC_F32 ? (E > 128 ? 16 : 32) : (E > 128 ? 32 : 64), /* query vectors of a unit */
+        BY_ROWS = TYPE == FC_BF16 && E > 64 && E <= 128, /* units of more than 32 vectors: attn_rows.cuh */
         AHEAD = RING / 2 + 1, /* tiles between the one worked on and the one whose places are noted */
         LISTS = AHEAD + 1,
         BLOCKS = E <= 64                      ? 3

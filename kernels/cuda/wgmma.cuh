@@ -4,10 +4,10 @@
  * has rows 16 (w % 4) .. + 15 of 64. With g = lane / 4 and t = lane % 4, of its rows, as PTX lays fragments out:
  *   a  as of m16n8k16 in mma.cuh
  *   d  d[4 i] d[4 i + 1] row g, columns 8 i + 2t, 8 i + 2t + 1; d[4 i + 2] d[4 i + 3] row g + 8, the same columns
- *   b  [128 columns][16 k] bf16, k fastest, in shared memory as fc_wgmma_b says
+ *   b  [N columns][16 k] bf16, k fastest, in shared memory as fc_wgmma_b says
  * From issue to the wait that covers it a product's a and d are the tensor core's, and its b may not change. Before the
  * first product, and whenever other instructions have touched a or d since, goes fc_wgmma_fence. Products with one d
- * follow one another. Sums as in mma.cuh.
+ * follow one another. Groups are done in the order of their commits. Sums as in mma.cuh.
  * source  PTX ISA, "Asynchronous Warpgroup Level Matrix Multiply-Accumulate Instructions"
  */
 #ifndef FC_KERNELS_CUDA_WGMMA_CUH
@@ -15,7 +15,7 @@
 
 #include "kernels/cuda/mbarrier.cuh"
 
-enum { FC_WARPGROUP = 128, FC_WGMMA_COLUMNS = 128 };
+enum { FC_WARPGROUP = 128 };
 
 /* b whose rows of 128 bytes, a column's 64 k each, lie one behind the other from a multiple of 1024 on; in each row the
  * pieces of 16 bytes are in places XOR row % 8. at: where the 16 k begin in the first row, before that: 0, 32, 64, 96
@@ -47,42 +47,67 @@ static __device__ __forceinline__ void fc_wgmma_commit() {
 #endif
 }
 
-/* Until all groups of this thread are done. */
-static __device__ __forceinline__ void fc_wgmma_wait() {
+/* Until at most PENDING of this thread's groups are not done. */
+template <int PENDING> static __device__ __forceinline__ void fc_wgmma_wait() {
 #ifdef FC_CUDA_EMU
-    emu_wgmma_wait();
+    emu_wgmma_wait(PENDING);
 #elif FC_HOPPER
-    asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
 #else
     __trap();
 #endif
 }
 
-/* d = a b, more: d += a b; 64 x 128, k 16. */
-static __device__ __forceinline__ void fc_wgmma_bf16(float d[64], const uint32_t a[4], uint64_t b, bool more) {
-#ifdef FC_CUDA_EMU
-    emu_wgmma_bf16(d, FC_WGMMA_COLUMNS, a, b, more);
-#elif FC_HOPPER
+/* Behind the wait for them: what reads the sums is not moved before it. */
+template <int N> static __device__ __forceinline__ void fc_wgmma_done(float *d) {
+#if !defined(FC_CUDA_EMU) && FC_HOPPER
+#pragma unroll
+    for (int i = 0; i < N / 2; i++) asm volatile("" : "+f"(d[i])::"memory");
+#else
+    (void)d;
+#endif
+}
+
+#if !defined(FC_CUDA_EMU) && FC_HOPPER
+static __device__ __forceinline__ void fc_wgmma_32(float *d, const uint32_t a[4], uint64_t b, bool more) {
     asm volatile("{\n"
                  ".reg .pred p;\n"
-                 "setp.ne.b32 p, %69, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
+                 "setp.ne.b32 p, %21, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 "
+                 "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, "
+                 "{%16, %17, %18, %19}, %20, p, 1, 1, 0;\n"
+                 "}"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
+                   "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)more));
+}
+static __device__ __forceinline__ void fc_wgmma_64(float *d, const uint32_t a[4], uint64_t b, bool more) {
+    asm volatile("{\n"
+                 ".reg .pred p;\n"
+                 "setp.ne.b32 p, %37, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
                  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-                 "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-                 "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-                 "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
-                 "{%64, %65, %66, %67}, %68, p, 1, 1, 0;\n"
+                 "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+                 "{%32, %33, %34, %35}, %36, p, 1, 1, 0;\n"
                  "}"
                  : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
                    "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),
                    "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]),
                    "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]),
-                   "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]), "+f"(d[36]),
-                   "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), "+f"(d[40]), "+f"(d[41]), "+f"(d[42]), "+f"(d[43]),
-                   "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]), "+f"(d[48]), "+f"(d[49]), "+f"(d[50]),
-                   "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]), "+f"(d[56]), "+f"(d[57]),
-                   "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63])
+                   "+f"(d[30]), "+f"(d[31])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)more));
+}
+#endif
+
+/* d = a b, more: d += a b; 64 x N, k 16; d [N / 2]. */
+template <int N>
+static __device__ __forceinline__ void fc_wgmma_bf16(float *d, const uint32_t a[4], uint64_t b, bool more) {
+    static_assert(N == 32 || N == 64, "columns of a product");
+#ifdef FC_CUDA_EMU
+    emu_wgmma_bf16(d, N, a, b, more);
+#elif FC_HOPPER
+    if constexpr (N == 32) fc_wgmma_32(d, a, b, more);
+    else fc_wgmma_64(d, a, b, more);
 #else
     __trap();
 #endif

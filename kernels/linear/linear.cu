@@ -1,3 +1,4 @@
+#include "kernels/linear/linear_fold.cuh"
 #include "kernels/linear/linear_lt.cuh"
 #include "kernels/linear/linear_panel.cuh"
 #include "kernels/linear/linear_tile.cuh"
@@ -5,7 +6,6 @@
 
 enum {
     FEW_ROWS = 16,     /* up to here K is cut among the warps of a block */
-    SPLIT_ROWS = 128,  /* up to here K may be cut among blocks: sums of ranges take 8 times y */
     FLOAT_OUTPUTS = 8, /* a warp each */
 };
 
@@ -76,17 +76,6 @@ static __global__ void __launch_bounds__(FC_LINEAR_THREADS, fc_linear_tile_block
         p.y[(size_t)(row_tile * FC_X_ROWS + r) * p.N + o] = logits[r * FC_LINEAR_PITCH + out] + bias;
 }
 
-/* y of one part's columns from the sums of ranges. */
-static __global__ void fold_kernel(const linear_params p) {
-    int o = (int)(blockIdx.x * blockDim.x + threadIdx.x), row = (int)blockIdx.y;
-    if (o >= p.w.N) return;
-    o += p.w.first;
-    float v = 0.0f;
-#pragma unroll
-    for (int range = 0; range < FC_RANGES; range++) v += p.part[((size_t)range * p.x.T + row) * p.N + o];
-    p.y[(size_t)row * p.N + o] = v + (p.bias ? p.bias[o] : 0.0f);
-}
-
 template <int CODE, int NT, int STAGES> static fc_status launch_many(fc_stream s, const linear_params &all) {
     linear_params p = all;
     dim3 grid((unsigned)fc_div_up(p.x.T, NT * FC_X_ROWS), (unsigned)fc_div_up(p.w.N, FC_LINEAR_TILE));
@@ -99,7 +88,8 @@ template <int CODE, int NT, int STAGES> static fc_status launch_many(fc_stream s
     }
     FC_TRY(fc_launch(s, "linear", many_kernel<CODE, NT, STAGES>, grid, FC_LINEAR_THREADS, shared, p));
     if (!p.part) return FC_OK;
-    return fc_launch(s, "linear: fold", fold_kernel, dim3((unsigned)fc_div_up(p.w.N, 256), (unsigned)p.x.T), 256, 0, p);
+    fc_linear_fold_params fold = {p.part, p.bias, p.y, p.x.T, p.N, 0, 0};
+    return fc_linear_fold(s, &p.w, &fold);
 }
 
 /* 64 rows a block where there are as many and their logits fit beside the ring, else 32, or 16 beside a smaller one. */
@@ -165,8 +155,6 @@ static fc_status check(const fc_linear_args *a) {
 
 static int least(int a, int b) { return a < b ? a : b; }
 
-static size_t part_bytes(int T, int N) { return (size_t)FC_RANGES * (size_t)T * (size_t)N * sizeof(float); }
-
 extern "C" fc_status fc_linear_cuda(fc_stream s, const fc_linear_args *a) {
     const fc_weight_cuda *w = fc_weight_cuda_of(a->w);
     int rows, n;
@@ -186,7 +174,7 @@ extern "C" fc_status fc_linear_cuda(fc_stream s, const fc_linear_args *a) {
         p.N = a->w->N;
         p.y = a->y + (size_t)first * (size_t)p.N;
         p.bias = a->bias;
-        if (n > FEW_ROWS && n <= SPLIT_ROWS && x_bytes + part_bytes(n, p.N) <= s->workspace_bytes)
+        if (n > FEW_ROWS && n <= FC_SPLIT_ROWS && x_bytes + fc_linear_part_bytes(n, p.N) <= s->workspace_bytes)
             p.part = (float *)(s->workspace + x_bytes);
         for (int i = 0; i < w->n_parts; i++) {
             p.w = w->parts[i];
@@ -200,5 +188,5 @@ extern "C" size_t fc_linear_workspace_cuda(int T, int K, int N) {
     int rows = least(T > 0 ? T : 1, FC_X_ROWS_AT_ONCE), steps = fc_linear_steps(K > 0 ? K : 1);
     size_t eights = (size_t)fc_div_up(rows, FC_X_ROWS) * (size_t)steps;
     size_t x = eights * (FC_X_CHUNK_PRECISE + FC_X_ROWS * FC_STEP * sizeof(float)); /* in both forms */
-    return x + 256 + part_bytes(least(rows, SPLIT_ROWS), N > 0 ? N : 0);
+    return x + 256 + fc_linear_part_bytes(least(rows, FC_SPLIT_ROWS), N > 0 ? N : 0);
 }

@@ -26,10 +26,10 @@
  *         products with x for each 32 k (Q6_K: 16) from zero; acc = fma(scale or 1, that, acc), then acc =
  *         fma(minimum, sum of x, acc), one chain over the groups of a range; K is cut into 8 ranges of whole 64 k, by
  *         K alone, whose sums fold first to last; then the bias. The same whatever T, part, workspace and kernel, so
- *         that a row's bits depend on that row alone; a row with NaN or infinity is NaN where x is rounded. Of a stream
- *         that is not batch-invariant, 128 rows and more: W bf16 alone, the same x, sums in f32 by cuBLASLt; W fp8 and
- *         quantised alone, on a device of 9.0 with blocks of 128 rows for more than half of its processors: as above,
- *         but one chain over all groups, not 8 ranges, and warpgroups' products, which on an H100 add the 32 k alike
+ *         that a row's bits depend on that row alone; a row with NaN or infinity is NaN where x is rounded. A device of
+ *         9.0 multiplies 17 rows and more by warpgroups: the same bits, since an H100 adds 32 k alike by both, which
+ *         tests/gpu/conform_async.cuh asks a device. Of a stream that is not batch-invariant, 128 rows and more, W bf16
+ *         alone: the same x, sums in f32 by cuBLASLt
  * bytes   W once as packed (the file's bits a weight for all types with f16 scales; F8: and a scale for each row and
  *         block of columns), x, or what it is made from, and y
  * flops   2*T*N*K, precise or not, and those of what makes x
@@ -40,7 +40,7 @@
  *         code and minimum, these count instead. CUDA: the same 1e-6 against linear_ref_cuda.h, of
  *         sum((|scale * code| + |minimum|) |x|): a tensor core cuts off what is below an ulp of f32 or so at each of at
  *         most 4 additions from zero, 2e-7 of a group's magnitudes together, and chains have at most K/256 terms of
- *         groups (by warpgroups: K/32, which add up as the CPU's do); rounding x is up to 0.2 % (precise: 0.0008 %) of
+ *         groups; rounding x is up to 0.2 % (precise: 0.0008 %) of
  *         each x. cuBLASLt: K/16 * 2^-23 more, since one sum goes through all K and is cut off at each 16
  */
 #ifndef FC_KERNELS_LINEAR_H

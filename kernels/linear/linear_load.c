@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-/* As weight.cuh, linear.cu, linear_tile.cuh, linear_lt.cu and head_tiles.cuh have them. */
+/* As weight.cuh, linear.cu, linear_tile.cuh, linear_wgmma.cu, linear_lt.cu and head_tiles.cuh have them. */
 enum {
     PANEL = 16,
     STEP = 64,
@@ -13,6 +13,7 @@ enum {
     FEW_ROWS = 16,
     SPLIT_ROWS = 128,
     LIBRARY_ROWS = 128,
+    GROUPS_TILE = 128, /* outputs of a block of warpgroups, and rows at most */
     ROWS_AT_ONCE = 1024,
     HEAD_ROWS_AT_ONCE = 256,
     CHUNK_X = 2 * EIGHT * STEP + 2 * EIGHT * 4, /* a chunk of 8 rows of x: bf16, and sums of groups */
@@ -118,46 +119,52 @@ static void add_library(const fc_linear_shape *a, int T, double x, const fc_load
 }
 
 /* Times that a launch over few blocks is cut along K, so that all processors have work. */
-static int cuts(const fc_linear_shape *a, int T, int nt, const fc_load_device *d) {
-    double tiles = up(T, nt * EIGHT) * up(a->N, TILE);
+static int cuts(int T, double tiles, const fc_load_device *d) {
     int z = 1;
     if (T > SPLIT_ROWS) return 1;
     while (z < RANGES && tiles * z * 2 <= d->sms) z *= 2;
     return z;
 }
 
-/* A block for 256 outputs and 128 rows, where there are blocks for more than half of the processors. */
 static bool by_warpgroups(const fc_linear_shape *a, int T, const fc_load_device *d) {
-    return d->warpgroups && a->variant && T >= LIBRARY_ROWS && !plain(a->type) && a->type != FC_BF16 &&
-           up(T, LIBRARY_ROWS) * up(a->N, TILE) * 2 > d->sms;
+    return d->warpgroups && T > FEW_ROWS && !plain(a->type) && !(a->variant && a->type == FC_BF16);
 }
 
-static void add_warpgroups(const fc_linear_shape *a, int T, double x, const fc_load_device *d, fc_load *l) {
-    double packed = fc_linear_packed_cuda(a->type, a->scales, a->N, a->K), rows = up(T, LIBRARY_ROWS),
-           cols = up(a->N, TILE);
+/* Rows of a block. */
+static int groups_rows(const fc_linear_shape *a, int T, const fc_load_device *d) {
+    if (T <= 64) return T <= 32 ? 32 : 64;
+    return T > SPLIT_ROWS && up(T, GROUPS_TILE) * up(a->N, GROUPS_TILE) * 2 <= d->sms ? 64 : GROUPS_TILE;
+}
+
+/* Returns the cuts along K. */
+static int add_warpgroups(const fc_linear_shape *a, int T, double x, const fc_load_device *d, fc_load *l) {
+    double packed = fc_linear_packed_cuda(a->type, a->scales, a->N, a->K), tile = groups_rows(a, T, d),
+           rows = up(T, tile), cols = up(a->N, GROUPS_TILE);
+    int z = cuts(T, rows * cols, d);
     l->memory += packed;
     l->cache += packed * rows + x * cols;
-    l->ops[FC_UNIT_BF16] += 2 * rows * LIBRARY_ROWS * cols * TILE * up(a->K, STEP) * STEP * (a->precise ? 2 : 1);
-    l->busy = fc_load_busy(rows * cols, d->sms);
+    l->ops[FC_UNIT_BF16] += 2 * rows * tile * cols * GROUPS_TILE * up(a->K, STEP) * STEP * (a->precise ? 2 : 1);
+    l->busy = fc_load_busy(rows * cols * z, d->sms);
     l->launches++;
     l->warpgroups = true;
+    return z;
 }
 
 static void add_rows(const fc_linear_shape *a, int T, const fc_load_device *d, fc_load *l) {
     double x = make_x(a, T, d, l), y = 4.0 * T * a->N;
-    int nt, z;
+    int nt, z = 1;
     if (a->variant && T >= LIBRARY_ROWS && a->type == FC_BF16) add_library(a, T, x, d, l);
     else if (plain(a->type)) add_plain(a, T, d, l);
-    else if (by_warpgroups(a, T, d)) add_warpgroups(a, T, x, d, l);
+    else if (by_warpgroups(a, T, d)) z = add_warpgroups(a, T, x, d, l);
     else if (T <= FEW_ROWS) add_few(a, T, x, d, l);
     else {
         nt = row_tiles(a, T, false, d);
-        z = cuts(a, T, nt, d);
+        z = cuts(T, up(T, nt * EIGHT) * up(a->N, TILE), d);
         add_tiles(a, T, nt, z, x, d, l);
-        if (z > 1) { /* sums of ranges, and the launch that folds them */
-            fc_load_array(l, d, 2 * RANGES * y);
-            l->launches++;
-        }
+    }
+    if (z > 1) { /* sums of ranges, and the launch that folds them */
+        fc_load_array(l, d, 2 * RANGES * y);
+        l->launches++;
     }
     fc_load_array(l, d, y);
 }

@@ -1,9 +1,10 @@
-/* linear_load - what products do to a CUDA device: linear.cu, linear_lt.cu and the heads' tiles, from shapes.
+/* linear_load - what products do to a CUDA device: linear.cu, linear_wgmma.cu, linear_lt.cu and the heads' tiles, from
+ * shapes.
  *
  * memory  the matrix as packed, once a launch; x and y where the cache does not keep them
  * cache   each block's share of the matrix and all of x that its rows are
- * ops     rows filled up to tiles of 8, twice where x is precise; f32 and f16 matrices: fused multiply-adds
- * Products of warpgroups (linear_wgmma.cu) are counted as those of linear.cu.
+ * ops     rows filled up to tiles of 8, by warpgroups to theirs, twice where x is precise; f32 and f16 matrices: fused
+ *         multiply-adds
  * tests/cuda_emu/test_load.c holds bytes and launches against what is packed and launched.
  */
 #ifndef FC_KERNELS_LINEAR_LOAD_H

@@ -135,11 +135,11 @@ template <int CODE>
 static __device__ __forceinline__ const unsigned char *fc_linear_from(const fc_part_cuda &w, int panel, int step,
                                                                       int lane) {
     const unsigned char *at = w.panels + (size_t)panel * w.panel_bytes;
-    if (CODE != FC_CODE_BF16) return at + (size_t)step * w.chunk + lane * 16;
+    if (CODE != FC_CODE_BF16 || !w.by_rows) return at + (size_t)step * w.chunk + lane * 16;
     return at + (size_t)(lane / 4) * fc_bf16_row_bytes(w.steps) + (size_t)step * (FC_STEP * 2) + lane % 4 * 16;
 }
 template <int CODE> static __device__ __forceinline__ int fc_linear_stride(const fc_part_cuda &w) {
-    return CODE == FC_CODE_BF16 ? FC_STEP * 2 : w.chunk;
+    return CODE == FC_CODE_BF16 && w.by_rows ? FC_STEP * 2 : w.chunk;
 }
 
 /* That step to shared memory as a chunk, by the lanes of a warp; from and to are the lane's: 16 bytes a lane. */
@@ -147,12 +147,10 @@ template <int CODE>
 static __device__ __forceinline__ void fc_linear_copy(unsigned char *to, const unsigned char *from,
                                                       const fc_part_cuda &w, int lane) {
     if constexpr (CODE == FC_CODE_BF16) {
+        size_t group_at = w.by_rows ? FC_GROUP * 2 : 1024,
+               half_at = w.by_rows ? FC_PANEL / 2 * fc_bf16_row_bytes(w.steps) : 512;
 #pragma unroll
-        for (int group = 0; group < 2; group++)
-#pragma unroll
-            for (int h = 0; h < 2; h++)
-                fc_copy_async<16>(to + (group * 2 + h) * 512,
-                                  from + group * FC_GROUP * 2 + h * (FC_PANEL / 2) * fc_bf16_row_bytes(w.steps));
+        for (int i = 0; i < 4; i++) fc_copy_async<16>(to + i * 512, from + i / 2 * group_at + i % 2 * half_at);
     } else {
 #pragma unroll
         for (int i = 0; i < fc_code_bytes(CODE); i += 512) fc_copy_async<16>(to + i, from + i);

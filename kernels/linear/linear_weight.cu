@@ -73,7 +73,7 @@ static fc_status check_scales(const fc_weight_part *p, const char *name) {
     return FC_OK;
 }
 
-static fc_status place(const fc_weight_part *p, int K, int rows, fc_part_cuda *out) {
+static fc_status place(const fc_weight_part *p, int K, int rows, bool library, fc_part_cuda *out) {
     const char *name = p->name ? p->name : "?";
     if (p->N < 1 || p->K < 1) return FC_FAIL(FC_ERR_ARG, "tensor %s: [%d,%d] is no matrix", name, p->N, p->K);
     if (p->K != K)
@@ -88,6 +88,7 @@ static fc_status place(const fc_weight_part *p, int K, int rows, fc_part_cuda *o
         return FC_FAIL(FC_ERR_ARG, "tensor %s: %d rows on top of %d do not fit", name, p->N, rows);
     FC_TRY(check_scales(p, name));
     if (p->scale) out->wide = true;
+    out->by_rows = library && out->code == FC_CODE_BF16;
     out->K = K;
     out->steps = fc_linear_steps(K);
     out->chunk = chunk_bytes(out);
@@ -151,11 +152,10 @@ static fc_status pack_row(const fc_part_cuda *p, const fc_weight_part *from, int
         return FC_OK;
     }
     if (p->code == FC_CODE_BF16) {
-        unsigned char *to = panel + (size_t)o * fc_bf16_row_bytes(p->steps);
         int k = 0;
         for (; k + 4 <= p->K; k += 4)
-            memcpy(to + fc_bf16_place(k), row + (size_t)k * size, 4 * size); /* stay together */
-        for (; k < p->K; k++) memcpy(to + fc_bf16_place(k), row + (size_t)k * size, size);
+            memcpy(panel + fc_bf16_place(*p, o, k), row + (size_t)k * size, 4 * size); /* stay together */
+        for (; k < p->K; k++) memcpy(panel + fc_bf16_place(*p, o, k), row + (size_t)k * size, size);
         return FC_OK;
     }
     if (fc_dtype_is_quant(from->dtype)) return pack_quant(p, from, row, o, panel);
@@ -266,11 +266,11 @@ extern "C" fc_status fc_weight_pack_cuda(fc_stream s, const fc_weight_part *part
     w = (fc_weight_cuda *)p;
     w->w.K = parts[0].K;
     for (int i = 0; i < n_parts && !st; i++) {
-        st = place(&parts[i], w->w.K, w->w.N, &places[i]);
+        st = place(&parts[i], w->w.K, w->w.N, !s->invariant, &places[i]);
         if (!st) w->w.N += parts[i].N;
     }
-    for (int i = 0; i < n_parts && !st && !s->invariant && !s->lt; i++)
-        if (places[i].code == FC_CODE_BF16) st = fc_lt_open(&s->lt);
+    for (int i = 0; i < n_parts && !st && !s->lt; i++)
+        if (places[i].by_rows) st = fc_lt_open(&s->lt);
     if (!st) st = pack_all(s, parts, n_parts, places, w, &piece);
     fc_free(piece);
     fc_free(places);

@@ -17,6 +17,7 @@ typedef struct {
     float *y;       /* [T,K] or NULL */
     unsigned char *codes;
     x_form form;
+    int tile;    /* rows of one */
     size_t half; /* of rows: from hi to lo */
     float *floats;
     float eps;
@@ -109,15 +110,15 @@ static __device__ __forceinline__ uint32_t split(float a, float b, bool precise,
 /* The same words as part of a tile. */
 static __device__ __forceinline__ void put_tile(const x_params &p, int row, int group, int t, const uint32_t hi[4],
                                                 const uint32_t lo[4], float sum) {
-    int r = row % FC_X_TILE;
-    unsigned char *chunk = p.codes + ((size_t)(row / FC_X_TILE) * p.steps + group / 2) * p.chunk;
+    int r = row % p.tile;
+    unsigned char *chunk = p.codes + ((size_t)(row / p.tile) * p.steps + group / 2) * p.chunk;
 #pragma unroll
     for (int i = 0; i < 4; i++) {
         unsigned char *to = chunk + r * (FC_STEP * 2) + ((group % 2 * 4 + i) ^ (r % 8)) * 16 + t * 4;
         *(uint32_t *)to = hi[i];
-        if (p.precise) *(uint32_t *)(to + FC_X_TILE_LO) = lo[i];
+        if (p.precise) *(uint32_t *)(to + fc_x_tile_lo(p.tile)) = lo[i];
     }
-    if (t == 0) ((float *)(chunk + p.chunk - FC_X_TILE_SUMS))[group % 2 * FC_X_TILE + r] = sum;
+    if (t == 0) ((float *)(chunk + p.chunk - fc_x_tile_sums(p.tile)))[group % 2 * p.tile + r] = sum;
 }
 
 /* A thread's 8 elements, 4 from k and 4 from k + 16 on, to their place; 4 threads have a group of a row. */
@@ -208,7 +209,7 @@ fc_status fc_linear_x_rows(fc_stream s, const char *what, const fc_weight *w, in
 static bool in_fours(const void *p) { return (uintptr_t)p % 16 == 0; }
 
 static fc_status make(fc_stream s, const fc_weight *w, const fc_linear_x_from *from, void *memory, x_form form,
-                      size_t half, fc_linear_x *out) {
+                      int tile, size_t half, fc_linear_x *out) {
     bool codes, floats;
     int K = w->K, steps = fc_linear_steps(K), rows = fc_div_up(from->T, FC_X_ROWS) * FC_X_ROWS;
     size_t at = (size_t)from->first * (size_t)K;
@@ -216,7 +217,8 @@ static fc_status make(fc_stream s, const fc_weight *w, const fc_linear_x_from *f
     dim3 grid((unsigned)rows, (unsigned)fc_div_up(steps * (FC_STEP / PIECE), THREADS));
     forms_of(w, &codes, &floats);
     p.T = from->T, p.K = K, p.steps = steps, p.precise = from->precise;
-    p.chunk = form == TILES ? fc_linear_x_tile(p.precise) : p.precise ? FC_X_CHUNK_PRECISE : FC_X_CHUNK;
+    p.tile = tile;
+    p.chunk = form == TILES ? fc_x_tile_chunk(tile, p.precise) : p.precise ? FC_X_CHUNK_PRECISE : FC_X_CHUNK;
     p.form = form;
     p.half = half;
     if (codes) p.codes = (unsigned char *)memory;
@@ -244,15 +246,15 @@ static fc_status make(fc_stream s, const fc_weight *w, const fc_linear_x_from *f
 
 fc_status fc_linear_x_make(fc_stream s, const fc_weight *w, const fc_linear_x_from *from, void *memory,
                            fc_linear_x *out) {
-    return make(s, w, from, memory, CHUNKS, 0, out);
+    return make(s, w, from, memory, CHUNKS, 0, 0, out);
 }
 
 fc_status fc_linear_x_make_rows(fc_stream s, const fc_weight *w, const fc_linear_x_from *from, void *memory,
                                 size_t half, fc_linear_x *out) {
-    return make(s, w, from, memory, ROWS, half, out);
+    return make(s, w, from, memory, ROWS, 0, half, out);
 }
 
-fc_status fc_linear_x_make_tiles(fc_stream s, const fc_weight *w, const fc_linear_x_from *from, void *memory,
+fc_status fc_linear_x_make_tiles(fc_stream s, const fc_weight *w, const fc_linear_x_from *from, int tile, void *memory,
                                  fc_linear_x *out) {
-    return make(s, w, from, memory, TILES, 0, out);
+    return make(s, w, from, memory, TILES, tile, 0, out);
 }

@@ -9,11 +9,11 @@
  *         rows past T and k past K are zero. A number that is not finite, or rounds to none, is NaN.
  * rows    hi of codes as [T rounded up to 8][64 steps] bf16, each group of 32 in the order of a row of BF16 weights
  *         (weight.cuh); lo, where precise, likewise
- * tiles   codes for products of warpgroups: [T/128 rounded up][steps] chunks, each as it lies in shared memory
- *         (wgmma.cuh):
- *           hi [128 rows][8 pieces] of 16 bytes [t][e], piece 4 group + 2 (p / 2) + p % 2 in place XOR row % 8
+ * tiles   codes for products of warpgroups: [T/R rounded up][steps] chunks of R rows, each as it lies in shared
+ *         memory (wgmma.cuh):
+ *           hi [R rows][8 pieces] of 16 bytes [t][e], piece 4 group + 2 (p / 2) + p % 2 in place XOR row % 8
  *           lo as hi, where precise
- *           sum [2 groups][128 rows] f32
+ *           sum [2 groups][R rows] f32
  *         k past K are zero; rows past T, rounded up to 8, have no meaning
  * floats  for F32 and F16: x itself, [T][64 steps] f32, zero past K
  */
@@ -29,12 +29,14 @@ enum {
     FC_X_LO = FC_X_SUMS + 2 * FC_X_ROWS * 4,
     FC_X_CHUNK = FC_X_LO, /* bytes of a chunk; of a precise one: */
     FC_X_CHUNK_PRECISE = FC_X_LO + FC_X_ROWS * FC_STEP * 2,
-    FC_X_TILE = 128, /* rows of a tile */
-    FC_X_TILE_LO = FC_X_TILE * FC_STEP * 2,
-    FC_X_TILE_SUMS = 2 * FC_X_TILE * 4, /* bytes, at the end of a chunk */
 };
 
-static inline int fc_linear_x_tile(bool precise) { return (precise ? 2 : 1) * FC_X_TILE_LO + FC_X_TILE_SUMS; }
+/* Bytes of hi of a tile's chunk, where lo begins; of its sums, with which it ends; of all. rows: a multiple of 8. */
+static __host__ __device__ constexpr int fc_x_tile_lo(int rows) { return rows * FC_STEP * 2; }
+static __host__ __device__ constexpr int fc_x_tile_sums(int rows) { return rows * 2 * 4; }
+static __host__ __device__ constexpr int fc_x_tile_chunk(int rows, bool precise) {
+    return (precise ? 2 : 1) * fc_x_tile_lo(rows) + fc_x_tile_sums(rows);
+}
 
 /* Passed to kernels by value. */
 typedef struct {
@@ -66,8 +68,8 @@ fc_status fc_linear_x_make(fc_stream s, const fc_weight *w, const fc_linear_x_fr
 /* The same as rows, at out->codes; lo is `half` bytes further. */
 fc_status fc_linear_x_make_rows(fc_stream s, const fc_weight *w, const fc_linear_x_from *from, void *memory,
                                 size_t half, fc_linear_x *out);
-/* The same as tiles, at out->codes; all parts of w are codes. */
-fc_status fc_linear_x_make_tiles(fc_stream s, const fc_weight *w, const fc_linear_x_from *from, void *memory,
+/* The same as tiles of so many rows, at out->codes; all parts of w are codes. */
+fc_status fc_linear_x_make_tiles(fc_stream s, const fc_weight *w, const fc_linear_x_from *from, int tile, void *memory,
                                  fc_linear_x *out);
 
 #endif

@@ -2,20 +2,21 @@
  * kernels/head.
  *
  * A part of N outputs is cut into panels of 16 outputs; outputs past N are zero. K is filled up with zeros to steps of
- * 64 k. A panel of F32, F16 or BF16 is [16][64 steps], row-major; of BF16 the k of a group of 32 are in the order of t
- * below, [t][p / 2][p % 2][e], as those of x are (linear_x.cuh): a product of cuBLASLt cares for no order of k. Any
- * other panel is [steps] chunks, each one contiguous piece: codes, then scales, then minimums, where the type has them.
+ * 64 k. A panel of F32 or F16 is [16][64 steps], row-major. So is one of BF16 where cuBLASLt may read it (by_rows); the
+ * k of a group of 32 are then in the order of t below, [t][p / 2][p % 2][e], as those of x are (linear_x.cuh): its
+ * product cares for no order of k. Any other panel is [steps] chunks, each one contiguous piece: codes, then scales,
+ * then minimums, where the type has them.
  * Codes lie as mma.m16n8k16 wants its a. With g = output % 8, h = output / 8 and, in a group of 32 k,
  * k = 16 (p / 2) + 4 t + 2 (p % 2) + e: lane 4g + t holds the pairs p of (e = 0, 1); p = 0, 1 (the first 16 k) are its
  * first a, p = 2, 3 its second, and its b is two runs of four.
  *
- *   BF16   in shared memory a chunk is [2 groups][h][32 lanes][p / 2][p % 2][e] u16
+ *   BF16   [2 groups][h][32 lanes][p / 2][p % 2][e] u16; a panel by rows becomes that in shared memory
  *   8 bit  [2 groups][32 lanes][h][p / 2][e][p % 2] bytes: code minus zero code as i8, or F8 as it stands
  *   4 bit  [32 lanes][2 groups][h] u32, whose bits 4p + 16e.. are the code
  *   scales and minimums [8 g][groups of the step][h], f16 where the file has f16, else f32; of F8 one for the step
  *
  * A weight is scale * code + minimum, or scale * (code - zero). A warp reads a chunk 16 bytes a lane, and a panel from
- * first byte to last, of BF16 128 bytes of each row at a time. Bytes a chunk: BF16 2048, F8 1024 (with scales 1088),
+ * first byte to last, by rows 128 bytes of each at a time. Bytes a chunk: BF16 2048, F8 1024 (with scales 1088),
  * 8 bit 1088 to 1280, 4 bit 576 to 768.
  */
 #ifndef FC_KERNELS_LINEAR_WEIGHT_CUH
@@ -49,11 +50,12 @@ typedef enum {
 typedef struct {
     const unsigned char *panels; /* device [n_panels][panel_bytes], 64-byte aligned */
     size_t panel_bytes;
-    int chunk; /* bytes of a step of a panel, of BF16 in shared memory; 0: F32, F16 */
+    int chunk; /* bytes of a step of a panel, by rows in shared memory; 0: F32, F16 */
     fc_code code;
-    bool wide; /* scales and minimums are f32; F8: there are scales */
-    bool min;  /* there are minimums          */
-    int zero;  /* code of 4 bits that means 0 */
+    bool by_rows; /* BF16 as cuBLASLt reads it */
+    bool wide;    /* scales and minimums are f32; F8: there are scales */
+    bool min;     /* there are minimums          */
+    int zero;     /* code of 4 bits that means 0 */
     int N, n_panels;
     int first; /* column of y of this part's output 0 */
     int K, steps;
@@ -85,13 +87,16 @@ static __host__ __device__ constexpr int fc_code_scales(int code) {
     return code == FC_CODE_8H ? 4 : code == FC_CODE_8 || code == FC_CODE_4 ? 2 : code == FC_CODE_F8 ? 1 : 0;
 }
 
-/* Bytes of a row of a panel of BF16, and where in it k lies. */
+/* Bytes of a row of a panel of BF16 by rows. */
 static __host__ __device__ __forceinline__ size_t fc_bf16_row_bytes(int steps) {
     return (size_t)steps * FC_STEP * sizeof(uint16_t);
 }
-static __host__ __device__ __forceinline__ size_t fc_bf16_place(int k) {
-    int in = k % FC_GROUP;
-    return (size_t)(k - in + in % 16 / 4 * 8 + in / 16 * 4 + in % 4) * sizeof(uint16_t);
+/* Where in a panel of BF16 weight k of output o lies: the byte. */
+static __host__ __device__ __forceinline__ size_t fc_bf16_place(const fc_part_cuda &w, int o, int k) {
+    int in = k % FC_GROUP, t = in % 16 / 4, pair = in / 16 * 4 + in % 4;
+    if (w.by_rows) return (size_t)o * fc_bf16_row_bytes(w.steps) + (size_t)((k - in + t * 8 + pair) * 2);
+    return (size_t)(k / FC_STEP) * 2048 + (size_t)((k % FC_STEP / FC_GROUP * 2 + o / 8) * 512) +
+           (size_t)((o % 8 * 4 + t) * 16 + pair * 2);
 }
 
 /* Where output o (of 16) and k (of 64) lie in a chunk of codes of 4 or 8 bits: the byte, and for 4 bits by how much the
@@ -129,8 +134,7 @@ static __device__ __forceinline__ float fc_part_value(const fc_part_cuda &w, con
         size_t at = (size_t)o * (size_t)(w.steps * FC_STEP) + (size_t)k;
         return w.code == FC_CODE_F32 ? ((const float *)panel)[at] : fc_f16_float(((const uint16_t *)panel)[at]);
     }
-    if (w.code == FC_CODE_BF16)
-        return fc_bf16_to_f32(*(const uint16_t *)(panel + (size_t)o * fc_bf16_row_bytes(w.steps) + fc_bf16_place(k)));
+    if (w.code == FC_CODE_BF16) return fc_bf16_to_f32(*(const uint16_t *)(panel + fc_bf16_place(w, o, k)));
     const unsigned char *chunk = panel + (size_t)(k / FC_STEP) * w.chunk, *scales = chunk + fc_code_bytes(w.code);
     fc_code_place at = fc_code_place_of(w.code, o, k % FC_STEP);
     if (w.code == FC_CODE_F8 && !w.wide) return fc_f8_to_f32(chunk[at.byte]);

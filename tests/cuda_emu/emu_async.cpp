@@ -301,7 +301,8 @@ void retire(const async_side *s, const product &p, bool last) {
     }
 }
 
-void retire_all(void *const brought[32], unsigned) {
+/* Groups before the one that all lanes say. */
+void retire_until(void *const brought[32], unsigned) {
     async_side *s = side(self()->of);
     std::vector<product> &f = s->flying[self()->warp];
     int groups = *(const int *)brought[0];
@@ -425,9 +426,10 @@ void emu_proxy_fence(void) {
 void emu_wgmma_fence(void) { my_state()->fenced = true; }
 void emu_wgmma_commit(void) { my_state()->group++; }
 
-void emu_wgmma_wait(const char *file, int line) {
+void emu_wgmma_wait(int pending, const char *file, int line) {
     lane_state *s = my_state();
-    emu_meet_whole(0xffffffffu, "wgmma.wait_group", retire_all, &s->group, file, line);
+    int done = s->group - pending;
+    emu_meet_whole(0xffffffffu, "wgmma.wait_group", retire_until, &done, file, line);
     s->fenced = false; /* who waited is about to use them */
 }
 

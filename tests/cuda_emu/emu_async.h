@@ -17,7 +17,7 @@ void emu_proxy_fence(void);
 
 void emu_wgmma_fence(void);
 void emu_wgmma_commit(void);
-void emu_wgmma_wait(EMU_WHERE);
+void emu_wgmma_wait(int pending, EMU_WHERE); /* until no more than so many groups are left */
 /* d [n / 2], n columns. */
 void emu_wgmma_bf16(float *d, int n, const uint32_t a[4], uint64_t b, bool more, EMU_WHERE);
 void emu_registers(int n, EMU_WHERE);

@@ -117,7 +117,7 @@ static void mistakes_of_rings_are_seen(void **) {
 
 /* ---- products: one warpgroup or two, b from threads' stores or from a bulk copy ---- */
 
-enum { COLUMNS = 128, DEPTH = 64 };
+enum { COLUMNS = 64, DEPTH = 64, SUMS = COLUMNS / 2 };
 
 /* d [rows][COLUMNS] = a b + a b, in two products of one group, k 16 of 64 each, or d + a b. */
 struct multiplied {
@@ -132,6 +132,7 @@ enum {
     PLAIN_LAYOUT = 100, /* b is not swizzled, the descriptor says it is */
     NO_FENCE,
     NO_PRODUCT_WAIT,
+    ONE_PENDING, /* the wait leaves a group out */
     NO_COMMIT,
     NO_PROXY_FENCE,
     A_WRITTEN,
@@ -149,7 +150,7 @@ static void products(const multiplied p) {
     unsigned char *raw = fc_shared<unsigned char>();
     uint16_t *b = (uint16_t *)(raw + (1024 - fc_shared_address(raw) % 1024) % 1024);
     uint64_t *full = (uint64_t *)(b + COLUMNS * DEPTH);
-    float d[64];
+    float d[SUMS];
     if (t == 0 && p.bulk) {
         fc_mbarrier_init(full, 1);
         fc_proxy_fence();
@@ -161,7 +162,7 @@ static void products(const multiplied p) {
     if (!p.bulk && p.how != NO_PROXY_FENCE) fc_proxy_fence();
     __syncthreads();
     if (p.bulk) fc_mbarrier_wait(full, 0);
-    for (int i = 0; i < 64; i++) d[i] = (float)((row + i / 2 % 2 * 8) * 3 - (i / 4 * 8 + c * 2 + i % 2));
+    for (int i = 0; i < SUMS; i++) d[i] = (float)((row + i / 2 % 2 * 8) * 3 - (i / 4 * 8 + c * 2 + i % 2));
     for (int k = 0; k < DEPTH; k += 32) {
         uint32_t a[2][4];
         for (int j = 0; j < 2; j++)
@@ -173,7 +174,7 @@ static void products(const multiplied p) {
             if (p.how == CROOKED_B) at += 128 / 16;
             if (p.how == WARPS_DIFFER && warp == 2) at += 2;
             if (p.how == OTHER_KIND) at |= (uint64_t)2 << 62;
-            fc_wgmma_bf16(d, a[j], at, p.more || k || j);
+            fc_wgmma_bf16<COLUMNS>(d, a[j], at, p.more || k || j);
         }
         if (p.how != NO_COMMIT) fc_wgmma_commit();
         if (p.how == A_WRITTEN) a[1][2] ^= 1;
@@ -182,9 +183,41 @@ static void products(const multiplied p) {
             b[40] ^= 1;
             fc_proxy_fence();
         }
-        if (p.how != NO_PRODUCT_WAIT) fc_wgmma_wait();
+        if (p.how == ONE_PENDING) fc_wgmma_wait<1>();
+        else if (p.how != NO_PRODUCT_WAIT) fc_wgmma_wait<0>();
     }
-    for (int i = 0; i < 64; i++) p.d[(row + i / 2 % 2 * 8) * COLUMNS + i / 4 * 8 + c * 2 + i % 2] = d[i];
+    for (int i = 0; i < SUMS; i++) p.d[(row + i / 2 % 2 * 8) * COLUMNS + i / 4 * 8 + c * 2 + i % 2] = d[i];
+}
+
+/* y [2][128]: two groups on their way, and what the first has at the wait that leaves one; then the second. */
+static void pending_kernel(float *y) {
+    int t = (int)threadIdx.x;
+    unsigned char *raw = fc_shared<unsigned char>();
+    uint16_t *b = (uint16_t *)(raw + (1024 - fc_shared_address(raw) % 1024) % 1024);
+    uint32_t a[2][4];
+    float d[2][SUMS];
+    for (int i = t; i < COLUMNS * DEPTH; i += (int)blockDim.x) b[i] = fc_f32_to_bf16(1.0f);
+    fc_proxy_fence();
+    __syncthreads();
+    for (int j = 0; j < 2; j++) {
+        for (uint32_t &v : a[j]) v = fc_bf16_pair((float)(j + 1), (float)(j + 1));
+        fc_wgmma_fence();
+        fc_wgmma_bf16<COLUMNS>(d[j], a[j], fc_wgmma_b(b), false);
+        fc_wgmma_commit();
+    }
+    fc_wgmma_wait<1>();
+    y[t] = d[0][t % SUMS];
+    fc_wgmma_wait<0>();
+    y[128 + t] = d[1][t % SUMS];
+}
+
+static void a_wait_that_leaves_one(void **) {
+    static float y[2][128];
+    every_order({
+        memset(y, 0, sizeof y);
+        if (!run(pending_kernel, &y[0][0], 1, 128, COLUMNS * DEPTH * 2 + 1024)) fail_msg("%s", emu_error());
+        for (int i = 0; i < 256; i++) assert_true(y[i / 128][i % 128] == (float)(16 << i / 128));
+    });
 }
 
 /* Small integers: every sum is exact. */
@@ -223,6 +256,7 @@ static void mistakes_of_products_are_seen(void **) {
     } mistakes[] = {{PLAIN_LAYOUT, NULL},
                     {NO_FENCE, "no wgmma.fence"},
                     {NO_PRODUCT_WAIT, NULL},
+                    {ONE_PENDING, NULL},
                     {NO_COMMIT, NULL},
                     {NO_PROXY_FENCE, NULL},
                     {A_WRITTEN, "a of the wgmma"},
@@ -251,6 +285,7 @@ static void mistakes_of_products_are_seen(void **) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_ring_of_bulk_copies), cmocka_unit_test(mistakes_of_rings_are_seen),
-        cmocka_unit_test(products_of_warpgroups), cmocka_unit_test(mistakes_of_products_are_seen)};
+        cmocka_unit_test(products_of_warpgroups), cmocka_unit_test(a_wait_that_leaves_one),
+        cmocka_unit_test(mistakes_of_products_are_seen)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

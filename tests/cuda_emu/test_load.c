@@ -51,15 +51,13 @@ static void products_are_predicted(void **state) {
     product_is_predicted(FC_Q8_0, 300, 64, 100, false, false);
     for (int T = 127; T < 200; T += 1 + 40 * (T > 127)) /* 128: from here on cuBLASLt may take them */
         for (int precise = 0; precise < 2; precise++) product_is_predicted(FC_BF16, 300, 128, T, precise, true);
-    /* warpgroups: 128 rows and more, and blocks of 256 outputs for more than half of the 4 processors */
-    for (int precise = 0; precise < 2; precise++) {
-        assert_true(product_is_predicted(FC_Q8_0, 300, 128, 130, precise, true).warpgroups);
-        assert_true(product_is_predicted(FC_F8, 600, 128, 128, precise, true).warpgroups);
-        assert_false(product_is_predicted(FC_Q8_0, 300, 128, 128, precise, true).warpgroups);
-        assert_false(product_is_predicted(FC_Q8_0, 600, 128, 127, precise, true).warpgroups);
-        assert_false(product_is_predicted(FC_Q8_0, 600, 128, 130, precise, false).warpgroups);
-        assert_false(product_is_predicted(FC_BF16, 600, 128, 130, precise, true).warpgroups);
-    }
+    for (int i = 0; i < 8; i++) /* warpgroups: 17 rows and more, but for BF16 that is cuBLASLt's */
+        for (int precise = 0; precise < 2; precise++) {
+            assert_int_equal(product_is_predicted(FC_Q8_0, 300, 512, rows[i], precise, true).warpgroups, rows[i] > 16);
+            assert_int_equal(product_is_predicted(FC_BF16, 600, 128, rows[i], precise, false).warpgroups, rows[i] > 16);
+            assert_false(product_is_predicted(FC_BF16, 600, 128, rows[i], precise, true).warpgroups);
+            assert_false(product_is_predicted(FC_F16, 40, 128, rows[i], precise, false).warpgroups);
+        }
 }
 
 static void head_is_predicted(fc_dtype t, int V, int R) {

@@ -12,8 +12,10 @@ MUTATIONS = (  # file under kernels/, what stands there once, what instead, test
     ("linear/linear_lt.cu", "product_of(a, i, x->codes + (rest ? half : 0), first, x->T, rest)",
      "product_of(a, i, x->codes, first, x->T, rest)", "test_linear_lt"),
     ("linear/linear_wgmma.cu", "fc_mbarrier_wait(&bars->empty[slot], parity);", "", "test_linear_wgmma"),  # a slot refilled unasked
-    ("linear/linear_wgmma.cu", "b + (FC_X_TILE_LO >> 4)", "b + (FC_X_TILE_LO >> 5)", "test_linear_wgmma"),
+    ("linear/linear_wgmma.cu", "b + (fc_x_tile_lo(ROWS) >> 4)", "b + (fc_x_tile_lo(ROWS) >> 5)", "test_linear_wgmma"),
+    ("linear/linear_wgmma.cu", "fc_wgmma_wait<0>();", "fc_wgmma_wait<1>();", "test_linear_wgmma"),  # the last product is not there
     ("linear/linear_x.cu", "^ (r % 8)", "^ (r % 4)", "test_linear_wgmma"),  # a wrong swizzle
+    ("attn/attn_rows.cuh", "sum[half] += fc_lanes_sum", "sum[half] = fc_lanes_sum", "test_attn"),
     ("attn/attn_work.cuh", "*l = *l * *keep + l2 * *add;", "*l = *l * *keep + l2;", "test_attn"),
     ("rmsnorm/rmsnorm.cu", "if (r.res && !p.rows) r.res[d] = h[i];", "", "test_rmsnorm"),
     ("rope_kv/rope_kv.cu", "c = c > 127.0f ? 127.0f : c < -127.0f ? -127.0f : c;", "c = c > 127.0f ? -127.0f : c;", "test_rope_kv"),

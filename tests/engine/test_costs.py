@@ -80,7 +80,7 @@ def measure(count):
                            capture_output=True)
         names = os.path.join(d, "names.tsv")
         with open(names, "w") as f:
-            f.write("id\tname\tkeywords\n")
+            f.write("a\tname\tkeywords\n")
             pairs = [(a, b) for a in ("light", "dark", "old", "new") for b in ("house", "night", "craft", "day")]
             f.write("".join(f"{i}\t{a} {b}\t{a}\n" for i, (a, b) in enumerate(pairs)))
         for case, flags in CASES.items():

@@ -47,12 +47,14 @@ static __global__ void ring_kernel(const async_args p) {
     }
 }
 
-enum { GROUP_DEPTH = 64, GROUP_B = FC_WGMMA_COLUMNS * GROUP_DEPTH / 2, GROUP_A = 64 * GROUP_DEPTH / 2 }; /* words */
+enum { GROUP_DEPTH = 64, GROUP_A = 64 * GROUP_DEPTH / 2 }; /* words */
+static __host__ __device__ constexpr int group_b(int columns) { return columns * GROUP_DEPTH / 2; }
 
-/* A warpgroup's 64 x 128, k 64, in two groups of two products; a second one gives its registers away. in: b as it is to
+/* A warpgroup's 64 x N, k 64, in two groups of two products; a second one gives its registers away. in: b as it is to
  * lie in shared memory, then a [64][64], both bf16. more: d begins as whole numbers. The first half of b is copied, the
  * second stored by threads. */
-static __global__ void __launch_bounds__(2 * FC_WARPGROUP, 1) group_kernel(const async_args p) {
+template <int N> static __global__ void __launch_bounds__(2 * FC_WARPGROUP, 1) group_kernel(const async_args p) {
+    constexpr int GROUP_B = group_b(N);
     int t = (int)threadIdx.x, lane = t % 32, row = t / 32 * 16 + lane / 4, c = lane % 4;
     unsigned char *raw = fc_shared<unsigned char>();
     uint32_t *b = (uint32_t *)(raw + (1024 - fc_shared_address(raw) % 1024) % 1024);
@@ -70,44 +72,48 @@ static __global__ void __launch_bounds__(2 * FC_WARPGROUP, 1) group_kernel(const
     if (t >= FC_WARPGROUP) {
         fc_registers_fewer<40>();
     } else {
-        float d[64];
+        uint32_t a[GROUP_DEPTH / 16][4];
+        float d[N / 2];
         fc_registers_more<240>();
         fc_mbarrier_wait(full, 0);
 #pragma unroll
-        for (int i = 0; i < 64; i++) d[i] = (float)((row + i / 2 % 2 * 8) * 3 - (i / 4 * 8 + c * 2 + i % 2));
+        for (int i = 0; i < N / 2; i++) d[i] = (float)((row + i / 2 % 2 * 8) * 3 - (i / 4 * 8 + c * 2 + i % 2));
 #pragma unroll
         for (int k = 0; k < GROUP_DEPTH; k += 32) {
-            uint32_t a[2][4];
 #pragma unroll
-            for (int j = 0; j < 2; j++)
+            for (int j = k / 16; j < k / 16 + 2; j++)
 #pragma unroll
                 for (int i = 0; i < 4; i++)
-                    a[j][i] = rows[((row + i % 2 * 8) * GROUP_DEPTH + k + 16 * j + c * 2 + i / 2 * 8) / 2];
+                    a[j][i] = rows[((row + i % 2 * 8) * GROUP_DEPTH + 16 * j + c * 2 + i / 2 * 8) / 2];
             fc_wgmma_fence();
 #pragma unroll
-            for (int j = 0; j < 2; j++) fc_wgmma_bf16(d, a[j], fc_wgmma_b(b + (k + 16 * j) / 2), p.more || k || j);
+            for (int j = k / 16; j < k / 16 + 2; j++)
+                fc_wgmma_bf16<N>(d, a[j], fc_wgmma_b(b + 16 * j / 2), p.more || j);
             fc_wgmma_commit();
-            fc_wgmma_wait();
         }
+        fc_wgmma_wait<1>();
+        fc_wgmma_wait<0>();
+        fc_wgmma_done<N>(d);
 #pragma unroll
-        for (int i = 0; i < 64; i++)
-            p.out[(row + i / 2 % 2 * 8) * FC_WGMMA_COLUMNS + i / 4 * 8 + c * 2 + i % 2] = __float_as_uint(d[i]);
+        for (int i = 0; i < N / 2; i++)
+            p.out[(row + i / 2 % 2 * 8) * N + i / 4 * 8 + c * 2 + i % 2] = __float_as_uint(d[i]);
     }
 }
 
-/* The same 64 x 128 by mma.sync, from zero, with groups of 32 k each from zero and then added in f32, as linear sums
+/* The same 64 x N by mma.sync, from zero, with groups of 32 k each from zero and then added in f32, as linear sums
  * them; and by wgmma. out: both. Whether the two have the same bits is what a kernel that wants to mix them asks. */
-static __global__ void __launch_bounds__(FC_WARPGROUP, 1) alike_kernel(const async_args p) {
+template <int N> static __global__ void __launch_bounds__(FC_WARPGROUP, 1) alike_kernel(const async_args p) {
+    constexpr int GROUP_B = group_b(N);
     int t = (int)threadIdx.x, lane = t % 32, row = t / 32 * 16 + lane / 4, c = lane % 4;
     unsigned char *raw = fc_shared<unsigned char>();
     uint32_t *b = (uint32_t *)(raw + (1024 - fc_shared_address(raw) % 1024) % 1024);
     const uint32_t *rows = p.in + GROUP_B;
-    float acc[64], other[64], d[64];
+    float acc[N / 2], other[N / 2], d[N / 2];
     for (int i = t; i < GROUP_B; i += FC_WARPGROUP) b[i] = p.in[i];
     fc_proxy_fence();
     __syncthreads();
 #pragma unroll
-    for (int i = 0; i < 64; i++) acc[i] = other[i] = 0.0f;
+    for (int i = 0; i < N / 2; i++) acc[i] = other[i] = 0.0f;
 #pragma unroll 1
     for (int k = 0; k < GROUP_DEPTH; k += 32) {
         uint32_t a[2][4];
@@ -117,14 +123,15 @@ static __global__ void __launch_bounds__(FC_WARPGROUP, 1) alike_kernel(const asy
             for (int i = 0; i < 4; i++)
                 a[j][i] = rows[((row + i % 2 * 8) * GROUP_DEPTH + k + 16 * j + c * 2 + i / 2 * 8) / 2];
 #pragma unroll
-        for (int i = 0; i < 64; i++) d[i] = 0.0f;
+        for (int i = 0; i < N / 2; i++) d[i] = 0.0f;
         fc_wgmma_fence();
 #pragma unroll
-        for (int j = 0; j < 2; j++) fc_wgmma_bf16(d, a[j], fc_wgmma_b(b + (k + 16 * j) / 2), j);
+        for (int j = 0; j < 2; j++) fc_wgmma_bf16<N>(d, a[j], fc_wgmma_b(b + (k + 16 * j) / 2), j);
         fc_wgmma_commit();
-        fc_wgmma_wait();
+        fc_wgmma_wait<0>();
+        fc_wgmma_done<N>(d);
 #pragma unroll
-        for (int n = 0; n < 16; n++) {
+        for (int n = 0; n < N / 8; n++) {
             float e[4] = {0.0f, 0.0f, 0.0f, 0.0f};
 #pragma unroll
             for (int j = 0; j < 2; j++) {
@@ -140,14 +147,16 @@ static __global__ void __launch_bounds__(FC_WARPGROUP, 1) alike_kernel(const asy
         }
     }
 #pragma unroll
-    for (int i = 0; i < 64; i++) {
-        int at = (row + i / 2 % 2 * 8) * FC_WGMMA_COLUMNS + i / 4 * 8 + c * 2 + i % 2;
+    for (int i = 0; i < N / 2; i++) {
+        int at = (row + i / 2 % 2 * 8) * N + i / 4 * 8 + c * 2 + i % 2;
         p.out[at] = __float_as_uint(acc[i]) ^ __float_as_uint(other[i]);
     }
 }
 
 /* whole: small integers, exact; else ordinary numbers, whose sums may differ by 2^-19 of the sum of absolute terms. */
-static void conform_group(conform_run *r, const char *name, bool whole, bool more) {
+template <int N> static void conform_group(conform_run *r, const char *what, bool whole, bool more) {
+    constexpr int GROUP_B = group_b(N);
+    char name[80];
     words in(GROUP_B + GROUP_A), out;
     std::vector<float> allow;
     async_args p = {NULL, NULL, more};
@@ -159,12 +168,12 @@ static void conform_group(conform_run *r, const char *name, bool whole, bool mor
                 (uint32_t)fc_f32_to_bf16((float)((int)(v >> 8 & 15) - 8)) << 16;
         else w = (v & 0x807f807fu) | (119 + (v >> 7 & 15)) << 7 | (119 + (v >> 23 & 15)) << 23;
     }
+    snprintf(name, sizeof name, "fc_wgmma_bf16<%d>%s", N, what);
     if (r->s->sm == 90)
-        out = conform_launch(r, name, group_kernel, 1, 2 * FC_WARPGROUP, GROUP_B * 4 + 1024 + 8, in,
-                             64 * FC_WGMMA_COLUMNS, p);
+        out = conform_launch(r, name, group_kernel<N>, 1, 2 * FC_WARPGROUP, GROUP_B * 4 + 1024 + 8, in, 64 * N, p);
     conform_keep(r, name, whole ? BITS : SUMS, out);
     for (int row = 0; row < 64 && !whole; row++)
-        for (int n = 0; n < FC_WGMMA_COLUMNS; n++) {
+        for (int n = 0; n < N; n++) {
             double sum = more ? fabs(row * 3.0 - n) : 0.0;
             for (int k = 0; k < GROUP_DEPTH; k++)
                 sum += fabs((double)half((size_t)(GROUP_B * 2 + row * GROUP_DEPTH + k)) *
@@ -175,22 +184,29 @@ static void conform_group(conform_run *r, const char *name, bool whole, bool mor
 }
 
 /* Numbers as models have them, and some of very different size: zero where the two units of products agree. */
-static void conform_alike(conform_run *r) {
+template <int N> static void conform_alike(conform_run *r) {
+    constexpr int GROUP_B = group_b(N);
     for (int spread = 4; spread <= 24; spread += 10) {
         words in(GROUP_B + GROUP_A), out;
         async_args p = {NULL, NULL, false};
         char name[80];
-        snprintf(name, sizeof name, "fc_wgmma_bf16 has fc_mma_bf16's bits, 2^%d", spread);
+        snprintf(name, sizeof name, "fc_wgmma_bf16<%d> has fc_mma_bf16's bits, 2^%d", N, spread);
         for (uint32_t &w : in) {
             uint32_t v = conform_random(r), e[2];
             for (uint32_t &x : e) x = 127 - (uint32_t)spread / 2 + conform_random(r) % (uint32_t)spread;
             w = (v & 0x807f807fu) | e[0] << 7 | e[1] << 23;
         }
         if (r->s->sm == 90)
-            out = conform_launch(r, name, alike_kernel, 1, FC_WARPGROUP, GROUP_B * 4 + 1024, in, 64 * FC_WGMMA_COLUMNS,
-                                 p);
+            out = conform_launch(r, name, alike_kernel<N>, 1, FC_WARPGROUP, GROUP_B * 4 + 1024, in, 64 * N, p);
         conform_keep(r, name, BITS, out);
     }
+}
+
+template <int N> static void conform_columns(conform_run *r) {
+    conform_group<N>(r, " of small integers", true, false);
+    conform_group<N>(r, " of small integers, more", true, true);
+    conform_group<N>(r, ", fc_wgmma_b, _fence, _commit, _wait", false, true);
+    conform_alike<N>(r);
 }
 
 void conform_async(conform_run *r) {
@@ -201,8 +217,6 @@ void conform_async(conform_run *r) {
         out = conform_launch(r, "ring", ring_kernel, 1, 32 + RING_READERS, sizeof(ring_shared), in,
                              RING_ROUNDS * RING_READERS, p);
     conform_keep(r, "fc_copy_bulk, fc_mbarrier_init, _expect, _arrive, _wait", BITS, out);
-    conform_group(r, "fc_wgmma_bf16 of small integers", true, false);
-    conform_group(r, "fc_wgmma_bf16 of small integers, more", true, true);
-    conform_group(r, "fc_wgmma_bf16, fc_wgmma_b, _fence, _commit, _wait", false, true);
-    conform_alike(r);
+    conform_columns<32>(r);
+    conform_columns<64>(r);
 }

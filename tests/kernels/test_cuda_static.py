@@ -28,7 +28,7 @@ REQUIRED = [
     ("kernels/attn/attn.cu", r"attn_kernel<0, \d+>", ["LDGSTS.E.BYPASS.128"]),
     ("kernels/linear/linear.cu", r"(few|many)_kernel<.*>", [PRODUCT, "LDGSTS.E.BYPASS.128"]),
     ("kernels/linear/linear.cu", r"float_kernel<.*>", [WIDE]),
-    ("kernels/linear/linear_wgmma.cu", r"wgmma_kernel<[3-6], (true|false)>", ["HGMMA.64x128x16.F32.BF16", "UBLKCP", "SYNCS", "USETMAXREG"]),
+    ("kernels/linear/linear_wgmma.cu", r"wgmma_kernel<[2-6], \d+, (true|false)>", [("HGMMA.64x64x16.F32.BF16", "HGMMA.64x32x16.F32.BF16"), "UBLKCP", "SYNCS", "USETMAXREG"]),
     ("kernels/linear/linear_pick.cu", r"pick_kernel<.*>", [PRODUCT, "LDGSTS.E.BYPASS.128"]),
     ("kernels/head/head_tiles.cu", r"tile_kernel<[2-6], \d, \d>", [PRODUCT, "LDGSTS.E.BYPASS.128"]),
     ("kernels/head/head_tiles.cu", r"tile_kernel<[01], \d, \d>", [WIDE]),
