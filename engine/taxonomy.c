@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 enum { COLUMNS = 4, FILE_MAX = 64 << 20 };
 
@@ -71,7 +72,7 @@ static fc_status add_line(reader *r, char *text, int line) {
     if (n < 3)
         return FC_FAIL(FC_ERR_FORMAT, "%s: line %d: %d column%s; id, name and keywords are needed, apart by tabs",
                        r->file, line, n, n == 1 ? "" : "s");
-    if (t->n == 0 && strcmp(cells[0], "id") == 0 && strcmp(cells[1], "name") == 0)
+    if (t->n == 0 && strcasecmp(cells[0], "id") == 0 && strcasecmp(cells[1], "name") == 0)
         return FC_FAIL(FC_ERR_FORMAT, "%s: line %d: a line of titles; a # before it makes it a comment", r->file, line);
     for (int i = 0; i < n; i++) {
         if (i < 2 && !cells[i][0])

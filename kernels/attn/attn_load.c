@@ -13,7 +13,7 @@ static int blocks(fc_dtype type, int E) { return E <= 64 ? 3 : E <= 128 || type 
 
 /* Query vectors that n of a unit are filled up to: attn_unit_run. */
 static int computed(int n, const fc_kv_shape *k) {
-    return n > 32 && k->type == FC_BF16 && k->E > 64 && k->E <= 128 ? 64 : (n + 15) / 16 * 16;
+    return n > 32 && k->type != FC_F32 && k->E <= 128 ? 64 : (n + 15) / 16 * 16;
 }
 
 /* Tiles of an item that query vectors v0 .. v0 + n - 1 see: attn_view_open. */

@@ -2,7 +2,7 @@
  *
  * memory  each item's KV once, for all of its units; q, y and partial states where the cache does not keep them
  * cache   KV for each unit
- * ops     tensor cores over units filled up to 16 query vectors, or those of attn_rows.cuh to 64, and over the tiles
+ * ops     tensor cores over units filled up to 16 query vectors, or, above 32, to 64, and over the tiles
  *         that they see, f32 for softmax: 20 a score; f32 KV: all of them f32
  */
 #ifndef FC_KERNELS_ATTN_LOAD_H

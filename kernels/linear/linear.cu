@@ -88,8 +88,7 @@ template <int CODE, int NT, int STAGES> static fc_status launch_many(fc_stream s
     }
     FC_TRY(fc_launch(s, "linear", many_kernel<CODE, NT, STAGES>, grid, FC_LINEAR_THREADS, shared, p));
     if (!p.part) return FC_OK;
-    fc_linear_fold_params fold = {p.part, p.bias, p.y, p.x.T, p.N, 0, 0};
-    return fc_linear_fold(s, &p.w, &fold);
+    return fc_linear_fold_parts(s, &p.w, p.part, p.bias, p.y, p.x.T, p.N);
 }
 
 /* 64 rows a block where there are as many and their logits fit beside the ring, else 32, or 16 beside a smaller one. */
@@ -162,13 +161,16 @@ extern "C" fc_status fc_linear_cuda(fc_stream s, const fc_linear_args *a) {
     FC_TRY(check(a));
     FC_TRY(fc_linear_lt_takes(s, a, &lt));
     if (lt) return fc_linear_lt(s, a);
-    if (fc_linear_wgmma_takes(s, a)) return fc_linear_wgmma(s, a);
     FC_TRY(fc_linear_x_rows(s, "linear", a->w, a->T, a->precise, &rows));
     for (int first = 0; first < a->T; first += n) {
         fc_linear_x_from from = {a->x, a->norm, a->glu, first, 0, a->precise};
         linear_params p = {};
         size_t x_bytes;
         n = from.T = least(rows, a->T - first);
+        if (fc_linear_wgmma_takes(s, a, n)) {
+            FC_TRY(fc_linear_wgmma(s, a, first, n));
+            continue;
+        }
         FC_TRY(fc_linear_x_make(s, a->w, &from, s->workspace, &p.x));
         x_bytes = (fc_linear_x_bytes(a->w, n, a->precise) + 255) & ~(size_t)255;
         p.N = a->w->N;

@@ -27,9 +27,10 @@
  *         fma(minimum, sum of x, acc), one chain over the groups of a range; K is cut into 8 ranges of whole 64 k, by
  *         K alone, whose sums fold first to last; then the bias. The same whatever T, part, workspace and kernel, so
  *         that a row's bits depend on that row alone; a row with NaN or infinity is NaN where x is rounded. A device of
- *         9.0 multiplies 17 rows and more by warpgroups: the same bits, since an H100 adds 32 k alike by both, which
- *         tests/gpu/conform_async.cuh asks a device. Of a stream that is not batch-invariant, 128 rows and more, W bf16
- *         alone: the same x, sums in f32 by cuBLASLt
+ *         9.0 multiplies 17 rows and more by warpgroups, unless a part of W is f32 or f16: the same bits, since an H100
+ *         adds 32 k alike by both (seen of 128 columns; tests/gpu/conform_async.cuh asks a device of 32 and 64, which
+ *         are used). Of a stream that is not batch-invariant, W with a part of bf16 never is, and 128 rows and more of
+ *         bf16 alone: the same x, sums in f32 by cuBLASLt
  * bytes   W once as packed (the file's bits a weight for all types with f16 scales; F8: and a scale for each row and
  *         block of columns), x, or what it is made from, and y
  * flops   2*T*N*K, precise or not, and those of what makes x

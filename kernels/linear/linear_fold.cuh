@@ -29,10 +29,11 @@ static __global__ void fold_kernel(const fc_linear_fold_params p) {
     p.y[(size_t)row * p.N + o] = v + (p.bias ? p.bias[o] : 0.0f);
 }
 
-static inline fc_status fc_linear_fold(fc_stream s, const fc_part_cuda *w, const fc_linear_fold_params *of) {
-    fc_linear_fold_params p = *of;
-    p.first = w->first, p.outputs = w->N;
-    return fc_launch(s, "linear: fold", fold_kernel, dim3((unsigned)fc_div_up(w->N, 256), (unsigned)p.T), 256, 0, p);
+/* Columns of part w of y [T,N]. */
+static inline fc_status fc_linear_fold_parts(fc_stream s, const fc_part_cuda *w, const float *part, const float *bias,
+                                             float *y, int T, int N) {
+    const fc_linear_fold_params p = {part, bias, y, T, N, w->first, w->N};
+    return fc_launch(s, "linear: fold", fold_kernel, dim3((unsigned)fc_div_up(w->N, 256), (unsigned)T), 256, 0, p);
 }
 
 #endif

@@ -42,7 +42,7 @@ fc_status fc_linear_lt_takes(fc_stream s, const fc_linear_args *a, bool *takes) 
     *takes = false;
     if (!s->lt || a->T < LEAST_ROWS || x_bytes(a, LEAST_ROWS) > s->workspace_bytes) return FC_OK;
     for (int i = 0; i < w->n_parts; i++)
-        if (w->parts[i].code != FC_CODE_BF16) return FC_OK;
+        if (!w->parts[i].by_rows) return FC_OK;
     rows = rows_of(s, a);
     last = (a->T - 1) / rows * rows;
     *takes = true;

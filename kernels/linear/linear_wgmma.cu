@@ -11,11 +11,11 @@
  * tile       a thread has, of 128 rows, 64 registers of a range's sums and twice 32 of products. What ranges have
  *            together is 64 more, of eight uses: they are in shared memory, 64 KB
  * rows       few are bound by memory: 32 or 64 make the tensor cores' work less. 128 read weights less often, but where
- *            they leave half of the processors without a block 64 do not
- * in flight  a step of 64 k is 17 KB of x (precise: 33) and 4 to 16 KB of weights. All stages but one are on their way:
- *            3 to 6 of 22 to 49 KB
+ *            they leave half of the processors without a block, 64 do not
+ * in flight  a step of 64 k and 128 rows is 17 KB of x (precise: 33) and 4 to 16 KB of weights. All stages but one are
+ *            on their way: 3 to 6 of 22 to 49 KB
  * occupancy  one block of 384 threads, 2 x 128 x 240 + 128 x 24 registers of 65,536, and nearly all shared memory
- * share      a step of 128 rows is 512 clocks of tensor cores (precise: 1024) for 43 to 65 bytes a clock (33 to 49): L2
+ * share      a step of 128 rows is 512 clocks of tensor cores (precise: 1024) for 43 to 66 bytes a clock (37 to 49): L2
  *            gives some 24 to 30, so that 40 to 70 % of the peak are possible. Two blocks that share what they read by
  *            multicast would lift that; not done
  * banks      a lane reads its 16 bytes of codes beside its neighbour's. 8 rows of a product's 16 bytes of x lie in 8
@@ -283,8 +283,7 @@ template <int CODE> static fc_status launch(fc_stream s, const wgmma_params &all
            : tile == 64 ? (launch_rows<CODE, 64>(s, p, grid))
                         : (launch_rows<CODE, 128>(s, p, grid)));
     if (!p.part) return FC_OK;
-    fc_linear_fold_params fold = {p.part, p.bias, p.y, p.x.T, p.N, 0, 0};
-    return fc_linear_fold(s, &p.w, &fold);
+    return fc_linear_fold_parts(s, &p.w, p.part, p.bias, p.y, p.x.T, p.N);
 }
 
 static fc_status run_part(fc_stream s, const wgmma_params &p, int tile) {
@@ -298,55 +297,48 @@ static fc_status run_part(fc_stream s, const wgmma_params &p, int tile) {
     }
 }
 
-/* Rows of a tile: where 128 leave more than half of the processors without a block, and K cannot be shared, 64. */
-static int tile_of(fc_stream s, const fc_linear_args *a) {
+/* Rows of a tile, of n: where 128 leave half of the processors or more without a block, and K cannot be shared, 64. */
+static int tile_of(fc_stream s, const fc_linear_args *a, int n) {
     const fc_weight_cuda *w = fc_weight_cuda_of(a->w);
     int most = 0;
-    if (a->T <= 64) return a->T <= 32 ? 32 : 64;
+    if (n <= 64) return n <= 32 ? 32 : 64;
     for (int i = 0; i < w->n_parts; i++) most = w->parts[i].N > most ? w->parts[i].N : most;
-    return a->T > FC_SPLIT_ROWS && fc_div_up(a->T, 128) * fc_div_up(most, OUTPUTS) * 2 <= s->sms ? 64 : 128;
+    return n > FC_SPLIT_ROWS && fc_div_up(n, 128) * fc_div_up(most, OUTPUTS) * 2 <= s->sms ? 64 : 128;
 }
 
-/* Rows that are made at once: as many as of other kernels, or as the stream's workspace holds. */
-static int rows_of(fc_stream s, const fc_linear_args *a, int tile) {
-    size_t bytes = (size_t)fc_linear_steps(a->w->K) * (size_t)fc_x_tile_chunk(tile, a->precise),
-           rows = s->workspace_bytes / bytes * (size_t)tile;
-    int most = a->T < FC_X_ROWS_AT_ONCE ? a->T : FC_X_ROWS_AT_ONCE;
-    return rows < (size_t)most ? (int)rows : most;
+static size_t x_bytes(const fc_linear_args *a, int n, int tile) {
+    size_t chunks = (size_t)fc_div_up(n, tile) * (size_t)fc_linear_steps(a->w->K);
+    return (chunks * (size_t)fc_x_tile_chunk(tile, a->precise) + 255) & ~(size_t)255;
 }
 
-extern "C" bool fc_linear_wgmma_takes(fc_stream s, const fc_linear_args *a) {
+extern "C" bool fc_linear_wgmma_takes(fc_stream s, const fc_linear_args *a, int n) {
     const fc_weight_cuda *w = fc_weight_cuda_of(a->w);
-    int tile = tile_of(s, a);
-    if (s->sm != 90 || a->T < LEAST_ROWS) return false;
+    int tile = tile_of(s, a, n);
+    if (s->sm != 90 || n < LEAST_ROWS || x_bytes(a, n, tile) > s->workspace_bytes) return false;
     for (int i = 0; i < w->n_parts; i++) {
         const fc_part_cuda *part = &w->parts[i];
         if (fc_code_is_float(part->code) || part->by_rows || stages_of(s, part, tile, a->precise) < 2) return false;
     }
-    return rows_of(s, a, tile) >= tile || rows_of(s, a, tile) == a->T;
+    return true;
 }
 
-fc_status fc_linear_wgmma(fc_stream s, const fc_linear_args *a) {
+fc_status fc_linear_wgmma(fc_stream s, const fc_linear_args *a, int first, int n) {
     const fc_weight_cuda *w = fc_weight_cuda_of(a->w);
-    int tile = tile_of(s, a), rows = rows_of(s, a, tile);
-    for (int first = 0, n; first < a->T; first += n) {
-        fc_linear_x_from from = {a->x, a->norm, a->glu, first, 0, a->precise};
-        wgmma_params p = {};
-        size_t x_bytes;
-        n = from.T = rows < a->T - first ? rows : a->T - first;
-        FC_TRY(fc_linear_x_make_tiles(s, a->w, &from, tile, s->workspace, &p.x));
-        x_bytes = ((size_t)fc_div_up(n, tile) * (size_t)p.x.steps * (size_t)p.x.chunk + 255) & ~(size_t)255;
-        p.N = a->w->N;
-        p.y = a->y + (size_t)first * (size_t)p.N;
-        p.bias = a->bias;
-        if (n <= FC_SPLIT_ROWS && x_bytes + fc_linear_part_bytes(n, p.N) <= s->workspace_bytes)
-            p.part = (float *)(s->workspace + x_bytes);
-        for (int i = 0; i < w->n_parts; i++) {
-            p.w = w->parts[i];
-            p.stage = stage_bytes(&p.w, tile, a->precise);
-            p.stages = stages_of(s, &p.w, tile, a->precise);
-            FC_TRY(run_part(s, p, tile));
-        }
+    int tile = tile_of(s, a, n);
+    size_t used = x_bytes(a, n, tile);
+    fc_linear_x_from from = {a->x, a->norm, a->glu, first, n, a->precise};
+    wgmma_params p = {};
+    FC_TRY(fc_linear_x_make_tiles(s, a->w, &from, tile, s->workspace, &p.x));
+    p.N = a->w->N;
+    p.y = a->y + (size_t)first * (size_t)p.N;
+    p.bias = a->bias;
+    if (n <= FC_SPLIT_ROWS && used + fc_linear_part_bytes(n, p.N) <= s->workspace_bytes)
+        p.part = (float *)(s->workspace + used);
+    for (int i = 0; i < w->n_parts; i++) {
+        p.w = w->parts[i];
+        p.stage = stage_bytes(&p.w, tile, a->precise);
+        p.stages = stages_of(s, &p.w, tile, a->precise);
+        FC_TRY(run_part(s, p, tile));
     }
     return FC_OK;
 }

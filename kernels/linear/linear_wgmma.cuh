@@ -5,10 +5,10 @@
 
 #include "kernels/linear/linear_x.cuh"
 
-/* Takes: the device has such products, T is large enough, no part is F32, F16, or BF16 by rows, and there are shared
- * memory for a ring and workspace for a tile of rows. */
-extern "C" bool fc_linear_wgmma_takes(fc_stream s, const fc_linear_args *a); /* its test asks too */
-/* Arguments have been checked. */
-fc_status fc_linear_wgmma(fc_stream s, const fc_linear_args *a);
+/* Takes n of the call's rows: the device has such products, n is large enough, no part is F32, F16, or BF16 by rows,
+ * and there are shared memory for a ring and workspace for x. */
+extern "C" bool fc_linear_wgmma_takes(fc_stream s, const fc_linear_args *a, int n); /* its test asks too */
+/* Rows first .. first + n - 1. Arguments have been checked. */
+fc_status fc_linear_wgmma(fc_stream s, const fc_linear_args *a, int first, int n);
 
 #endif

@@ -9,7 +9,7 @@
 enum { ROOM = 16 << 20, FEW = 16 /* rows up to which others take them */ };
 static uint64_t seed = 20261127;
 
-bool fc_linear_wgmma_takes(fc_stream s, const fc_linear_args *a); /* linear_wgmma.cuh */
+bool fc_linear_wgmma_takes(fc_stream s, const fc_linear_args *a, int n); /* linear_wgmma.cuh */
 
 static float *normals(size_t n) {
     float *x = calloc(n, sizeof *x);
@@ -36,7 +36,7 @@ static void as_few_rows(fc_stream s, const fc_linear_args *all, const float *y, 
         float *few;
         a.T = a.T - first < FEW ? a.T - first : FEW;
         a.x += (size_t)first * (size_t)a.w->K;
-        assert_false(fc_linear_wgmma_takes(s, &a));
+        assert_false(fc_linear_wgmma_takes(s, &a, a.T));
         few = run(s, a);
         for (int i = 0; i < a.T * N; i++)
             if (memcmp(&few[i], &y[(size_t)first * (size_t)N + (size_t)i], 4) != 0)
@@ -59,7 +59,7 @@ static void meets_the_reference(const fc_dtype *types, const int *outputs, int p
     a.x = device_copy(s, x, (size_t)T * (size_t)K * 4);
     a.bias = bias ? device_copy(s, bias, (size_t)m.N * 4) : NULL;
     snprintf(what, sizeof what, "%s, %d parts, K %d, order %d", fc_dtype_name(types[0]), parts, K, (int)emu_opts.order);
-    if (fc_linear_wgmma_takes(s, &a) != taken) fail_msg("%s, T=%d: taken: %d", what, T, !taken);
+    if (fc_linear_wgmma_takes(s, &a, T < 256 ? T : 256) != taken) fail_msg("%s, T=%d: taken: %d", what, T, !taken);
     y = run(s, a);
     matrix_check(&m, y, x, bias, T, precise, MATRIX_MOST, what);
     if (taken) as_few_rows(s, &a, y, what);
@@ -160,20 +160,39 @@ static void others_are_not_taken(void **state) {
     device_sms = 0;
 }
 
-/* BF16 that cuBLASLt may read lies otherwise, and is for it alone; other types are taken as ever. */
+/* BF16 that cuBLASLt may read lies otherwise, and is for it alone; other types are taken as ever. Where another stream
+ * packed, both have the same bits all the same. */
 static void weights_for_the_library(void **state) {
-    static const fc_dtype types[2] = {FC_BF16, FC_Q8_0};
+    static const fc_dtype types[][2] = {{FC_BF16, FC_BF16}, {FC_Q8_0, FC_Q8_0}, {FC_BF16, FC_Q8_0}};
+    static const int outputs[2] = {40, 30};
     (void)state;
-    for (int i = 0; i < 2; i++) {
-        fc_stream s = device_stream_variant(ROOM);
-        fc_linear_args a = {.T = 40};
-        int N = 40;
+    for (int i = 0; i < 3; i++) {
+        fc_stream s = device_stream_variant(ROOM), own = device_stream(ROOM);
+        float *x = normals(130 * 192);
+        fc_linear_args a = {.x = device_copy(s, x, 130 * 192 * 4)};
         matrix m;
-        matrix_init(&m, s, &types[i], &N, 1, 128, &seed);
+        matrix_init(&m, s, types[i], outputs, 2, 192, &seed);
         a.w = m.w;
-        assert_int_equal(fc_linear_wgmma_takes(s, &a), i == 1);
+        for (a.T = 5; a.T <= 40; a.T += 35) {
+            float *y = run(s, a), *other = run(own, a);
+            assert_int_equal(fc_linear_wgmma_takes(s, &a, a.T), i == 1 && a.T == 40);
+            matrix_check(&m, y, x, NULL, a.T, false, MATRIX_MOST, fc_dtype_name(types[i][0]));
+            assert_memory_equal(y, other, (size_t)a.T * (size_t)m.N * 4);
+            free(y), free(other);
+        }
         matrix_fini(&m);
-        device_close(s);
+        matrix_init(&m, own, types[i], outputs, 2, 192, &seed); /* in chunks, and a stream that has the library */
+        a.w = m.w, a.T = 130;
+        {
+            float *y = run(s, a);
+            matrix_check(&m, y, x, NULL, a.T, false, MATRIX_MOST, "packed by a batch-invariant stream");
+            as_few_rows(own, &a, y, "packed by a batch-invariant stream");
+            free(y);
+        }
+        matrix_fini(&m);
+        device_free((void *)(uintptr_t)a.x);
+        device_close(s), device_close(own);
+        free(x);
     }
 }
 
@@ -202,7 +221,7 @@ static void made_x_and_broken_rows(void **state) {
         if (way == 0) a.norm = &norm;
         else a.glu = &glu;
         y = run(s, a);
-        assert_true(fc_linear_wgmma_takes(s, &a));
+        assert_true(fc_linear_wgmma_takes(s, &a, T));
         device_read(s, made, dm, T * K * 4);
         matrix_check(&m, y, made, NULL, T, way == 0, MATRIX_MOST, way ? "gated unit" : "norm");
         for (int r = 0, broken = way ? 10 : 20; r < T; r++) assert_int_equal(isnan(y[r * m.N]) != 0, r == broken);

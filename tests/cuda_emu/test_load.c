@@ -47,6 +47,8 @@ static void products_are_predicted(void **state) {
                                  matrix_types[t] == FC_Q6_K ? 256 : 256 + 256 * (i % 3), rows[i], i % 2 != t % 2,
                                  false);
     product_is_predicted(FC_BF16, 20, 64, 1100, true, false); /* x in pieces */
+    product_is_predicted(FC_Q8_0, 20, 64, 1030, false, false);
+    product_is_predicted(FC_F8, 140, 64, 1154, true, false);
     product_is_predicted(FC_BF16, 2100, 64, 40, true, false); /* blocks enough: nothing is folded */
     product_is_predicted(FC_Q8_0, 300, 64, 100, false, false);
     for (int T = 127; T < 200; T += 1 + 40 * (T > 127)) /* 128: from here on cuBLASLt may take them */

@@ -66,6 +66,7 @@ static void wrong_tables_name_the_line(void **state) {
     refused("a", "line 1: 1 column;");
     refused("a\tA\tx\t\t\n", "line 1: more than 4 columns");
     refused("id\tname\tkeywords\tparent id\na\tA\tx\t\n", "line 1: a line of titles; a # before it makes it a comment");
+    refused("ID\tName\tKeywords\na\tA\tx\n", "line 1: a line of titles");
     refused("\tA\tx\n", "line 1: the id is empty");
     refused("# c\na\t\tx\n", "line 2: the name is empty");
     refused("a\tA\tx\nb\tB\tx\na\tC\tx\n", "lines 1 and 3 have the same id \"a\"");

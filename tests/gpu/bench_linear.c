@@ -69,23 +69,29 @@ static void time_rows(bench *b, const matrix_shape *m, fc_dtype t, product *p, i
 
 /* Many rows may go to cuBLASLt unless the stream is batch-invariant: both are timed. */
 static void time_matrix(bench *b, const matrix_shape *m, fc_dtype t) {
-    product p = {0};
+    product p = {0}, of_variant = {0};
     size_t bytes;
     void *file = file_matrix(t, m->N, m->K, &bytes);
     fc_weight_part part = {.name = m->name, .data = file, .dtype = t, .N = m->N, .K = m->K};
     bench variant = *b;
     p.copies = bench_copies(bytes, COPIES);
-    variant.s = device_stream_variant(fc_linear_workspace_cuda(WORKSPACE_ROWS, m->K, m->N) + (32 << 20));
-    for (int i = 0; i < p.copies; i++)
-        bench_must(fc_weight_pack_cuda(variant.s, &part, 1, &p.w[i]), "fc_weight_pack_cuda");
+    for (int i = 0; i < p.copies; i++) bench_must(fc_weight_pack_cuda(b->s, &part, 1, &p.w[i]), "fc_weight_pack_cuda");
+    if (t == FC_BF16) { /* the one type whose weights lie otherwise for cuBLASLt */
+        of_variant.copies = p.copies;
+        variant.s = device_stream_variant(fc_linear_workspace_cuda(WORKSPACE_ROWS, m->K, m->N) + (32 << 20));
+        for (int i = 0; i < p.copies; i++)
+            bench_must(fc_weight_pack_cuda(variant.s, &part, 1, &of_variant.w[i]), "fc_weight_pack_cuda");
+    }
     free(file);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         time_rows(b, m, t, &p, rows[i], false, true);
-        if (rows[i] > 64) time_rows(&variant, m, t, &p, rows[i], false, false);
+        if (rows[i] > 64 && t == FC_BF16) time_rows(&variant, m, t, &of_variant, rows[i], false, false);
     }
     time_rows(b, m, t, &p, 8, true, true);
-    device_close(variant.s);
     for (int i = 0; i < p.copies; i++) fc_weight_free_cuda(p.w[i]);
+    if (t != FC_BF16) return;
+    for (int i = 0; i < p.copies; i++) fc_weight_free_cuda(of_variant.w[i]);
+    device_close(variant.s);
 }
 
 void bench_linear(bench *b);

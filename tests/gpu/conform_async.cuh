@@ -101,8 +101,10 @@ template <int N> static __global__ void __launch_bounds__(2 * FC_WARPGROUP, 1) g
 }
 
 /* The same 64 x N by mma.sync, from zero, with groups of 32 k each from zero and then added in f32, as linear sums
- * them; and by wgmma. out: both. Whether the two have the same bits is what a kernel that wants to mix them asks. */
-template <int N> static __global__ void __launch_bounds__(FC_WARPGROUP, 1) alike_kernel(const async_args p) {
+ * them, two products a group or four; and by wgmma. out: where they differ. Whether the two have the same bits is what
+ * a kernel that wants to mix them asks. */
+template <int N, int PRODUCTS>
+static __global__ void __launch_bounds__(FC_WARPGROUP, 1) alike_kernel(const async_args p) {
     constexpr int GROUP_B = group_b(N);
     int t = (int)threadIdx.x, lane = t % 32, row = t / 32 * 16 + lane / 4, c = lane % 4;
     unsigned char *raw = fc_shared<unsigned char>();
@@ -126,7 +128,8 @@ template <int N> static __global__ void __launch_bounds__(FC_WARPGROUP, 1) alike
         for (int i = 0; i < N / 2; i++) d[i] = 0.0f;
         fc_wgmma_fence();
 #pragma unroll
-        for (int j = 0; j < 2; j++) fc_wgmma_bf16<N>(d, a[j], fc_wgmma_b(b + (k + 16 * j) / 2), j);
+        for (int j = 0; j < PRODUCTS; j++)
+            fc_wgmma_bf16<N>(d, a[j % 2], fc_wgmma_b(b + (k + 16 * (j * 2 / PRODUCTS)) / 2), j);
         fc_wgmma_commit();
         fc_wgmma_wait<0>();
         fc_wgmma_done<N>(d);
@@ -134,13 +137,13 @@ template <int N> static __global__ void __launch_bounds__(FC_WARPGROUP, 1) alike
         for (int n = 0; n < N / 8; n++) {
             float e[4] = {0.0f, 0.0f, 0.0f, 0.0f};
 #pragma unroll
-            for (int j = 0; j < 2; j++) {
+            for (int j = 0; j < PRODUCTS; j++) {
                 uint32_t of_b[2];
-                int column = n * 8 + lane / 4;
+                int column = n * 8 + lane / 4, at = k + 16 * (j * 2 / PRODUCTS);
 #pragma unroll
                 for (int i = 0; i < 2; i++)
-                    of_b[i] = b[column * (GROUP_DEPTH / 2) + (((k + 16 * j + 8 * i) / 8) ^ column % 8) * 4 + c];
-                fc_mma_bf16(e, a[j], of_b);
+                    of_b[i] = b[column * (GROUP_DEPTH / 2) + (((at + 8 * i) / 8) ^ column % 8) * 4 + c];
+                fc_mma_bf16(e, a[j % 2], of_b);
             }
 #pragma unroll
             for (int i = 0; i < 4; i++) other[n * 4 + i] += e[i], acc[n * 4 + i] += d[n * 4 + i];
@@ -184,20 +187,21 @@ template <int N> static void conform_group(conform_run *r, const char *what, boo
 }
 
 /* Numbers as models have them, and some of very different size: zero where the two units of products agree. */
-template <int N> static void conform_alike(conform_run *r) {
+template <int N, int PRODUCTS> static void conform_alike(conform_run *r) {
     constexpr int GROUP_B = group_b(N);
     for (int spread = 4; spread <= 24; spread += 10) {
         words in(GROUP_B + GROUP_A), out;
         async_args p = {NULL, NULL, false};
         char name[80];
-        snprintf(name, sizeof name, "fc_wgmma_bf16<%d> has fc_mma_bf16's bits, 2^%d", N, spread);
+        snprintf(name, sizeof name, "fc_wgmma_bf16<%d> has fc_mma_bf16's bits, %d in turn, 2^%d", N, PRODUCTS, spread);
         for (uint32_t &w : in) {
             uint32_t v = conform_random(r), e[2];
             for (uint32_t &x : e) x = 127 - (uint32_t)spread / 2 + conform_random(r) % (uint32_t)spread;
             w = (v & 0x807f807fu) | e[0] << 7 | e[1] << 23;
         }
         if (r->s->sm == 90)
-            out = conform_launch(r, name, alike_kernel<N>, 1, FC_WARPGROUP, GROUP_B * 4 + 1024, in, 64 * N, p);
+            out =
+                conform_launch(r, name, alike_kernel<N, PRODUCTS>, 1, FC_WARPGROUP, GROUP_B * 4 + 1024, in, 64 * N, p);
         conform_keep(r, name, BITS, out);
     }
 }
@@ -206,7 +210,8 @@ template <int N> static void conform_columns(conform_run *r) {
     conform_group<N>(r, " of small integers", true, false);
     conform_group<N>(r, " of small integers, more", true, true);
     conform_group<N>(r, ", fc_wgmma_b, _fence, _commit, _wait", false, true);
-    conform_alike<N>(r);
+    conform_alike<N, 2>(r);
+    conform_alike<N, 4>(r); /* as where x is precise */
 }
 
 void conform_async(conform_run *r) {
