@@ -210,6 +210,7 @@ class InProcess(Bench):
         for said in ("What it means", "How it was measured", "milliseconds", "n separate requests", "forkcast 0.", commit, "min_p", "0.01", "novelty.gguf",
                      "random ids, others in every run", "bench latency --novelty"):
             self.assertIn(said, words)
+        self.assertRegex(words, r"date\s+20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00")
 
     def test_text_of_others_is_no_markup(self):
         path = self.path("<b>&x.txt")

@@ -69,6 +69,7 @@ fc_status report_csv(const bench_report *r, const bench_summary *s, fc_str *out)
 fc_status report_json(const bench_report *r, const bench_summary *s, fc_str *out);
 fc_status report_html(const bench_report *r, const bench_summary *s, fc_str *out);
 
+void report_date(char *out, size_t size); /* now, UTC, as ISO 8601 has it: 25 bytes and a NUL */
 /* All of the JSON up to the opening bracket of its rows. */
 fc_status report_json_begin(const bench_report *r, fc_str *out);
 /* PREFIX and `end`, written whole or not at all. */

@@ -219,7 +219,8 @@ static const struct {
     {"rows, rows flat", "token positions that a model computed for a request, and what n separate runs would compute."},
     {"limit",
      "the longer of two times: the bytes that had to be read at least once, at the rate of reads from memory, and "
-     "the operations, at the fastest arithmetic of this machine; both rates were measured in this run. A time "
+     "the operations, at the fastest arithmetic of this machine; both rates were measured in this run, or no limit is "
+     "shown. A time "
      "near it cannot be made much shorter by the same work; below it, a cache helped."},
     {"returned, candidate, scored tokens/s",
      "three different things: tokens of the candidates that came back; of all that "
@@ -252,6 +253,8 @@ static fc_status put_conditions(const bench_report *r, fc_str *out) {
     FC_TRY(put_pair("what was measured", text, out));
     snprintf(text, sizeof text, "forkcast %s, commit %s", fc_version(), r->commit ? r->commit : "not known");
     FC_TRY(put_pair("by", text, out));
+    report_date(text, sizeof text);
+    FC_TRY(put_pair("date", text, out));
     FC_TRY(put_pair("models", r->target->weights, out));
     snprintf(text, sizeof text, "%s, %d cores, %.1f GiB of memory%s%s", m->cpu_name, m->cores,
              (double)m->ram_bytes / (1 << 30), m->gpus ? ", " : "", m->gpus ? m->gpu_names[0] : "");

@@ -148,13 +148,17 @@ static fc_status put_row(const bench_report *r, const bench_point *p, const benc
     return fc_str_puts(out, "}");
 }
 
-fc_status report_json_begin(const bench_report *r, fc_str *out) {
-    json_object o = {.out = out}, settings;
-    char program[32] = "forkcast bench ", date[32];
+void report_date(char *out, size_t size) {
     time_t now = time(NULL);
     struct tm utc;
     gmtime_r(&now, &utc);
-    strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S+00:00", &utc);
+    strftime(out, size, "%Y-%m-%dT%H:%M:%S+00:00", &utc);
+}
+
+fc_status report_json_begin(const bench_report *r, fc_str *out) {
+    json_object o = {.out = out}, settings;
+    char program[32] = "forkcast bench ", date[32];
+    report_date(date, sizeof date);
     strncat(program, r->job, sizeof program - strlen(program) - 1);
     FC_TRY(fc_str_puts(out, "{"));
     FC_TRY(json_int(&o, "format", 2));
