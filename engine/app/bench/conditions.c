@@ -124,9 +124,21 @@ static fc_status put_prompts(setup *s) {
     return report_set(r, "prompt_tokens", "as they come");
 }
 
+/* How candidates are drawn and scored, for readers: recipes and flags may have said it, or nobody. */
+static fc_status put_request(setup *s) {
+    const fc_request *r = &s->request;
+    bench_report *to = &s->report;
+    FC_TRY(report_set(to, "temperature", "%g", (double)r->sampling.temperature));
+    if (s->url) return FC_OK;
+    if (r->constraint) FC_TRY(report_set(to, "constraint", "%s", fc_constraint_name(r->constraint)));
+    if (r->draw) FC_TRY(report_set(to, "draw", "%s", fc_draw_name(r->draw)));
+    return s->target->scores ? report_set(to, "alignment_mode", "%s", fc_score_mode_name(r->mode)) : FC_OK;
+}
+
 /* What flags say, but what is said already: as it came to be. */
 static fc_status put_options(setup *s) {
-    static const char *const said[] = {"max_tokens", "threads", "kv_type", "backend", "seed"};
+    static const char *const said[] = {"max_tokens",  "threads",    "kv_type", "backend", "seed",
+                                       "temperature", "constraint", "draw",    "mode"};
     for (size_t i = 0; i < s->a.options.n; i++) {
         const char *name = s->a.options.given[i].option->name;
         bool is_said = false;
@@ -146,6 +158,7 @@ static fc_status put_settings(setup *s) {
                       s->keep_cache      ? "as earlier requests left them"
                       : s->target->salts ? "apart for every request"
                                          : "other prompts for every n"));
+    FC_TRY(put_request(s));
     FC_TRY(put_options(s));
     FC_TRY(report_set(r, "salt", "%llu", (unsigned long long)s->salt));
     return report_set(r, "seed", "%llu", (unsigned long long)s->seed);

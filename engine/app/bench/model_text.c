@@ -31,9 +31,10 @@ static fc_status put_times(const model_bench *b, fc_str *out) {
         else FC_TRY(fc_str_printf(out, " %9s\n", "-"));
     }
     return fc_str_puts(
-        out, "rows: distinct ones of a request's step, in the middle of decoding; of floor: what bytes and operations "
-             "alone need at the machine's peaks,\nby what is predicted; tokens of candidates and candidates scored, a "
-             "second\n");
+        out,
+        "rows: distinct ones of a request's step, in the middle of decoding; of floor: the share of a step that bytes "
+        "and operations alone would need\nat the machine's peaks, so that 100% cannot be beaten; tokens of candidates "
+        "a second, their prefill included; candidates scored a second\n");
 }
 
 /* Of every n the same parts, in the same order. */
@@ -57,6 +58,10 @@ fc_status model_text(const model_bench *b, fc_str *out) {
     FC_TRY(fc_str_printf(out, "%s on %s: weights %.2f GB, KV %.0f bytes a position\n\n",
                          fc_str_text(&b->report.settings[0].value), b->machine.about,
                          fc_cost_model_bytes(b->novelty, &b->machine) * 1e-9, fc_cost_model_kv_bytes(b->novelty)));
+    for (size_t i = 0; i < b->report.n_settings; i++)
+        FC_TRY(fc_str_printf(out, "%s%s %s", i ? ", " : "", b->report.settings[i].name,
+                             fc_str_text(&b->report.settings[i].value)));
+    FC_TRY(fc_str_puts(out, "\n\n"));
     FC_TRY(put_times(b, out));
     FC_TRY(put_shares(b, MODEL_STEP, out));
     if (b->alignment) FC_TRY(put_shares(b, MODEL_SCORE, out));
@@ -68,10 +73,7 @@ fc_status model_text(const model_bench *b, fc_str *out) {
         "f32, bf16, int8 or fp8, operations;\nwaits, of attention for its tiles one after another; launches, the gaps "
         "between kernels\n\n"));
     FC_TRY(fc_str_put(out, fc_str_text(&b->report.words), b->report.words.size));
-    for (size_t i = 0; i < b->report.n_settings; i++)
-        FC_TRY(fc_str_printf(out, "%s%s %s", i ? ", " : "", b->report.settings[i].name,
-                             fc_str_text(&b->report.settings[i].value)));
-    return fc_str_printf(out, "\n%s\n", fc_cost_sources(b->machine.gpu));
+    return fc_str_printf(out, "%s\n", fc_cost_sources(b->machine.gpu));
 }
 
 /* ---- JSON ---- */

@@ -57,6 +57,9 @@ static double rows(const bench_point *p, const bench_summary *s) {
 }
 static double flat(const bench_point *p, const bench_summary *s) { return (void)p, s->counts[COUNT_ROWS_FLAT]; }
 static double kv(const bench_point *p, const bench_summary *s) { return (void)p, s->counts[COUNT_KV_BYTES] * 1e-6; }
+static double moved(const bench_point *p, const bench_summary *s) { return (void)p, s->bytes * 1e-6; }
+static double worked(const bench_point *p, const bench_summary *s) { return (void)p, s->flops * 1e-9; }
+static double each(const bench_point *p, const bench_summary *s) { return (void)p, s->per_candidate_ms; }
 static double best(const bench_point *p, const bench_summary *s) { return (void)p, s->best; }
 static double regret(const bench_point *p, const bench_summary *s) { return (void)p, s->regret; }
 static double returned(const bench_point *p, const bench_summary *s) { return (void)p, s->returned_s; }
@@ -69,6 +72,8 @@ typedef struct {
     struct {
         const char *name;
         value_of value;
+        double percent; /* of which there must be samples enough at each n, else `few` is the name; 0: any */
+        const char *few;
     } lines[6];
 } curves;
 
@@ -76,25 +81,47 @@ static const curves over_n[] = {
     {"Latency of a request",
      "milliseconds",
      true,
-     {{"p50", p50},
-      {"p90", p90},
-      {"p99", p99},
-      {"n separate requests, p50", separate},
-      {"the machine's limit", limit}}},
+     {{"p50", p50, 0, NULL},
+      {"p90", p90, 0.9, "p90~"},
+      {"p99", p99, 0.99, "p99~"},
+      {"n separate requests, p50", separate, 0, NULL},
+      {"the machine's limit", limit, 0, NULL}}},
     {"Where the time goes",
      "milliseconds, medians",
      false,
-     {{"queue", queue}, {"prefill", prefill}, {"decode", decode}, {"score", score}, {"host", host}}},
-    {"Rows computed", "token positions of a request", true, {{"computed", rows}, {"by n separate runs", flat}}},
-    {"KV memory of a request", "MB, the most", false, {{"KV", kv}}},
-    {"Tokens a second", "tokens/s", true, {{"returned", returned}, {"candidate", drawn}, {"scored", scored}}},
-    {"Quality", "mean score", false, {{"best candidate", best}}},
-    {"Regret against scoring every name", "score", false, {{"regret", regret}}},
+     {{"queue", queue, 0, NULL},
+      {"prefill", prefill, 0, NULL},
+      {"decode", decode, 0, NULL},
+      {"score", score, 0, NULL},
+      {"host", host, 0, NULL}}},
+    {"Rows computed",
+     "token positions of a request",
+     true,
+     {{"computed", rows, 0, NULL}, {"flat: nothing shared", flat, 0, NULL}}},
+    {"KV memory of a request", "MB, the most", false, {{"KV", kv, 0, NULL}}},
+    {"Tokens a second",
+     "tokens/s",
+     true,
+     {{"returned", returned, 0, NULL}, {"candidate", drawn, 0, NULL}, {"scored", scored, 0, NULL}}},
+    {"Quality", "mean score", false, {{"best candidate", best, 0, NULL}}},
+    {"Regret against scoring every name", "score", false, {{"regret", regret, 0, NULL}}},
 };
 
 /* Points of one load, in the order of n. */
 static bool same_load(const bench_point *a, const bench_point *b) {
     return a->rate == b->rate && a->concurrency == b->concurrency;
+}
+
+/* A curve of the points of one load: some value is known, and at each n there are samples enough. */
+static void look(const bench_report *r, const bench_summary *s, const bench_point *load, value_of value, double percent,
+                 bool *known, bool *enough) {
+    *known = false;
+    *enough = true;
+    for (size_t q = 0; q < r->n_points; q++)
+        if (same_load(&r->points[q], load)) {
+            *known = *known || isfinite(value(&r->points[q], &s[q]));
+            *enough = *enough && stats_enough(s[q].ok, percent);
+        }
 }
 
 static fc_status put_curves(const bench_report *r, const bench_summary *s, const bench_point *load, fc_str *out) {
@@ -106,7 +133,11 @@ static fc_status put_curves(const bench_report *r, const bench_summary *s, const
                    .log_x = true,
                    .log_y = v->log_y};
         for (int k = 0; k < 6 && v->lines[k].name; k++) {
-            chart_line *l = chart_add(&c, v->lines[k].name);
+            bool known, enough;
+            chart_line *l;
+            look(r, s, load, v->lines[k].value, v->lines[k].percent, &known, &enough);
+            if (!known) continue;
+            l = chart_add(&c, enough ? v->lines[k].name : v->lines[k].few);
             for (size_t q = 0; q < r->n_points; q++)
                 if (same_load(&r->points[q], load))
                     chart_point(l, r->points[q].n, v->lines[k].value(&r->points[q], &s[q]));
@@ -166,12 +197,27 @@ static const struct {
     value_of value;
     int decimals;
     double percent; /* of which there must be samples enough; 0: any */
-} columns[] = {{"p50", p50, 1, 0},         {"p90", p90, 1, 0.9},           {"p99", p99, 1, 0.99},
-               {"queue", queue, 1, 0},     {"prefill", prefill, 1, 0},     {"decode", decode, 1, 0},
-               {"score", score, 1, 0},     {"host", host, 1, 0},           {"separate", separate, 1, 0},
-               {"limit", limit, 1, 0},     {"rows", rows, 0, 0},           {"rows flat", flat, 0, 0},
-               {"KV MB", kv, 1, 0},        {"returned/s", returned, 1, 0}, {"candidate/s", drawn, 1, 0},
-               {"scored/s", scored, 1, 0}, {"best score", best, 4, 0},     {"regret", regret, 4, 0}};
+} columns[] = {{"p50", p50, 1, 0},
+               {"p90", p90, 1, 0.9},
+               {"p99", p99, 1, 0.99},
+               {"queue", queue, 1, 0},
+               {"prefill", prefill, 1, 0},
+               {"decode", decode, 1, 0},
+               {"score", score, 1, 0},
+               {"host", host, 1, 0},
+               {"a candidate", each, 2, 0},
+               {"separate", separate, 1, 0},
+               {"limit", limit, 1, 0},
+               {"rows", rows, 0, 0},
+               {"rows flat", flat, 0, 0},
+               {"KV MB", kv, 1, 0},
+               {"moved MB", moved, 1, 0},
+               {"GFLOP", worked, 2, 0},
+               {"returned/s", returned, 1, 0},
+               {"candidate/s", drawn, 1, 0},
+               {"scored/s", scored, 1, 0},
+               {"best score", best, 4, 0},
+               {"regret", regret, 4, 0}};
 
 static fc_status put_cell(double v, int decimals, const char *after, fc_str *out) {
     return isnan(v) ? fc_str_puts(out, "<td>-") : fc_str_printf(out, "<td>%.*f%s", decimals, v, after);
@@ -214,9 +260,19 @@ static const struct {
      "operators. They overlap, so they need not add up."},
     {"separate",
      "n requests of one candidate each, sent at once, in turn with the others in the same run: what n costs "
-     "without best-of-n. Their prefix cache is theirs to share. Speed-up is their time by one request of n; "
-     "slowdown is p50 by that of n = 1."},
-    {"rows, rows flat", "token positions that a model computed for a request, and what n separate runs would compute."},
+     "without best-of-n. Their prefix cache is theirs to share. Speed-up is their time by one request of n; at n = 1 "
+     "both are one request, and what is not 1.00 there is this run's noise. Slowdown is p50 by that of n = 1."},
+    {"a candidate", "p50 by n."},
+    {"rows, rows flat", "token positions that a model computed for a request, and what n runs that share nothing, not "
+                        "even a prompt, would "
+                        "compute: a count, which nobody ran."},
+    {"moved MB, GFLOP",
+     "bytes that the models' products and attention had to read or write at least once for a request, "
+     "and their operations, in billions; of one GPU, where several share a "
+     "model."},
+    {"random prompts",
+     "the ids come from the seed: every request of a run has others, and a run with the same seed has "
+     "the same ones again."},
     {"limit",
      "the longer of two times: the bytes that had to be read at least once, at the rate of reads from memory, and "
      "the operations, at the fastest arithmetic of this machine; both rates were measured in this run, or no limit is "
@@ -225,8 +281,10 @@ static const struct {
     {"returned, candidate, scored tokens/s",
      "three different things: tokens of the candidates that came back; of all that "
      "were drawn; of those that the alignment model read."},
-    {"best score, regret", "mean over requests of the best candidate's score, and of what scoring every name of the "
-                           "taxonomy would have gained."},
+    {"best score, regret",
+     "mean over requests of the best candidate's score, and of what scoring every name of the taxonomy would have "
+     "gained. Their unit is that of alignment_mode, below: loglik-mean, log-probability of a candidate's tokens in the "
+     "mean of one, in nats; loglik-sum, of all of them; reward, the head's output; judge, a probability."},
 };
 
 static fc_status put_meanings(fc_str *out) {

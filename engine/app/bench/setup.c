@@ -210,6 +210,7 @@ static fc_status open_local(setup *s, int most) {
     r.n = most;
     s->report.max_tokens = r.sampling.max_tokens;
     s->seed = r.seed;
+    s->request = r;
     FC_TRY(bench_prompts_open(s->prompts_file, s->a.novelty, s->prompt_tokens, r.seed, histories, &s->prompts));
     return bench_local_open(&s->a, &r, &s->prompts, s->salt, &s->line, &s->target);
 }
@@ -276,7 +277,7 @@ static fc_status check_sent(const setup *s) {
 }
 
 static fc_status open_remote(setup *s) {
-    fc_request *r = &s->sampling;
+    fc_request *r = &s->request;
     bench_remote_options o = {
         .url = s->url, .score_url = s->score_url, .score_model = s->score_model, .prompts = &s->prompts};
     FC_TRY(check_sent(s));

@@ -24,10 +24,10 @@ typedef struct {
     int argc;
     char **argv;
 
-    fc_recipe *probe;    /* owns the names that fill the recipe's first request */
-    fc_request sampling; /* of a server's requests */
-    fc_str body;         /* fields of every one of them, from --body */
-    fc_str key;          /* of --api-key-file */
+    fc_recipe *probe;   /* owns the names that fill the recipe's first request */
+    fc_request request; /* as every sample asks it, but for n, seed and prompt; a server may know more of it */
+    fc_str body;        /* fields of every one of them, from --body */
+    fc_str key;         /* of --api-key-file */
     bench_prompts prompts;
     size_t cap_points;
     int series; /* loads so far */
