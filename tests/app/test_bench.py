@@ -208,8 +208,10 @@ class InProcess(Bench):
         self.assertIn("prefers-color-scheme:dark", text)
         words = " ".join(page.text)
         for said in ("What it means", "How it was measured", "milliseconds", "n separate requests", "forkcast 0.", commit, "min_p", "0.01", "novelty.gguf",
-                     "random ids, others in every run", "bench latency --novelty"):
+                     "random ids, others in every run", "bench latency --novelty", "p90~", "p99~", "moved MB", "a candidate"):
             self.assertIn(said, words)
+        self.assertRegex(words, r"temperature\s+1\b")  # how it was drawn and scored, though nobody said it
+        self.assertRegex(words, r"alignment_mode\s+loglik-mean")
         self.assertRegex(words, r"date\s+20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00")
 
     def test_text_of_others_is_no_markup(self):
@@ -218,6 +220,7 @@ class InProcess(Bench):
             f.write("Hello\n")
         _, _, text, _ = self.measured("marks", "latency", *self.models, "--prompts", path, "-n", 1, "--runs", 1, "--no-limits")
         self.assertNotIn("b", Page(text).tags)
+        self.assertNotIn("the machine's limit", text)  # of a curve that is not there: --no-limits
         self.assertIn("&lt;b&gt;&amp;x.txt", text)
 
     # ---- compare
