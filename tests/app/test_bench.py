@@ -212,6 +212,7 @@ class InProcess(Bench):
             self.assertIn(said, words)
         self.assertRegex(words, r"temperature\s+1\b")  # how it was drawn and scored, though nobody said it
         self.assertRegex(words, r"alignment_mode\s+loglik-mean")
+        self.assertNotIn("the machine's limit", page.text)  # in a legend: --no-limits, and so no curve
         self.assertRegex(words, r"date\s+20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00")
 
     def test_text_of_others_is_no_markup(self):
@@ -220,7 +221,6 @@ class InProcess(Bench):
             f.write("Hello\n")
         _, _, text, _ = self.measured("marks", "latency", *self.models, "--prompts", path, "-n", 1, "--runs", 1, "--no-limits")
         self.assertNotIn("b", Page(text).tags)
-        self.assertNotIn("the machine's limit", text)  # of a curve that is not there: --no-limits
         self.assertIn("&lt;b&gt;&amp;x.txt", text)
 
     # ---- compare
