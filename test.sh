@@ -85,11 +85,11 @@ build clang clang -DCMAKE_BUILD_TYPE=Debug -DFORKCAST_CUDA=OFF
 build sanitize gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo -DFORKCAST_CUDA=OFF -DFORKCAST_SANITIZE=address,undefined
 run_tests build/sanitize "unit tests and servers, ASan + UBSan" -L 'unit|threads'
 # Whole engines, which are the slowest, are left out: their kernels are these ones.
-target="emu_kernel_tests forkcast http_echo" build races clang -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+target="emu_kernel_tests forkcast http_echo test_ranks" build races clang -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_BUILD_TYPE=RelWithDebInfo \
     -DFORKCAST_CUDA=OFF -DFORKCAST_SANITIZE=thread
 run_tests build/races "emulated kernels, TSan" -R '^emu/' -L unit
 export TSAN_OPTIONS=halt_on_error=1 # a race ends the server, so that its client sees it
-run_tests build/races "servers, TSan" -L threads
+run_tests build/races "servers and ranks, TSan" -L threads
 
 finish
 [ "$failed" -eq 0 ]

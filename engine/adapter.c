@@ -2,6 +2,7 @@
 
 #include "engine/base/mem.h"
 #include "engine/base/quant.h"
+#include "engine/split.h"
 #include "weights_tools/adapter.h"
 
 #include <string.h>
@@ -10,19 +11,38 @@
 typedef struct {
     fc_adapter_module first;
     int n;
+    fc_split columns; /* what a rank has of A's columns; else it has all, and some of B's rows */
 } stack;
 
 enum { STACKS = 4 };
-static const stack stacks[STACKS] = {{FC_ADAPTER_Q, 3}, {FC_ADAPTER_O, 1}, {FC_ADAPTER_GATE, 2}, {FC_ADAPTER_DOWN, 1}};
+static const stack stacks[STACKS] = {{FC_ADAPTER_Q, 3, FC_SPLIT_NONE},
+                                     {FC_ADAPTER_O, 1, FC_SPLIT_HEADS},
+                                     {FC_ADAPTER_GATE, 2, FC_SPLIT_NONE},
+                                     {FC_ADAPTER_DOWN, 1, FC_SPLIT_HIDDEN}};
 
+static fc_split rows_of(fc_adapter_module m) {
+    return m == FC_ADAPTER_Q                            ? FC_SPLIT_HEADS
+           : m == FC_ADAPTER_K || m == FC_ADAPTER_V     ? FC_SPLIT_KV
+           : m == FC_ADAPTER_GATE || m == FC_ADAPTER_UP ? FC_SPLIT_HIDDEN
+                                                        : FC_SPLIT_NONE;
+}
+
+/* Works for one rank after the other. */
 typedef struct {
     const fc_model_config *cfg;
     const fc_adapter_file *file;
     fc_adapter *a;
     fc_dtype dtype;
+    int ranks, rank;
     unsigned char *host; /* all of the buffer, until it is uploaded */
     size_t used;
 } packer;
+
+/* A rank's of n rows or columns; all of them where there is one rank, or they are not cut. */
+static fc_split_range range_of(const packer *p, fc_split s, int n) {
+    if (p->ranks == 1 || s == FC_SPLIT_NONE) return (fc_split_range){0, n};
+    return fc_split_of(p->cfg, s, p->ranks, p->rank);
+}
 
 static fc_lora *matrix_of(fc_adapter_layer *l, int i) {
     fc_lora *const matrices[STACKS] = {&l->qkv, &l->o, &l->gate_up, &l->down};
@@ -39,7 +59,7 @@ static fc_dtype type_of(const packer *p) {
     return FC_BF16;
 }
 
-/* The parts of one matrix without their numbers; K and the count. */
+/* The parts of one matrix, as a rank has them, without their numbers; K and the count. */
 static int shapes_of(const packer *p, int layer, const stack *s, fc_lora_source parts[FC_LORA_PARTS], int *K) {
     int n = 0, col = 0;
     for (int i = 0; i < s->n; i++) {
@@ -47,6 +67,8 @@ static int shapes_of(const packer *p, int layer, const stack *s, fc_lora_source 
         const fc_adapter_pair *pair = fc_adapter_file_pair(p->file, layer, m);
         int N;
         fc_adapter_shape(p->cfg, m, &N, K);
+        N = range_of(p, rows_of(m), N).n;
+        *K = range_of(p, s->columns, *K).n;
         if (pair->a) parts[n++] = (fc_lora_source){.col = col, .N = N, .r = pair->r, .scale = pair->scale};
         col += N;
     }
@@ -67,19 +89,25 @@ static size_t bytes_of(const packer *p) {
     return n;
 }
 
-/* Both tensors of a module as floats, B's rows in the base's order; freed with fc_free(*a). */
-static fc_status floats_of(const packer *p, fc_adapter_module m, const fc_adapter_pair *pair, float **a, float **b) {
-    size_t n_a = (size_t)pair->a->N * (size_t)pair->a->K, r = (size_t)pair->r, N = (size_t)pair->b->N;
-    size_t row = r * fc_dtype_block_bytes(pair->b->dtype);
+/* Both tensors of a module as floats, as a rank has them, B's rows in the base's order; freed with fc_free(*a). */
+static fc_status floats_of(const packer *p, const stack *s, fc_adapter_module m, const fc_adapter_pair *pair, float **a,
+                           float **b) {
+    const fc_split_range rows = range_of(p, rows_of(m), (int)pair->b->N);
+    const fc_split_range columns = range_of(p, s->columns, (int)pair->a->K);
+    size_t r = (size_t)pair->r, N = (size_t)rows.n, K = (size_t)columns.n;
+    size_t bytes_a = fc_dtype_block_bytes(pair->a->dtype), row_b = r * fc_dtype_block_bytes(pair->b->dtype);
     void *mem;
-    fc_status st;
-    FC_TRY(fc_alloc(n_a + N * r, sizeof **a, "adapter", &mem));
+    fc_status st = FC_OK;
+    FC_TRY(fc_alloc(r * K + N * r, sizeof **a, "adapter", &mem));
     *a = mem;
-    *b = *a + n_a;
-    st = fc_dequant_row(pair->a->dtype, pair->a->data, *a, n_a);
+    *b = *a + r * K;
+    for (size_t j = 0; j < r && !st; j++) {
+        size_t from = (j * (size_t)pair->a->K + (size_t)columns.first) * bytes_a;
+        st = fc_dequant_row(pair->a->dtype, (const unsigned char *)pair->a->data + from, *a + j * K, K);
+    }
     for (size_t n = 0; n < N && !st; n++) {
-        size_t from = (size_t)fc_adapter_row(p->cfg, m, (int)n);
-        st = fc_dequant_row(pair->b->dtype, (const unsigned char *)pair->b->data + from * row, *b + n * r, r);
+        size_t from = (size_t)fc_adapter_row(p->cfg, m, rows.first + (int)n);
+        st = fc_dequant_row(pair->b->dtype, (const unsigned char *)pair->b->data + from * row_b, *b + n * r, r);
     }
     if (st) fc_free(mem);
     return st;
@@ -88,7 +116,7 @@ static fc_status floats_of(const packer *p, fc_adapter_module m, const fc_adapte
 static fc_status pack_matrix(packer *p, int layer, int i) {
     const stack *s = &stacks[i];
     fc_lora_source parts[FC_LORA_PARTS];
-    fc_lora *out = matrix_of(&p->a->layers[layer], i);
+    fc_lora *out = matrix_of(&p->a->layers[p->rank * p->cfg->L + layer], i);
     float *mem[FC_LORA_PARTS] = {NULL};
     int K, n = shapes_of(p, layer, s, parts, &K), at = 0;
     fc_status st = FC_OK;
@@ -98,7 +126,7 @@ static fc_status pack_matrix(packer *p, int layer, int i) {
         const fc_adapter_pair *pair = fc_adapter_file_pair(p->file, layer, m);
         float *b = NULL;
         if (!pair->a) continue;
-        st = floats_of(p, m, pair, &mem[at], &b);
+        st = floats_of(p, s, m, pair, &mem[at], &b);
         parts[at].a = mem[at];
         parts[at++].b = b;
     }
@@ -123,19 +151,24 @@ static fc_status pack_layers(packer *p) {
     p->a->bytes += bytes;
     FC_TRY(fc_alloc(bytes, 1, "adapter", &mem));
     p->host = mem;
-    for (int l = 0; l < p->cfg->L && !st; l++)
-        for (int i = 0; i < STACKS && !st; i++) st = pack_matrix(p, l, i);
-    if (!st) st = be->upload(be, p->a->buffer, p->host, bytes);
+    for (p->rank = 0; p->rank < p->ranks && !st; p->rank++) {
+        p->used = 0;
+        for (int l = 0; l < p->cfg->L && !st; l++)
+            for (int i = 0; i < STACKS && !st; i++) st = pack_matrix(p, l, i);
+        if (!st && p->ranks == 1) st = be->upload(be, p->a->buffer, p->host, bytes);
+        else if (!st) st = be->upload_to(be, p->rank, p->a->buffer, p->host, bytes);
+    }
     fc_free(mem);
     return st;
 }
 
 static fc_status pack_reward(const packer *p) {
     const fc_tensor *t = fc_adapter_file_reward(p->file);
-    fc_weight_part part;
+    fc_weight_part parts[FC_RANKS_MAX];
     if (!t) return FC_OK;
-    part = (fc_weight_part){.name = t->name, .data = t->data, .dtype = t->dtype, .N = 1, .K = p->cfg->D};
-    FC_TRY(p->a->be->weight_pack(p->a->be->stream, &part, 1, &p->a->reward));
+    for (int r = 0; r < p->ranks; r++)
+        parts[r] = (fc_weight_part){.name = t->name, .data = t->data, .dtype = t->dtype, .N = 1, .K = p->cfg->D};
+    FC_TRY(p->a->be->weight_pack(p->a->be->stream, parts, 1, &p->a->reward));
     p->a->bytes += p->a->reward->bytes;
     return FC_OK;
 }
@@ -154,7 +187,7 @@ static fc_status keep_invocation(const packer *p) {
 
 fc_status fc_adapter_open(const fc_model *m, const char *path, fc_adapter **out) {
     fc_adapter_file *file = NULL;
-    packer p = {.cfg = &m->cfg};
+    packer p = {.cfg = &m->cfg, .ranks = m->be->ranks};
     fc_status st;
     void *mem;
     FC_TRY(fc_adapter_file_open(path, &m->cfg, &file));
@@ -163,7 +196,7 @@ fc_status fc_adapter_open(const fc_model *m, const char *path, fc_adapter **out)
     p.a = mem;
     p.a->be = m->be;
     p.a->fingerprint = fc_adapter_file_fingerprint(file);
-    FC_TRY_GOTO(st, fc_alloc((size_t)m->cfg.L, sizeof *p.a->layers, "adapter layers", &mem), out);
+    FC_TRY_GOTO(st, fc_alloc((size_t)m->cfg.L * (size_t)p.ranks, sizeof *p.a->layers, "adapter layers", &mem), out);
     p.a->layers = mem;
     FC_TRY_GOTO(st, pack_layers(&p), out);
     FC_TRY_GOTO(st, pack_reward(&p), out);

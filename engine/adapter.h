@@ -16,7 +16,7 @@ typedef struct {
 
 typedef struct fc_adapter {
     fc_backend *be;           /* borrowed */
-    fc_adapter_layer *layers; /* [L] */
+    fc_adapter_layer *layers; /* [ranks,L]: of each rank what it has of the base's matrices (engine/split.h) */
     fc_weight *reward;        /* [1,D] or NULL: the model's own, if it has one */
     void *buffer;             /* backend: all A and B */
     int32_t *invocation;      /* [n_invocation] host, or NULL */
@@ -29,6 +29,11 @@ typedef struct fc_adapter {
 /* path: a folder as PEFT saves it (weights_tools/adapter.h). */
 fc_status fc_adapter_open(const fc_model *m, const char *path, fc_adapter **out);
 void fc_adapter_close(fc_adapter *a); /* NULL is fine */
+
+/* From a rank's fc_lora of a layer's matrix to the next rank's. */
+static inline size_t fc_adapter_stride(const fc_model *m) {
+    return (size_t)m->cfg.L * (sizeof(fc_adapter_layer) / sizeof(fc_lora));
+}
 
 /* First of the n >= 1 rows of a prompt that the adapter changes; all behind it, and all that is drawn, are changed too.
  * 0 for plain LoRA, the beginning of the last invocation for aLoRA. n: it changes no row, of what is drawn neither:

@@ -13,9 +13,10 @@ const char *fc_backend_auto(char *why, size_t size) {
     return g.usable ? "cuda" : "cpu";
 }
 
-fc_status fc_backend_choose(const fc_engine_options *o, int threads, const fc_op_limits *limits,
-                            fc_backend_opener opener, fc_backend **out) {
-    const fc_cuda_options cuda = {.invariant = !o->batch_variant, .threads = threads};
+fc_status fc_backend_choose(const fc_engine_options *o, const fc_gpu_list *gpus, int threads,
+                            const fc_op_limits *limits, fc_backend_opener opener, fc_backend **out) {
+    const fc_cuda_options cuda = {
+        .invariant = !o->batch_variant, .threads = threads, .devices = gpus->device, .n_devices = gpus->n};
     const char *name = o->backend ? o->backend : "auto";
     fc_cpu_level level;
     char why[256];
@@ -23,7 +24,8 @@ fc_status fc_backend_choose(const fc_engine_options *o, int threads, const fc_op
     if (strcmp(name, "auto") != 0 && strcmp(name, "cpu") != 0 && strcmp(name, "cuda") != 0)
         return FC_FAIL(FC_ERR_ARG, "backend \"%s\"; it is auto, cpu or cuda", name);
     if (opener) return opener(level, threads, limits, out);
-    if (strcmp(name, "auto") == 0) name = fc_backend_auto(why, sizeof why);
+    if (strcmp(name, "auto") == 0) name = gpus->n ? "cuda" : fc_backend_auto(why, sizeof why);
+    if (strcmp(name, "cpu") == 0 && gpus->n) return FC_FAIL(FC_ERR_ARG, "gpus: the backend is cpu");
     if (strcmp(name, "cpu") == 0) return fc_backend_open_cpu(level, threads, limits, out);
     return fc_gpu_backend_open(&cuda, limits, out);
 }

@@ -2,16 +2,17 @@
 #ifndef FC_ENGINE_CHOOSE_H
 #define FC_ENGINE_CHOOSE_H
 
-#include "engine/forkcast.h"
+#include "engine/gpus.h"
 #include "kernels/cpu/backend_cpu.h"
 
 typedef fc_status (*fc_backend_opener)(fc_cpu_level level, int threads, const fc_op_limits *limits, fc_backend **out);
 
-/* The one that o names: "cpu"; "cuda", an error where library, driver or device is missing; "auto" (NULL): cuda where a
- * device answers, else cpu, for which fc_machine_inspect has the reason. A device that answers and then fails is an
- * error, never the CPU. opener not NULL: what it opens, for tests. The caller closes. */
-fc_status fc_backend_choose(const fc_engine_options *o, int threads, const fc_op_limits *limits,
-                            fc_backend_opener opener, fc_backend **out);
+/* The one that o names, on these GPUs, of a model (none: GPU 0): "cpu"; "cuda", an error where library, driver or
+ * device is missing; "auto" (NULL): cuda where a device answers, else cpu, for which fc_machine_inspect has the reason.
+ * A device that answers and then fails is an error, never the CPU. opener not NULL: what it opens, for tests. The
+ * caller closes. */
+fc_status fc_backend_choose(const fc_engine_options *o, const fc_gpu_list *gpus, int threads,
+                            const fc_op_limits *limits, fc_backend_opener opener, fc_backend **out);
 
 /* What auto would take on this machine, and why, as a clause. */
 const char *fc_backend_auto(char *why, size_t size);

@@ -112,7 +112,7 @@ static void add_matrix(const fc_cost_model *m, const fc_cost_machine *c, const c
     for (int i = 0; i < x->n; i++) {
         const fc_dtype type = x->part[i].type;
         const fc_cost_matrix one = {.K = x->K, .n = 1, .part = {x->part[i]}};
-        fc_weight w = {.N = x->part[i].N, .K = x->K, .bytes = (size_t)fc_cost_packed(&one, c->gpu)};
+        fc_weight w = {.N = x->part[i].N, .of = x->part[i].N, .K = x->K, .bytes = (size_t)fc_cost_packed(&one, c->gpu)};
         fc_cost least = fc_linear_cost(&(fc_linear_args){.w = &w, .T = T});
         fc_linear_shape s = {.type = type,
                              .scales = x->part[i].scales,
@@ -166,7 +166,7 @@ static void add_rest(const fc_cost_model *m, const fc_cost_machine *c, int T, in
                      fc_cost_time *t) {
     const fc_model_config *cfg = &m->cfg;
     const double L = cfg->L;
-    fc_weight w = {.N = cfg->V, .K = cfg->D, .bytes = (size_t)fc_cost_packed(&m->head, c->gpu)};
+    fc_weight w = {.N = cfg->V, .of = cfg->V, .K = cfg->D, .bytes = (size_t)fc_cost_packed(&m->head, c->gpu)};
     const float some = 1; /* stands for vectors that are there */
     const fc_cost k[] = {
         fc_embed_cost(&(fc_embed_args){.w = &w, .T = T}),
@@ -226,7 +226,7 @@ static void add_head(const fc_cost_model *m, const fc_cost_machine *c, fc_cost_h
     const fc_dtype type = m->head.part[0].type;
     const double V = m->cfg.V, D = m->cfg.D;
     const fc_cost counted = t->counted;
-    fc_weight w = {.N = m->cfg.V, .K = m->cfg.D, .bytes = (size_t)fc_cost_packed(&m->head, c->gpu)};
+    fc_weight w = {.N = m->cfg.V, .of = m->cfg.V, .K = m->cfg.D, .bytes = (size_t)fc_cost_packed(&m->head, c->gpu)};
     if (h == FC_HEAD_NONE || R == 0) return;
     if (h == FC_HEAD_SCORE || m->filtered) add_logits(m, c, h, R, M, t);
     else {

@@ -8,6 +8,7 @@
 #include "engine/fit.h"
 #include "engine/model_tok.h"
 #include "engine/sched.h"
+#include "engine/split.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -30,6 +31,7 @@ typedef struct {
 struct fc_engine {
     loaded models[2]; /* by role; the second empty without an alignment model, or when it is the first */
     bool has_alignment, one_file, shared; /* one file is both models; and is loaded once */
+    bool apart;                           /* each model has GPUs of its own */
     fc_backend *be[2];                    /* of each model; one for both where operators run in their call */
     fc_sched sched;
     fc_job_rules rules;
@@ -269,16 +271,42 @@ static fc_status load_adapters(fc_engine *e, const fc_engine_options *o, int i) 
 }
 
 /* Models whose operators run behind the host have a queue each: one draws while the other scores. What goes from one to
- * the other, drawn ids, goes by way of the host. */
+ * the other, drawn ids, goes by way of the host. Ranks have one for both, unless these are on other GPUs: two that meet
+ * on the same devices would have to meet in one order. */
 static fc_backend *backend_of(const fc_engine *e, int model) { return e->be[model] ? e->be[model] : e->be[0]; }
+
+/* Who knows what memory model i's things will find: the backend that was opened last where both models are. */
+static fc_backend *memory_of(const fc_engine *e, int i, int n) { return backend_of(e, e->apart ? i : n - 1); }
+
+/* Both models' things fit where they are, side by side or each on GPUs of its own. */
+static fc_status check_fit(const fc_engine *e, const fc_lane_options lane[2], const uint64_t weights[2], int n,
+                           uint64_t scores) {
+    fc_fit fit[2] = {{.scores = scores}, {0}};
+    for (int i = 0; i < n; i++)
+        fc_fit_lane(&fit[e->apart ? i : 0], fc_weights_config(e->models[i].weights), backend_of(e, i)->ranks,
+                    weights[i], &lane[i]);
+    for (int i = 0; i < (e->apart ? n : 1); i++) FC_TRY(fc_fit_check(&fit[i], memory_of(e, i, n)));
+    return FC_OK;
+}
+
+/* On which GPUs each model is, and whether they can share it. */
+static fc_status read_gpus(fc_engine *e, const fc_engine_options *o, int n, fc_gpu_list gpus[2]) {
+    FC_TRY(fc_gpus_parse(o->gpus, gpus));
+    e->apart = !fc_gpus_same(&gpus[0], &gpus[1]);
+    if (e->apart && n == 1)
+        return FC_FAIL(FC_ERR_ARG, "gpus \"%.80s\": there is one model, which needs one list", o->gpus);
+    for (int i = 0; i < n; i++)
+        if (gpus[i].n > 1) FC_TRY(fc_split_check(fc_weights_config(e->models[i].weights), gpus[i].n));
+    return FC_OK;
+}
 
 static fc_status load_models(fc_engine *e, const fc_engine_options *o, fc_backend_opener open_backend) {
     int n = e->has_alignment && !e->shared ? 2 : 1;
     int threads = o->threads ? o->threads : fc_cpu_count();
     fc_op_limits limits = {0};
     fc_lane_options lane[2];
-    fc_fit first = {0}, fit = {0};
-    fc_backend *last;
+    fc_gpu_list gpus[2];
+    uint64_t weights[2];
     void *p;
     e->max_requests = o->max_requests ? o->max_requests : 256;
     FC_TRY(fc_alloc((size_t)e->max_requests, sizeof *e->live, "request ids", &p));
@@ -291,21 +319,21 @@ static fc_status load_models(fc_engine *e, const fc_engine_options *o, fc_backen
         FC_TRY(lane_options(o, fc_weights_config(e->models[i].weights), t ? t->dtype : FC_F32, scores, &lane[i]));
         fc_model_limits(fc_weights_config(e->models[i].weights), lane[i].max_rows, &limits);
     }
-    FC_TRY(fc_backend_choose(o, threads, &limits, open_backend, &e->be[0]));
-    if (n == 2 && e->be[0]->depth > 1) FC_TRY(fc_backend_choose(o, threads, &limits, open_backend, &e->be[1]));
-    last = backend_of(e, n - 1);
+    FC_TRY(read_gpus(e, o, n, gpus));
+    FC_TRY(fc_backend_choose(o, &gpus[0], threads, &limits, open_backend, &e->be[0]));
+    if (n == 2 && (e->apart || (e->be[0]->depth > 1 && e->be[0]->ranks == 1)))
+        FC_TRY(fc_backend_choose(o, &gpus[1], threads, &limits, open_backend, &e->be[1]));
     for (int i = 0; i < n; i++) {
         const fc_weights *w = e->models[i].weights;
-        FC_TRY(fc_fit_pool(last, o->kv_pool, fc_weights_config(w), &lane[i]));
-        fc_fit_lane(&first, fc_weights_config(w), fc_fit_tensors(w), &lane[i]);
+        FC_TRY(fc_fit_pool(memory_of(e, i, n), o->kv_pool, fc_weights_config(w), &lane[i]));
+        weights[i] = fc_fit_tensors(w) / (uint64_t)backend_of(e, i)->ranks;
     }
-    FC_TRY(fc_fit_check(&first, last)); /* before minutes of packing */
+    FC_TRY(check_fit(e, lane, weights, n, 0)); /* before minutes of packing */
     for (int i = 0; i < n; i++)
         FC_TRY(fc_model_open(e->models[i].weights, backend_of(e, i), NULL, NULL, &e->models[i].model));
     for (int i = 0; i < n; i++) FC_TRY(load_adapters(e, o, i));
-    for (int i = 0; i < n; i++) fc_fit_lane(&fit, &e->models[i].model->cfg, e->models[i].model->bytes, &lane[i]);
-    if (caches_scores(e, o)) fit.scores = fc_score_cache_bytes(o->score_cache);
-    FC_TRY(fc_fit_check(&fit, last));
+    for (int i = 0; i < n; i++) weights[i] = e->models[i].model->bytes;
+    FC_TRY(check_fit(e, lane, weights, n, caches_scores(e, o) ? fc_score_cache_bytes(o->score_cache) : 0));
     for (int i = 0; i < n; i++) FC_TRY(fc_lane_open(e->models[i].model, &lane[i], &e->models[i].lane));
     for (int i = 0; i < n; i++) { /* a file's scores outlive the model's: all its bytes count */
         bool whole = caches_scores(e, o) && o->score_cache_file && lane[i].scores;
@@ -314,7 +342,10 @@ static fc_status load_models(fc_engine *e, const fc_engine_options *o, fc_backen
     }
     e->info.threads = threads;
     snprintf(e->info.backend, sizeof e->info.backend, "%s", e->be[0]->name);
-    snprintf(e->info.cpu, sizeof e->info.cpu, "%s", e->be[0]->level);
+    /* it stands in keys of scores and tables: both, where they differ */
+    if (n == 2 && strcmp(backend_of(e, 0)->level, backend_of(e, 1)->level) != 0)
+        snprintf(e->info.cpu, sizeof e->info.cpu, "%s+%s", e->be[0]->level, e->be[1]->level);
+    else snprintf(e->info.cpu, sizeof e->info.cpu, "%s", e->be[0]->level);
     return FC_OK;
 }
 

@@ -1,19 +1,26 @@
 #include "engine/fit.h"
 
 #include "engine/base/os.h"
+#include "engine/split.h"
 
 #include <string.h>
 
 enum { MAX_PAGES = 1 << 24 };
 
-static size_t page_bytes(const fc_model_config *c, const fc_lane_options *l) {
-    fc_kv_shape shape = {.type = l->kv_type, .n_pages = 1, .P = l->page_slots, .L = c->L, .G = c->G, .E = c->E};
+/* Of one rank, as all sizes here. */
+static fc_kv_shape page_of(const fc_model_config *c, int ranks, const fc_lane_options *l) {
+    return (fc_kv_shape){
+        .type = l->kv_type, .n_pages = 1, .P = l->page_slots, .L = c->L, .G = fc_split_kv_heads(c, ranks), .E = c->E};
+}
+
+static size_t page_bytes(const fc_model_config *c, int ranks, const fc_lane_options *l) {
+    const fc_kv_shape shape = page_of(c, ranks, l);
     size_t page = 0;
     return fc_kv_page_bytes(&shape, &page) ? 0 : page;
 }
 
 fc_status fc_fit_pool(fc_backend *be, uint64_t bytes, const fc_model_config *c, fc_lane_options *l) {
-    fc_kv_shape shape = {.type = l->kv_type, .n_pages = 1, .P = l->page_slots, .L = c->L, .G = c->G, .E = c->E};
+    const fc_kv_shape shape = page_of(c, be->ranks, l);
     uint64_t want = bytes, least, have;
     size_t page;
     FC_TRY(fc_kv_page_bytes(&shape, &page));
@@ -48,10 +55,10 @@ uint64_t fc_fit_tensors(const fc_weights *w) {
     return bytes;
 }
 
-void fc_fit_lane(fc_fit *f, const fc_model_config *c, uint64_t weights, const fc_lane_options *l) {
+void fc_fit_lane(fc_fit *f, const fc_model_config *c, int ranks, uint64_t weights, const fc_lane_options *l) {
     f->lanes++;
     f->weights += weights;
-    f->pools += (uint64_t)l->kv_pages * page_bytes(c, l);
+    f->pools += (uint64_t)l->kv_pages * page_bytes(c, ranks, l);
     if (l->scores) f->states += fc_lane_state_bytes(c, l);
 }
 

@@ -17,8 +17,8 @@ fc_status fc_fit_pool(fc_backend *be, uint64_t bytes, const fc_model_config *c, 
 /* Bytes of a file's tensors: about those of its packed weights, known before they are packed. */
 uint64_t fc_fit_tensors(const fc_weights *w);
 
-/* Adds a lane with its model's packed weights. */
-void fc_fit_lane(fc_fit *f, const fc_model_config *c, uint64_t weights, const fc_lane_options *l);
+/* Adds a lane with its model's packed weights; all of one of so many ranks. */
+void fc_fit_lane(fc_fit *f, const fc_model_config *c, int ranks, uint64_t weights, const fc_lane_options *l);
 
 /* Pools and score cache are touched page by page, long after open, and weights are packed for minutes: what the backend
  * does not have is refused here, FC_ERR_MEM with the sums. */

@@ -69,6 +69,7 @@ typedef struct {
     const char *kv_type;               /* "f32", "bf16", "int8", "fp8"; NULL: f32 for f32 models, else bf16 */
     const char *cpu;                   /* "auto", "amx", "avx512", "avxvnni", "avx2", "portable" */
     const char *backend;               /* "auto", "cpu", "cuda" */
+    const char *gpus;                  /* of cuda: "0,1" for both models, "novelty=0 alignment=1"; NULL: GPU 0 */
     int threads;                       /* 0: all cores */
     int ctx;                           /* positions a request may use; 0: the model's own, at most 8192 */
     int page_slots;                    /* token slots a KV page: 8, 16, 32, 64; 0: 16 */
@@ -84,8 +85,7 @@ typedef struct {
     uint64_t kv_pool; /* bytes of KV memory a model; 0: room for 2 x ctx, at least 256 MiB, at most a quarter of RAM */
     bool batch_variant; /* a candidate's bits may depend on what else is in the batch: CUDA may give products of many
                              rows and bf16 weights to cuBLASLt. On the CPU they never do */
-    bool pin_threads;   /* thread i stays on the i-th core that the process may use, as in every engine that pins;
-                             more threads than cores: an error */
+    bool pin_threads;   /* thread i stays on the i-th core that the process may use; more than cores: an error */
 } fc_engine_options;
 
 /* What can be turned off; answers are the same bits with and without. */
@@ -122,7 +122,7 @@ typedef struct {
 typedef struct {
     bool has_alignment, same_tokenizer, shared_model;
     fc_model_info novelty, alignment;
-    char backend[16], cpu[16];
+    char backend[16], cpu[48];
     int threads;
     double load_ms;
 } fc_engine_info;

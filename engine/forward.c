@@ -24,25 +24,29 @@ fc_status fc_work_open(const fc_model *m, int max_rows, int max_parts, fc_work *
     fc_backend *be = m->be;
     fc_status st = FC_OK;
     fc_work w = {.be = be, .max_rows = max_rows};
-    size_t T = (size_t)max_rows, D = (size_t)c->D, H = (size_t)c->H, G = (size_t)c->G, E = (size_t)c->E;
+    size_t T = (size_t)max_rows, D = (size_t)c->D, H = (size_t)m->H, G = (size_t)m->G, E = (size_t)c->E;
     size_t fit = (size_t)LOGIT_BYTES / ((size_t)c->V * sizeof(float));
     w.max_logit_rows = fit < 8 ? 8 : fit > T ? (int)T : (int)fit;
     FC_TRY_GOTO(st, take(be, T, D, "residual stream", &w.h), fail);
     FC_TRY_GOTO(st, take(be, T, D, "block input", &w.x), fail);
     FC_TRY_GOTO(st, take(be, T, (H + 2 * G) * E, "queries, keys, values", &w.qkv), fail);
     FC_TRY_GOTO(st, take(be, T, H * E, "attention output", &w.att), fail);
-    FC_TRY_GOTO(st, take(be, T, 2 * (size_t)c->F, "gate and up", &w.gate_up), fail);
+    FC_TRY_GOTO(st, take(be, T, 2 * (size_t)m->F, "gate and up", &w.gate_up), fail);
     FC_TRY_GOTO(st, take(be, T, (size_t)c->rope_dim, "rotary table", &w.cs[0]), fail);
     FC_TRY_GOTO(st, take(be, T, (size_t)c->rope_dim, "rotary table", &w.cs[1]), fail);
     FC_TRY_GOTO(st, take(be, (size_t)max_parts * H, E + 2, "partial attention states", &w.part), fail);
     for (int i = 0; i < m->n_adapters; i++)
         if (m->adapters[i]->rank > w.max_rank) w.max_rank = m->adapters[i]->rank;
     if (w.max_rank) {
-        FC_TRY_GOTO(st, take(be, T, (size_t)c->F, "hidden", &w.hidden), fail);
+        FC_TRY_GOTO(st, take(be, T, (size_t)m->F, "hidden", &w.hidden), fail);
         FC_TRY_GOTO(st, take(be, T, (size_t)w.max_rank, "adapters", &w.z), fail);
     }
     FC_TRY_GOTO(st, take(be, T, D, "final hidden states", &w.out), fail);
     FC_TRY_GOTO(st, take(be, (size_t)w.max_logit_rows, (size_t)c->V, "logits", &w.logits), fail);
+    if (fc_weight_shared(m->head)) {
+        const int most = fc_comm_most((c->V - 1) / FC_WEIGHT_CUT + 1, be->ranks) * FC_WEIGHT_CUT;
+        FC_TRY_GOTO(st, take(be, (size_t)w.max_logit_rows, (size_t)most, "a rank's logits", &w.own_logits), fail);
+    }
     *out = w;
     return FC_OK;
 fail:
@@ -53,6 +57,7 @@ fail:
 void fc_work_close(fc_work *w) {
     fc_backend *be = w->be;
     if (!be) return;
+    be->free(be, w->own_logits);
     be->free(be, w->logits);
     be->free(be, w->out);
     be->free(be, w->z);
@@ -91,9 +96,16 @@ static fc_status adapt(const fc_model *m, const fc_batch *b, fc_work *w, int i, 
         lora = which == QKV ? &l->qkv : which == O ? &l->o : which == GATE_UP ? &l->gate_up : &l->down;
         if (lora->R == 0) continue;
         a.K = lora->K;
-        groups[a.n_groups++] = (fc_lora_group){.w = lora, .first = b->lora[g].first, .n_rows = b->lora[g].n_rows};
+        groups[a.n_groups++] = (fc_lora_group){
+            .w = lora, .first = b->lora[g].first, .n_rows = b->lora[g].n_rows, .stride = fc_adapter_stride(m)};
     }
     return a.n_groups ? m->be->lora(m->be->stream, &a) : FC_OK;
+}
+
+/* What ranks have made of x [T,D], each from its own heads or hidden units, added up. */
+static fc_status sum_ranks(const fc_model *m, float *x, int T) {
+    if (m->be->ranks == 1) return FC_OK;
+    return m->be->sum(m->be->stream, &(fc_sum_args){.y = x, .n = (size_t)T * (size_t)m->cfg.D});
 }
 
 /* Matrix products of what a norm leaves (queries, keys and values, gate and up, the head) read it in 16 bits: there the
@@ -115,7 +127,7 @@ static fc_status attention(const fc_model *m, const fc_batch *b, fc_work *w, int
     const fc_layer *l = &m->layers[i];
     fc_backend *be = m->be;
     fc_stream s = be->stream;
-    int T = b->T, ldq = (c->H + 2 * c->G) * c->E;
+    int T = b->T, ldq = (m->H + 2 * m->G) * c->E;
     fc_rmsnorm_args norm = block_norm(m, b, w, l->attn_norm);
     if (i == 0) {
         norm.x = w->h;
@@ -133,8 +145,8 @@ static fc_status attention(const fc_model *m, const fc_batch *b, fc_work *w, int
                                              .kv = fc_kv_store(b->kv),
                                              .layer = i,
                                              .T = T,
-                                             .H = c->H,
-                                             .G = c->G,
+                                             .H = m->H,
+                                             .G = m->G,
                                              .E = c->E,
                                              .R = c->rope_dim,
                                              .eps = c->norm_eps,
@@ -155,13 +167,14 @@ static fc_status attention(const fc_model *m, const fc_batch *b, fc_work *w, int
                                        .n_fold = b->n_fold,
                                        .layer = i,
                                        .T = T,
-                                       .H = c->H,
+                                       .H = m->H,
                                        .ldq = ldq,
                                        .window = l->local ? c->window : 0,
                                        .scale = c->attn_scale,
                                        .soft_cap = c->attn_soft_cap}));
     FC_TRY(be->linear(s, &(fc_linear_args){.y = w->x, .x = w->att, .w = l->o, .bias = l->o_bias, .T = T}));
-    return adapt(m, b, w, i, O, w->x, c->D, w->att);
+    FC_TRY(adapt(m, b, w, i, O, w->x, c->D, w->att));
+    return sum_ranks(m, w->x, T);
 }
 
 static fc_status feed_forward(const fc_model *m, const fc_batch *b, fc_work *w, int i) {
@@ -173,13 +186,14 @@ static fc_status feed_forward(const fc_model *m, const fc_batch *b, fc_work *w, 
     const fc_glu_args glu = {.y = b->n_lora ? w->hidden : NULL,
                              .x = w->gate_up,
                              .T = b->T,
-                             .F = c->F,
+                             .F = m->F,
                              .act = c->gelu_tanh ? FC_ACT_GELU_TANH : FC_ACT_SILU};
     FC_TRY(
         be->linear(s, &(fc_linear_args){.y = w->gate_up, .w = l->gate_up, .norm = &norm, .T = b->T, .precise = true}));
-    FC_TRY(adapt(m, b, w, i, GATE_UP, w->gate_up, 2 * c->F, w->x));
+    FC_TRY(adapt(m, b, w, i, GATE_UP, w->gate_up, 2 * m->F, w->x));
     FC_TRY(be->linear(s, &(fc_linear_args){.y = w->x, .w = l->down, .glu = &glu, .T = b->T}));
-    return adapt(m, b, w, i, DOWN, w->x, c->D, w->hidden);
+    FC_TRY(adapt(m, b, w, i, DOWN, w->x, c->D, w->hidden));
+    return sum_ranks(m, w->x, b->T);
 }
 
 /* What a block leaves, normed before it is added to the residual stream. */
@@ -201,7 +215,7 @@ static void count_linear(const fc_weight *w, int T, fc_cost *c) {
 /* Matrices and attention: all but a few percent. Of a local layer too all tiles count, as the plan has them. */
 static void count_pass(const fc_model *m, const fc_batch *b, fc_work *w) {
     const fc_cost attn =
-        fc_attn_cost(&(fc_attn_args){.kv = fc_kv_store(b->kv), .T = b->T, .H = m->cfg.H}, b->tiles, b->row_tiles);
+        fc_attn_cost(&(fc_attn_args){.kv = fc_kv_store(b->kv), .T = b->T, .H = m->H}, b->tiles, b->row_tiles);
     for (int i = 0; i < m->cfg.L; i++) {
         const fc_layer *l = &m->layers[i];
         const fc_weight *const all[] = {l->qkv, l->o, l->gate_up, l->down};
@@ -214,7 +228,7 @@ static void count_pass(const fc_model *m, const fc_batch *b, fc_work *w) {
 void fc_forward_count_head(const fc_model *m, int R, double outs, fc_work *w) {
     const double V = m->cfg.V, D = m->cfg.D;
     w->done.bytes += (double)m->head->bytes * (outs < V ? outs / V : 1) + 4 * D * R;
-    w->done.flops += 2 * D * outs;
+    w->done.flops += 2 * D * outs * m->head->N / m->head->of;
 }
 
 /* ---- whole passes ---- */
@@ -231,6 +245,7 @@ fc_status fc_forward(const fc_model *m, const fc_batch *b, fc_work *w) {
                                          .w = m->embed,
                                          .scale = c->embed_scale ? sqrtf((float)c->D) : 1.0f,
                                          .T = T}));
+    if (fc_weight_shared(m->embed)) FC_TRY(sum_ranks(m, w->h, T)); /* zero but for the rank that has the word */
     for (int local = 0; local < 2; local++)
         FC_TRY(be->rope_table(s, &(fc_rope_table_args){.cs = w->cs[local],
                                                        .pos = b->dev.pos,
@@ -255,14 +270,34 @@ fc_status fc_forward(const fc_model *m, const fc_batch *b, fc_work *w) {
                                              .D = c->D});
 }
 
+static fc_status soften(const fc_model *m, float *y, size_t n) {
+    const float cap = m->cfg.final_soft_cap;
+    return cap > 0 ? m->be->softcap(m->be->stream, &(fc_softcap_args){.x = y, .n = n, .cap = cap}) : FC_OK;
+}
+
+fc_status fc_forward_pick(const fc_model *m, const fc_pick_segment *segments, int S, const int32_t *ids, int n, int R,
+                          float *y, fc_work *w) {
+    fc_backend *be = m->be;
+    fc_forward_count_head(m, R, n, w);
+    FC_TRY(be->linear_pick(
+        be->stream,
+        &(fc_linear_pick_args){
+            .y = y, .x = w->out, .w = m->head, .segments = segments, .ids = ids, .R = R, .S = S, .precise = true}));
+    if (fc_weight_shared(m->head)) /* of each id all ranks but one have zero */
+        FC_TRY(be->sum(be->stream, &(fc_sum_args){.y = y, .n = (size_t)n}));
+    return soften(m, y, (size_t)n);
+}
+
 fc_status fc_forward_logits(const fc_model *m, const float *hidden, int R, int at, fc_work *w) {
     const fc_model_config *c = &m->cfg;
     float *y = w->logits + (size_t)at * (size_t)c->V;
     FC_ASSERT(R >= 1 && at >= 0 && at + R <= w->max_logit_rows);
     fc_forward_count_head(m, R, (double)R * c->V, w);
-    FC_TRY(m->be->linear(m->be->stream, &(fc_linear_args){.y = y, .x = hidden, .w = m->head, .T = R, .precise = true}));
-    if (c->final_soft_cap > 0)
-        FC_TRY(m->be->softcap(m->be->stream,
-                              &(fc_softcap_args){.x = y, .n = (size_t)R * (size_t)c->V, .cap = c->final_soft_cap}));
-    return FC_OK;
+    FC_TRY(m->be->linear(
+        m->be->stream,
+        &(fc_linear_args){.y = w->own_logits ? w->own_logits : y, .x = hidden, .w = m->head, .T = R, .precise = true}));
+    if (w->own_logits)
+        FC_TRY(m->be->join(m->be->stream,
+                           &(fc_join_args){.y = y, .x = w->own_logits, .R = R, .N = c->V, .unit = FC_WEIGHT_CUT}));
+    return soften(m, y, (size_t)R * (size_t)c->V);
 }

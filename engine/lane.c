@@ -14,7 +14,7 @@ fc_status fc_lane_open(fc_model *m, const fc_lane_options *o, fc_lane *out) {
     fc_status st = FC_OK;
     fc_lane l = {.model = m, .be = m->be, .max_rows = o->max_rows, .max_branches = o->max_branches, .ctx = o->ctx};
     fc_kv_shape shape = {
-        .type = o->kv_type, .n_pages = o->kv_pages, .P = o->page_slots, .L = c->L, .G = c->G, .E = c->E};
+        .type = o->kv_type, .n_pages = o->kv_pages, .P = o->page_slots, .L = c->L, .G = m->G, .E = c->E};
     size_t slots = (size_t)o->kv_pages * (size_t)o->page_slots, row = (size_t)c->D * sizeof(float);
     void *p;
     if (m->be->attn_fits) FC_TRY(m->be->attn_fits(m->be->stream, o->kv_type, c->E));
@@ -72,8 +72,7 @@ fc_status fc_lane_ridge(const fc_lane *l, int *rows) {
 
 fc_status fc_lane_batch(const fc_lane *l, size_t others, fc_batch *out) {
     int max_seqs = l->max_branches < l->max_rows ? l->max_branches : l->max_rows;
-    const fc_model_config *c = &l->model->cfg;
-    return fc_batch_open(l->be, l->kv, c->H / c->G, l->max_rows, max_seqs, l->ctx, others, out);
+    return fc_batch_open(l->be, l->kv, l->model->H / l->model->G, l->max_rows, max_seqs, l->ctx, others, out);
 }
 
 void fc_lane_close(fc_lane *l) {

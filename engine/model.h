@@ -11,7 +11,7 @@
 
 /* One transformer layer; vectors are backend buffers inside fc_model.vectors. NULL: the family has none. */
 typedef struct {
-    fc_weight *qkv;     /* [(H+2G)*E, D] */
+    fc_weight *qkv;     /* [(H+2G)*E, D]; H, G and F are a rank's: fc_model */
     fc_weight *o;       /* [D, H*E]      */
     fc_weight *gate_up; /* [2F, D]       */
     fc_weight *down;    /* [D, F]        */
@@ -25,8 +25,9 @@ typedef struct {
     fc_model_config cfg;
     const char *path;         /* of its file, for sentences; borrowed from the weights */
     fc_backend *be;           /* borrowed */
+    int H, G, F;              /* of one rank of the backend: heads, KV heads, hidden units (engine/split.h) */
     fc_layer *layers;         /* [L] */
-    fc_weight *embed;         /* [V,D] */
+    fc_weight *embed;         /* [V,D], or a rank's rows of it */
     fc_weight *head;          /* [V,D]; the same as embed when tied */
     fc_weight *reward;        /* [1,D] or NULL */
     const float *out_norm;    /* [D] */
@@ -34,7 +35,7 @@ typedef struct {
     float mscale[2];
     float *vectors;                           /* backend buffer of all vectors */
     size_t vectors_used, vectors_cap;         /* floats */
-    size_t bytes;                             /* held on the backend */
+    size_t bytes;                             /* held on the backend, by one rank */
     const struct fc_adapter *const *adapters; /* [n_adapters] borrowed; set before the model's lane is opened */
     int n_adapters;
 } fc_model;

@@ -150,6 +150,9 @@ static const fc_option_row rows[] = {
      .o.help = "each thread stays on a core of its own; for machines that run nothing else"},
     {ENGINE(backend, WORD), .o.choices = "auto|cpu|cuda", .o.fallback = "auto",
      .o.help = "what computes; auto: cuda where a device answers, else cpu"},
+    {ENGINE(gpus, TEXT), .o.value = "LIST",
+     .o.help = "of backend cuda: 0,1 splits both models over two GPUs, as \"novelty=0,1 alignment=2,3\" each over its "
+               "own; at most 8; GPU 0 unless said"},
     {ENGINE(cpu, WORD), .o.choices = "auto|amx|avx512|avxvnni|avx2|portable", .o.fallback = "auto",
      .o.help = "vector level; levels round differently; auto takes all but amx"},
     {ENGINE(kv_type, WORD), .o.choices = "f32|bf16|int8|fp8",

@@ -99,23 +99,10 @@ static fc_status run_head(fc_sampler *s, const fc_model *m, fc_work *w, int n_ou
 
 /* Values of listed ids: picked by the head, or gathered from whole rows; then the sums that full_logprob compares. */
 static fc_status compute_lists(fc_sampler *s, const fc_model *m, fc_work *w, int n_outs) {
-    const fc_model_config *c = &m->cfg;
     fc_backend *be = s->be;
-    if (s->n_segments) {
-        fc_forward_count_head(m, n_outs, s->n_list, w);
-        FC_TRY(be->linear_pick(be->stream, &(fc_linear_pick_args){.y = s->dev.list_value,
-                                                                  .x = w->out,
-                                                                  .w = m->head,
-                                                                  .segments = s->in.segments,
-                                                                  .ids = s->in.list_id,
-                                                                  .R = n_outs,
-                                                                  .S = s->n_segments,
-                                                                  .precise = true}));
-        if (c->final_soft_cap > 0) /* what whole rows leave between these is written over below */
-            FC_TRY(be->softcap(
-                be->stream,
-                &(fc_softcap_args){.x = s->dev.list_value, .n = (size_t)s->n_list, .cap = c->final_soft_cap}));
-    }
+    if (s->n_segments) /* what whole rows leave between these is written over below */
+        FC_TRY(
+            fc_forward_pick(m, s->in.segments, s->n_segments, s->in.list_id, s->n_list, n_outs, s->dev.list_value, w));
     for (int i = 0, n; i < s->n_lists; i += n) { /* stretches of rows that are there whole */
         for (n = 0; i + n < s->n_lists && s->lists[i + n].row >= 0;) n++;
         if (n)

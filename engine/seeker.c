@@ -56,18 +56,8 @@ fc_status fc_searching_launch(fc_sched *s, fc_flight *f) {
     fc_seeker *k = &f->seeker;
     fc_lane *l = s->lane[FC_NOVELTY];
     fc_backend *be = l->be;
-    float cap = l->model->cfg.final_soft_cap;
-    fc_forward_count_head(l->model, f->batch.n_outs, k->n_list, &l->work);
-    FC_TRY(be->linear_pick(be->stream, &(fc_linear_pick_args){.y = k->dev_lp,
-                                                              .x = l->work.out,
-                                                              .w = l->model->head,
-                                                              .segments = k->dev_segments,
-                                                              .ids = k->dev_list_id,
-                                                              .R = f->batch.n_outs,
-                                                              .S = k->n_reads,
-                                                              .precise = true}));
-    if (cap > 0)
-        FC_TRY(be->softcap(be->stream, &(fc_softcap_args){.x = k->dev_lp, .n = (size_t)k->n_list, .cap = cap}));
+    FC_TRY(fc_forward_pick(l->model, k->dev_segments, k->n_reads, k->dev_list_id, k->n_list, f->batch.n_outs, k->dev_lp,
+                           &l->work));
     FC_TRY(be->list_logprob(be->stream, &(fc_list_logprob_args){.lp = k->dev_lp,
                                                                 .value = k->dev_lp,
                                                                 .ids = k->dev_list_id,

@@ -8,6 +8,7 @@
 #define FC_KERNELS_BACKEND_H
 
 #include "kernels/attn/attn.h"
+#include "kernels/comm/comm.h"
 #include "kernels/draw/draw.h"
 #include "kernels/embed/embed.h"
 #include "kernels/head/head_draw.h"
@@ -69,6 +70,12 @@ typedef struct fc_backend {
     /* All that was asked for has run and arrived. If not: what had been downloaded arrives no more, and a wait for a
      * mark that is behind such a download fails. */
     fc_status (*sync)(struct fc_backend *be);
+    /* Of tensor parallelism: 1, or so many that compute side by side (kernels/ranks). Every buffer is there once for
+     * each of them, of the same size, weight_pack takes all ranks' parts, [ranks][n_parts], and operators the shapes of
+     * one. */
+    int ranks;
+    fc_status (*upload_to)(struct fc_backend *be, int rank, void *dst, const void *host,
+                           size_t bytes); /* upload fills all ranks alike; NULL where there is one */
     int depth; /* batches that the engine should have under way at once: 1 where operators run in their call, else 2 */
     /* Pieces of attention, some query vectors (fc_attn_unit_vectors) of a KV head over an item's tiles, that keep it
      * busy: where a plan has fewer, its items are cut finer. 0: no item is cut for that. */
@@ -98,6 +105,8 @@ typedef struct fc_backend {
     fc_status (*list_gather)(fc_stream s, const fc_list_gather_args *a);
     fc_status (*head_lse)(fc_stream s, const fc_head_lse_args *a);
     fc_status (*head_draw)(fc_stream s, const fc_head_draw_args *a);
+    fc_status (*sum)(fc_stream s, const fc_sum_args *a);
+    fc_status (*join)(fc_stream s, const fc_join_args *a);
     fc_status (*pin)(struct fc_backend *be, pthread_t caller); /* its threads and the caller to a core each */
     void (*close)(struct fc_backend *be);
 } fc_backend;

@@ -20,8 +20,11 @@ fc_status fc_gpu_backend_open(const fc_cuda_options *o, const fc_op_limits *limi
     int st;
     fc_gpu_probe(&g);
     if (g.n == 0) return FC_FAIL(FC_ERR_UNSUPPORTED, "backend \"cuda\": %s", g.found);
-    if (o->device < 0 || o->device >= g.n)
-        return FC_FAIL(FC_ERR_ARG, "backend \"cuda\": device %d; there are %d, counted from 0", o->device, g.n);
+    for (int i = 0; i < (o->n_devices ? o->n_devices : 1); i++) {
+        const int device = o->n_devices ? o->devices[i] : o->device;
+        if (device < 0 || device >= g.n)
+            return FC_FAIL(FC_ERR_ARG, "backend \"cuda\": device %d; there are %d, counted from 0", device, g.n);
+    }
     lib = fc_gpu_library(NULL, why, sizeof why);
     if (!lib) return FC_FAIL(FC_ERR_UNSUPPORTED, "backend \"cuda\": %s", why);
     symbol = fc_gpu_symbol(lib, "fc_cuda_open");

@@ -96,6 +96,7 @@ fc_status fc_backend_open_cpu(fc_cpu_level level, int threads, const fc_op_limit
         .upload = cpu_upload,
         .download = cpu_download,
         .sync = cpu_sync,
+        .ranks = 1,
         .depth = 1,
         .mark = cpu_mark,
         .wait = cpu_wait,
@@ -119,6 +120,8 @@ fc_status fc_backend_open_cpu(fc_cpu_level level, int threads, const fc_op_limit
         .list_gather = fc_list_gather_cpu,
         .head_lse = fc_head_lse_cpu,
         .head_draw = fc_head_draw_cpu,
+        .sum = fc_sum_cpu,
+        .join = fc_join_cpu,
         .pin = cpu_pin,
         .close = cpu_close,
     };

@@ -24,6 +24,7 @@ fc_status fc_cpu_level_parse(const char *name, fc_cpu_level *out);
 struct fc_stream_s {
     fc_cpu_level level; /* never AUTO in an open stream */
     fc_pool *pool;
+    struct fc_comm *comm;     /* borrowed: where it works for one of several ranks (kernels/comm), else NULL */
     unsigned char *workspace; /* [workspace_bytes], 64-byte aligned: shared by all threads of one operator */
     size_t workspace_bytes;
     unsigned char *scratch; /* [threads][scratch_bytes], 64-byte aligned: one piece a thread */

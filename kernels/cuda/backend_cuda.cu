@@ -12,6 +12,7 @@ enum {
     DOWN_BYTES = 16 << 20, /* drawn ids, log-probs, scores */
     DOWNLOADS = 65536,     /* that may wait for their mark */
     FULL_DRAWS = 64,       /* rows of whole logits that are drawn at once */
+    ROOM_BYTES = 32 << 20, /* of a rank: what comes from all ranks at once */
 };
 
 /* A download whose bytes are on their way to pinned memory. */
@@ -65,7 +66,7 @@ static fc_status cuda_upload(fc_backend *be, void *dst, const void *host, size_t
     for (size_t done = 0; done < bytes;) {
         size_t n = bytes - done < d->up.segment ? bytes - done : d->up.segment;
         unsigned char *p;
-        FC_TRY(fc_ring_take(&d->up, n, d->stream->queue, &p));
+        FC_TRY(fc_ring_take(&d->up, n, d->stream, &p));
         memcpy(p, (const char *)host + done, n);
         FC_CUDA_TRY(cudaMemcpyAsync((char *)dst + done, p, n, cudaMemcpyHostToDevice, d->stream->queue));
         done += n;
@@ -98,7 +99,7 @@ static fc_status give_up(device *d, fc_status st) {
 
 /* Everything that is under way. A complaint stays where it is, for the next mark. */
 static fc_status deliver_all(device *d) {
-    FC_CUDA_TRY(cudaStreamSynchronize(d->stream->queue));
+    FC_TRY(fc_cuda_finish(d->stream));
     deliver(d, d->delivered + (uint64_t)d->n_deliveries);
     return FC_OK;
 }
@@ -111,7 +112,7 @@ static fc_status cuda_download(fc_backend *be, void *host, const void *src, size
         unsigned char *p;
         /* what lies in a segment must be with its owner before the segment is used again */
         if (d->n_deliveries == DOWNLOADS || fc_ring_turns(&d->down, n)) FC_TRY(deliver_all(d));
-        FC_TRY(fc_ring_take(&d->down, n, d->stream->queue, &p));
+        FC_TRY(fc_ring_take(&d->down, n, d->stream, &p));
         FC_CUDA_TRY(cudaMemcpyAsync(p, (const char *)src + done, n, cudaMemcpyDeviceToHost, d->stream->queue));
         d->deliveries[d->n_deliveries++] = (delivery){(char *)host + done, p, n};
         done += n;
@@ -147,11 +148,11 @@ static fc_status cuda_mark(fc_backend *be, int mark) {
 
 static fc_status cuda_wait(fc_backend *be, int mark) {
     device *d = device_of(be);
-    cudaError_t e;
+    fc_status st;
     FC_ASSERT(mark >= 0 && mark < FC_BACKEND_MARKS);
     if (d->marks[mark].lost) return FC_FAIL(FC_ERR_INTERNAL, "cuda: what a batch left is lost with a call that failed");
-    e = cudaEventSynchronize(d->marks[mark].event);
-    if (e != cudaSuccess) return give_up(d, FC_CUDA_FAILED(e, "cudaEventSynchronize"));
+    st = fc_cuda_await(d->stream, d->marks[mark].event);
+    if (st) return give_up(d, st);
     deliver(d, d->marks[mark].until);
     return fc_cuda_complaint(d->troubles[mark]);
 }
@@ -169,9 +170,15 @@ static fc_status cuda_pin(fc_backend *be, pthread_t caller) {
 
 static void cuda_close(fc_backend *be) {
     device *d = device_of(be);
+    fc_comm *comm = d->stream ? d->stream->comm : NULL;
+    if (comm) (void)comm->check(comm); /* if a rank failed, the queue ends without it */
     fc_cuda_stream_close(d->stream);
     for (int i = 0; i < FC_BACKEND_MARKS; i++)
         if (d->marks[i].event) cudaEventDestroy(d->marks[i].event);
+    if (comm) {
+        cudaFree(comm->room);
+        comm->room = NULL;
+    }
     if (d->troubles) cudaFreeHost(d->troubles);
     fc_free(d->deliveries);
     fc_ring_close(&d->down);
@@ -182,7 +189,7 @@ static void cuda_close(fc_backend *be) {
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 /* Whoever needs more works in pieces: draws want a row of the vocabulary each, and are at their best from some on. */
-static size_t workspace_of(const fc_op_limits *l) {
+static size_t workspace_of(const fc_op_limits *l) { /* of one rank too: its heads keep more of each row, and do fewer */
     int rows = l->rows < FULL_DRAWS ? l->rows : FULL_DRAWS;
     size_t most = fc_linear_workspace_cuda(l->rows, l->cols, l->vocab);
     most = larger(most, fc_head_draw_workspace_cuda(l->rows, l->rows, l->cols, l->vocab));
@@ -198,6 +205,12 @@ static fc_status open_parts(device *d, const fc_cuda_options *o, const fc_op_lim
     size_t all, workspace = workspace_of(limits) + (o->invariant ? 0 : FC_LT_WORKSPACE);
     FC_TRY(fc_cuda_stream_open(o->device, workspace, o->invariant, &d->stream));
     d->stream->threads = o->threads;
+    if (o->comm) {
+        FC_TRY(fc_cuda_alloc("what comes from all ranks", ROOM_BYTES, &p));
+        o->comm->room = (float *)p;
+        o->comm->room_floats = ROOM_BYTES / sizeof(float);
+        d->stream->comm = o->comm;
+    }
     FC_TRY(fc_ring_open(UP_BYTES, &d->up));
     FC_TRY(fc_ring_open(DOWN_BYTES, &d->down));
     FC_TRY(fc_alloc(DOWNLOADS, sizeof *d->deliveries, "downloads", &p));
@@ -218,6 +231,7 @@ extern "C" fc_status fc_backend_open_cuda(const fc_cuda_options *o, const fc_op_
     fc_status st;
     void *p;
     FC_TRY(fc_op_limits_check("cuda", limits));
+    if (o->n_devices > 0) return fc_backend_open_cuda_ranks(o, limits, out);
     FC_TRY(fc_alloc(1, sizeof *d, "cuda backend", &p));
     d = (device *)p;
     st = open_parts(d, o, limits);
@@ -236,6 +250,7 @@ extern "C" fc_status fc_backend_open_cuda(const fc_cuda_options *o, const fc_op_
     be->upload = cuda_upload;
     be->download = cuda_download;
     be->sync = cuda_sync;
+    be->ranks = 1;
     be->depth = 2;
     be->attn_units = 2 * d->stream->sms;
     be->mark = cuda_mark;
@@ -261,6 +276,8 @@ extern "C" fc_status fc_backend_open_cuda(const fc_cuda_options *o, const fc_op_
     be->list_gather = fc_list_gather_cuda;
     be->head_lse = fc_head_lse_cuda;
     be->head_draw = fc_head_draw_cuda;
+    be->sum = fc_sum_cuda;
+    be->join = fc_join_cuda;
     be->pin = cuda_pin;
     be->close = cuda_close;
     *out = be;

@@ -12,13 +12,19 @@
 #include "kernels/backend.h"
 
 typedef struct {
-    int device;     /* 0 is the first that CUDA shows */
-    bool invariant; /* a row's bits depend on no other row: own products alone, never cuBLASLt */
-    int threads;    /* of the host, that pack weights; 0: all cores */
+    int device;           /* 0 is the first that CUDA shows */
+    bool invariant;       /* a row's bits depend on no other row: own products alone, never cuBLASLt */
+    int threads;          /* of the host, that pack weights; 0: all cores */
+    const int *devices;   /* [n_devices] instead: a rank of tensor parallelism on each (kernels/ranks) */
+    int n_devices;        /* 0: `device` alone, by whichever thread calls; 1: by a thread of its own */
+    struct fc_comm *comm; /* of such a rank, whose backend this is; else NULL */
 } fc_cuda_options;
 
 /* Inside libforkcast_cuda.so, and in tests under emulation. Caller closes with fc_backend_close. */
 fc_status fc_backend_open_cuda(const fc_cuda_options *o, const fc_op_limits *limits, fc_backend **out);
+
+/* Of o->devices; fc_backend_open_cuda goes there. FC_ERR_UNSUPPORTED where several want NCCL and it is missing. */
+fc_status fc_backend_open_cuda_ranks(const fc_cuda_options *o, const fc_op_limits *limits, fc_backend **out);
 
 /* ---- the library's door ---- */
 

@@ -24,14 +24,14 @@ void fc_ring_close(fc_ring *r) {
     memset(r, 0, sizeof *r);
 }
 
-fc_status fc_ring_take(fc_ring *r, size_t bytes, cudaStream_t queue, unsigned char **out) {
+fc_status fc_ring_take(fc_ring *r, size_t bytes, fc_stream s, unsigned char **out) {
     FC_ASSERT(bytes <= r->segment);
     if (fc_ring_turns(r, bytes)) {
-        FC_CUDA_TRY(cudaEventRecord(r->done[r->now], queue));
+        FC_CUDA_TRY(cudaEventRecord(r->done[r->now], s->queue));
         r->left[r->now] = true;
         r->now = (r->now + 1) % FC_RING_SEGMENTS;
         r->at = 0;
-        if (r->left[r->now]) FC_CUDA_TRY(cudaEventSynchronize(r->done[r->now]));
+        if (r->left[r->now]) FC_TRY(fc_cuda_await(s, r->done[r->now]));
         r->left[r->now] = false;
     }
     *out = r->base + (size_t)r->now * r->segment + r->at;

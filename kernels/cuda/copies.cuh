@@ -23,7 +23,7 @@ fc_status fc_ring_open(size_t bytes, fc_ring *out);
 void fc_ring_close(fc_ring *r); /* zeroed and half-built are fine */
 
 /* A piece of at most r->segment bytes, 16-byte aligned, whose memory nothing under way uses. */
-fc_status fc_ring_take(fc_ring *r, size_t bytes, cudaStream_t queue, unsigned char **out);
+fc_status fc_ring_take(fc_ring *r, size_t bytes, fc_stream s, unsigned char **out);
 /* True: the next piece of so many bytes begins a segment. */
 static inline bool fc_ring_turns(const fc_ring *r, size_t bytes) { return r->at + bytes > r->segment; }
 

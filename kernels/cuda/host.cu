@@ -11,14 +11,17 @@ extern "C" {
 
 static fc_cuda_door program;
 
+static thread_local char sentence[1024]; /* the thread's last: kernels/ranks hands it to another thread */
+
 extern "C" void fc_status_record(const char *fmt, ...) {
-    char sentence[1024];
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(sentence, sizeof sentence, fmt, ap);
     va_end(ap);
     program.record(sentence);
 }
+
+extern "C" const char *fc_status_text(void) { return sentence; }
 
 extern "C" void fc_assert_failed(const char *file, int line, const char *cond) {
     program.assert_failed(file, line, cond);

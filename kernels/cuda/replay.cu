@@ -39,18 +39,20 @@ struct fc_replay {
     graph graphs[GRAPHS];
     uint64_t flushes;
     size_t shared_max;
+    fc_stream stream;             /* whose launches these are */
     const void *told[ATTRIBUTES]; /* kernels that may have so much */
     int n_told;
     fc_replay_counts counts;
 };
 
-fc_status fc_replay_open(size_t shared_max, fc_replay **out) {
+fc_status fc_replay_open(size_t shared_max, fc_stream s, fc_replay **out) {
     fc_replay *r;
     fc_status st;
     void *p;
     FC_TRY(fc_alloc(1, sizeof *r, "launches", &p));
     r = (fc_replay *)p;
     r->shared_max = shared_max;
+    r->stream = s;
     st = fc_alloc(NODES, sizeof *r->list, "launches", &p);
     if (st) goto fail;
     r->list = (launch *)p;
@@ -164,9 +166,9 @@ static fc_status build(const fc_replay *r, graph *g) {
     return FC_OK;
 }
 
-static fc_status make(fc_replay *r, cudaStream_t queue, graph *g) {
+static fc_status make(fc_replay *r, graph *g) {
     void *p;
-    if (g->exec) FC_CUDA_TRY(cudaStreamSynchronize(queue)); /* it may be running */
+    if (g->exec) FC_TRY(fc_cuda_finish(r->stream)); /* it may be running */
     drop(g);
     FC_TRY(fc_alloc((size_t)r->n, sizeof *g->nodes, "a pass's graph", &p));
     g->nodes = (launch *)p;
@@ -190,7 +192,7 @@ static fc_status as_graph(fc_replay *r, cudaStream_t queue) {
     if (g) {
         FC_TRY(patch(r, g));
     } else {
-        fc_status st = make(r, queue, oldest);
+        fc_status st = make(r, oldest);
         if (st) {
             drop(oldest);
             return st;

@@ -19,8 +19,9 @@ typedef struct {
     uint64_t graphs, made, patched; /* graphs launched, made anew; nodes patched */
 } fc_replay_counts;
 
-fc_status fc_replay_open(size_t shared_max, fc_replay **out); /* of a block, on this device */
-void fc_replay_close(fc_replay *r);                           /* NULL is fine; what waits is dropped */
+/* shared_max: of a block, on this device. s: whose launches these are. */
+fc_status fc_replay_open(size_t shared_max, fc_stream s, fc_replay **out);
+void fc_replay_close(fc_replay *r); /* NULL is fine; what waits is dropped */
 
 /* A full list is flushed first. */
 fc_status fc_replay_add(fc_replay *r, cudaStream_t queue, const char *name, const void *kernel, dim3 grid, int block,

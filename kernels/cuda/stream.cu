@@ -5,7 +5,13 @@
 extern "C" {
 #include "engine/base/mem.h"
 #include "engine/base/thread.h"
+#include "kernels/comm/comm.h"
 }
+
+#include <sched.h>
+#include <unistd.h>
+
+enum { POLLS_AWAKE = 512, POLLS_A_CHECK = 16, POLL_US = 20 };
 
 static const char *const troubles[FC_TROUBLE_COUNT] = {
     "",
@@ -63,6 +69,31 @@ fc_status fc_cuda_launch(fc_stream s, const char *name, const void *kernel, dim3
 
 fc_status fc_cuda_flush(fc_stream s) { return fc_replay_flush(s->replay, s->queue); }
 
+fc_status fc_cuda_await(fc_stream s, cudaEvent_t e) {
+    if (!s->comm) {
+        FC_CUDA_TRY(cudaEventSynchronize(e));
+        return FC_OK;
+    }
+    for (unsigned i = 1;; i++) {
+        cudaError_t now = cudaEventQuery(e);
+        if (now == cudaSuccess) return FC_OK;
+        if (now != cudaErrorNotReady) return FC_CUDA_FAILED(now, "cudaEventQuery");
+        cudaGetLastError(); /* that it is not ready stays with the thread otherwise */
+        if (i % POLLS_A_CHECK == 0) FC_TRY(s->comm->check(s->comm));
+        if (i < POLLS_AWAKE) sched_yield();
+        else usleep(POLL_US);
+    }
+}
+
+fc_status fc_cuda_finish(fc_stream s) {
+    if (!s->comm) {
+        FC_CUDA_TRY(cudaStreamSynchronize(s->queue));
+        return FC_OK;
+    }
+    FC_CUDA_TRY(cudaEventRecord(s->end, s->queue));
+    return fc_cuda_await(s, s->end);
+}
+
 fc_status fc_cuda_workspace(fc_stream s, size_t bytes, const char *what, void **out) {
     if (bytes > s->workspace_bytes)
         return FC_FAIL(FC_ERR_MEM, "%s: %zu bytes of workspace; %zu are reserved", what, bytes, s->workspace_bytes);
@@ -84,8 +115,9 @@ static fc_status open_device(fc_stream s, size_t workspace) {
                        "needed",
                        prop.name, prop.major, prop.minor, s->shared_max, (int)FC_CUDA_LEAST_MAJOR,
                        (int)FC_CUDA_LEAST_SHARED);
-    FC_TRY(fc_replay_open(s->shared_max, &s->replay));
+    FC_TRY(fc_replay_open(s->shared_max, s, &s->replay));
     FC_CUDA_TRY(cudaStreamCreateWithFlags(&s->queue, cudaStreamNonBlocking));
+    FC_CUDA_TRY(cudaEventCreateWithFlags(&s->end, cudaEventDisableTiming));
     FC_CUDA_TRY(cudaMalloc(&p, sizeof *s->trouble));
     s->trouble = (unsigned long long *)p;
     FC_CUDA_TRY(cudaMemsetAsync(s->trouble, 0xff, sizeof *s->trouble, s->queue));
@@ -126,6 +158,7 @@ void fc_cuda_stream_close(fc_stream s) {
     cudaFree(s->workspace);
     cudaFree(s->counters);
     cudaFree(s->trouble);
+    if (s->end) cudaEventDestroy(s->end);
     if (s->queue) cudaStreamDestroy(s->queue);
     fc_free(s);
 }

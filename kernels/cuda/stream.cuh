@@ -6,6 +6,7 @@ enum { FC_CUDA_PARAMS = 1024, FC_CUDA_COUNTERS = 64 };
 
 struct fc_replay;
 struct fc_pool;
+struct fc_comm;
 
 /* What a kernel can find wrong about its data. The row is the sentence's number. */
 typedef enum {
@@ -41,6 +42,7 @@ struct fc_stream_s {
     int sm;            /* compute capability: 80, 90 */
     size_t shared_max; /* bytes of shared memory that one block may have */
     cudaStream_t queue;
+    cudaEvent_t end;          /* of what is in the queue: fc_cuda_finish */
     struct fc_replay *replay; /* launches that wait to be sent: replay.cuh */
     unsigned char *workspace; /* device, 256-byte aligned; of one operator at a time */
     size_t workspace_bytes;
@@ -51,6 +53,7 @@ struct fc_stream_s {
     struct fc_lt *lt;     /* cuBLASLt, for large products, opened with the first matrix that it can multiply; or NULL */
     int threads;          /* that pack weights; 0: all cores */
     struct fc_pool *pool; /* theirs, opened with the first large matrix; or NULL */
+    struct fc_comm *comm; /* borrowed: where it works for one of several ranks (kernels/comm), else NULL */
 };
 
 /* Takes the device's memory for workspace now. Caller closes. */
@@ -67,6 +70,11 @@ fc_status fc_cuda_workspace(fc_stream s, size_t bytes, const char *what, void **
 
 /* Sends launches that wait. Whoever puts anything else into the queue calls it first. */
 fc_status fc_cuda_flush(fc_stream s);
+
+/* Until what was put into the queue before the event has run; until all that was put into it has. A rank does not wait
+ * for another that failed: fc_comm.check says so. */
+fc_status fc_cuda_await(fc_stream s, cudaEvent_t e);
+fc_status fc_cuda_finish(fc_stream s);
 
 /* What a kernel complained of, as left in *trouble; FC_OK for none. */
 fc_status fc_cuda_complaint(unsigned long long trouble);

@@ -2,6 +2,8 @@
  *
  * shapes  tokens [T], W [V,D] packed (kernels/linear), y [T,D]
  * dtype   y f32, W any packed type
+ * shared  where W is some rows of a matrix that ranks share (fc_weight.of), y of tokens that others have is zero, and V
+ *         is the whole matrix's
  * needs   T >= 1, 0 <= token < V (checked: FC_ERR_ARG; on CUDA sync says so, and the row is not written)
  * error   exact: dequantised value, one f32 multiplication when scale != 1; Q8_W on CUDA: scale * (code - 128) +
  *         (minimum + 128 * scale), two roundings more

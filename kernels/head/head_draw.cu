@@ -27,6 +27,8 @@ typedef struct {
     int32_t *token;
     float *logprob;
     int M;
+    int own, own_tiles; /* of the vocabulary's tiles, p.tiles, what w has */
+    float *share;       /* [2M] where ranks share the vocabulary: tokens and log-probs, zero of other ranks' */
     unsigned long long *trouble;
 } head_params;
 
@@ -92,6 +94,7 @@ static __global__ void fold_rows(const head_params q) {
         int k = sum.greedy ? greedy_tile(p.top + at, p.tiles, sum.max)
                            : fc_draw_find_tile(run, p.tiles, uniform(q.members + m) * run[p.tiles - 1]);
         if (fc_lane() == 0) q.tile[m] = k;
+        if (q.share && fc_lane() == 0) q.share[m] = q.share[q.M + m] = 0.0f;
     }
 }
 
@@ -139,15 +142,15 @@ static __global__ void __launch_bounds__(FC_LINEAR_THREADS, 1) again_kernel(cons
     sum = q.sums[i];
     if (!sum.drawn) return;
     k = q.tile[m];
-    if (k < 0 || k >= p.tiles) return; /* never, but where members lie over one another */
+    if (k < q.own || k >= q.own + q.own_tiles) return; /* another rank's; else where members lie over one another */
     if (threadIdx.x == 0) s->earlier = 0;
     __syncthreads();
     for (int e = p.rows[p.first + i].member + (int)threadIdx.x; e < m; e += FC_LINEAR_THREADS)
         if (q.tile[e] == k) atomicOr(&s->earlier, 1u);
     __syncthreads();
     if (s->earlier) return;
-    fc_linear_tile<CODE, 1, STAGES>(p.w, p.x, k, i / FC_X_ROWS, (unsigned char *)(s + 1), s->logits);
-    fc_head_load(v, p, s->logits + i % FC_X_ROWS * FC_LINEAR_PITCH, k);
+    fc_linear_tile<CODE, 1, STAGES>(p.w, p.x, k - q.own, i / FC_X_ROWS, (unsigned char *)(s + 1), s->logits);
+    fc_head_load(v, p, s->logits + i % FC_X_ROWS * FC_LINEAR_PITCH, k - q.own);
     end = p.rows[p.first + i].member + p.rows[p.first + i].n_members;
     for (int e = m + (int)threadIdx.x / FC_WARP; e < end; e += FC_LINEAR_WARPS) {
         size_t at = (size_t)i * (size_t)p.tiles;
@@ -155,8 +158,26 @@ static __global__ void __launch_bounds__(FC_LINEAR_THREADS, 1) again_kernel(cons
         if (q.tile[e] != k) continue;
         place = place_of(q, sum, q.run + at, k, p.top[at + (size_t)k], e, v);
         if (fc_lane() != place / FC_TILE_LANE) continue;
-        q.token[e] = k * FC_TILE + place;
-        q.logprob[e] = (float)((double)fc_head_cap(p, s->logits[i % FC_X_ROWS * FC_LINEAR_PITCH + place]) - sum.lse);
+        int token = k * FC_TILE + place;
+        float lp = (float)((double)fc_head_cap(p, s->logits[i % FC_X_ROWS * FC_LINEAR_PITCH + place]) - sum.lse);
+        if (q.share) {
+            q.share[e] = (float)token;
+            q.share[q.M + e] = lp;
+        } else {
+            q.token[e] = token;
+            q.logprob[e] = lp;
+        }
+    }
+}
+
+/* A block a row: what ranks have drawn for its members, summed. */
+static __global__ void take_kernel(const head_params q) {
+    int i = (int)blockIdx.x, r = q.p.first + i;
+    const fc_head_draw_row *w = q.p.rows + r;
+    if (!q.sums[i].drawn) return;
+    for (int m = w->member + (int)threadIdx.x; m < w->member + w->n_members; m += FC_HEAD_ROW_THREADS) {
+        q.token[m] = (int32_t)q.share[m];
+        q.logprob[m] = q.share[q.M + m];
     }
 }
 
@@ -194,22 +215,45 @@ static size_t row_bytes(int V) {
     return V < 1 ? 0 : sizeof(row_sum) + (sizeof(double) + 3 * sizeof(float)) * (size_t)fc_tile_count(V);
 }
 
+/* What a rank has of the tiles becomes all of them, in q. */
+static fc_status join(fc_stream s, const fc_head_draw_args *a, const fc_head_piece &mine, head_params *q) {
+    q->p.x = mine.x;
+    return fc_head_join_tiles(s, a->w, &mine, q->p.top, q->p.sum, q->p.drawn);
+}
+
+static fc_status take(fc_stream s, const head_params &q) {
+    const fc_sum_args sum = {q.share, 2 * (size_t)q.M};
+    FC_TRY(fc_sum_cuda(s, &sum));
+    return fc_launch(s, "head_draw", take_kernel, dim3((unsigned)q.p.x.T), FC_HEAD_ROW_THREADS, 0, q);
+}
+
 extern "C" fc_status fc_head_draw_cuda(fc_stream s, const fc_head_draw_args *a) {
+    const bool shared = fc_weight_shared(a->w);
     head_params q = {};
-    fc_head_piece *p = &q.p;
-    int rows;
-    size_t cells;
+    fc_head_piece *p = &q.p, mine;
+    int rows, most;
+    size_t cells, fixed = (shared ? 12 : 4) * (size_t)a->M;
     if (a->R < 1 || a->M < 0) return FC_FAIL(FC_ERR_ARG, "head_draw: R=%d M=%d; R must be at least 1", a->R, a->M);
-    FC_TRY(fc_head_piece_of("head_draw", a->w, a->cap, p));
-    FC_TRY(fc_head_rows(s, "head_draw", a->w, a->R, a->precise, row_bytes(a->w->N), 4 * (size_t)a->M, &rows));
+    FC_TRY(fc_head_piece_of(s, "head_draw", a->w, a->cap, p));
+    q.own = p->own;
+    q.own_tiles = p->tiles;
+    mine = *p;
+    p->tiles = fc_head_tiles_all(a->w);
+    most = shared ? fc_head_tiles_most(s, a->w) : 0;
+    FC_TRY(fc_head_rows(s, "head_draw", a->w, a->R, a->precise, row_bytes(a->w->of) + 3 * sizeof(float) * (size_t)most,
+                        fixed, &rows));
     cells = (size_t)rows * (size_t)p->tiles;
     q.sums = (row_sum *)(s->workspace + fc_head_x_bytes(a->w, rows, a->precise));
     q.run = (double *)(q.sums + rows);
     p->top = (float *)(q.run + cells);
     p->sum = p->top + cells;
     p->drawn = p->sum + cells;
-    q.tile = (int32_t *)(p->drawn + cells);
-    p->rows = a->rows;
+    mine.top = p->drawn + cells;
+    mine.sum = mine.top + (size_t)rows * (size_t)most;
+    mine.drawn = mine.sum + (size_t)rows * (size_t)most;
+    q.tile = (int32_t *)(mine.drawn + (size_t)rows * (size_t)most);
+    if (shared) q.share = (float *)(q.tile + a->M);
+    p->rows = mine.rows = a->rows;
     q.members = a->members;
     q.token = a->token;
     q.logprob = a->logprob;
@@ -217,10 +261,13 @@ extern "C" fc_status fc_head_draw_cuda(fc_stream s, const fc_head_draw_args *a) 
     q.trouble = s->trouble;
     for (int n; p->first < a->R; p->first += n) {
         n = rows < a->R - p->first ? rows : a->R - p->first;
-        FC_TRY(fc_head_make_x(s, a->w, a->x, n, a->precise, p));
-        FC_TRY(fc_head_sum_tiles(s, "head_draw", p));
+        mine.first = p->first;
+        FC_TRY(fc_head_make_x(s, a->w, a->x, n, a->precise, shared ? &mine : p));
+        FC_TRY(fc_head_sum_tiles(s, "head_draw", shared ? &mine : p));
+        if (shared) FC_TRY(join(s, a, mine, &q));
         FC_TRY(fc_launch(s, "head_draw", fold_rows, dim3((unsigned)n), FC_HEAD_ROW_THREADS, sizeof(row_sum), q));
         FC_TRY(run_again(s, q));
+        if (shared) FC_TRY(take(s, q));
     }
     return FC_OK;
 }

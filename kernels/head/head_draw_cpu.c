@@ -5,6 +5,7 @@
 #include "kernels/head/head_tiles.h"
 
 #include <float.h>
+#include <string.h>
 
 /* What is known of a row when its tiles have been folded. */
 typedef struct {
@@ -16,10 +17,12 @@ typedef struct {
 typedef struct {
     const fc_head_draw_args *a;
     fc_head_tiles h;
-    double *run;               /* [h.n][h.tiles] running totals at the row's temperature */
+    double *run;               /* [h.n][h.all] running totals at the row's temperature */
     row_sum *row;              /* [h.n] */
-    float *top, *sum1, *sum_t; /* [h.n][h.tiles] sums at temperature 1, and at the row's where that is another */
-    int32_t *drawn;            /* [h.tiles] first of the members whose number fell into the tile, -1: none */
+    float *top, *sum1, *sum_t; /* [h.n][h.all] sums at temperature 1, and at the row's where that is another */
+    float *own[3];  /* where ranks share the vocabulary: these of its own tiles, [h.n][h.tiles]; else the same */
+    float *share;   /* [2M] or NULL: tokens and log-probs of its own tiles, zero of other ranks' */
+    int32_t *drawn; /* [h.all] first of the members whose number fell into the tile, -1: none */
 } work;
 
 static const fc_head_draw_row *row_of(const work *w, int row) { return w->a->rows + w->h.first + row; }
@@ -30,8 +33,8 @@ static bool greedy(const fc_head_draw_row *r) { return r->temperature == 0.0f; }
 
 static bool tempered(const fc_head_draw_row *r) { return !greedy(r) && fc_draw_scale(r->temperature) != 1.0f; }
 
-/* Where the row's number of a tile stands in run, top and the sums. */
-static size_t at_tile(const work *w, int row, int tile) { return (size_t)row * (size_t)w->h.tiles + (size_t)tile; }
+/* Where the row's number of a tile, counted among all ranks', stands in run, top and the sums. */
+static size_t at_tile(const work *w, int row, int tile) { return (size_t)row * (size_t)w->h.all + (size_t)tile; }
 
 static double uniform(const fc_draw_member *k) {
     return fc_rng_uniform(k->seed, k->candidate, k->attempt, k->position);
@@ -40,10 +43,10 @@ static double uniform(const fc_draw_member *k) {
 static void reduce(void *arg, int row, int tile, const float *x, int n) {
     const work *w = arg;
     const fc_head_draw_row *r = row_of(w, row);
-    size_t at = at_tile(w, row, tile);
-    w->h.ops->max(x, n, 0, 1, w->top + at);
-    w->h.ops->sum(x, n, 0, 1, 1.0f, w->top + at, w->sum1 + at);
-    if (tempered(r)) w->h.ops->sum(x, n, 0, 1, fc_draw_scale(r->temperature), w->top + at, w->sum_t + at);
+    size_t at = (size_t)row * (size_t)w->h.tiles + (size_t)tile;
+    w->h.ops->max(x, n, 0, 1, w->own[0] + at);
+    w->h.ops->sum(x, n, 0, 1, 1.0f, w->own[0] + at, w->own[1] + at);
+    if (tempered(r)) w->h.ops->sum(x, n, 0, 1, fc_draw_scale(r->temperature), w->own[0] + at, w->own[2] + at);
 }
 
 /* The row's tiles folded; each member's tile, left in token for the time being. */
@@ -53,7 +56,7 @@ static void fold_row(void *arg, int row, int thread) {
     size_t at = at_tile(w, row, 0);
     const float *top = w->top + at, *sum = (tempered(r) ? w->sum_t : w->sum1) + at;
     double *run = w->run + at, total;
-    int tiles = w->h.tiles, best = 0;
+    int tiles = w->h.all, best = 0;
     fc_row_lse lse;
     fc_row_state state = fc_tops_lse(top, w->sum1 + at, tiles, &lse);
     (void)thread;
@@ -79,7 +82,7 @@ static void fold_row(void *arg, int row, int thread) {
 /* Members by tile: of those of a tile, rising, token leads to the next one. */
 static void list_members(const work *w) {
     int32_t *token = w->a->token;
-    for (int t = 0; t < w->h.tiles; t++) w->drawn[t] = -1;
+    for (int t = 0; t < w->h.all; t++) w->drawn[t] = -1;
     for (int i = w->h.n; i-- > 0;)
         for (int m = end_of(w, i); m-- > row_of(w, i)->member && !w->row[i].state;) {
             int tile = token[m];
@@ -96,7 +99,7 @@ typedef struct {
 
 static void compute_again(const work *w, int row, int tile, again *g) {
     const fc_head_draw_row *r = row_of(w, row);
-    int n = fc_head_tiles_again(&w->h, row, tile, g->x);
+    int n = fc_head_tiles_again(&w->h, row, tile - w->h.own, g->x);
     if (!greedy(r))
         fc_draw_tree_build(&g->tree, w->h.ops, g->x, n, w->top[at_tile(w, row, tile)], w->row[row].max,
                            fc_draw_scale(r->temperature));
@@ -107,7 +110,7 @@ static int place_of(const work *w, int row, int tile, const again *g, int m) {
     const double *run = w->run + at_tile(w, row, 0);
     int i = 0;
     if (!greedy(row_of(w, row)))
-        return fc_draw_tree_find(&g->tree, fc_draw_left(run, tile, uniform(w->a->members + m) * run[w->h.tiles - 1]));
+        return fc_draw_tree_find(&g->tree, fc_draw_left(run, tile, uniform(w->a->members + m) * run[w->h.all - 1]));
     while (g->x[i] != w->row[row].max) {
         i++;
         FC_ASSERT(i < FC_TILE); /* the tile has the bits that it had */
@@ -115,9 +118,10 @@ static int place_of(const work *w, int row, int tile, const again *g, int m) {
     return i;
 }
 
-/* All that fell into one tile: it passes their rows while it is near. */
-static void draw_tile(void *arg, int tile, int thread) {
+/* All that fell into one of its own tiles: it passes their rows while it is near. */
+static void draw_tile(void *arg, int own, int thread) {
     const work *w = arg;
+    int tile = w->h.own + own;
     again g;
     (void)thread;
     for (int m = w->drawn[tile], next, row = -1, end = 0; m >= 0; m = next) {
@@ -129,9 +133,32 @@ static void draw_tile(void *arg, int tile, int thread) {
             compute_again(w, row, tile, &g);
         }
         i = place_of(w, row, tile, &g, m);
+        if (w->share) {
+            w->share[m] = (float)(tile * FC_TILE + i);
+            w->share[w->a->M + m] = (float)((double)g.x[i] - w->row[row].lse);
+            continue;
+        }
         w->a->token[m] = tile * FC_TILE + i;
         w->a->logprob[m] = (float)((double)g.x[i] - w->row[row].lse);
     }
+}
+
+/* Ranks share the vocabulary: what this one has of the tiles becomes all of them. */
+static fc_status join(fc_stream s, const work *w) {
+    FC_TRY(fc_head_tiles_join(s, &w->h, w->own[0], w->top));
+    FC_TRY(fc_head_tiles_join(s, &w->h, w->own[1], w->sum1));
+    return fc_head_tiles_join(s, &w->h, w->own[2], w->sum_t);
+}
+
+/* What ranks have drawn, each in its own tiles, becomes the tokens of the piece's rows. */
+static fc_status take(fc_stream s, const work *w) {
+    FC_TRY(fc_sum_cpu(s, &(fc_sum_args){.y = w->share, .n = 2 * (size_t)w->a->M}));
+    for (int i = 0; i < w->h.n; i++)
+        for (int m = row_of(w, i)->member; m < end_of(w, i) && !w->row[i].state; m++) {
+            w->a->token[m] = (int32_t)w->share[m];
+            w->a->logprob[m] = w->share[w->a->M + m];
+        }
+    return FC_OK;
 }
 
 static fc_status check(const fc_head_draw_args *a) {
@@ -149,39 +176,57 @@ static fc_status check(const fc_head_draw_args *a) {
 }
 
 static size_t sums_bytes(size_t tiles) { return tiles * (sizeof(double) + 3 * sizeof(float)) + sizeof(row_sum); }
-static size_t fixed_bytes(size_t tiles) { return tiles * sizeof(int32_t) + 63; } /* 63: prepared rows begin at 64 */
+static size_t own_bytes(const work *w) { return w->share ? (size_t)w->h.most * 3 * sizeof(float) : 0; } /* a row */
+/* 63: prepared rows begin at 64 */
+static size_t fixed_bytes(size_t tiles) { return tiles * sizeof(int32_t) + 63; }
+static size_t share_bytes(const work *w) { return w->share ? 2 * sizeof(float) * (size_t)w->a->M : 0; }
 
 /* Cuts the workspace for the rows of the largest piece, and returns how many they are. */
 static int cut(work *w, unsigned char *memory, size_t bytes) {
-    size_t tiles = (size_t)w->h.tiles, row = w->h.rows.row_bytes + sums_bytes(tiles);
-    size_t rows = (bytes - fixed_bytes(tiles)) / row, used;
+    size_t tiles = (size_t)w->h.all, row = w->h.rows.row_bytes + sums_bytes(tiles) + own_bytes(w);
+    size_t rows = (bytes - fixed_bytes(tiles) - share_bytes(w)) / row, used;
     if (rows > fc_head_chunk(w->a->R)) rows = fc_head_chunk(w->a->R);
-    used = rows * sums_bytes(tiles) + tiles * sizeof(int32_t);
+    used = rows * (sums_bytes(tiles) + own_bytes(w)) + tiles * sizeof(int32_t) + share_bytes(w);
     w->run = (double *)(void *)memory;
     w->row = (row_sum *)(void *)(w->run + rows * tiles);
     w->top = (float *)(void *)(w->row + rows);
     w->sum1 = w->top + rows * tiles;
     w->sum_t = w->sum1 + rows * tiles;
+    w->own[0] = w->top;
+    w->own[1] = w->sum1;
+    w->own[2] = w->sum_t;
     w->drawn = (int32_t *)(void *)(w->sum_t + rows * tiles);
+    if (w->share) {
+        for (int k = 0; k < 3; k++) w->own[k] = w->sum_t + rows * (tiles + (size_t)k * (size_t)w->h.most);
+        w->share = w->own[2] + rows * (size_t)w->h.most;
+        memset(w->share, 0, share_bytes(w));
+        w->drawn = (int32_t *)(void *)(w->share + 2 * (size_t)w->a->M);
+    }
     w->h.rows.prepared = memory + ((used + 63) & ~(size_t)63);
     return (int)rows;
 }
 
 fc_status fc_head_draw_cpu(fc_stream s, const fc_head_draw_args *a) {
     work w = {.a = a};
+    float to_be;
     void *memory;
     int rows;
     FC_TRY(check(a));
     FC_TRY(fc_head_tiles_of(s, "head_draw", a->w, a->x, a->cap, a->precise, &w.h));
-    FC_TRY(fc_cpu_workspace(s, fixed_bytes((size_t)w.h.tiles) + w.h.rows.row_bytes + sums_bytes((size_t)w.h.tiles),
+    if (fc_weight_shared(a->w)) w.share = &to_be; /* until cut */
+    FC_TRY(fc_cpu_workspace(s,
+                            fixed_bytes((size_t)w.h.all) + share_bytes(&w) + w.h.rows.row_bytes +
+                                sums_bytes((size_t)w.h.all) + own_bytes(&w),
                             "head_draw", &memory));
     rows = cut(&w, memory, s->workspace_bytes);
     for (; w.h.first < a->R; w.h.first += w.h.n) {
         w.h.n = a->R - w.h.first < rows ? a->R - w.h.first : rows;
         fc_head_tiles_run(s, &w.h, reduce, &w);
+        if (w.share) FC_TRY(join(s, &w));
         fc_pool_run(s->pool, w.h.n, fold_row, &w);
         list_members(&w);
         fc_pool_run(s->pool, w.h.tiles, draw_tile, &w);
+        if (w.share) FC_TRY(take(s, &w));
     }
     return FC_OK;
 }

@@ -79,9 +79,21 @@ fc_status fc_head_tiles_of(fc_stream s, const char *what, const fc_weight *w, co
         return FC_FAIL(FC_ERR_ARG, "%s: cap=%g; it must be positive, or 0 for none", what, (double)cap);
     FC_TRY(fc_linear_rows_of(s, what, w, x, precise, &h.rows));
     if (cap > 0.0f) h.softcap = fc_softcap_run_of(s->level);
-    h.tiles = fc_tile_count(h.V);
+    h.tiles = h.most = fc_tile_count(h.V);
+    h.all = fc_tile_count(w->of);
+    h.own = w->first / FC_TILE;
+    if (fc_weight_shared(w)) {
+        if (!s->comm)
+            return FC_FAIL(FC_ERR_INTERNAL, "%s: rows %d+%d of %d, and the stream is of no rank", what, w->first, w->N,
+                           w->of);
+        h.most = fc_comm_most(h.all, s->comm->ranks);
+    }
     *out = h;
     return FC_OK;
+}
+
+fc_status fc_head_tiles_join(fc_stream s, const fc_head_tiles *h, const float *own, float *all) {
+    return fc_join_cpu(s, &(fc_join_args){.y = all, .x = own, .R = h->n, .N = h->all, .unit = 1});
 }
 
 void fc_head_tiles_run(fc_stream s, const fc_head_tiles *h, fc_head_tile_fn see, void *arg) {

@@ -7,7 +7,7 @@ static __device__ __forceinline__ int first_of(const int32_t *of, int n, int row
 
 /* Logits that are asked for: of rows row .. row + rows - 1 of the piece and of this tile. */
 static __device__ __forceinline__ void pick(const fc_head_piece &p, const float *logits, int tile, int row, int rows) {
-    int first = p.first + row, from = tile * FC_TILE, n = min((int)FC_TILE, p.w.N - from);
+    int first = p.first + row, from = (p.own + tile) * FC_TILE, n = min((int)FC_TILE, p.w.N - tile * FC_TILE);
     for (int m = first_of(p.row, p.M, first) + (int)threadIdx.x; m < p.M; m += FC_LINEAR_THREADS) {
         int r = p.row[m] - first, i = p.id[m] - from;
         if (r >= rows) return;
@@ -41,18 +41,39 @@ static __global__ void __launch_bounds__(FC_LINEAR_THREADS, 1) tile_kernel(const
     if (p.M > 0) pick(p, logits, tile, row, rows);
 }
 
-fc_status fc_head_piece_of(const char *what, const fc_weight *w, float cap, fc_head_piece *out) {
+fc_status fc_head_piece_of(fc_stream s, const char *what, const fc_weight *w, float cap, fc_head_piece *out) {
     const fc_weight_cuda *c = fc_weight_cuda_of(w);
     fc_head_piece p = {};
     if (!(cap >= 0.0f) || !isfinite(cap))
         return FC_FAIL(FC_ERR_ARG, "%s: cap=%g; it must be positive, or 0 for none", what, (double)cap);
     if (c->n_parts != 1)
         return FC_FAIL(FC_ERR_UNSUPPORTED, "%s: a matrix of %d tensors; it must be one", what, c->n_parts);
+    if (fc_weight_shared(w) && !s->comm)
+        return FC_FAIL(FC_ERR_INTERNAL, "%s: rows %d+%d of %d, and the stream is of no rank", what, w->first, w->N,
+                       w->of);
     p.w = c->parts[0];
     p.cap = cap;
     if (cap > 0.0f) p.inv = 1.0f / cap;
     p.tiles = fc_tile_count(w->N);
+    p.own = w->first / FC_TILE;
     *out = p;
+    return FC_OK;
+}
+
+int fc_head_tiles_most(fc_stream s, const fc_weight *w) {
+    return fc_weight_shared(w) ? fc_comm_most(fc_head_tiles_all(w), s->comm->ranks) : fc_tile_count(w->N);
+}
+
+fc_status fc_head_join_tiles(fc_stream s, const fc_weight *w, const fc_head_piece *p, float *top, float *sum,
+                             float *drawn) {
+    const struct {
+        float *to;
+        const float *from;
+    } arrays[] = {{top, p->top}, {sum, p->sum}, {drawn, p->drawn}};
+    for (const auto &a : arrays) {
+        const fc_join_args join = {a.to, a.from, p->x.T, fc_head_tiles_all(w), 1};
+        if (a.to) FC_TRY(fc_join_cuda(s, &join));
+    }
     return FC_OK;
 }
 

@@ -8,6 +8,7 @@
 #include "kernels/logprob/tile.cuh"
 
 extern "C" {
+#include "kernels/comm/comm.h"
 #include "kernels/head/head_draw.h"
 #include "kernels/head/head_lse.h"
 }
@@ -21,7 +22,8 @@ typedef struct {
     fc_part_cuda w;
     fc_linear_x x;
     float cap, inv;               /* 0: no cap */
-    int tiles, first;             /* of V; the call's number of the piece's first row */
+    int tiles, first;             /* of w; the call's number of the piece's first row */
+    int own;                      /* its first tile, in a vocabulary that ranks share; else 0 */
     float *top, *sum;             /* [x.T,tiles] */
     float *drawn;                 /* [x.T,tiles] sums at the row's temperature where that is another than 1; or NULL */
     const fc_head_draw_row *rows; /* of the call, with drawn */
@@ -31,7 +33,14 @@ typedef struct {
 } fc_head_piece;
 
 /* cap is what softcap wants, or 0; w is one tensor: else an error under the operator's name. */
-fc_status fc_head_piece_of(const char *what, const fc_weight *w, float cap, fc_head_piece *out);
+fc_status fc_head_piece_of(fc_stream s, const char *what, const fc_weight *w, float cap, fc_head_piece *out);
+
+/* Where ranks share the vocabulary: what each has of the piece's tiles becomes all of them, [x.T,all]. NULL: none. */
+fc_status fc_head_join_tiles(fc_stream s, const fc_weight *w, const fc_head_piece *p, float *top, float *sum,
+                             float *drawn);
+/* Tiles of the whole vocabulary; the most that one rank has of them. */
+static inline int fc_head_tiles_all(const fc_weight *w) { return fc_tile_count(w->of); }
+int fc_head_tiles_most(fc_stream s, const fc_weight *w);
 
 /* How many of R rows can be done at once: row_bytes a row and `fixed` lie behind x in the workspace. */
 fc_status fc_head_rows(fc_stream s, const char *what, const fc_weight *w, int R, bool precise, size_t row_bytes,

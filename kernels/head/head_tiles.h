@@ -7,6 +7,7 @@
 #ifndef FC_KERNELS_HEAD_TILES_H
 #define FC_KERNELS_HEAD_TILES_H
 
+#include "kernels/comm/comm.h"
 #include "kernels/linear/linear.h"
 #include "kernels/linear/rows.h"
 #include "kernels/logprob/tile.h"
@@ -26,7 +27,8 @@ typedef struct {
     fc_softcap_run softcap; /* NULL: no cap */
     float cap;
     int V, tiles;
-    int first, n; /* this piece of x's rows */
+    int own, all, most; /* where ranks share the vocabulary: the first of these tiles, all ranks', the most of one */
+    int first, n;       /* this piece of x's rows */
 } fc_head_tiles;
 
 /* A matrix of several tensors and a cap that is none are errors under the operator's name. */
@@ -35,6 +37,9 @@ fc_status fc_head_tiles_of(fc_stream s, const char *what, const fc_weight *w, co
 
 /* x [n]: logits of ids 256 * tile .. of row `row` of the piece, counted from 0. */
 typedef void (*fc_head_tile_fn)(void *arg, int row, int tile, const float *x, int n);
+
+/* Tiles of h.n rows, [h.n,tiles], become all ranks', [h.n,all]. */
+fc_status fc_head_tiles_join(fc_stream s, const fc_head_tiles *h, const float *own, float *all);
 
 /* Calls see for every row and tile, each once, by any thread and in any order. */
 void fc_head_tiles_run(fc_stream s, const fc_head_tiles *h, fc_head_tile_fn see, void *arg);

@@ -55,9 +55,13 @@
 
 /* Packed matrix: what each backend's own form begins with; the rest is that backend's. */
 typedef struct fc_weight {
-    int N, K;     /* N of all parts */
-    size_t bytes; /* held, packed   */
+    int N, K;      /* N of all parts */
+    int first, of; /* it is rows first .. first + N - 1 of a matrix of `of` rows; 0 and N where it is all of one */
+    size_t bytes;  /* held, packed   */
 } fc_weight;
+
+/* Of a matrix whose rows several ranks share (kernels/ranks), this one has some. */
+static inline bool fc_weight_shared(const fc_weight *w) { return w->of > w->N; }
 
 /* One tensor of the stack; all parts have the same K. */
 typedef struct {
@@ -67,7 +71,24 @@ typedef struct {
     int N, K;
     const float *scale; /* F8 alone: host, [ceil(N/scale_rows),ceil(K/scale_cols)], read during the call; NULL: 1 */
     int scale_rows, scale_cols; /* weights that share one: a tensor's N and K, a row's 1 and K, a block's 128 and 128 */
+    int first,
+        of; /* rows first .. first + N - 1 of a tensor of `of`, as fc_weight has it; of 0: all. The only part then,
+                      cut at multiples of 256 rows */
 } fc_weight_part;
+
+enum { FC_WEIGHT_CUT = 256, FC_WEIGHT_SHARED_MAX = 1 << 24 /* rows whose number an f32 holds */ };
+/* first and of, where N is known. */
+static inline fc_status fc_weight_place(fc_weight *w, const fc_weight_part *parts, int n_parts) {
+    const fc_weight_part *p = &parts[0];
+    w->of = p->of ? p->of : w->N;
+    w->first = p->of ? p->first : 0;
+    if (!p->of) return FC_OK;
+    if (n_parts != 1 || p->of > FC_WEIGHT_SHARED_MAX || p->first < 0 || p->first > p->of - p->N ||
+        p->first % FC_WEIGHT_CUT || (p->N % FC_WEIGHT_CUT && p->first + p->N < p->of))
+        return FC_FAIL(FC_ERR_ARG, "tensor %s: rows %d+%d of %d, %d parts", p->name ? p->name : "?", p->first, p->N,
+                       p->of, n_parts);
+    return FC_OK;
+}
 
 /* What multiplies element [n,k] of a part. */
 static inline float fc_weight_part_scale(const fc_weight_part *p, int n, int k) {

@@ -11,6 +11,7 @@ typedef struct {
     fc_part_cuda w;
     fc_linear_x x; /* rows first .. of all R */
     int first, R;
+    int own, of; /* w has the ids from own on, of so many */
     float *y;
     const fc_pick_segment *segments; /* [S] */
     const int32_t *ids;
@@ -34,9 +35,22 @@ static __device__ __forceinline__ bool segment_of(const pick_params &p, fc_pick_
 /* Id number k of a segment; -1, and told, where ids do not rise or it is outside the matrix. */
 static __device__ __forceinline__ int id_of(const pick_params &p, const fc_pick_segment &g, int k) {
     int id = p.ids[g.ids + k], before = k ? p.ids[g.ids + k - 1] : -1;
-    if (id > before && id >= 0 && id < p.w.N) return id;
+    if (id > before && id >= 0 && id < p.of) return id;
     if (threadIdx.x % 32 == 0) fc_complain(p.trouble, FC_TROUBLE_PICK_ID, (int)blockIdx.y); /* warps may differ */
     return -1;
+}
+
+/* The panel of an id; -1: another rank's. */
+static __device__ __forceinline__ int panel_of(const pick_params &p, int id) {
+    int row = id - p.own;
+    return row >= 0 && row < p.w.N ? row / FC_PANEL : -1;
+}
+
+/* y of id number k in rows row0 .. row1 - 1 of x here, by `threads` threads: there is nothing of it here. */
+static __device__ __forceinline__ void leave_zero(const pick_params &p, const fc_pick_segment &g, int k, int row0,
+                                                  int row1, int thread, int threads) {
+    for (int r = row0 + thread; r < row1; r += threads)
+        p.y[(size_t)g.y + (size_t)(r + p.first - g.row) * g.n_ids + k] = 0.0f;
 }
 
 /* A block takes ids at a stride; the first id in a panel stands for all that the panel holds. */
@@ -46,15 +60,20 @@ template <int CODE> static __global__ void __launch_bounds__(FC_PANEL_THREADS, 2
     if (!segment_of(p, &g)) return;
     int row0 = max(g.row - p.first, 0), row1 = min(g.row + g.n_rows - p.first, p.x.T); /* of x, as far as it is here */
     for (int k = (int)blockIdx.x; k < g.n_ids; k += (int)gridDim.x) {
-        int id = id_of(p, g, k), panel = id / FC_PANEL, n = 1;
-        if (id < 0 || (k > 0 && p.ids[g.ids + k - 1] >= 0 && p.ids[g.ids + k - 1] / FC_PANEL == panel)) continue;
-        while (n < FC_PANEL && k + n < g.n_ids && p.ids[g.ids + k + n] / FC_PANEL == panel) n++;
+        int id = id_of(p, g, k), panel = panel_of(p, id), n = 1;
+        if (id < 0) continue;
+        if (panel < 0) {
+            leave_zero(p, g, k, row0, row1, (int)threadIdx.x, FC_PANEL_THREADS);
+            continue;
+        }
+        if (k > 0 && panel_of(p, p.ids[g.ids + k - 1]) == panel) continue;
+        while (n < FC_PANEL && k + n < g.n_ids && panel_of(p, p.ids[g.ids + k + n]) == panel) n++;
         for (int tile = row0 / FC_X_ROWS; tile * FC_X_ROWS < row1; tile++) {
             fc_linear_panels<CODE, 1, 1>(p.w, p.x, panel, tile, row0, row1, sums,
                                          (unsigned char *)(sums + fc_linear_panel_sums(1, 1)));
             int row = (int)threadIdx.x % FC_X_ROWS, i = (int)threadIdx.x / FC_X_ROWS, r = tile * FC_X_ROWS + row;
             if (i < n && r >= row0 && r < row1) {
-                int out = p.ids[g.ids + k + i] - panel * FC_PANEL;
+                int out = p.ids[g.ids + k + i] - p.own - panel * FC_PANEL;
                 if (out >= 0 && out < FC_PANEL)
                     p.y[(size_t)g.y + (size_t)(r + p.first - g.row) * g.n_ids + k + i] =
                         fc_linear_fold<1, 1>(sums, row, out);
@@ -72,10 +91,15 @@ template <int CODE> static __global__ void pick_float_kernel(const pick_params p
     int row0 = max(g.row - p.first, 0), row1 = min(g.row + g.n_rows - p.first, p.x.T);
     for (int k = (int)blockIdx.x * warps + (int)threadIdx.x / 32; k < g.n_ids; k += (int)gridDim.x * warps) {
         int id = id_of(p, g, k);
-        for (int r = row0; id >= 0 && r < row1; r += FC_X_ROWS) {
+        if (id < 0) continue;
+        if (panel_of(p, id) < 0) {
+            leave_zero(p, g, k, row0, row1, lane, 32);
+            continue;
+        }
+        for (int r = row0; r < row1; r += FC_X_ROWS) {
             int rows = min((int)FC_X_ROWS, row1 - r);
             float v[FC_X_ROWS];
-            fc_linear_float<CODE>(v, p.w, p.x, id, r, rows);
+            fc_linear_float<CODE>(v, p.w, p.x, id - p.own, r, rows);
             if (lane < rows)
                 p.y[(size_t)g.y + (size_t)(r + lane + p.first - g.row) * g.n_ids + k] = fc_pick_of_8(v, lane);
         }
@@ -102,7 +126,7 @@ static fc_status run(fc_stream s, dim3 grid, const pick_params &p) {
 
 extern "C" fc_status fc_linear_pick_cuda(fc_stream s, const fc_linear_pick_args *a) {
     const fc_weight_cuda *w = fc_weight_cuda_of(a->w);
-    pick_params p = {w->parts[0], {}, 0, a->R, a->y, a->segments, a->ids, s->trouble};
+    pick_params p = {w->parts[0], {}, 0, a->R, a->w->first, a->w->of, a->y, a->segments, a->ids, s->trouble};
     int rows, blocks;
     if (a->S < 0 || a->R < 0) return FC_FAIL(FC_ERR_ARG, "linear_pick: R=%d S=%d", a->R, a->S);
     if (w->n_parts != 1)

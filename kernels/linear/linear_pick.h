@@ -5,6 +5,8 @@
  * shapes  x [R,K], W [N,K] packed, of one tensor; segments [S], each some rows of x and some rising ids; y compact,
  *         laid out by the segments
  * dtype   as linear; x is rounded once for each row of a segment
+ * shared  where W is some rows of a matrix that ranks share (fc_weight.of), y of ids that others have is zero, and N is
+ *         the whole matrix's
  * needs   0 <= ids < N, rising inside a segment; rows inside x. Segments may share ids and rows, not y
  * order   as linear: every output has the bits that fc_linear gives it, whatever else is picked
  * bytes   the panels of 16 outputs that hold a picked id, once for each segment; x, y

@@ -79,6 +79,12 @@ static void prepare_unit(void *arg, int unit, int thread) {
 
 /* ---- y: an item is an id and a tile of rows. The first id in a panel stands for all that the panel holds. */
 
+/* The panel of an id; -1: another rank's. */
+static int panel_of(const work *w, int32_t id) {
+    int row = id - w->a->w->first;
+    return row >= 0 && row < w->a->w->N ? row / FC_LANES : -1;
+}
+
 static int64_t id_tiles(const work *w, const piece *p) {
     return (int64_t)p->segment->n_ids * fc_linear_row_tiles(&w->rows, p->n);
 }
@@ -88,11 +94,11 @@ static void pick(const work *w, const piece *p, int tile, int i, int end, const 
     const int32_t *ids = w->a->ids + s->ids;
     fc_linear_row_tile t = tile_of(w, p, tile);
     float out[FC_TILE_ROWS * FC_LANES];
-    int panel = ids[i] / FC_LANES;
-    fc_linear_rows_multiply(&w->rows, t, panel, 1, out, FC_LANES, next);
+    int panel = panel_of(w, ids[i]), first = w->a->w->first;
+    if (panel >= 0) fc_linear_rows_multiply(&w->rows, t, panel, 1, out, FC_LANES, next);
     for (int r = 0; r < t.n; r++) {
         float *y = w->a->y + (size_t)s->y + (size_t)(t.row - s->row + r) * (size_t)s->n_ids;
-        for (int k = i; k < end; k++) y[k] = out[r * FC_LANES + ids[k] % FC_LANES];
+        for (int k = i; k < end; k++) y[k] = panel < 0 ? 0.0f : out[r * FC_LANES + (ids[k] - first) % FC_LANES];
     }
 }
 
@@ -100,12 +106,12 @@ static void pick_items(const work *w, const piece *p, int from, int to) {
     const int32_t *ids = w->a->ids + p->segment->ids;
     int tiles = fc_linear_row_tiles(&w->rows, p->n), n_ids = p->segment->n_ids;
     for (int i = from / tiles, end; i * tiles < to; i = end) {
-        int panel = ids[i] / FC_LANES, first = from - i * tiles, last = to - i * tiles;
+        int panel = panel_of(w, ids[i]), first = from - i * tiles, last = to - i * tiles;
         const unsigned char *next;
-        for (end = i + 1; end < n_ids && ids[end] / FC_LANES == panel; end++) {
+        for (end = i + 1; end < n_ids && panel_of(w, ids[end]) == panel; end++) {
         }
-        if (i > 0 && ids[i - 1] / FC_LANES == panel) continue; /* whoever has that id does this panel */
-        next = end < n_ids ? fc_linear_panel(&w->rows, ids[end] / FC_LANES) : NULL;
+        if (i > 0 && panel_of(w, ids[i - 1]) == panel) continue; /* whoever has that id does this panel */
+        next = end < n_ids && panel_of(w, ids[end]) >= 0 ? fc_linear_panel(&w->rows, panel_of(w, ids[end])) : NULL;
         first = first > 0 ? first : 0;
         for (int t = first; t < least(last, tiles); t++) pick(w, p, t, i, end, t == first ? next : NULL);
     }
@@ -127,7 +133,7 @@ static void run(fc_stream s, work *w, int64_t (*items_of)(const work *w, const p
 }
 
 static fc_status check(const fc_linear_pick_args *a) {
-    int N = a->w->N;
+    int N = a->w->of;
     if (a->S < 0 || a->R < 0) return FC_FAIL(FC_ERR_ARG, "linear_pick: R=%d S=%d", a->R, a->S);
     for (int i = 0; i < a->S; i++) {
         const fc_pick_segment *s = a->segments + i;

@@ -16,8 +16,11 @@ fc_status fc_linear_pick_ref(fc_stream s, const fc_linear_pick_args *a) {
             fc_linear_args one = {
                 .y = all, .x = a->x + (size_t)(g->row + r) * K, .w = a->w, .T = 1, .precise = a->precise};
             FC_TRY_GOTO(st, fc_linear_ref(s, &one), end);
-            for (int k = 0; k < g->n_ids; k++)
-                a->y[(size_t)g->y + (size_t)r * (size_t)g->n_ids + (size_t)k] = all[a->ids[g->ids + k]];
+            for (int k = 0; k < g->n_ids; k++) {
+                int row = a->ids[g->ids + k] - a->w->first;
+                a->y[(size_t)g->y + (size_t)r * (size_t)g->n_ids + (size_t)k] =
+                    row >= 0 && row < a->w->N ? all[row] : 0.0f;
+            }
         }
     }
 end:

@@ -269,6 +269,7 @@ extern "C" fc_status fc_weight_pack_cuda(fc_stream s, const fc_weight_part *part
         st = place(&parts[i], w->w.K, w->w.N, !s->invariant, &places[i]);
         if (!st) w->w.N += parts[i].N;
     }
+    if (!st) st = fc_weight_place(&w->w, parts, n_parts);
     for (int i = 0; i < n_parts && !st && !s->lt; i++)
         if (places[i].by_rows) st = fc_lt_open(&s->lt);
     if (!st) st = pack_all(s, parts, n_parts, places, w, &piece);

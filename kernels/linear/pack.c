@@ -220,6 +220,7 @@ fc_status fc_weight_pack_cpu(fc_stream s, const fc_weight_part *parts, int n_par
         FC_TRY_GOTO(st, place(&parts[i], w->w.K, &w->parts[i], &w->w.N, &total), fail);
         units += w->parts[i].n_panels;
     }
+    FC_TRY_GOTO(st, fc_weight_place(&w->w, parts, n_parts), fail);
     FC_TRY_GOTO(st, fc_pages_alloc(total, parts[0].name, &w->memory), fail);
     w->w.bytes = total;
     if (total >= LARGE)

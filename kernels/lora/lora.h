@@ -46,6 +46,7 @@ typedef struct {
 typedef struct {
     const fc_lora *w;  /* host */
     int first, n_rows; /* stretch of fc_lora_args.rows */
+    size_t stride;     /* kernels/ranks alone: rank r's is w[r * stride] */
 } fc_lora_group;
 
 typedef struct {

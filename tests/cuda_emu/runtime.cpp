@@ -12,6 +12,7 @@ emu_state &emu_rt = *new emu_state;
 static thread_local cudaError_t last_error, told_error;
 static thread_local std::string told; /* what was wrong when told_error was returned */
 static int depth;                     /* calls on the stack: host functions may try some */
+static thread_local int device_now;
 
 /* ---- calls ---- */
 
@@ -147,30 +148,39 @@ cudaDeviceProp emu_device_prop(void) {
     return p;
 }
 
+/* A test's, or, of a program that has no test in it, its environment's. */
+int emu_devices(void) {
+    static const char *const said = getenv("FORKCAST_EMULATED_DEVICES");
+    return emu_device_opts.devices ? emu_device_opts.devices : said && atoi(said) > 0 ? atoi(said) : 1;
+}
+int emu_device_now(void) { return device_now; }
+static bool no_device(int device) { return device < 0 || device >= emu_devices(); }
+
 cudaError_t cudaGetDeviceCount(int *count) {
     EMU_ENTER(EMU_PLAIN);
     if (!count) return call.fail(cudaErrorInvalidValue, "count is NULL");
-    *count = 1;
+    *count = emu_devices();
     return call.end();
 }
 
 cudaError_t cudaSetDevice(int device) {
     EMU_ENTER(EMU_PLAIN);
-    if (device != 0) return call.fail(cudaErrorInvalidDevice, "device %d; there is one, 0", device);
+    if (no_device(device)) return call.fail(cudaErrorInvalidDevice, "device %d; there are %d", device, emu_devices());
+    device_now = device;
     return call.end();
 }
 
 cudaError_t cudaGetDevice(int *device) {
     EMU_ENTER(EMU_PLAIN);
     if (!device) return call.fail(cudaErrorInvalidValue, "device is NULL");
-    *device = 0;
+    *device = device_now;
     return call.end();
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device) {
     EMU_ENTER(EMU_PLAIN);
     if (!p) return call.fail(cudaErrorInvalidValue, "the properties are NULL");
-    if (device != 0) return call.fail(cudaErrorInvalidDevice, "device %d; there is one, 0", device);
+    if (no_device(device)) return call.fail(cudaErrorInvalidDevice, "device %d; there are %d", device, emu_devices());
     *p = emu_device_prop();
     return call.end();
 }
@@ -180,7 +190,7 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attr, int device) 
     cudaDeviceProp p = emu_device_prop();
     int v;
     if (!value) return call.fail(cudaErrorInvalidValue, "value is NULL");
-    if (device != 0) return call.fail(cudaErrorInvalidDevice, "device %d; there is one, 0", device);
+    if (no_device(device)) return call.fail(cudaErrorInvalidDevice, "device %d; there are %d", device, emu_devices());
     switch (attr) {
     case cudaDevAttrMaxThreadsPerBlock: v = p.maxThreadsPerBlock; break;
     case cudaDevAttrMaxSharedMemoryPerBlock: v = (int)p.sharedMemPerBlock; break;
@@ -260,4 +270,5 @@ void emu_reset(void) {
     emu_rt.broken = cudaSuccess;
     emu_rt.clock = 0;
     last_error = told_error = cudaSuccess;
+    device_now = 0;
 }

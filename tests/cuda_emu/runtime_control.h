@@ -39,6 +39,7 @@ typedef struct {
     size_t memory; /* bytes; 8 GB */
     int sms;       /* 4 */
     int sm;        /* compute capability: 90 */
+    int devices;   /* 1; all alike, and all memory is every device's */
 } emu_device_options;
 extern emu_device_options emu_device_opts;
 

@@ -6,6 +6,9 @@
 #include "tests/cuda_emu/runtime_state.h"
 
 #include <stdio.h>
+#include <string.h>
+
+#include <chrono>
 
 /* ---- chance ---- */
 
@@ -22,18 +25,54 @@ static size_t below(size_t n) { return (size_t)(emu_random() % n); }
 
 /* ---- running ---- */
 
-static bool head_can_run(const emu_queue *q) {
-    if (q->ops.empty()) return false;
+static bool waits_reached(const emu_queue *q) {
     for (const emu_mark &w : q->ops.front().waits)
         if (!w.reached()) return false;
     return true;
+}
+
+/* A rank's queue has come to the meeting. */
+static bool has_come(const emu_queue *q, const emu_gathering *m) {
+    return q && !q->ops.empty() && q->ops.front().meeting.get() == m && waits_reached(q);
+}
+
+static bool head_can_run(const emu_queue *q) {
+    if (q->ops.empty() || !waits_reached(q)) return false;
+    const emu_gathering *m = q->ops.front().meeting.get();
+    if (!m || m->ranks[(size_t)q->ops.front().rank].aborted) return true;
+    for (const emu_gathering::rank &r : m->ranks)
+        if (r.aborted || !has_come(r.queue.get(), m)) return false;
+    return true;
+}
+
+/* Every rank's x goes to its place in every rank's out. False: the device is broken. */
+static bool run_meeting(const emu_gathering &m) {
+    emu_work w;
+    w.type = cudaGraphNodeTypeKernel;
+    w.name = "ncclAllGather";
+    w.run = [&m](std::string *) {
+        for (size_t to = 0; to < m.ranks.size(); to++)
+            for (size_t from = 0; from < m.ranks.size(); from++)
+                memmove((char *)m.ranks[to].out + from * m.bytes, m.ranks[from].x, m.bytes);
+        return true;
+    };
+    return emu_do(w);
 }
 
 /* The first operation of q, or one step of it; the device may be broken behind it, and q empty. */
 static void run_head(emu_queue *q) {
     emu_op *op = &q->ops.front();
     emu_graph_run *g = op->graph.get();
-    if (!g) {
+    if (std::shared_ptr<emu_gathering> m = op->meeting) {
+        if (!m->ranks[(size_t)op->rank].aborted) {
+            if (!run_meeting(*m)) return;
+            for (const emu_gathering::rank &r : m->ranks)
+                if (r.queue.get() != q) {
+                    r.queue->ops.pop_front();
+                    r.queue->done++;
+                }
+        }
+    } else if (!g) {
         if (!emu_do(*op->work)) return;
     } else if (g->left) {
         std::shared_ptr<emu_graph_run> keep = op->graph;
@@ -49,11 +88,27 @@ static void run_head(emu_queue *q) {
     q->done++;
 }
 
-/* The queue whose head has to run for q to get on. */
+/* The queue whose head has to run for q to get on. NULL: another thread has to do something first. */
 static emu_queue *needed_for(emu_queue *q) {
     for (const emu_mark &w : q->ops.front().waits)
         if (!w.reached()) return needed_for(w.queue.get());
-    return q;
+    const emu_gathering *m = q->ops.front().meeting.get();
+    if (!m || head_can_run(q)) return q;
+    for (const emu_gathering::rank &r : m->ranks) {
+        emu_queue *other = r.queue.get();
+        if (r.aborted || !other || other->ops.empty()) return nullptr;
+        if (other->ops.front().meeting.get() != m) return needed_for(other);
+        for (const emu_mark &w : other->ops.front().waits)
+            if (!w.reached()) return needed_for(w.queue.get());
+    }
+    return nullptr;
+}
+
+/* Lets other threads call. The lock is held once, by the call that waits. */
+static void let_others(void) {
+    emu_rt.lock.unlock();
+    std::this_thread::sleep_for(std::chrono::microseconds(20));
+    emu_rt.lock.lock();
 }
 
 static std::vector<emu_queue *> all_that_can_run(const emu_queue *but) {
@@ -88,7 +143,8 @@ void emu_wait(const std::vector<emu_mark> &marks) {
                 std::vector<emu_queue *> can = all_that_can_run(way == OTHERS_FIRST ? q : nullptr);
                 if (!can.empty()) q = can[below(can.size())];
             }
-            run_head(q);
+            if (q) run_head(q);
+            else let_others();
         }
 }
 
@@ -170,6 +226,9 @@ void emu_push(emu_stream *s, emu_op op) {
 }
 
 cudaError_t emu_issue(emu_enter &call, emu_stream *s, emu_work_ref work) {
+    if (work->type == cudaGraphNodeTypeKernel && s != emu_rt.streams[0].get() && s->device != emu_device_now())
+        return call.fail(cudaErrorInvalidResourceHandle, "the stream is device %d's, the thread is at device %d",
+                         s->device, emu_device_now());
     if (s->capture) return emu_capture_work(call, s, work);
     if (cudaError_t e = emu_capture_refuse(call, s)) return e;
     emu_push(s, {std::move(work), {}, nullptr});
@@ -183,6 +242,7 @@ static cudaError_t create(emu_enter &call, cudaStream_t *s, unsigned flags) {
     if (flags & ~(unsigned)cudaStreamNonBlocking) return call.fail(cudaErrorInvalidValue, "flags %#x", flags);
     emu_rt.streams.emplace_back(new emu_stream);
     *s = emu_rt.streams.back().get();
+    (*s)->device = emu_device_now();
     (*s)->queue = std::make_shared<emu_queue>();
     (*s)->queue->blocking = !(flags & cudaStreamNonBlocking);
     emu_rt.queues.push_back((*s)->queue);

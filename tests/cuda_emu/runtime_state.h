@@ -90,10 +90,25 @@ struct emu_mark {
     bool reached() const;
 };
 
+/* An all-gather among ranks: it runs once it is the first operation of all their queues (nccl.cpp). */
+struct emu_gathering {
+    struct rank {
+        std::shared_ptr<emu_queue> queue; /* NULL: it has not come */
+        const void *x = nullptr;
+        void *out = nullptr;
+        bool aborted = false; /* what it has in its queue does nothing */
+    };
+    std::vector<rank> ranks;
+    int come = 0;
+    size_t bytes = 0; /* of x */
+};
+
 struct emu_op {
     emu_work_ref work;
     std::vector<emu_mark> waits;
-    std::shared_ptr<emu_graph_run> graph; /* NULL: work */
+    std::shared_ptr<emu_graph_run> graph;             /* NULL: work */
+    std::shared_ptr<emu_gathering> meeting = nullptr; /* NULL: work or graph */
+    int rank = 0;                                     /* in the meeting */
 };
 
 struct emu_queue {
@@ -109,6 +124,7 @@ struct emu_capture;
 /* Streams and events are kept when they are destroyed, so that a stale handle is known as one. */
 struct emu_stream {
     bool alive = true;
+    int device = 0;
     std::shared_ptr<emu_queue> queue;
     std::shared_ptr<emu_capture> capture;
     std::vector<emu_graph_node *> tail; /* of a capture: what the next node comes behind */
@@ -198,6 +214,8 @@ struct emu_enter {
 
 void emu_break(cudaError_t e, const std::string &why); /* every later call fails with e; queued work is forgotten */
 cudaDeviceProp emu_device_prop(void);
+int emu_devices(void);    /* how many are pretended */
+int emu_device_now(void); /* the calling thread's */
 
 /* ---- memory (runtime_memory.cpp) ---- */
 

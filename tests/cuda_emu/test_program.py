@@ -12,8 +12,9 @@ EMULATED = os.path.join(BUILD, "emulated", "forkcast")
 SMOLLM2 = "models/SmolLM2-135M-Instruct.Q8_0.gguf"
 
 
-def answer(program, backend, *args):
-    said = subprocess.run([program, "bestof", "--backend", backend, *args, "--all", "--json"], capture_output=True, text=True)
+def answer(program, backend, *args, devices=1):
+    said = subprocess.run([program, "bestof", "--backend", backend, *args, "--all", "--json"], capture_output=True, text=True,
+                          env={**os.environ, "FORKCAST_EMULATED_DEVICES": str(devices)})
     if said.returncode:
         raise RuntimeError(f"{program} {backend}: {said.returncode}: {said.stderr}")
     return sorted(json.loads(said.stdout)["candidates"], key=lambda c: c["index"])
@@ -33,6 +34,28 @@ class Program(unittest.TestCase):
                 for a, b in zip(cuda, cpu):
                     self.assertAlmostEqual(a["logprob"], b["logprob"], delta=1e-3)
                     self.assertAlmostEqual(a["score"], b["score"], delta=1e-3)
+
+    def test_gpus_share_models(self):
+        with tempfile.TemporaryDirectory() as d:
+            models = [os.path.join(d, f"{i}.gguf") for i in range(2)]
+            for i, m in enumerate(models):
+                subprocess.run([PROGRAM, "tiny", m, "--arch", "qwen3", "--seed", str(i)], check=True, capture_output=True)
+            both = ("--novelty", models[0], "--alignment", models[1])
+            args = ("--prompt", "the house of the night", "-n", "4", "-k", "4", "--max-tokens", "4", "--seed", "3", "--kv-type", "f32")
+            one = answer(EMULATED, "cuda", *both, *args)
+            for gpus in ("0,1", "3,2,1,0", "novelty=0,1 alignment=2,3", "novelty=1 alignment=0,2"):
+                split = answer(EMULATED, "cuda", *both, *args, "--gpus", gpus, devices=4)
+                self.assertEqual([c["tokens"] for c in split], [c["tokens"] for c in one], gpus)
+                for a, b in zip(split, one):
+                    self.assertAlmostEqual(a["logprob"], b["logprob"], delta=1e-3)
+                    self.assertAlmostEqual(a["score"], b["score"], delta=1e-3)
+            for program, backend, models_, gpus, words in (
+                    (EMULATED, "cuda", both, "0,1", "device 1; there are 1"), (EMULATED, "cuda", both, "0,0", "0 is there twice"),
+                    (EMULATED, "cuda", both, "0,1,2", "4 heads cannot be shared by 3 GPUs"), (PROGRAM, "cpu", both, "0", "the backend is cpu"),
+                    (EMULATED, "cuda", (both[0], both[1], "--alignment", models[0]), "novelty=0 alignment=1", "one model, which needs one list")):
+                with self.assertRaises(RuntimeError) as failed:
+                    answer(program, backend, *models_, *args, "--gpus", gpus)
+                self.assertIn(words, str(failed.exception))
 
     @unittest.skipUnless(os.path.exists(SMOLLM2), f"no {SMOLLM2}")
     def test_smollm2_decodes(self):

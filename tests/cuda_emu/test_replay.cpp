@@ -221,7 +221,7 @@ static void rings_keep_what_is_under_way(void **) {
         size_t n = 1 + (size_t)test_below(&seed, 250);
         size_t at = (size_t)test_below(&seed, (int)(sizeof want - n));
         unsigned char *piece;
-        assert_ok(fc_ring_take(&r, n, s->queue, &piece));
+        assert_ok(fc_ring_take(&r, n, s, &piece));
         for (size_t k = 0; k < n; k++) piece[k] = want[at + k] = (unsigned char)test_below(&seed, 256);
         if (i == 0) memset(want, 0, sizeof want), memcpy(want + at, piece, n);
         if (i == 0) assert_int_equal(cudaMemsetAsync(device, 0, sizeof want, s->queue), cudaSuccess);

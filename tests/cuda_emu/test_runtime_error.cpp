@@ -105,7 +105,7 @@ static void the_device_is_what_a_test_says(void **) {
     assert_int_equal(p.major * 10 + p.minor, 90);
     assert_int_equal(p.multiProcessorCount, 4);
     assert_int_equal(p.sharedMemPerBlockOptin, 227 << 10);
-    emu_device_opts = {false, (size_t)1 << 30, 132, 80};
+    emu_device_opts = {false, (size_t)1 << 30, 132, 80, 1};
     must(cudaGetDeviceProperties(&p, 0));
     assert_int_equal(p.totalGlobalMem, 1 << 30);
     must(cudaDeviceGetAttribute(&v, cudaDevAttrMultiProcessorCount, 0));

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <mutex>
 #include <set>
 #include <tuple>
 
@@ -20,6 +21,7 @@ fc_status launch_noted(LAUNCH_PARAMS) __asm__("__wrap__Z14fc_cuda_launchP11fc_st
 namespace {
 
 struct notes {
+    std::mutex lock; /* ranks launch side by side */
     std::set<std::tuple<size_t, unsigned, size_t>> seen;
     ~notes();
 };
@@ -46,7 +48,9 @@ notes::~notes() {
 
 fc_status launch_noted(LAUNCH_PARAMS) {
     Dl_info here;
-    if (dladdr((const void *)&all, &here))
+    if (dladdr((const void *)&all, &here)) {
+        std::lock_guard<std::mutex> hold(all.lock);
         all.seen.insert({(size_t)((const char *)kernel - (const char *)here.dli_fbase), (unsigned)block, shared});
+    }
     return launch_real(s, name, kernel, grid, block, shared, params, bytes);
 }

@@ -178,6 +178,7 @@ fc_status late_backend_open(fc_cpu_level level, int threads, const fc_op_limits 
         .upload = late_upload,
         .download = late_download,
         .sync = late_sync,
+        .ranks = 1,
         .depth = 2,
         .mark = late_mark,
         .wait = late_wait,

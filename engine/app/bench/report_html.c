@@ -268,7 +268,7 @@ static const struct {
                         "compute: a count, which nobody ran."},
     {"moved MB, GFLOP",
      "bytes that the models' products and attention had to read or write at least once for a request, and their "
-     "operations, in billions."},
+     "operations, in billions; of one GPU, where several share a model."},
     {"random prompts",
      "the ids come from the seed: every request of a run has others, and a run with the same seed has "
      "the same ones again."},
