@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 emu_queue_options emu_queue_opts;
 emu_device_options emu_device_opts;
@@ -35,6 +36,10 @@ emu_enter::emu_enter(const char *call, int kind) : hold(emu_rt.lock), name(call)
         return;
     }
     if (emu_rt.calls == emu_rt.lose_at) emu_break(cudaErrorIllegalAddress, "the device is lost");
+    if (emu_rt.fail_next && !strcmp(emu_rt.fail_next, call)) {
+        emu_rt.fail_next = nullptr;
+        emu_rt.fail_at = emu_rt.calls;
+    }
     if (emu_rt.calls == emu_rt.fail_at) injected = kind & EMU_MEMORY ? cudaErrorMemoryAllocation : cudaErrorUnknown;
     if (!(kind & EMU_RELEASE) && (emu_rt.broken || injected)) {
         error = end();
@@ -238,6 +243,16 @@ void emu_fail_at(uint64_t k) {
     emu_rt.fail_at = k ? emu_rt.calls + k : 0;
 }
 
+void emu_fail_next(const char *call) {
+    std::lock_guard<std::recursive_mutex> hold(emu_rt.lock);
+    emu_rt.fail_next = call;
+}
+
+void emu_not_ready(uint64_t n) {
+    std::lock_guard<std::recursive_mutex> hold(emu_rt.lock);
+    emu_rt.not_ready = n;
+}
+
 void emu_lose_at(uint64_t k) {
     std::lock_guard<std::recursive_mutex> hold(emu_rt.lock);
     emu_rt.lose_at = k ? emu_rt.calls + k : 0;
@@ -266,7 +281,8 @@ void emu_reset(void) {
     emu_memory_reset();
     for (auto &k : emu_rt.kernels) k.second->shared_max = 48 << 10;
     emu_rt.counts = {};
-    emu_rt.calls = emu_rt.fail_at = emu_rt.lose_at = 0;
+    emu_rt.calls = emu_rt.fail_at = emu_rt.lose_at = emu_rt.not_ready = 0;
+    emu_rt.fail_next = nullptr;
     emu_rt.broken = cudaSuccess;
     emu_rt.clock = 0;
     last_error = told_error = cudaSuccess;

@@ -62,6 +62,8 @@ void emu_counts_reset(void);
 /* The k-th call from now (1: the next) fails: cudaErrorMemoryAllocation of what allocates, else cudaErrorUnknown, and
  * does nothing, except for what frees or destroys, which does so. 0: none. */
 void emu_fail_at(uint64_t k);
+void emu_fail_next(const char *call); /* the next call of that name, as above; NULL: none */
+void emu_not_ready(uint64_t n);       /* as on a slow device, the next n queries of events find them not reached */
 void emu_lose_at(uint64_t k); /* the k-th call from now finds the device lost; 0: none does */
 void emu_lose_device(void);   /* every call from now on fails, cudaErrorIllegalAddress, until emu_reset */
 uint64_t emu_calls(void);     /* since emu_reset, whatever emu_counts_reset does */

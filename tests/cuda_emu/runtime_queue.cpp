@@ -402,6 +402,10 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
     emu_event *e = emu_event_of(call, event);
     if (!e) return call.failed;
     if (e->capture) return call.fail(cudaErrorCapturedEvent, "its last record was captured");
+    if (emu_rt.not_ready) {
+        emu_rt.not_ready--;
+        return call.fail(cudaErrorNotReady, "the test wants a slow device");
+    }
     if (!e->last.reached()) emu_run_some();
     if (!emu_rt.broken && !e->last.reached()) return call.fail(cudaErrorNotReady, "work before it is left");
     return call.end();

@@ -170,6 +170,8 @@ struct emu_state {
     emu_counters counts = {};
     uint64_t calls = 0;
     uint64_t fail_at = 0, lose_at = 0; /* the number of the call that fails, that finds the device lost; 0: none */
+    const char *fail_next = nullptr;   /* the name of the call that fails next */
+    uint64_t not_ready = 0;            /* queries of events that are answered so */
     cudaError_t broken = cudaSuccess;  /* sticks */
     std::string broken_why;
     bool in_host_function = false;

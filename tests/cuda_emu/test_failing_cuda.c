@@ -267,25 +267,39 @@ static void a_device_may_be_lost_at_any_call(void **state) {
 
 /* ---- ranks ---- */
 
-/* Two ranks that meet: opened, used, closed. A rank that fails alone is told by itself or, where the sum has gone well,
- * by nobody. */
-static fc_status use_ranks(fc_backend **be) {
+static fc_status open_ranks(fc_backend **be) {
     static const int devices[] = {0, 1};
     const fc_cuda_options o = {.invariant = true, .devices = devices, .n_devices = 2, .threads = 1};
+    emu_device_opts.devices = 2;
+    return fc_backend_open_cuda(&o, &(fc_op_limits){.rows = 1, .cols = K, .vocab = N, .heads = 1, .head_dim = K}, be);
+}
+
+static void close_ranks(fc_backend *be, const char *what) {
+    emu_fail_at(0);
+    emu_fail_next(NULL);
+    emu_not_ready(0);
+    fc_backend_close(be);
+    if (emu_leaks(true)) fail_msg("ranks: %s failed, and something is left", what);
+    emu_device_opts.devices = 0;
+    emu_reset();
+}
+
+/* Two ranks that meet: opened, used, closed. A rank that fails alone is told by itself or, where the sum has gone well,
+ * by nobody. */
+static fc_status use_ranks(fc_backend *be) {
     fc_softcap_args one = {.n = N, .cap = 30.0f};
     void *y;
     fc_status st = FC_OK;
-    FC_TRY(fc_backend_open_cuda(&o, &(fc_op_limits){.rows = 1, .cols = K, .vocab = N, .heads = 1, .head_dim = K}, be));
-    FC_TRY((*be)->alloc(*be, N * 4, "y", &y));
+    FC_TRY(be->alloc(be, N * 4, "y", &y));
     one.x = y;
     for (int pass = 0; pass < 3 && !st; pass++) {
-        for (int i = 0; i < 8 + pass && !st; i++) st = (*be)->softcap((*be)->stream, &one);
-        if (!st) st = (*be)->sum((*be)->stream, &(fc_sum_args){.y = y, .n = N});
-        if (!st) st = (*be)->mark(*be, 0);
-        if (!st) st = (*be)->wait(*be, 0);
+        for (int i = 0; i < 8 + pass && !st; i++) st = be->softcap(be->stream, &one);
+        if (!st) st = be->sum(be->stream, &(fc_sum_args){.y = y, .n = N});
+        if (!st) st = be->mark(be, 0);
+        if (!st) st = be->wait(be, 0);
     }
-    if (!st) st = (*be)->sync(*be);
-    (*be)->free(*be, y);
+    if (!st) st = be->sync(be);
+    be->free(be, y);
     return st;
 }
 
@@ -297,26 +311,41 @@ static void failing_calls_of_ranks_too(void **state) {
     (void)state;
     for (uint64_t k = 0; k == 0 || k < all; k += k < 40 ? 1 : 5, n++) {
         fc_backend *be = NULL;
+        char what[32];
         fc_status st;
+        snprintf(what, sizeof what, "call %d", (int)k);
         emu_reset();
-        emu_device_opts.devices = 2;
         emu_fail_at(k);
-        st = use_ranks(&be);
-        if (st && !names_the_cause(fc_status_text())) fail_msg("call %d: \"%s\"", (int)k, fc_status_text());
+        st = open_ranks(&be);
+        if (!st) st = use_ranks(be);
+        if (st && !names_the_cause(fc_status_text())) fail_msg("%s: \"%s\"", what, fc_status_text());
         if (k == 0) {
             assert_ok(st);
             all = emu_calls();
         }
-        emu_fail_at(0);
-        fc_backend_close(be);
-        if (emu_leaks(true)) fail_msg("ranks: call %d failed, and something is left", (int)k);
+        close_ranks(be, what);
         told += st != FC_OK;
     }
     print_message("ranks: %d of %llu calls failed in turn, %d of them were told\n", n - 1, (unsigned long long)all,
                   told);
     assert_true(told > n / 2);
-    emu_device_opts.devices = 0;
-    emu_reset();
+}
+
+/* Calls that no number finds for certain. */
+static void calls_that_threads_decide_fail_too(void **state) {
+    static const char *const calls[] = {"ncclCommGetAsyncError", "cudaEventRecord"};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        fc_backend *be;
+        fc_status st;
+        assert_ok(open_ranks(&be));
+        assert_ok(use_ranks(be));
+        emu_fail_next(calls[i]);
+        emu_not_ready(64); /* long enough that a rank asks how its group is */
+        st = be->sync(be);
+        if (!st || !strstr(fc_status_text(), calls[i])) fail_msg("%s: \"%s\"", calls[i], st ? fc_status_text() : "");
+        close_ranks(be, calls[i]);
+    }
 }
 
 /* ---- places ---- */
@@ -342,6 +371,7 @@ int main(void) {
                                        cmocka_unit_test(a_device_may_be_lost_at_any_call),
                                        cmocka_unit_test(a_lost_device_is_told),
                                        cmocka_unit_test(failing_calls_of_ranks_too),
+                                       cmocka_unit_test(calls_that_threads_decide_fail_too),
                                        cmocka_unit_test(every_place_was_come_to)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
