@@ -120,7 +120,7 @@ static void add_matrix(const fc_cost_model *m, const fc_cost_machine *c, const c
                              .N = w.N,
                              .K = x->K,
                              .from = from,
-                             .precise = precise,
+                             .precise = precise && !m->imprecise,
                              .variant = m->variant};
         fc_load l = c->gpu ? fc_linear_load_cuda(&s, &c->device) : cpu_load(least, cpu_unit(type), c, (double)w.bytes);
         add(t, c, name, n, &l, least, c->gpu ? unit_of(type) : cpu_unit(type));
@@ -231,7 +231,7 @@ static void add_head(const fc_cost_model *m, const fc_cost_machine *c, fc_cost_h
     if (h == FC_HEAD_SCORE || m->filtered) add_logits(m, c, h, R, M, t);
     else {
         const fc_linear_shape s = {
-            .type = type, .scales = m->head.part[0].scales, .T = R, .N = w.N, .K = w.K, .precise = true};
+            .type = type, .scales = m->head.part[0].scales, .T = R, .N = w.N, .K = w.K, .precise = !m->imprecise};
         fc_cost k = fc_head_lse_cost(&(fc_head_lse_args){.w = &w, .R = R, .M = M});
         fc_load l;
         k.flops += 2.0 * 256 * M * D; /* tiles that are computed again */

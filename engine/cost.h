@@ -44,6 +44,7 @@ typedef struct {
     const char *kv_type;      /* NULL: the engine's choice */
     int max_rows, page_slots; /* 0: the engine's */
     bool variant;             /* not batch-invariant: cuBLASLt for many rows of bf16 */
+    bool imprecise;           /* fc_engine_options */
     bool filtered;            /* draws by top-p or alike: logits in memory; else by the head */
 } fc_cost_options;
 

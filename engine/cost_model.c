@@ -82,6 +82,7 @@ static fc_status read_model(fc_cost_model *m, const fc_weights *w, const fc_cost
     m->P = o->page_slots ? o->page_slots : 16;
     m->variant = o->variant;
     m->filtered = o->filtered;
+    m->imprecise = o->imprecise;
     if (m->max_rows < 1 || m->max_rows > 65535)
         return FC_FAIL(FC_ERR_ARG, "max_rows = %d; 1 to 65535 are possible", m->max_rows);
     if (m->P != 8 && m->P != 16 && m->P != 32 && m->P != 64)

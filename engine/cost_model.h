@@ -26,7 +26,7 @@ struct fc_cost_model {
     fc_cost_matrix head;
     fc_dtype embed, kv;
     int max_rows, P;
-    bool variant, filtered;
+    bool variant, filtered, imprecise;
 };
 
 /* Bytes as packed. */

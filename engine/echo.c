@@ -123,7 +123,7 @@ static fc_status read_lp(fc_lane *l, fc_echoer *e, const fc_echo_read *r, int at
                                                .R = r->n,
                                                .M = r->n,
                                                .cap = l->model->cfg.final_soft_cap,
-                                               .precise = true});
+                                               .precise = !l->model->imprecise});
 }
 
 /* The same bits, and the alternatives, from logits in chunks. */

@@ -329,8 +329,10 @@ static fc_status load_models(fc_engine *e, const fc_engine_options *o, fc_backen
         weights[i] = fc_fit_tensors(w) / (uint64_t)backend_of(e, i)->ranks;
     }
     FC_TRY(check_fit(e, lane, weights, n, 0)); /* before minutes of packing */
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
         FC_TRY(fc_model_open(e->models[i].weights, backend_of(e, i), NULL, NULL, &e->models[i].model));
+        e->models[i].model->imprecise = o->imprecise;
+    }
     for (int i = 0; i < n; i++) FC_TRY(load_adapters(e, o, i));
     for (int i = 0; i < n; i++) weights[i] = e->models[i].model->bytes;
     FC_TRY(check_fit(e, lane, weights, n, caches_scores(e, o) ? fc_score_cache_bytes(o->score_cache) : 0));
@@ -388,6 +390,7 @@ static fc_status start(fc_engine *e, const fc_engine_options *o) {
             e->rules.ctx[i] = lanes[i]->ctx;
             e->rules.adapters[i] = e->models[e->shared ? 0 : i].adapters;
             e->rules.n_adapters[i] = e->models[e->shared ? 0 : i].n_adapters;
+            e->rules.imprecise = lanes[i]->model->imprecise;
             e->rules.kv_type[i] = fc_kv_store(lanes[i]->kv)->shape.type;
             e->rules.model[i] = e->models[e->shared ? 0 : i].fingerprint;
         }

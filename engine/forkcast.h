@@ -85,13 +85,13 @@ typedef struct {
     uint64_t kv_pool; /* bytes of KV memory a model; 0: room for 2 x ctx, at least 256 MiB, at most a quarter of RAM */
     bool batch_variant; /* a candidate's bits may depend on what else is in the batch: CUDA may give products of many
                              rows and bf16 weights to cuBLASLt. On the CPU they never do */
+    bool imprecise;     /* what norms leave has 8 bits in products over quantised weights, on CUDA bf16; else twice */
     bool pin_threads;   /* thread i stays on the i-th core that the process may use; more than cores: an error */
 } fc_engine_options;
 
 /* What can be turned off; answers are the same bits with and without. */
 typedef enum {
-    FC_OFF_FORK =
-        1 << 0, /* every candidate's prompt is computed and stored alone, in both models; so none is coalesced */
+    FC_OFF_FORK = 1 << 0,            /* every prompt is computed and stored once a candidate, so none is coalesced */
     FC_OFF_GROUPS = 1 << 1,          /* attention reads every branch's pages alone */
     FC_OFF_COALESCE = 1 << 2,        /* candidates that have drawn the same ids are rows of their own */
     FC_OFF_SCORE_TREE = 1 << 3,      /* every candidate is scored alone behind an alignment prompt of its own */

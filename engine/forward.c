@@ -134,7 +134,8 @@ static fc_status attention(const fc_model *m, const fc_batch *b, fc_work *w, int
         norm.res = NULL;
     }
     FC_TRY(be->linear(
-        s, &(fc_linear_args){.y = w->qkv, .w = l->qkv, .bias = l->qkv_bias, .norm = &norm, .T = T, .precise = true}));
+        s, &(fc_linear_args){
+               .y = w->qkv, .w = l->qkv, .bias = l->qkv_bias, .norm = &norm, .T = T, .precise = !m->imprecise}));
     FC_TRY(adapt(m, b, w, i, QKV, w->qkv, ldq, w->x));
     FC_TRY(be->rope_kv(s, &(fc_rope_kv_args){.qkv = w->qkv,
                                              .cs = w->cs[l->local],
@@ -188,8 +189,8 @@ static fc_status feed_forward(const fc_model *m, const fc_batch *b, fc_work *w, 
                              .T = b->T,
                              .F = m->F,
                              .act = c->gelu_tanh ? FC_ACT_GELU_TANH : FC_ACT_SILU};
-    FC_TRY(
-        be->linear(s, &(fc_linear_args){.y = w->gate_up, .w = l->gate_up, .norm = &norm, .T = b->T, .precise = true}));
+    FC_TRY(be->linear(
+        s, &(fc_linear_args){.y = w->gate_up, .w = l->gate_up, .norm = &norm, .T = b->T, .precise = !m->imprecise}));
     FC_TRY(adapt(m, b, w, i, GATE_UP, w->gate_up, 2 * m->F, w->x));
     FC_TRY(be->linear(s, &(fc_linear_args){.y = w->x, .w = l->down, .glu = &glu, .T = b->T}));
     FC_TRY(adapt(m, b, w, i, DOWN, w->x, c->D, w->hidden));
@@ -279,10 +280,14 @@ fc_status fc_forward_pick(const fc_model *m, const fc_pick_segment *segments, in
                           float *y, fc_work *w) {
     fc_backend *be = m->be;
     fc_forward_count_head(m, R, n, w);
-    FC_TRY(be->linear_pick(
-        be->stream,
-        &(fc_linear_pick_args){
-            .y = y, .x = w->out, .w = m->head, .segments = segments, .ids = ids, .R = R, .S = S, .precise = true}));
+    FC_TRY(be->linear_pick(be->stream, &(fc_linear_pick_args){.y = y,
+                                                              .x = w->out,
+                                                              .w = m->head,
+                                                              .segments = segments,
+                                                              .ids = ids,
+                                                              .R = R,
+                                                              .S = S,
+                                                              .precise = !m->imprecise}));
     if (fc_weight_shared(m->head)) /* of each id all ranks but one have zero */
         FC_TRY(be->sum(be->stream, &(fc_sum_args){.y = y, .n = (size_t)n}));
     return soften(m, y, (size_t)n);
@@ -295,7 +300,8 @@ fc_status fc_forward_logits(const fc_model *m, const float *hidden, int R, int a
     fc_forward_count_head(m, R, (double)R * c->V, w);
     FC_TRY(m->be->linear(
         m->be->stream,
-        &(fc_linear_args){.y = w->own_logits ? w->own_logits : y, .x = hidden, .w = m->head, .T = R, .precise = true}));
+        &(fc_linear_args){
+            .y = w->own_logits ? w->own_logits : y, .x = hidden, .w = m->head, .T = R, .precise = !m->imprecise}));
     if (w->own_logits)
         FC_TRY(m->be->join(m->be->stream,
                            &(fc_join_args){.y = y, .x = w->own_logits, .R = R, .N = c->V, .unit = FC_WEIGHT_CUT}));

@@ -266,6 +266,7 @@ static fc_status take_score_scope(fc_job *j, const fc_job_rules *rules, const fc
                                                      .kv_type = rules->kv_type[FC_ALIGNMENT],
                                                      .backend = rules->backend,
                                                      .cpu = rules->cpu,
+                                                     .imprecise = rules->imprecise,
                                                      .prompt = j->align,
                                                      .suffix = j->suffix,
                                                      .labels = j->labels,

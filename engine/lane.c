@@ -42,10 +42,11 @@ static fc_status time_rows(const fc_lane *l, int rows, uint64_t *out) {
     uint64_t best = UINT64_MAX;
     for (int i = 0; i < RIDGE_RUNS; i++) {
         uint64_t begin = fc_clock_ns(), ns;
-        FC_TRY(l->be->linear(
-            l->be->stream,
-            &(fc_linear_args){
-                .y = l->work.gate_up, .x = l->work.x, .w = l->model->layers[0].gate_up, .T = rows, .precise = true}));
+        FC_TRY(l->be->linear(l->be->stream, &(fc_linear_args){.y = l->work.gate_up,
+                                                              .x = l->work.x,
+                                                              .w = l->model->layers[0].gate_up,
+                                                              .T = rows,
+                                                              .precise = !l->model->imprecise}));
         FC_TRY(l->be->sync(l->be));
         ns = fc_clock_ns() - begin;
         best = ns < best ? ns : best;

@@ -180,6 +180,9 @@ static const fc_option_row rows[] = {
      .o.help = "what is not shared, so that its gain can be measured; answers stay the same bits"},
     {ENGINE_AS("batch_invariant", batch_variant, BOOL), .negated = true, .o.fallback = "true",
      .o.help = "a candidate's bits do not depend on the batch; false: CUDA may sum many rows faster"},
+    {ENGINE_AS("precise", imprecise, BOOL), .negated = true, .o.fallback = "true",
+     .o.help = "what norms leave has twice the bits in products, of what stands out, on CUDA of all; false: 8, on CUDA "
+               "bf16: faster"},
 };
 /* clang-format on */
 

@@ -37,6 +37,7 @@ fc_status fc_probe_open(const char *path, const fc_probe_options *o, fc_probe **
     fc_model_limits(fc_weights_config(p->weights), lane.max_rows, &limits);
     FC_TRY_GOTO(st, open(level, o->threads ? o->threads : fc_cpu_count(), &limits, &p->be), fail);
     FC_TRY_GOTO(st, fc_model_open(p->weights, p->be, o->edit, o->arg, &p->model), fail);
+    p->model->imprecise = o->imprecise;
     if (o->adapter) {
         FC_TRY_GOTO(st, fc_adapter_open(p->model, o->adapter, &p->adapter), fail);
         p->adapters[0] = p->adapter;

@@ -76,7 +76,7 @@ static fc_status compute_sums(fc_sampler *s, const fc_model *m, fc_work *w) {
                                                         .w = m->head,
                                                         .R = s->n_full,
                                                         .cap = m->cfg.final_soft_cap,
-                                                        .precise = true});
+                                                        .precise = !m->imprecise});
 }
 
 /* Tokens of rows that the head draws; logits of the others that want them. */
@@ -93,7 +93,7 @@ static fc_status run_head(fc_sampler *s, const fc_model *m, fc_work *w, int n_ou
                                                                     .R = s->n_head,
                                                                     .M = s->n_members,
                                                                     .cap = m->cfg.final_soft_cap,
-                                                                    .precise = true}));
+                                                                    .precise = !m->imprecise}));
     return s->n_logits ? fc_forward_logits(m, w->x + (size_t)s->n_head * (size_t)m->cfg.D, s->n_logits, 0, w) : FC_OK;
 }
 

@@ -70,6 +70,7 @@ static fc_status put_material(fc_str *s, const fc_score_material *m, const char 
     FC_TRY(fc_str_put(s, "", 1)); /* the place of the hash's number */
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) FC_TRY(put_text(s, texts[i]));
     FC_TRY(put_number(s, (uint64_t)numerics));
+    FC_TRY(put_number(s, m->imprecise));
     FC_TRY(put_number(s, m->model));
     FC_TRY(put_number(s, m->adapter));
     FC_TRY(put_text(s, fc_score_mode_name(m->mode)));

@@ -23,7 +23,7 @@ static bool is_left_out(const fc_option *o) {
     static const char *const names[] = {
         "seed",         "novelty_adapter", "alignment_adapter", "prompt_logprobs",   "prompt_top_logprobs",
         "top_logprobs", "cache_salt",      "priority",          "logprob_token_ids", "deadline_ms"};
-    if (o->scope == FC_SCOPE_ENGINE) return strcmp(o->name, "batch_invariant") != 0;
+    if (o->scope == FC_SCOPE_ENGINE) return strcmp(o->name, "batch_invariant") != 0 && strcmp(o->name, "precise") != 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(o->name, names[i]) == 0) return true;
     return false;

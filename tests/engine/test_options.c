@@ -268,6 +268,10 @@ static void values_arrive(void **state) {
     assert_true(engine.page_slots == 32 && engine.score_rows == 9 && engine.batch_variant);
     set("batch_invariant", "true");
     assert_false(engine.batch_variant);
+    set("precise", "false");
+    assert_true(engine.imprecise);
+    set("precise", "true");
+    assert_false(engine.imprecise);
     assert_string_equal(engine.cpu, "portable");
     assert_string_equal(engine.kv_type, "int8");
     assert_string_equal(engine.backend, "cpu");

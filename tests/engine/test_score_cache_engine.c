@@ -282,12 +282,12 @@ static void use_file(const char *what, fc_engine_options o, const fc_request *r,
 static void a_file_serves_engines_of_its_kind(void **state) {
     const char *models[] = {tiny_model("llama", 2, true), tiny_model("llama", 3, true),
                             tiny_model_typed("llama", 2, FC_Q8_0)};
-    fc_engine_options o[6];
+    fc_engine_options o[7];
     fc_request r = scored(FC_SCORE_LOGLIK_MEAN);
     const char *file = fresh_file();
-    int n = 5;
+    int n = 6;
     (void)state;
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 7; i++) {
         o[i] = options(tiny_model("llama", 1, false), models[0]);
         o[i].score_cache_file = file;
         o[i].cpu = "portable";
@@ -296,6 +296,8 @@ static void a_file_serves_engines_of_its_kind(void **state) {
     o[2].alignment = models[2];
     o[3].kv_type = "bf16";
     o[4].kv_type = "int8";
+    o[5].alignment = models[2];
+    o[5].imprecise = true;
     if (fc_cpu_best() > FC_CPU_PORTABLE) o[n++].cpu = "auto";
     for (int round = 0; round < 2; round++)
         for (int i = 0; i < n; i++) {

@@ -2,7 +2,8 @@
  * (tests/oracle/smollm2_golden.py): 20 prompts, 64 tokens each, fed to us as the oracle chose them.
  *
  * tolerance  0.05 mean absolute on log-probs, and the same first choice wherever the oracle's first two are more than
- *            0.2 apart: our activations are rounded to 8 or 16 bits, the oracle's are not
+ *            0.2 apart: our activations are rounded to 8 or 16 bits, the oracle's are not. To 8 throughout (precise
+ *            false), one first choice of 500 may be another
  */
 #include "engine/base/os.h"
 #include "engine/probe.h"
@@ -51,8 +52,9 @@ static void one_prompt(fc_probe *p, const fc_json *prompt, float *logits, tally 
 }
 
 /* If this fails, real models answer other than they were trained to. */
-static bool one_level(const fc_json *root, fc_cpu_level level) {
-    const fc_probe_options o = {.cpu = fc_cpu_level_name(level), .kv_type = "f32", .ctx = SMOLLM2_MAX_IDS};
+static bool one_level(const fc_json *root, fc_cpu_level level, bool imprecise) {
+    const fc_probe_options o = {
+        .cpu = fc_cpu_level_name(level), .kv_type = "f32", .ctx = SMOLLM2_MAX_IDS, .imprecise = imprecise};
     uint64_t start = fc_clock_ns();
     fc_probe *p;
     tally t = {.least = 1e30};
@@ -64,11 +66,12 @@ static bool one_level(const fc_json *root, fc_cpu_level level) {
         if (k % EVERY == 0) one_prompt(p, x, logits, &t);
     free(logits);
     fc_probe_close(p);
-    printf("%-8s %d tokens: log-probs %.4f mean, %.4f most; %d of %d first choices differ, the nearest %.3f; %.1f s\n",
-           o.cpu, t.tokens, t.sum / t.tokens, t.most, t.wrong, t.clear, t.least,
-           (double)(fc_clock_ns() - start) * 1e-9);
+    printf(
+        "%-8s%s %d tokens: log-probs %.4f mean, %.4f most; %d of %d first choices differ, the nearest %.3f; %.1f s\n",
+        o.cpu, imprecise ? ", imprecise," : "", t.tokens, t.sum / t.tokens, t.most, t.wrong, t.clear, t.least,
+        (double)(fc_clock_ns() - start) * 1e-9);
     assert_true(t.tokens >= 1280 / EVERY && t.clear > t.tokens / 2);
-    return t.sum / t.tokens <= 0.05 && t.wrong == 0;
+    return t.sum / t.tokens <= 0.05 && t.wrong <= (imprecise ? t.clear / 500 : 0);
 }
 
 static void answers_equal_transformers(void **state) {
@@ -76,7 +79,8 @@ static void answers_equal_transformers(void **state) {
     bool good = true;
     (void)state;
     for (fc_cpu_level level = FC_CPU_PORTABLE; level <= fc_cpu_best(); level++)
-        good &= one_level(fc_json_root(doc), level);
+        good &= one_level(fc_json_root(doc), level, false);
+    good &= one_level(fc_json_root(doc), fc_cpu_best(), true);
     fc_json_close(doc);
     if (!good) fail_msg("more than 0.05 in the mean, or another first choice where the oracle's is clear");
 }

@@ -187,6 +187,7 @@ static void settings_say_what_changes_rows(void **state) {
     assert_non_null(strstr(fc_str_text(&b), "\"temperature\":0.699999988"));
     assert_non_null(strstr(fc_str_text(&b), "\"batch_invariant\":false"));
     assert_non_null(strstr(fc_str_text(&a), "\"batch_invariant\":true"));
+    assert_non_null(strstr(fc_str_text(&a), "\"precise\":true"));
     fc_str_fini(&a);
     fc_str_fini(&b);
 }

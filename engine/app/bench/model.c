@@ -123,6 +123,7 @@ static fc_status open_models(model_bench *b) {
                          .kv_type = b->kv_type,
                          .max_rows = b->max_rows,
                          .variant = b->variant,
+                         .imprecise = b->imprecise,
                          .filtered = b->filtered};
     fc_status st;
     if (!b->like == !b->novelty_file)
@@ -158,6 +159,7 @@ static fc_status put_settings(model_bench *b) {
     FC_TRY(report_set(r, "max_rows", "%d", b->max_rows));
     FC_TRY(report_set(r, "distinct", "%g", (double)b->share));
     FC_TRY(report_set(r, "batch_invariant", "%s", b->variant ? "false" : "true"));
+    FC_TRY(report_set(r, "precise", "%s", b->imprecise ? "false" : "true"));
     FC_TRY(report_set(r, "draw", "%s", b->filtered ? "from logits in memory" : "by the head"));
     FC_TRY(report_set(r, "sharing", "%s", b->unshared ? "none" : "prompt"));
     return report_set(r, "prompt_of_scores", "%s", b->cached ? "in the cache" : "computed");
@@ -168,6 +170,8 @@ static fc_status check_meaning(const model_bench *b) {
     const bool cpu = strcmp(b->gpu, "cpu") == 0;
     if (b->threads && !cpu) return FC_FAIL(FC_ERR_ARG, "--threads: of --gpu cpu alone");
     if (b->variant && cpu) return FC_FAIL(FC_ERR_ARG, "--no-batch-invariant: of a GPU alone, as only cuBLASLt is not");
+    if (b->imprecise && cpu)
+        return FC_FAIL(FC_ERR_ARG, "--no-precise: of a GPU alone; what it saves here is not modelled");
     if (b->cached && b->alignment_name && strcmp(b->alignment_name, "none") == 0)
         return FC_FAIL(FC_ERR_ARG, "--cached: of an alignment model, and there is none");
     return FC_OK;
@@ -243,6 +247,8 @@ int bench_model(int argc, char **argv) {
                "rows of a step by n: what coalescing or a trie leaves, above 0 to 1; default 1, nothing agrees"),
         arg_int("max-rows", &b.max_rows, 1, 65535, "N", "rows of one batch; default 512, the engine's"),
         arg_of(ARG_FLAG, "no-batch-invariant", &b.variant, NULL, "cuBLASLt for 128 rows and more of bf16 weights"),
+        arg_of(ARG_FLAG, "no-precise", &b.imprecise, NULL,
+               "what norms leave is bf16 in products, not two halves of it"),
         arg_of(ARG_FLAG, "filtered", &b.filtered, NULL,
                "draws by top-p or alike: from logits in memory, not by the head"),
         arg_of(ARG_FLAG, "no-sharing", &b.unshared, NULL, "each candidate's attention reads a prompt of its own"),

@@ -19,7 +19,7 @@ typedef struct {
     const char *like, *novelty_file, *alignment_name, *weights, *kv_type, *gpu, *n_text, *out;
     int prompt, tokens, requests, max_rows, threads;
     float share;
-    bool variant, filtered, unshared, cached;
+    bool variant, imprecise, filtered, unshared, cached;
 
     int n[SETUP_LIST], n_points;
     model_point *points; /* [n_points] */
