@@ -19,9 +19,9 @@ static void ways(const fc_cost_machine *c, const fc_load *l, kind k, double out[
     double half = l->busy < 0.5 ? 2 * l->busy : 1;
     for (int u = 0; u < FC_UNITS; u++) {
         double reach = u == FC_UNIT_F32 && (c->gpu || k == STREAM) ? c->reach_f32
+                       : l->warpgroups                             ? c->reach_warpgroups
                        : k == ATTENTION                            ? c->reach_attn
                        : l->library                                ? c->reach_library
-                       : l->warpgroups                             ? c->reach_warpgroups
                                                                    : c->reach_product;
         out[u] = l->ops[u] > 0 ? l->ops[u] / (c->tops[u] * 1e12 * reach * l->busy) : 0;
     }
@@ -150,12 +150,14 @@ static void add_attention(const fc_cost_model *m, const fc_cost_machine *c, cons
                           .H = cfg->H,
                           .window = local ? cfg->window : 0};
         fc_cost k = fc_attn_cost(&a, b->tiles, b->row_tiles);
-        fc_load l;
+        fc_load l[2];
+        int launches = 1;
         double n = 0;
         for (int i = 0; i < cfg->L; i++) n += cfg->local[i] == (bool)local;
         if (n <= 0) continue;
-        l = c->gpu ? fc_attn_load_cuda(&a, &c->device) : cpu_load(k, u, c, k.bytes - 8.0 * b->T * cfg->H * cfg->E);
-        add(t, c, "attn", n, &l, k, u);
+        if (c->gpu) launches = fc_attn_load_cuda(&a, &c->device, l);
+        else l[0] = cpu_load(k, u, c, k.bytes - 8.0 * b->T * cfg->H * cfg->E);
+        for (int i = 0; i < launches; i++) add(t, c, "attn", n, &l[i], i ? (fc_cost){0} : k, u);
         t->counted.bytes += n * k.bytes;
         t->counted.flops += n * k.flops;
     }

@@ -166,6 +166,8 @@ static fc_status attention(const fc_model *m, const fc_batch *b, fc_work *w, int
                                        .part = w->part,
                                        .n_items = b->n_items,
                                        .n_fold = b->n_fold,
+                                       .least_rows = b->least_rows,
+                                       .most_rows = b->most_rows,
                                        .layer = i,
                                        .T = T,
                                        .H = m->H,

@@ -18,7 +18,7 @@ typedef struct {
     int sms;            /* multiprocessors */
     double shared_max;  /* bytes that a block may have */
     double cache_bytes; /* of the last cache before memory */
-    bool warpgroups;    /* compute capability 9.0: linear_wgmma.cu */
+    bool warpgroups;    /* compute capability 9.0: linear_wgmma.cu, attn_wide.cu */
 } fc_load_device;
 
 typedef struct {
@@ -28,7 +28,7 @@ typedef struct {
     double busy;          /* (0,1]: of the cores, on the average over the largest launch, by the number of blocks */
     double units, tiles;  /* of attention, that a block works on one after another, whatever the rates */
     int launches;
-    bool library, warpgroups; /* its products are cuBLASLt's; are linear_wgmma.cu's */
+    bool library, warpgroups; /* its products are cuBLASLt's; are warpgroups' */
 } fc_load;
 
 /* An array that another kernel has just written or will read next: it stays in the cache where it is a small part of

@@ -1,5 +1,8 @@
 #include "kernels/attn/attn_fma.cuh"
 #include "kernels/attn/attn_rows.cuh"
+#include "kernels/attn/attn_wide.cuh"
+
+#include <limits.h>
 
 /* Which shared memory a KV type takes; its type picks the unit's code. */
 template <fc_dtype TYPE, int E> struct attn_shared_of { typedef attn_mma_shared<TYPE, E> type; };
@@ -16,8 +19,8 @@ static __global__ void __launch_bounds__(ATTN_THREADS, (attn_shape<TYPE, E>::BLO
     int ticket = -1;
     if (threadIdx.x == 0) m->work.ticket = attn_take(p);
     __syncthreads();
-    while (attn_find(p, m->work.ticket, attn_shape<TYPE, E>::ROWS, &m->work, &at)) {
-        attn_view_open(p, u, &m->tiles, &m->work.view);
+    while (attn_find<0>(p, m->work.ticket, attn_shape<TYPE, E>::ROWS, &m->work, &at)) {
+        attn_view_open<0>(p, u, &m->vectors, &m->work.view);
         attn_unit_run(p, u, w, m, &ticket);
         if (u.item.part >= 0) __threadfence(); /* what it wrote, before it counts itself done */
         if (threadIdx.x == 0) m->work.ticket = w.n ? ticket : attn_take(p);
@@ -93,6 +96,7 @@ static fc_status check_args(const fc_attn_args *a) {
 
 extern "C" fc_status fc_attn_cuda(fc_stream s, const fc_attn_args *a) {
     attn_params p;
+    bool left;
     FC_TRY(check_args(a));
     static_assert(sizeof(attn_counters) <= FC_CUDA_COUNTERS * sizeof(unsigned), "the stream has counters enough");
     p.a = *a;
@@ -102,6 +106,10 @@ extern "C" fc_status fc_attn_cuda(fc_stream s, const fc_attn_args *a) {
     for (p.log_p = 0; 1 << p.log_p < p.kv.shape.P;) p.log_p++;
     p.counters = (attn_counters *)(void *)s->counters;
     p.trouble = s->trouble;
+    p.least = 0;
+    p.most = INT_MAX;
+    FC_TRY(fc_attn_wide(s, &p, &left));
+    if (!left) return FC_OK;
     switch (p.kv.shape.type) {
     case FC_F32: return launch_width<FC_F32>(s, p);
     case FC_BF16: return launch_width<FC_BF16>(s, p);

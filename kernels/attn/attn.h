@@ -26,10 +26,10 @@
  *         rounded. The CPU computes in f32 over them
  * needs   H % G == 0, E <= 256 and a multiple of 16, P divides 64; CUDA: ldq a multiple of 4, q at one of 16 bytes, and
  *         a block's shared memory, which is within 99 KiB but for f32 KV with E above 128 (attn_fits)
- * CUDA    one launch: attn_work.cuh says who computes what and how partial states are folded; the order of sums inside
- *         a tile is attn_mma.cuh's and attn_rows.cuh's, alike (bf16, int8, fp8: tensor cores), and attn_fma.cuh's
- *         (f32). A position that a row sees but that lies in no slot of the store counts as zeroes, and is told at the
- *         next sync
+ * CUDA    one launch, or one before it for items of many query vectors (attn_wide.cu): attn_work.cuh says who computes
+ *         what and how partial states are folded; the order of sums inside a tile is attn_mma.cuh's, attn_rows.cuh's
+ *         and attn_wide.cu's, alike (bf16, int8, fp8: tensor cores), and attn_fma.cuh's (f32). A position that a row
+ *         sees but that lies in no slot of the store counts as zeroes, and is told at the next sync
  * error   2e-5 absolute on outputs of unit scale, against attn_ref.c (which folds nothing: one softmax in double). Over
  *         bf16 KV that in the mean of many: a weight within 1e-6 of the middle between two bf16 may become the other
  *         one, 2^-7 of it, which alone can be 1e-2 of an output
@@ -69,6 +69,7 @@ typedef struct {
     const int32_t *fold_slot;  /* slots in KV order, | FC_ATTN_NEW_RUN */
     float *part;               /* [n_parts,H,E+2] scratch: o, max, sum */
     int n_items, n_fold;
+    int least_rows, most_rows; /* of the items, as the host knows it; 0 and 0: not told */
     int layer, T, H, ldq, window;
     float scale, soft_cap;
 } fc_attn_args;

@@ -19,6 +19,7 @@ template <int E> struct attn_fma_shared {
     attn_tiles_shared<FC_F32, E> tiles;
     __align__(16) float q[S::ROWS][E + 4];
     __align__(16) float weight[S::ROWS][ATTN_TILE + 4]; /* a row is its half-warp's alone */
+    attn_vectors<S::ROWS> vectors;
     attn_work_shared work;
 };
 
@@ -70,7 +71,7 @@ static __device__ __forceinline__ void attn_fma_scores(const attn_params &p, con
     for (int a = 0; a < RT; a++)
         for (int k = 0; k < 4; k++) {
             s[a][k] = attn_score(p, s[a][k]);
-            if (!all && !attn_seen(p, at + 16 * k, m->tiles.pos[r + a * ATTN_HALVES])) s[a][k] = -INFINITY;
+            if (!all && !attn_seen(p, at + 16 * k, m->vectors.pos[r + a * ATTN_HALVES])) s[a][k] = -INFINITY;
         }
 }
 
@@ -84,7 +85,7 @@ static __device__ __forceinline__ void attn_fma_weights(attn_fma_shared<E> *m, f
         most[a] = fmaxf(fmaxf(s[a][0], s[a][1]), fmaxf(s[a][2], s[a][3]));
         most[a] = fc_lanes_max<ATTN_LANES / 2, 1>(most[a]);
         base = most[a] == -INFINITY ? 0.0f : most[a]; /* sees nothing: weights of 0, not of NaN */
-        for (int k = 0; k < 4; k++) s[a][k] = exp2f(s[a][k] - base);
+        for (int k = 0; k < 4; k++) s[a][k] = attn_exp(s[a][k] - base);
         sum[a] = (s[a][0] + s[a][1]) + (s[a][2] + s[a][3]);
         sum[a] = fc_lanes_sum<ATTN_LANES / 2, 1>(sum[a]);
         for (int k = 0; k < 4; k++) m->weight[r + a * ATTN_HALVES][x + 16 * k] = s[a][k];
@@ -129,7 +130,7 @@ static __device__ __forceinline__ void attn_fma_close(const attn_params &p, cons
     for (int a = 0; a < RT; a++) {
         const int row = (int)threadIdx.x / ATTN_LANES + a * ATTN_HALVES;
         float keep, add, per;
-        float *to = (whole ? p.a.y : p.a.part) + (row < u.n ? (size_t)m->tiles.out[row] * (size_t)width : 0);
+        float *to = (whole ? p.a.y : p.a.part) + (row < u.n ? (size_t)m->vectors.out[row] * (size_t)width : 0);
         attn_fold(&st->tot_m[a], &st->tot_l[a], st->m[a], st->l[a], &keep, &add);
         per = 1.0f / st->tot_l[a];
         st->m[a] = -INFINITY;

@@ -3,9 +3,13 @@
 enum { SOFTMAX = 20 /* operations a score; an exponential counts as 16 */ };
 static const double WIDENING = 1.4; /* a tile of codes is made bf16 in shared memory first */
 static const double FOLDING = 0.6;  /* of a unit: who folds waits for the last one; both measured on an H100 */
+static const double WIDE_UNIT = 0.25, WIDE_TILE = 0.5; /* of a unit's and a tile's waits, by warpgroups; assumed */
+enum { FOLDS = 4 /* of a block at once */ };
+enum { WIDE_LEAST = 65, WIDE_GROUP = 64, WIDE_ROWS = 128 /* attn_wide.cu's */ };
 
 static int least(int a, int b) { return a < b ? a : b; }
 static int most(int a, int b) { return a > b ? a : b; }
+static double least_of(double a, double b) { return a < b ? a : b; }
 static double most_of(double a, double b) { return a > b ? a : b; }
 
 /* Blocks of a processor: attn_shape.BLOCKS. */
@@ -30,34 +34,58 @@ static int tiles_seen(const fc_attn_args *a, const fc_attn_item *it, int per, in
     return most(to - since, 0);
 }
 
-fc_load fc_attn_load_cuda(const fc_attn_args *a, const fc_load_device *d) {
+static bool is_wide(const fc_attn_args *a, const fc_attn_item *it, const fc_load_device *d) {
     const fc_kv_shape *k = &a->kv->shape;
-    const int per = a->H / k->G, unit = fc_attn_unit_vectors(k->type, k->E), tensor = k->type != FC_F32;
+    return d->warpgroups && k->type == FC_BF16 && k->E <= 128 && it->n_rows * (a->H / k->G) >= WIDE_LEAST;
+}
+
+/* Of the launch for items of many query vectors, or of the other one. first: it reads q and makes the y of both. */
+static fc_load load_of(const fc_attn_args *a, const fc_load_device *d, bool wide, bool first) {
+    const fc_kv_shape *k = &a->kv->shape;
+    const int per = a->H / k->G, unit = wide ? WIDE_ROWS : fc_attn_unit_vectors(k->type, k->E);
+    const bool tensor = k->type != FC_F32;
     const double tile = (double)FC_ATTN_TILE / k->P * (double)fc_kv_block_bytes(k); /* of one KV head */
-    double scores = 0, states = 0, all = 0, places = (double)d->sms * blocks(k->type, k->E), longest = 0, units = 0;
-    fc_load l = {.launches = 1};
+    const double places = (double)d->sms * (wide ? 1 : blocks(k->type, k->E));
+    double scores = 0, states = 0, all = 0, longest = 0, units = 0;
+    fc_load l = {.launches = 1, .warpgroups = wide};
     for (int i = 0; i < a->n_items; i++) {
         const fc_attn_item *it = &a->items[i];
         int vectors = it->n_rows * per, widest = 0;
+        if (it->part >= 0) states += it->n_rows;
+        if (is_wide(a, it, d) != wide) continue;
         for (int v0 = 0; v0 < vectors; v0 += unit) {
             int n = least(vectors - v0, unit), seen = tiles_seen(a, it, per, v0, n);
+            int filled = wide ? (n + WIDE_GROUP - 1) / WIDE_GROUP * WIDE_GROUP : computed(n, k);
             widest = most(widest, seen);
-            scores += (double)computed(n, k) * seen * FC_ATTN_TILE * k->G;
+            scores += (double)filled * seen * FC_ATTN_TILE * k->G;
             l.cache += tile * seen * k->G;
             all += (double)seen * k->G;
             units += k->G;
             longest = seen > longest ? seen : longest;
         }
         l.memory += tile * widest * k->G;
-        if (it->part >= 0) states += it->n_rows;
     }
     l.ops[tensor ? FC_UNIT_BF16 : FC_UNIT_F32] += 4 * scores * k->E;
     l.ops[FC_UNIT_F32] += SOFTMAX * scores;
-    fc_load_array(&l, d, 8.0 * a->T * a->H * k->E);
-    fc_load_array(&l, d, 2 * 4 * states * a->H * (k->E + 2)); /* written, and read by who folds */
+    if (first) fc_load_array(&l, d, 8.0 * a->T * a->H * k->E);
+    if (!wide) fc_load_array(&l, d, 2 * 4 * states * a->H * (k->E + 2)); /* written, and read by who folds */
     l.busy = longest > 0 && all < longest * places ? all / (longest * places) : 1;
-    l.units = most_of(units / places, units > 0);
-    l.tiles = most_of(all / places, longest) * (fc_kv_scaled(k->type) ? WIDENING : 1);
-    if (units > 0 && states > 0) l.units += FOLDING;
+    if (!wide && !first) l.busy = most_of(l.busy, least_of(1, states * a->H / 2 / FOLDS / places)); /* of two states */
+    l.units = most_of(units / places, units > 0) * (wide ? WIDE_UNIT : 1);
+    l.tiles = most_of(all / places, longest) * (wide ? WIDE_TILE : fc_kv_scaled(k->type) ? WIDENING : 1);
+    if (!wide && units > 0 && states > 0) l.units += FOLDING;
     return l;
+}
+
+int fc_attn_load_cuda(const fc_attn_args *a, const fc_load_device *d, fc_load out[2]) {
+    bool wide = false, left = a->n_items == 0;
+    int n = 0;
+    for (int i = 0; i < a->n_items; i++) {
+        const fc_attn_item *it = &a->items[i];
+        wide |= is_wide(a, it, d);
+        left |= !is_wide(a, it, d) || it->part >= 0;
+    }
+    if (wide) out[n++] = load_of(a, d, true, true);
+    if (left) out[n] = load_of(a, d, false, n == 0), n++;
+    return n;
 }

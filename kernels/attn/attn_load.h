@@ -4,6 +4,7 @@
  * cache   KV for each unit
  * ops     tensor cores over units filled up to 16 query vectors, or, above 32, to 64, and over the tiles
  *         that they see, f32 for softmax: 20 a score; f32 KV: all of them f32
+ * wide    what attn_wide.cu takes is a launch of its own, of units of 128 filled up to 64
  */
 #ifndef FC_KERNELS_ATTN_LOAD_H
 #define FC_KERNELS_ATTN_LOAD_H
@@ -11,7 +12,8 @@
 #include "kernels/attn/attn.h"
 #include "kernels/load.h"
 
-/* Items, pos and item_rows are read here: host memory. Pages and buffers are not looked at. */
-fc_load fc_attn_load_cuda(const fc_attn_args *a, const fc_load_device *d);
+/* Of each launch, one behind the other: how many. Items, pos and item_rows are read here: host memory. Pages and
+ * buffers are not looked at. */
+int fc_attn_load_cuda(const fc_attn_args *a, const fc_load_device *d, fc_load out[2]);
 
 #endif

@@ -26,6 +26,7 @@ template <fc_dtype TYPE, int E> struct attn_mma_shared {
     __align__(16) uint32_t weight[ROWS][ATTN_TILE / 2];
     __align__(16) uint32_t wide[S::SCALED ? ATTN_TILE : 1][S::SCALED ? (E + 8) / 2 : 4]; /* a half of codes */
     float max[ATTN_WARPS][ROWS], sum[ATTN_WARPS][ROWS]; /* each warp's, of its positions */
+    attn_vectors<S::ROWS> vectors;
     attn_work_shared work;
 };
 
@@ -112,7 +113,7 @@ static __device__ __forceinline__ void attn_mma_scores(const attn_params &p, con
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             float most = -INFINITY;
-            int row = mt * 16 + g + half * 8, pos = all ? 0 : m->tiles.pos[row];
+            int row = mt * 16 + g + half * 8, pos = all ? 0 : m->vectors.pos[row];
 #pragma unroll
             for (int x = 0; x < 4; x++) {
                 float *v = &s[mt][x / 2][half * 2 + x % 2];
@@ -145,7 +146,7 @@ static __device__ __forceinline__ void attn_mma_weights(int place, attn_mma_shar
             float most = __shfl_sync(FC_ALL_LANES, base[half], (lane & ~3) | mt), x[4], sum;
             int row = mt * 16 + g + half * 8;
 #pragma unroll
-            for (int c = 0; c < 4; c++) x[c] = exp2f(s[mt][c / 2][half * 2 + c % 2] - most);
+            for (int c = 0; c < 4; c++) x[c] = attn_exp(s[mt][c / 2][half * 2 + c % 2] - most);
             sum = fc_lanes_sum<1, 2>((x[0] + x[1]) + (x[2] + x[3]));
             if (t == 0) m->sum[warp][row] = sum;
             if (S::SCALED) /* a masked position's scale may be anything */
@@ -249,7 +250,7 @@ static __device__ __forceinline__ void attn_mma_close(const attn_params &p, cons
         st->m[half] = -INFINITY;
         st->l[half] = 0.0f;
         if (!whole && warp == 0 && row < u.n) {
-            float *to = p.a.part + (size_t)m->tiles.out[row] * (size_t)width + p.kv.shape.E;
+            float *to = p.a.part + (size_t)m->vectors.out[row] * (size_t)width + p.kv.shape.E;
             to[0] = st->tot_m[half];
             to[1] = st->tot_l[half];
         }
@@ -261,7 +262,7 @@ static __device__ __forceinline__ void attn_mma_close(const attn_params &p, cons
             float k = attn_tell(keep[half], mt), a = attn_tell(add[half], mt), sum = attn_tell(st->tot_l[half], mt);
             float per = 1.0f / sum;
             int row = mt * 16 + g + half * 8, e = warp * (E / ATTN_WARPS) + 2 * t;
-            float *to = (whole ? p.a.y : p.a.part) + (row < u.n ? (size_t)m->tiles.out[row] * (size_t)width : 0) + e;
+            float *to = (whole ? p.a.y : p.a.part) + (row < u.n ? (size_t)m->vectors.out[row] * (size_t)width : 0) + e;
 #pragma unroll
             for (int c = 0; c < E / 32; c++) {
                 float2 o = make_float2(st->o[mt][c][half * 2], st->o[mt][c][half * 2 + 1]);

@@ -23,17 +23,14 @@ template <int E> struct attn_rows_state {
     bool begun; /* a run has been closed */
 };
 
-/* s: scores of the warp's rows at the tile's positions, masked ones -inf; own: the rows' largest. */
+/* s: products of the warp's queries and the tile's K. */
 template <int E>
-static __device__ __forceinline__ void attn_rows_scores(const attn_params &p, const attn_view &w, int i, int place,
-                                                        const attn_mma_shared<FC_BF16, E> *m, float (*s)[2][4],
-                                                        float own[2]) {
+static __device__ __forceinline__ void attn_rows_dots(int place, const attn_mma_shared<FC_BF16, E> *m,
+                                                      float (*s)[2][4]) {
     enum { STEP = 2 * E + 16 };
-    const int lane = (int)threadIdx.x % FC_WARP, row = (int)threadIdx.x / FC_WARP * 16 + lane / 4, t = lane % 4;
-    const int at = (w.first + i) * ATTN_TILE + 2 * t;
-    const bool all = attn_all_seen(p, w, i);
+    const int lane = (int)threadIdx.x % FC_WARP, first = (int)threadIdx.x / FC_WARP * 16;
     const unsigned char *k = attn_half(place, m) + (lane % 8 + lane / 16 * 8) * STEP + lane / 8 % 2 * 16;
-    const unsigned char *q = (const unsigned char *)m->q[row - lane / 4 + lane % 16] + lane / 16 * 16;
+    const unsigned char *q = (const unsigned char *)m->q[first + lane % 16] + lane / 16 * 16;
 #pragma unroll
     for (int j = 0; j < ATTN_STEPS; j++)
         for (int x = 0; x < 8; x++) s[j][x / 4][x % 4] = 0.0f;
@@ -49,39 +46,57 @@ static __device__ __forceinline__ void attn_rows_scores(const attn_params &p, co
             fc_mma_bf16(s[j][1], a, b + 2);
         }
     }
+}
+
+/* Products become scores, masked ones -inf; own: the rows' largest. pos: of the unit's query vectors. */
+static __device__ __forceinline__ void attn_rows_scores(const attn_params &p, const attn_view &w, int i, const int *pos,
+                                                        float (*s)[2][4], float own[2]) {
+    const int lane = (int)threadIdx.x % FC_WARP, row = (int)threadIdx.x / FC_WARP * 16 + lane / 4;
+    const int at = (w.first + i) * ATTN_TILE + lane % 4 * 2;
+    const bool all = attn_all_seen(p, w, i);
+    if (attn_capped(p)) {
+#pragma unroll
+        for (int x = 0; x < ATTN_STEPS * 8; x++)
+            s[x / 8][x / 4 % 2][x % 4] = attn_score<true>(p, s[x / 8][x / 4 % 2][x % 4]);
+    } else {
+#pragma unroll
+        for (int x = 0; x < ATTN_STEPS * 8; x++)
+            s[x / 8][x / 4 % 2][x % 4] = attn_score<false>(p, s[x / 8][x / 4 % 2][x % 4]);
+    }
+    if (!all) {
+        const int last[2] = {pos[row], pos[row + 8]};
+#pragma unroll
+        for (int x = 0; x < ATTN_STEPS * 8; x++)
+            if (!attn_seen(p, at + x / 4 * 8 + x % 2, last[x / 2 % 2])) s[x / 8][x / 4 % 2][x % 4] = -INFINITY;
+    }
     own[0] = own[1] = -INFINITY;
 #pragma unroll
-    for (int j = 0; j < ATTN_STEPS; j++) {
-#pragma unroll
-        for (int half = 0; half < 2; half++) {
-            int pos = all ? 0 : m->tiles.pos[row + half * 8];
-#pragma unroll
-            for (int x = 0; x < 4; x++) {
-                float *v = &s[j][x / 2][half * 2 + x % 2];
-                *v = attn_score(p, *v);
-                if (!all && !attn_seen(p, at + j * 16 + x / 2 * 8 + x % 2, pos)) *v = -INFINITY;
-                own[half] = fmaxf(own[half], *v);
-            }
-        }
-    }
+    for (int x = 0; x < ATTN_STEPS * 8; x++) own[x / 2 % 2] = fmaxf(own[x / 2 % 2], s[x / 8][x / 4 % 2][x % 4]);
     for (int half = 0; half < 2; half++) own[half] = fc_lanes_max<1, 2>(own[half]);
 }
 
-/* weight: of each 16 positions an a; sum: of the rows' weights. */
-static __device__ __forceinline__ void attn_rows_weights(const float (*s)[2][4], const float own[2],
-                                                         uint32_t (*weight)[4], float sum[2]) {
+/* Scores become weights; sum: of the rows'. */
+static __device__ __forceinline__ void attn_rows_weights(float (*s)[2][4], const float own[2], float sum[2]) {
     sum[0] = sum[1] = 0.0f;
 #pragma unroll
     for (int j = 0; j < ATTN_STEPS; j++)
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            float most = own[half] == -INFINITY ? 0.0f : own[half], x[4]; /* sees nothing: weights of 0, not of NaN */
+            float most = own[half] == -INFINITY ? 0.0f : own[half]; /* sees nothing: weights of 0, not of NaN */
+            float(*x)[4] = s[j];
 #pragma unroll
-            for (int c = 0; c < 4; c++) x[c] = exp2f(s[j][c / 2][half * 2 + c % 2] - most);
-            sum[half] += fc_lanes_sum<1, 2>((x[0] + x[1]) + (x[2] + x[3]));
-            weight[j][half] = fc_bf16_pair(x[0], x[1]);
-            weight[j][2 + half] = fc_bf16_pair(x[2], x[3]);
+            for (int c = 0; c < 4; c++) x[c / 2][half * 2 + c % 2] = attn_exp(x[c / 2][half * 2 + c % 2] - most);
+            sum[half] +=
+                fc_lanes_sum<1, 2>((x[0][half * 2] + x[0][half * 2 + 1]) + (x[1][half * 2] + x[1][half * 2 + 1]));
         }
+}
+
+/* weight: of each 16 positions an a. */
+static __device__ __forceinline__ void attn_rows_round(const float (*s)[2][4], uint32_t (*weight)[4]) {
+#pragma unroll
+    for (int j = 0; j < ATTN_STEPS; j++)
+#pragma unroll
+        for (int x = 0; x < 4; x++) weight[j][x] = fc_bf16_pair(s[j][x / 2][x % 2 * 2], s[j][x / 2][x % 2 * 2 + 1]);
 }
 
 /* The tile's o is made, some columns at a time, and folds into the run. */
@@ -115,17 +130,17 @@ static __device__ __forceinline__ void attn_rows_fold(int place, const attn_mma_
     }
 }
 
-/* The run ends, as in attn_mma_close. */
+/* The run ends, as in attn_mma_close. out: places of the unit's query vectors. */
 template <int E>
 static __device__ __forceinline__ void attn_rows_close(const attn_params &p, const attn_unit &u, bool last,
-                                                       const attn_mma_shared<FC_BF16, E> *m, attn_rows_state<E> *st) {
+                                                       const int *out, attn_rows_state<E> *st) {
     const int lane = (int)threadIdx.x % FC_WARP, t = lane % 4;
     const bool whole = u.item.part < 0;
     const int width = whole ? p.kv.shape.E : p.kv.shape.E + 2;
 #pragma unroll
     for (int half = 0; half < 2; half++) {
         const int row = (int)threadIdx.x / FC_WARP * 16 + lane / 4 + half * 8;
-        float *to = (whole ? p.a.y : p.a.part) + (row < u.n ? (size_t)m->tiles.out[row] * (size_t)width : 0);
+        float *to = (whole ? p.a.y : p.a.part) + (row < u.n ? (size_t)out[row] * (size_t)width : 0);
         float keep, add, per;
         attn_fold(&st->tot_m[half], &st->tot_l[half], st->m[half], st->l[half], &keep, &add);
         st->m[half] = -INFINITY;
@@ -168,13 +183,16 @@ static __device__ __forceinline__ void attn_rows_unit(const attn_params &p, cons
         const int k = 2 * i % S::RING, v = (2 * i + 1) % S::RING;
         attn_step(p, u, w, 2 * i, &m->tiles, &entry);
         if (i + 1 == w.n && threadIdx.x == 0) *ticket = attn_take(p);
-        attn_rows_scores<E>(p, w, i, k, m, s, own);
+        attn_rows_dots<E>(k, m, s);
+        attn_rows_scores(p, w, i, m->vectors.pos, s, own);
         attn_step(p, u, w, 2 * i + 1, &m->tiles, &entry); /* K is done with */
-        attn_rows_weights(s, own, weight, sum);
+        attn_rows_weights(s, own, sum);
+        attn_rows_round(s, weight);
         attn_rows_fold<E>(v, m, weight, own, sum, &st);
-        if ((w.first + i) % FC_ATTN_RUN == FC_ATTN_RUN - 1 && i + 1 < w.n) attn_rows_close<E>(p, u, false, m, &st);
+        if ((w.first + i) % FC_ATTN_RUN == FC_ATTN_RUN - 1 && i + 1 < w.n)
+            attn_rows_close<E>(p, u, false, m->vectors.out, &st);
     }
-    attn_rows_close<E>(p, u, true, m, &st);
+    attn_rows_close<E>(p, u, true, m->vectors.out, &st);
 }
 
 template <fc_dtype TYPE, int E>

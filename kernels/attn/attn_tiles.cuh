@@ -44,8 +44,6 @@ template <fc_dtype TYPE, int E> struct attn_tiles_shared {
     const unsigned char *k[S::LISTS][ATTN_TILE]; /* of each position; NULL: not read */
     const float *k_scale[S::SCALED ? S::LISTS : 1][S::SCALED ? ATTN_TILE : 1];
     __align__(16) float scale[S::SCALED ? S::RING : 1][S::SCALED ? ATTN_TILE : 4]; /* of each half in the ring */
-    int pos[S::ROWS], out[S::ROWS]; /* of query vectors; out: in y or part */
-    int least[ATTN_WARPS], most[ATTN_WARPS];
 };
 
 /* Query vector i of a unit: [E] of q. */
@@ -55,10 +53,10 @@ static __device__ __forceinline__ const float *attn_query(const attn_params &p, 
 }
 
 /* Positions and places of the unit's query vectors, and what they see; ends with a barrier. */
-template <fc_dtype TYPE, int E>
-static __device__ __forceinline__ void attn_view_open(const attn_params &p, const attn_unit &u,
-                                                      attn_tiles_shared<TYPE, E> *m, attn_view *w) {
-    const int i = (int)threadIdx.x, warp = i / FC_WARP, window = p.a.window;
+template <int FIRST, int ROWS>
+static __device__ __forceinline__ void attn_view_open(const attn_params &p, const attn_unit &u, attn_vectors<ROWS> *m,
+                                                      attn_view *w) {
+    const int i = (int)threadIdx.x - FIRST, warp = i / FC_WARP, window = p.a.window;
     const bool mine = i < u.n;
     int pos = -1, r, h, t, least, most;
     if (mine) {
@@ -68,11 +66,11 @@ static __device__ __forceinline__ void attn_view_open(const attn_params &p, cons
         pos = p.a.pos[t];
         m->out[i] = (u.item.part < 0 ? t : u.item.part + r) * p.a.H + h;
     }
-    if (i < attn_shape<TYPE, E>::ROWS) m->pos[i] = pos; /* no vector: sees nothing */
+    if (i < ROWS) m->pos[i] = pos; /* no vector: sees nothing */
     least = fc_warp_min(mine ? pos : INT32_MAX);
     most = fc_warp_max(pos);
     if (i % FC_WARP == 0) m->least[warp] = least, m->most[warp] = most;
-    __syncthreads();
+    attn_meet<FIRST>();
     if (i == 0) {
         for (int k = 1; k < ATTN_WARPS; k++) {
             least = min(least, m->least[k]);
@@ -85,7 +83,7 @@ static __device__ __forceinline__ void attn_view_open(const attn_params &p, cons
         w->first = max(u.item.tile, w->since / ATTN_TILE);
         w->n = max(min(u.item.tile + u.item.n_tiles, (w->end + ATTN_TILE - 1) / ATTN_TILE) - w->first, 0);
     }
-    __syncthreads();
+    attn_meet<FIRST>();
 }
 
 /* Position j of the view's tile i: its entry in the page table or the list of slots; what attn_note wants. */
@@ -97,26 +95,34 @@ static __device__ __forceinline__ int attn_entry(const attn_params &p, const att
                              : p.a.slots[u.item.gather + at - u.item.tile * ATTN_TILE];
 }
 
-template <fc_dtype TYPE, int E>
-static __device__ __forceinline__ void attn_note(const attn_params &p, const attn_unit &u, const attn_view &w, int i,
-                                                 int j, int entry, attn_tiles_shared<TYPE, E> *m) {
+/* Where K of position j of tile i lies, of elements of `size` bytes, and its scale; NULL: it is not read. */
+static __device__ __forceinline__ const unsigned char *attn_key(const attn_params &p, const attn_unit &u,
+                                                                const attn_view &w, int i, int j, int entry, int size,
+                                                                const float **scale) {
     int at = (w.first + i) * ATTN_TILE + j, in_page = u.item.gather < 0 ? at : entry;
     int page = u.item.gather < 0 ? entry : entry >> p.log_p;
     const unsigned char *k = NULL;
-    const float *scale = NULL;
-    if (i >= w.n) return;
     in_page &= p.kv.shape.P - 1;
     if (at >= w.since && at < w.end) {
         if (page < 0 || page >= p.kv.shape.n_pages) {
             fc_complain(p.trouble, FC_TROUBLE_ATTN_SLOT, u.index);
         } else {
             fc_kv_block_cuda b = fc_kv_block_cuda_at(p.kv, page, p.a.layer, u.g);
-            k = b.k + (size_t)in_page * (size_t)p.kv.shape.E * attn_shape<TYPE, E>::SIZE;
-            scale = b.k_scale + in_page;
+            k = b.k + (size_t)in_page * (size_t)p.kv.shape.E * size;
+            *scale = b.k_scale + in_page;
         }
     }
-    m->k[i % attn_shape<TYPE, E>::LISTS][j] = k;
-    if (attn_shape<TYPE, E>::SCALED) m->k_scale[i % attn_shape<TYPE, E>::LISTS][j] = scale;
+    return k;
+}
+
+template <fc_dtype TYPE, int E>
+static __device__ __forceinline__ void attn_note(const attn_params &p, const attn_unit &u, const attn_view &w, int i,
+                                                 int j, int entry, attn_tiles_shared<TYPE, E> *m) {
+    typedef attn_shape<TYPE, E> S;
+    const float *scale = NULL;
+    if (i >= w.n) return;
+    m->k[i % S::LISTS][j] = attn_key(p, u, w, i, j, entry, S::SIZE, &scale);
+    if (S::SCALED) m->k_scale[i % S::LISTS][j] = scale;
 }
 
 /* Half h, where there is one, sets out: a group of copies in any case, so that groups can be counted. */
@@ -192,10 +198,26 @@ static __device__ __forceinline__ bool attn_seen(const attn_params &p, int at, i
 }
 
 /* A score in units of log 2, of the product of q and K. */
-static __device__ __forceinline__ float attn_score(const attn_params &p, float dot) {
+template <bool CAPPED> static __device__ __forceinline__ float attn_score(const attn_params &p, float dot) {
     const float log2e = 1.44269504f;
-    if (p.a.soft_cap <= 0.0f) return dot * (p.a.scale * log2e);
+    if (!CAPPED) return dot * (p.a.scale * log2e);
     return p.a.soft_cap * log2e * tanhf(dot * (p.a.scale / p.a.soft_cap));
+}
+static __device__ __forceinline__ bool attn_capped(const attn_params &p) { return p.a.soft_cap > 0.0f; }
+static __device__ __forceinline__ float attn_score(const attn_params &p, float dot) {
+    return attn_capped(p) ? attn_score<true>(p, dot) : attn_score<false>(p, dot);
+}
+
+/* 2^x of a score less the largest of its row; 0 below 2^-126. */
+static __device__ __forceinline__ float attn_exp(float x) {
+#ifdef FC_CUDA_EMU
+    float y = exp2f(x);
+    return y < 0x1p-126f ? 0.0f : y;
+#else
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#endif
 }
 
 #endif

@@ -8,11 +8,14 @@
  *         waits has finished its own units, and every unit is in the hands of a block that runs: nothing can wait for
  *         ever, whatever the grid and the order of blocks
  * count   the three counters are the stream's, zero between launches; the last block to leave clears them
+ * wide    items of more than 64 query vectors may be another kernel's (attn_wide.cu): it goes first, deals its units
+ *         out in the same way, and folds nothing
  * state   (o, max, sum) of some positions; max in units of log 2; sum 0: no position, the identity of the fold
  */
 #ifndef FC_KERNELS_ATTN_WORK_CUH
 #define FC_KERNELS_ATTN_WORK_CUH
 
+#include "kernels/cuda/sync.cuh"
 #include "kernels/cuda/warp.cuh"
 #include "kernels/kv/kv_cuda.cuh"
 
@@ -31,7 +34,8 @@ typedef struct {
 typedef struct {
     fc_attn_args a; /* a.kv is the host's: kv is meant */
     fc_kv_buf kv;
-    int per, log_p; /* H/G; log2 P */
+    int per, log_p;  /* H/G; log2 P */
+    int least, most; /* items of so many query vectors are this launch's */
     attn_counters *counters;
     unsigned long long *trouble;
 } attn_params;
@@ -48,6 +52,12 @@ typedef struct {
     int since, end;  /* positions [since,end) are seen by some row */
     int least, most; /* smallest and largest pos of its rows */
 } attn_view;
+
+/* A unit's query vectors. */
+template <int ROWS> struct attn_vectors {
+    int pos[ROWS], out[ROWS]; /* out: in y or part */
+    int least[ATTN_WARPS], most[ATTN_WARPS];
+};
 
 /* Uniform, and in shared memory: registers are for tiles. */
 typedef struct {
@@ -66,21 +76,29 @@ typedef struct {
 } attn_place;
 
 static __device__ __forceinline__ int attn_units(const attn_params &p, int n_rows, int rows) {
-    return (n_rows * p.per + rows - 1) / rows * p.kv.shape.G;
+    int vectors = n_rows * p.per;
+    return vectors < p.least || vectors > p.most ? 0 : (vectors + rows - 1) / rows * p.kv.shape.G;
+}
+
+/* The ATTN_THREADS threads, from FIRST on, that deal units out, meet. They are the block, or those of it that copy. */
+template <int FIRST> static __device__ __forceinline__ void attn_meet() {
+    if (FIRST == 0) __syncthreads();
+    else fc_bar_sync(1, ATTN_THREADS);
 }
 
 /* The next items come in sight. All threads call. */
+template <int FIRST>
 static __device__ __forceinline__ void attn_look(const attn_params &p, int rows, attn_work_shared *w, attn_place *at) {
-    int thread = (int)threadIdx.x, lane = thread % FC_WARP, warp = thread / FC_WARP, units = 0, parts, sum, i;
+    int thread = (int)threadIdx.x - FIRST, lane = thread % FC_WARP, warp = thread / FC_WARP, units = 0, parts, sum, i;
     at->first += ATTN_THREADS;
     i = at->first + thread;
     if (i < p.a.n_items) units = attn_units(p, p.a.items[i].n_rows, rows);
     parts = units && p.a.items[i].part >= 0 ? units : 0;
     sum = fc_warp_scan(units);
     parts = fc_warp_sum(parts);
-    __syncthreads(); /* nobody looks for an item in the old ends any more */
+    attn_meet<FIRST>(); /* nobody looks for an item in the old ends any more */
     if (lane == FC_WARP - 1) w->units[warp] = sum, w->parts[warp] = parts;
-    __syncthreads();
+    attn_meet<FIRST>();
     at->before += at->now;
     at->now = 0;
     for (int k = 0; k < ATTN_WARPS; k++) {
@@ -88,17 +106,18 @@ static __device__ __forceinline__ void attn_look(const attn_params &p, int rows,
         at->now += w->units[k];
         at->parts += w->parts[k];
     }
-    __syncthreads();
+    attn_meet<FIRST>();
 }
 
 static __device__ __forceinline__ int attn_take(const attn_params &p) { return (int)atomicAdd(&p.counters->next, 1u); }
 
 /* The unit of a ticket, to w->unit; false: it lies beyond the last one, which all items in sight by now have shown. All
  * threads call, with the same ticket. */
+template <int FIRST>
 static __device__ __forceinline__ bool attn_find(const attn_params &p, int ticket, int rows, attn_work_shared *w,
                                                  attn_place *at) {
     int lo = 0, hi = ATTN_THREADS - 1, chunks, i;
-    while (ticket >= at->before + at->now && at->first + ATTN_THREADS < p.a.n_items) attn_look(p, rows, w, at);
+    while (ticket >= at->before + at->now && at->first + ATTN_THREADS < p.a.n_items) attn_look<FIRST>(p, rows, w, at);
     i = ticket - at->before;
     if (i >= at->now) return false;
     while (lo < hi) { /* the first item whose end is beyond the unit */
@@ -107,7 +126,7 @@ static __device__ __forceinline__ bool attn_find(const attn_params &p, int ticke
         else lo = mid + 1;
     }
     if (lo) i -= w->ends[lo - 1];
-    if (threadIdx.x == 0) {
+    if (threadIdx.x == FIRST) {
         attn_unit *u = &w->unit;
         u->index = at->first + lo;
         u->item = p.a.items[u->index];
@@ -116,7 +135,7 @@ static __device__ __forceinline__ bool attn_find(const attn_params &p, int ticke
         u->v0 = (chunks - 1 - i % chunks) * rows;
         u->n = min(u->item.n_rows * p.per - u->v0, rows);
     }
-    __syncthreads();
+    attn_meet<FIRST>();
     return true;
 }
 
@@ -200,6 +219,17 @@ template <int WIDE> static __device__ __forceinline__ void attn_fold_row(const a
     }
 }
 
+/* By one thread, as its block's last. */
+static __device__ __forceinline__ void attn_leave(const attn_params &p) {
+    __threadfence(); /* a block has counted its units before it counts as gone */
+    if (atomicAdd(&p.counters->gone, 1u) == gridDim.x - 1) {
+        __threadfence(); /* and so have all others before the counters are zero for the next launch */
+        p.counters->next = 0;
+        p.counters->done = 0;
+        p.counters->gone = 0;
+    }
+}
+
 /* The block's share of the folds, behind its last unit, and its leave. ticket: the first that was no unit. */
 template <int WIDE>
 static __device__ __forceinline__ void attn_folds(const attn_params &p, int ticket, const attn_place *at) {
@@ -214,15 +244,7 @@ static __device__ __forceinline__ void attn_folds(const attn_params &p, int tick
         __syncthreads();
         for (int i = mine * ATTN_WARPS + warp; i < tasks; i += step) attn_fold_row<WIDE>(p, i / p.a.H, i % p.a.H);
     }
-    if (threadIdx.x == 0) {
-        __threadfence(); /* a block has counted its units before it counts as gone */
-        if (atomicAdd(&p.counters->gone, 1u) == gridDim.x - 1) {
-            __threadfence(); /* and so have all others before the counters are zero for the next launch */
-            p.counters->next = 0;
-            p.counters->done = 0;
-            p.counters->gone = 0;
-        }
-    }
+    if (threadIdx.x == 0) attn_leave(p);
 }
 
 #endif

@@ -43,10 +43,11 @@ struct mbarrier {
 struct product {
     int group, n;
     float *d[32];
-    const uint32_t *a[32];
+    const uint32_t *a[32]; /* NULL: in shared memory */
     uint32_t a_was[32][4];
-    uint64_t b;
-    unsigned char b_was[COLUMNS * K * 2];
+    uint64_t a_at, b; /* descriptors */
+    bool turned;
+    unsigned char b_was[COLUMNS * K * 2], rows_was[16 * K * 2]; /* rows: the warp's, of an a in shared memory */
     float sums[32][COLUMNS / 2];
     const char *file;
     int line;
@@ -64,7 +65,7 @@ struct emu::async_side {
     std::map<unsigned, mbarrier> barriers;
     std::vector<lane_state> lanes;
     std::vector<product> flying[WARPS];
-    std::vector<uint64_t> issued[WARPS]; /* b of each product since the block began */
+    std::vector<uint64_t> issued[WARPS]; /* descriptors of each product since the block began, as one number */
     void *engine;    /* TSan's thread that copies: a barrier of threads does not order what it writes */
     uint64_t handed; /* to it */
 };
@@ -166,7 +167,16 @@ unsigned piece_at(uint64_t b, int n, int half) {
     return at ^ (at >> 7 & 7) << 4;
 }
 
-void check_descriptor(uint64_t b, const char *file, int line) {
+/* Where columns 8 eight .. + 7 of row k lie, of a b whose columns are fastest. */
+unsigned turned_at(uint64_t b, int eight, int k) {
+    unsigned start = (unsigned)(b & 0x3fff) << 4, panel = (unsigned)(b >> 16 & 0x3fff) << 4,
+             stride = (unsigned)(b >> 32 & 0x3fff) << 4, at;
+    at = start + (unsigned)eight / 8 * panel + (unsigned)k / 8 * stride + (unsigned)k % 8 * 128 +
+         (unsigned)eight % 8 * 16;
+    return at ^ (at >> 7 & 7) << 4;
+}
+
+void check_descriptor(uint64_t b, bool turned, const char *file, int line) {
     unsigned kind = (unsigned)(b >> 62), start = (unsigned)(b & 0x3fff) << 4;
     if (kind > 1 || b >> 49 & 7)
         emu_fail("wgmma at %s:%d: swizzle %u with base offset %u is not emulated", base_name(file), line, kind,
@@ -174,25 +184,38 @@ void check_descriptor(uint64_t b, const char *file, int line) {
     if (kind == 1 && start % 1024 >= 128)
         emu_fail("wgmma at %s:%d: b begins at %u: rows swizzled over 128 bytes begin at a multiple of 1024",
                  base_name(file), line, start);
+    if (turned && (kind != 1 || start % 1024))
+        emu_fail("wgmma at %s:%d: a turned b begins at %u, swizzle %u: a multiple of 1024 and 1 are emulated",
+                 base_name(file), line, start, kind);
 }
 
-/* The pieces of b, [n][2][8] elements. */
+void read_piece(unsigned char *out, const async_side *s, const product &p, const char *what, unsigned at) {
+    at -= WINDOW;
+    if (at + 16 > s->shared.size() || at + 16 < 16)
+        emu_fail("wgmma at %s:%d: %s has bytes %d to %d, outside the block's %zu of shared memory", base_name(p.file),
+                 p.line, what, (int)at, (int)at + 16, s->shared.size());
+    copy_unheard(out, &s->shared[at], 16);
+}
+
+/* The pieces of b, [n][2][8] elements; turned: [16][n / 8][8]. */
 void read_b(unsigned char *out, const async_side *s, const product &p) {
-    for (int i = 0; i < p.n * 2; i++) {
-        unsigned at = piece_at(p.b, i / 2, i % 2) - WINDOW;
-        if (at + 16 > s->shared.size() || at + 16 < 16)
-            emu_fail("wgmma at %s:%d: b has bytes %d to %d, outside the block's %zu of shared memory",
-                     base_name(p.file), p.line, (int)at, (int)at + 16, s->shared.size());
-        copy_unheard(out + i * 16, &s->shared[at], 16);
-    }
+    for (int i = 0; i < p.n * 2; i++)
+        read_piece(out + i * 16, s, p, "b",
+                   p.turned ? turned_at(p.b, i % (p.n / 8), i / (p.n / 8)) : piece_at(p.b, i / 2, i % 2));
+}
+
+/* The warp's rows of an a in shared memory, [16][2][8]. */
+void read_rows(unsigned char *out, const async_side *s, const product &p, int warp) {
+    for (int i = 0; i < 16 * 2; i++)
+        read_piece(out + i * 16, s, p, "a", piece_at(p.a_at, warp % GROUP_WARPS * 16 + i / 2, i % 2));
 }
 
 struct brought_product {
     float *d;
-    const uint32_t *a;
+    const uint32_t *a; /* NULL: a_at */
     int n;
-    uint64_t b;
-    bool more, fenced;
+    uint64_t a_at, b;
+    bool turned, more, fenced;
     int group;
     const char *file;
     int line;
@@ -226,7 +249,9 @@ void multiply(product *p) {
     for (int lane = 0; lane < 32; lane++)
         for (int i = 0; i < 8; i++) {
             place_of(lane, i, &row, &column);
-            a[row][column] = (double)bf16_of((uint16_t)(p->a_was[lane][i / 2] >> i % 2 * 16));
+            uint16_t u = (uint16_t)(p->a_was[lane][i / 2] >> i % 2 * 16);
+            if (!p->a[lane]) memcpy(&u, p->rows_was + (row * K + column) * 2, 2);
+            a[row][column] = (double)bf16_of(u);
         }
     for (int lane = 0; lane < 32; lane++)
         for (int i = 0; i < n / 2; i++) {
@@ -236,7 +261,7 @@ void multiply(product *p) {
     for (int k = 0; k < K; k++) {
         for (int j = 0; j < n; j++) {
             uint16_t u;
-            memcpy(&u, p->b_was + (j * K + k) * 2, 2);
+            memcpy(&u, p->b_was + (p->turned ? k * n + j : j * K + k) * 2, 2);
             b[j] = (double)bf16_of(u);
         }
         for (int i = 0; i < 16; i++)
@@ -255,29 +280,33 @@ void issue(void *const brought[32], unsigned) {
     block *b = self()->of;
     int warp = self()->warp, n = first->n;
     std::vector<product> &flying = side(b)->flying[warp];
-    check_descriptor(first->b, first->file, first->line);
-    agree(b, warp, first->b, first->file, first->line);
+    check_descriptor(first->b, first->turned, first->file, first->line);
+    if (!first->a) check_descriptor(first->a_at, false, first->file, first->line);
+    agree(b, warp, first->b ^ first->a_at << 1, first->file, first->line);
     tsan_quiet();
     flying.emplace_back();
     tsan_heard();
     product *p = &flying.back();
     p->group = first->group, p->n = n, p->b = first->b, p->file = first->file, p->line = first->line;
+    p->a_at = first->a_at, p->turned = first->turned;
     const product *before = nullptr;
     for (const product &q : flying)
         if (&q != p && q.d[0] == first->d) before = &q;
     for (int lane = 0; lane < 32; lane++) {
         const brought_product *q = (const brought_product *)brought[lane];
         size_t bytes = (size_t)(n / 2) * sizeof(float);
-        if (q->b != first->b || q->n != n || q->more != first->more || q->group != first->group)
+        if (q->b != first->b || q->a_at != first->a_at || q->n != n || q->more != first->more ||
+            q->group != first->group)
             emu_fail("wgmma at %s:%d: lanes 0 and %d differ in more than a and d", base_name(q->file), q->line, lane);
         if (!q->fenced) emu_fail("wgmma at %s:%d: no wgmma.fence since a and d were used", base_name(q->file), q->line);
         p->d[lane] = q->d;
         p->a[lane] = q->a;
-        copy_unheard(p->a_was[lane], q->a, sizeof p->a_was[lane]);
+        if (q->a) copy_unheard(p->a_was[lane], q->a, sizeof p->a_was[lane]);
         if (first->more) copy_unheard(p->sums[lane], before ? before->sums[lane] : q->d, bytes);
         poison_unheard(q->d, bytes);
     }
     read_b(p->b_was, side(b), *p);
+    if (!first->a) read_rows(p->rows_was, side(b), *p, warp);
     multiply(p);
 }
 
@@ -288,8 +317,13 @@ void retire(const async_side *s, const product &p, bool last) {
     read_b(now, s, p);
     if (!equal_unheard(now, p.b_was, (size_t)(p.n * K * 2)))
         emu_fail("b of the wgmma of %s:%d was written before its wait", base_name(p.file), p.line);
+    if (!p.a[0]) {
+        read_rows(now, s, p, self()->warp);
+        if (!equal_unheard(now, p.rows_was, sizeof p.rows_was))
+            emu_fail("a of the wgmma of %s:%d was written before its wait", base_name(p.file), p.line);
+    }
     for (int lane = 0; lane < 32; lane++) {
-        if (!equal_unheard(p.a[lane], p.a_was[lane], sizeof p.a_was[lane]))
+        if (p.a[lane] && !equal_unheard(p.a[lane], p.a_was[lane], sizeof p.a_was[lane]))
             emu_fail("a of the wgmma of %s:%d was written before its wait, by lane %d", base_name(p.file), p.line,
                      lane);
         if (!last) continue;
@@ -433,9 +467,16 @@ void emu_wgmma_wait(int pending, const char *file, int line) {
     s->fenced = false; /* who waited is about to use them */
 }
 
-void emu_wgmma_bf16(float *d, int n, const uint32_t a[4], uint64_t b, bool more, const char *file, int line) {
+void emu_wgmma_bf16(float *d, int n, const uint32_t a[4], uint64_t b, bool turned, bool more, const char *file,
+                    int line) {
     lane_state *s = my_state();
-    brought_product mine = {d, a, n, b, more, s->fenced, s->group, file, line};
+    brought_product mine = {d, a, n, 0, b, turned, more, s->fenced, s->group, file, line};
+    emu_meet_whole(0xffffffffu, "wgmma", issue, &mine, file, line);
+}
+
+void emu_wgmma_bf16_shared(float *d, int n, uint64_t a, uint64_t b, bool more, const char *file, int line) {
+    lane_state *s = my_state();
+    brought_product mine = {d, nullptr, n, a, b, false, more, s->fenced, s->group, file, line};
     emu_meet_whole(0xffffffffu, "wgmma", issue, &mine, file, line);
 }
 

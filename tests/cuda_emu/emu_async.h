@@ -18,8 +18,9 @@ void emu_proxy_fence(void);
 void emu_wgmma_fence(void);
 void emu_wgmma_commit(void);
 void emu_wgmma_wait(int pending, EMU_WHERE); /* until no more than so many groups are left */
-/* d [n / 2], n columns. */
-void emu_wgmma_bf16(float *d, int n, const uint32_t a[4], uint64_t b, bool more, EMU_WHERE);
+/* d [n / 2], n columns. turned: b's columns are fastest. */
+void emu_wgmma_bf16(float *d, int n, const uint32_t a[4], uint64_t b, bool turned, bool more, EMU_WHERE);
+void emu_wgmma_bf16_shared(float *d, int n, uint64_t a, uint64_t b, bool more, EMU_WHERE);
 void emu_registers(int n, EMU_WHERE);
 
 #endif

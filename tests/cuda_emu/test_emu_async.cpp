@@ -282,10 +282,83 @@ static void mistakes_of_products_are_seen(void **) {
     every_order(assert_caught(products_are_right(RIGHT, 96, false, false), "leave a warpgroup incomplete"));
 }
 
+/* ---- products whose a is in shared memory, and whose b has its columns fastest ---- */
+
+struct turned {
+    const uint16_t *a, *b; /* [64][DEPTH]; [DEPTH][128] */
+    float *d;              /* [64][128] turned, [64][64] of the first 64 columns' lines as columns */
+    int how;
+};
+
+enum { TURNED_CROOKED = 200, A_CHANGED, PANELS_APART };
+
+static void turned_products(const turned p) {
+    int t = (int)threadIdx.x, warp = t / 32, lane = t % 32, row = warp * 16 + lane / 4, c = lane % 4;
+    unsigned char *raw = fc_shared<unsigned char>();
+    uint16_t *a = (uint16_t *)(raw + (1024 - fc_shared_address(raw) % 1024) % 1024), *b = a + 64 * DEPTH;
+    float d[64], dots[32];
+    for (int i = t; i < 64 * DEPTH; i += 128) a[swizzled(i / DEPTH, i % DEPTH)] = p.a[i];
+    for (int i = t; i < DEPTH * 128; i += 128) b[i % 128 / 64 * 64 * DEPTH + swizzled(i / 128, i % 64)] = p.b[i];
+    fc_proxy_fence();
+    __syncthreads();
+    uint32_t of_a[4][4];
+    for (int j = 0; j < 4; j++)
+        for (int i = 0; i < 4; i++)
+            memcpy(&of_a[j][i], p.a + (row + i % 2 * 8) * DEPTH + 16 * j + c * 2 + i / 2 * 8, 4);
+    fc_wgmma_fence();
+    for (int j = 0; j < 4; j++) {
+        fc_wgmma_bf16_shared<64>(dots, fc_wgmma_b(a + 16 * j), fc_wgmma_b(b + 16 * j), j);
+        fc_wgmma_bf16<128, true>(d, of_a[j],
+                                 fc_wgmma_b_turned(b + 16 * j * 64 + (p.how == TURNED_CROOKED ? 32 : 0),
+                                                   64 * DEPTH * 2 + (p.how == PANELS_APART ? 1024 : 0)),
+                                 j);
+    }
+    fc_wgmma_commit();
+    if (p.how == A_CHANGED && t == 0) {
+        a[9] ^= 1;
+        fc_proxy_fence();
+    }
+    fc_wgmma_wait<0>();
+    for (int i = 0; i < 64; i++) p.d[(row + i / 2 % 2 * 8) * 128 + i / 4 * 8 + c * 2 + i % 2] = d[i];
+    for (int i = 0; i < 32; i++) p.d[64 * 128 + (row + i / 2 % 2 * 8) * 64 + i / 4 * 8 + c * 2 + i % 2] = dots[i];
+}
+
+static bool turned_is_right(int how) {
+    static uint16_t a[64 * DEPTH], b[DEPTH * 128];
+    static float d[64 * 192];
+    uint64_t seed = 6;
+    for (uint16_t &v : a) v = fc_f32_to_bf16((float)(int)(next_random(&seed) % 65 - 32) / 4);
+    for (uint16_t &v : b) v = fc_f32_to_bf16((float)(int)(next_random(&seed) % 65 - 32) / 2);
+    if (!run(turned_products, {a, b, d, how}, 1, 128, 3 * 64 * DEPTH * 2 + 1024 + 2048)) return false;
+    for (int row = 0; row < 64; row++)
+        for (int n = 0; n < 192; n++) {
+            double want = 0;
+            for (int k = 0; k < DEPTH; k++)
+                want += (double)fc_bf16_to_f32(a[row * DEPTH + k]) *
+                        (double)fc_bf16_to_f32(n < 128 ? b[k * 128 + n] : b[(n - 128) * 128 + k]);
+            if ((double)(n < 128 ? d[row * 128 + n] : d[64 * 128 + row * 64 + n - 128]) != want) return false;
+        }
+    return true;
+}
+
+static void turned_products_and_their_mistakes(void **) {
+    every_order(if (!turned_is_right(RIGHT)) fail_msg("order %d: %s", (int)emu_opts.order, emu_error()));
+#ifdef FC_EMU_TSAN
+    skip();
+#endif
+    every_order({
+        assert_caught(turned_is_right(TURNED_CROOKED), "a turned b begins at");
+        assert_false(turned_is_right(PANELS_APART));
+    });
+    int seen = 0;
+    every_order(seen += !turned_is_right(A_CHANGED));
+    assert_true(seen > 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_ring_of_bulk_copies), cmocka_unit_test(mistakes_of_rings_are_seen),
-        cmocka_unit_test(products_of_warpgroups), cmocka_unit_test(a_wait_that_leaves_one),
-        cmocka_unit_test(mistakes_of_products_are_seen)};
+        cmocka_unit_test(a_ring_of_bulk_copies),         cmocka_unit_test(mistakes_of_rings_are_seen),
+        cmocka_unit_test(products_of_warpgroups),        cmocka_unit_test(a_wait_that_leaves_one),
+        cmocka_unit_test(mistakes_of_products_are_seen), cmocka_unit_test(turned_products_and_their_mistakes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -39,10 +39,9 @@ static void *room(int n) {
 /* a's lists are the host's. */
 static void predict(decode *d, const fc_attn_args *a) {
     fc_cost_machine m;
-    fc_load l;
+    fc_load l[2];
     if (!fc_cost_machine_of_device(d->device, &m)) return;
-    l = fc_attn_load_cuda(a, &m.device);
-    d->predicted = fc_cost_call(&m, true, &l);
+    for (int i = 0, n = fc_attn_load_cuda(a, &m.device, l); i < n; i++) d->predicted += fc_cost_call(&m, true, &l[i]);
 }
 
 /* The plan: an item for each run of the prefix with the rows of all branches, an item for each branch's own last tile.

@@ -9,6 +9,7 @@
 #include "tests/gpu/conform_numbers.cuh"
 #include "tests/gpu/conform_sync.cuh"
 #include "tests/gpu/conform_tiles.cuh"
+#include "tests/gpu/conform_turned.cuh"
 #include "tests/gpu/conform_warps.cuh"
 
 #include <inttypes.h>
@@ -22,6 +23,7 @@ static void run(conform_run *r, bool whole) {
     if (!whole) conform_sync(r);
     conform_tiles(r);
     conform_async(r);
+    conform_turned(r);
     device_close(r->s);
 }
 

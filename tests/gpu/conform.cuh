@@ -99,5 +99,6 @@ void conform_warps(conform_run *r);   /* conform_warps.cuh: shuffles, votes, fol
 void conform_sync(conform_run *r);    /* conform_sync.cuh: named barriers                         */
 void conform_tiles(conform_run *r);   /* conform_tiles.cuh: copies, ldmatrix, products            */
 void conform_async(conform_run *r);   /* conform_async.cuh: bulk copies, products of warpgroups   */
+void conform_turned(conform_run *r);  /* conform_turned.cuh: those of attention               */
 
 #endif

@@ -26,6 +26,7 @@ WIDE, PRODUCT = "LDG.E.128", "HMMA.16816.F32.BF16"
 REQUIRED = [
     ("kernels/attn/attn.cu", r"attn_kernel<(2|11|12), \d+>", [PRODUCT, "LDSM", "LDGSTS.E.BYPASS.128"]),
     ("kernels/attn/attn.cu", r"attn_kernel<0, \d+>", ["LDGSTS.E.BYPASS.128"]),
+    ("kernels/attn/attn_wide.cu", r"wide_kernel<(64|128)>", ["HGMMA.64x64x16.F32.BF16", "LDGSTS.E.BYPASS.128", "SYNCS", "USETMAXREG"]),
     ("kernels/linear/linear.cu", r"(few|many)_kernel<.*>", [PRODUCT, "LDGSTS.E.BYPASS.128"]),
     ("kernels/linear/linear.cu", r"float_kernel<.*>", [WIDE]),
     ("kernels/linear/linear_wgmma.cu", r"wgmma_kernel<[2-6], \d+, (true|false)>", [("HGMMA.64x64x16.F32.BF16", "HGMMA.64x32x16.F32.BF16"), "UBLKCP", "SYNCS", "USETMAXREG"]),
@@ -42,7 +43,11 @@ REQUIRED = [
     ("kernels/softcap/softcap.cu", r"softcap_kernel<true>", [WIDE, "STG.E.128"]),
 ]
 FORBIDDEN = ("LDL", "STL")  # loads and stores of local memory
-HOPPER = "kernels/linear/linear_wgmma.cu"  # its kernels trap where they are not for sm_90a
+HOPPER = ("kernels/attn/attn_wide.cu", "kernels/linear/linear_wgmma.cu")  # their kernels trap where they are not for sm_90a
+# What must be done between two waits for products, so that it is done beside these: (file, kernel, instruction, how often). ptxas would rather
+# wait first. In attention 32 exponentials are a tile's weights, and 32 of another path the hyperbolic tangents of soft caps.
+BESIDE = [("kernels/attn/attn_wide.cu", r"wide_kernel<(64|128)>", "MUFU.EX2", 64)]
+PRODUCTS, WAIT = "HGMMA", "WARPGROUP.DEPBAR"
 
 # Of one multiprocessor: registers, threads, blocks, bytes of shared memory, of which each block takes 1 KiB for itself.
 LIMITS = {"sm_80": (65536, 2048, 32, 164 << 10), "sm_90a": (65536, 2048, 32, 228 << 10)}
@@ -189,7 +194,7 @@ def cuobjdump():
 
 
 def disassembled(tool, source):
-    """{(arch, kernel): its instructions, each once}, without predicates and operands: LDG.E.128."""
+    """{(arch, kernel): its instructions}, without predicates and operands: LDG.E.128."""
     env = {**os.environ, "PATH": os.path.dirname(tool) + os.pathsep + os.environ["PATH"]}  # nvdisasm lies beside it
     found, arch, at = {}, None, None
     with subprocess.Popen([tool, "-sass", object_of(source)], stdout=subprocess.PIPE, text=True, env=env) as p:
@@ -197,11 +202,11 @@ def disassembled(tool, source):
             if line.startswith("        /*"):
                 words = line.split(None, 3)  # /*0040*/ @P0 IMAD.MOV.U32 R7, ...; a line of the code's second half has one word
                 if len(words) > 2:
-                    at.add((words[2] if words[1][0] == "@" else words[1]).rstrip(";"))
+                    at.append(sys.intern((words[2] if words[1][0] == "@" else words[1]).rstrip(";")))
             elif m := re.match(r"\s*code for (sm_\w+)", line):
                 arch = m[1]
             elif m := re.match(r"\s*Function : (\S+)", line):
-                at = found.setdefault((arch, m[1]), set())
+                at = found.setdefault((arch, m[1]), [])
     if p.returncode:
         raise SystemExit(f"{tool} -sass {object_of(source)}: exit status {p.returncode}")
     names = plain({m for _, m in found})
@@ -244,21 +249,28 @@ class Static(unittest.TestCase):
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             codes = list(pool.map(lambda source: disassembled(tool, source), sources()))
         for source, code in zip(sources(), codes):
-            for (arch, name), instructions in code.items():
+            for (arch, name), listing in code.items():
+                instructions = set(listing)
                 with self.subTest(source=source, arch=arch, kernel=name):
-                    if not (source == HOPPER and arch != "sm_90a"):
+                    if not (source in HOPPER and arch != "sm_90a"):
                         self.assertGreater(len(instructions), 4)
                     self.assertEqual(sorted(i for i in instructions if i.startswith(FORBIDDEN)), [])
             for _, kernel, wanted in (r for r in REQUIRED if r[0] == source):
-                those = [(k, i) for k, i in code.items() if re.fullmatch(kernel, k[1])]
+                those = [(k, set(i)) for k, i in code.items() if re.fullmatch(kernel, k[1])]
                 self.assertEqual({k[0] for k, _ in those}, set(ARCHS), f"{source}: {kernel} names no kernel")
                 for k, instructions in those:
-                    if source == HOPPER and k[0] != "sm_90a":
+                    if source in HOPPER and k[0] != "sm_90a":
                         self.assertTrue(any(i.startswith("BPT.TRAP") for i in instructions), f"{k}: does not trap")
                         continue
                     for w in wanted:
                         with self.subTest(source=source, arch=k[0], kernel=k[1], instruction=w):
                             self.assertTrue(any(i.startswith(w) for i in instructions), f"{w} is not in it")
+            for _, kernel, instruction, often in (b for b in BESIDE if b[0] == source):
+                for (arch, name), listing in ((k, v) for k, v in code.items() if k[0] == "sm_90a" and re.fullmatch(kernel, k[1])):
+                    with self.subTest(source=source, kernel=name, beside=instruction):
+                        waits = [i for i, v in enumerate(listing) if v.startswith((PRODUCTS, WAIT))]
+                        between = [listing[i:j] for i, j in zip(waits, waits[1:]) if listing[i].startswith(WAIT) and listing[j].startswith(WAIT)]
+                        self.assertGreaterEqual(max((part.count(instruction) for part in between), default=0), often)
 
     def test_wrappers_are_compared_with_their_twins(self):
         """A wrapper of kernels/cuda/*.cuh without a kernel in tests/gpu/conform_*.cuh is one that no machine with a GPU checks."""
