@@ -91,7 +91,8 @@ const char *fc_cost_sources(bool gpu) {
            "reach: what these kernels did on an H100 SXM (bench/results/2026-11-27-gpu-h100.json); own products and "
            "attention reach elsewhere what they do there of mma.sync's own peak, 64 % of the data sheet's, assumed\n"
            "own products 14 % on Hopper, by warpgroups 36 %, cuBLASLt 70 %; attention 10 %, and 8 us a unit, 2.5 us a "
-           "tile that a block works on one after another; memory 90 %; a pass 25 us\n"
+           "tile that a block works on one after another, by warpgroups 2 and 1.25, assumed; memory 90 %; a pass 25 "
+           "us\n"
            "cache 80 %, f32 50 %: assumed; a launch in a graph 1.3 us (Hazy Research, 2025)";
 }
 

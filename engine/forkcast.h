@@ -91,13 +91,13 @@ typedef struct {
 
 /* What can be turned off; answers are the same bits with and without. */
 typedef enum {
-    FC_OFF_FORK = 1 << 0,            /* every prompt is computed and stored once a candidate, so none is coalesced */
-    FC_OFF_GROUPS = 1 << 1,          /* attention reads every branch's pages alone */
-    FC_OFF_COALESCE = 1 << 2,        /* candidates that have drawn the same ids are rows of their own */
-    FC_OFF_SCORE_TREE = 1 << 3,      /* every candidate is scored alone behind an alignment prompt of its own */
-    FC_OFF_OVERLAP = 1 << 4,         /* scoring waits until all candidates of the request are drawn */
-    FC_OFF_PREFIX_CACHE = 1 << 5,    /* nothing is kept from one request to the next */
-    FC_OFF_FORCED = 1 << 6,          /* names that can go on in one way only are drawn token by token */
+    FC_OFF_FORK = 1 << 0,         /* prompts computed and stored once a candidate, in both models; none is coalesced */
+    FC_OFF_GROUPS = 1 << 1,       /* attention reads every branch's pages alone */
+    FC_OFF_COALESCE = 1 << 2,     /* candidates that have drawn the same ids are rows of their own */
+    FC_OFF_SCORE_TREE = 1 << 3,   /* every candidate is scored alone behind an alignment prompt of its own */
+    FC_OFF_OVERLAP = 1 << 4,      /* scoring waits until all candidates of the request are drawn */
+    FC_OFF_PREFIX_CACHE = 1 << 5, /* nothing is kept from one request to the next */
+    FC_OFF_FORCED = 1 << 6,       /* names that can go on in one way only are drawn token by token */
     FC_OFF_RESTRICTED_HEAD = 1 << 7, /* the whole vocabulary's logits are computed, and the allowed ones picked */
     FC_OFF_SHARED_TRUNK = 1 << 8,    /* one file in both roles is loaded twice */
     FC_OFF_SCORE_CACHE = 1 << 9,     /* every candidate is scored, whether or not an earlier request scored the same */

@@ -181,8 +181,8 @@ static const fc_option_row rows[] = {
     {ENGINE_AS("batch_invariant", batch_variant, BOOL), .negated = true, .o.fallback = "true",
      .o.help = "a candidate's bits do not depend on the batch; false: CUDA may sum many rows faster"},
     {ENGINE_AS("precise", imprecise, BOOL), .negated = true, .o.fallback = "true",
-     .o.help = "what norms leave has twice the bits in products, of what stands out, on CUDA of all; false: 8, on CUDA "
-               "bf16: faster"},
+     .o.help = "false: what norms leave is rounded to 8 bits in products, on CUDA to bf16, and not to about twice as "
+               "many: faster; of no effect on weights of f32 and f16, nor on bf16 and fp8 of the CPU"},
 };
 /* clang-format on */
 

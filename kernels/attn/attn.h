@@ -25,8 +25,9 @@
  *         exactly are: q is rounded, a slot's K scale multiplies the score, its V scale the weight before that is
  *         rounded. The CPU computes in f32 over them
  * needs   H % G == 0, E <= 256 and a multiple of 16, P divides 64; CUDA: ldq a multiple of 4, q at one of 16 bytes, and
- *         a block's shared memory, which is within 99 KiB but for f32 KV with E above 128 (attn_fits)
- * CUDA    one launch, or one before it for items of many query vectors (attn_wide.cu): attn_work.cuh says who computes
+ *         a block's shared memory, which is within 99 KiB but for f32 KV with E above 128 (attn_fits); attn_wide.cu,
+ *         where it is used, 165
+ * CUDA    a launch for items of many query vectors (attn_wide.cu), one for the others: attn_work.cuh says who computes
  *         what and how partial states are folded; the order of sums inside a tile is attn_mma.cuh's, attn_rows.cuh's
  *         and attn_wide.cu's, alike (bf16, int8, fp8: tensor cores), and attn_fma.cuh's (f32). A position that a row
  *         sees but that lies in no slot of the store counts as zeroes, and is told at the next sync
@@ -42,7 +43,10 @@
 
 enum { FC_ATTN_TILE = 64, FC_ATTN_RUN = 16 }; /* positions a tile, tiles a run */
 
-/* Query vectors that a unit of work has on CUDA: attn_work.cuh. */
+/* Query vectors of an item that attn_wide.cu takes, at least; of its units, and of a half that may be left out. */
+enum { FC_ATTN_WIDE_LEAST = 65, FC_ATTN_WIDE_UNIT = 128, FC_ATTN_WIDE_HALF = 64 };
+
+/* Query vectors that another unit of work has on CUDA: attn_work.cuh. */
 static inline int fc_attn_unit_vectors(fc_dtype kv, int E) { return 64 >> ((kv == FC_F32) + (E > 128)); }
 
 typedef struct {

@@ -85,7 +85,7 @@ static __device__ __forceinline__ void attn_fma_weights(attn_fma_shared<E> *m, f
         most[a] = fmaxf(fmaxf(s[a][0], s[a][1]), fmaxf(s[a][2], s[a][3]));
         most[a] = fc_lanes_max<ATTN_LANES / 2, 1>(most[a]);
         base = most[a] == -INFINITY ? 0.0f : most[a]; /* sees nothing: weights of 0, not of NaN */
-        for (int k = 0; k < 4; k++) s[a][k] = attn_exp(s[a][k] - base);
+        for (int k = 0; k < 4; k++) s[a][k] = fc_exp2_ftz(s[a][k] - base);
         sum[a] = (s[a][0] + s[a][1]) + (s[a][2] + s[a][3]);
         sum[a] = fc_lanes_sum<ATTN_LANES / 2, 1>(sum[a]);
         for (int k = 0; k < 4; k++) m->weight[r + a * ATTN_HALVES][x + 16 * k] = s[a][k];

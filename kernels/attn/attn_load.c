@@ -5,7 +5,6 @@ static const double WIDENING = 1.4; /* a tile of codes is made bf16 in shared me
 static const double FOLDING = 0.6;  /* of a unit: who folds waits for the last one; both measured on an H100 */
 static const double WIDE_UNIT = 0.25, WIDE_TILE = 0.5; /* of a unit's and a tile's waits, by warpgroups; assumed */
 enum { FOLDS = 4 /* of a block at once */ };
-enum { WIDE_LEAST = 65, WIDE_GROUP = 64, WIDE_ROWS = 128 /* attn_wide.cu's */ };
 
 static int least(int a, int b) { return a < b ? a : b; }
 static int most(int a, int b) { return a > b ? a : b; }
@@ -36,13 +35,13 @@ static int tiles_seen(const fc_attn_args *a, const fc_attn_item *it, int per, in
 
 static bool is_wide(const fc_attn_args *a, const fc_attn_item *it, const fc_load_device *d) {
     const fc_kv_shape *k = &a->kv->shape;
-    return d->warpgroups && k->type == FC_BF16 && k->E <= 128 && it->n_rows * (a->H / k->G) >= WIDE_LEAST;
+    return d->warpgroups && k->type == FC_BF16 && k->E <= 128 && it->n_rows * (a->H / k->G) >= FC_ATTN_WIDE_LEAST;
 }
 
 /* Of the launch for items of many query vectors, or of the other one. first: it reads q and makes the y of both. */
 static fc_load load_of(const fc_attn_args *a, const fc_load_device *d, bool wide, bool first) {
     const fc_kv_shape *k = &a->kv->shape;
-    const int per = a->H / k->G, unit = wide ? WIDE_ROWS : fc_attn_unit_vectors(k->type, k->E);
+    const int per = a->H / k->G, unit = wide ? FC_ATTN_WIDE_UNIT : fc_attn_unit_vectors(k->type, k->E);
     const bool tensor = k->type != FC_F32;
     const double tile = (double)FC_ATTN_TILE / k->P * (double)fc_kv_block_bytes(k); /* of one KV head */
     const double places = (double)d->sms * (wide ? 1 : blocks(k->type, k->E));
@@ -55,7 +54,7 @@ static fc_load load_of(const fc_attn_args *a, const fc_load_device *d, bool wide
         if (is_wide(a, it, d) != wide) continue;
         for (int v0 = 0; v0 < vectors; v0 += unit) {
             int n = least(vectors - v0, unit), seen = tiles_seen(a, it, per, v0, n);
-            int filled = wide ? (n + WIDE_GROUP - 1) / WIDE_GROUP * WIDE_GROUP : computed(n, k);
+            int filled = wide ? (n + FC_ATTN_WIDE_HALF - 1) / FC_ATTN_WIDE_HALF * FC_ATTN_WIDE_HALF : computed(n, k);
             widest = most(widest, seen);
             scores += (double)filled * seen * FC_ATTN_TILE * k->G;
             l.cache += tile * seen * k->G;
@@ -70,7 +69,8 @@ static fc_load load_of(const fc_attn_args *a, const fc_load_device *d, bool wide
     if (first) fc_load_array(&l, d, 8.0 * a->T * a->H * k->E);
     if (!wide) fc_load_array(&l, d, 2 * 4 * states * a->H * (k->E + 2)); /* written, and read by who folds */
     l.busy = longest > 0 && all < longest * places ? all / (longest * places) : 1;
-    if (!wide && !first) l.busy = most_of(l.busy, least_of(1, states * a->H / 2 / FOLDS / places)); /* of two states */
+    if (!wide && !first)
+        l.busy = most_of(l.busy, least_of(1, states * a->H / 2 / FOLDS / places)); /* a fold has two states at least */
     l.units = most_of(units / places, units > 0) * (wide ? WIDE_UNIT : 1);
     l.tiles = most_of(all / places, longest) * (wide ? WIDE_TILE : fc_kv_scaled(k->type) ? WIDENING : 1);
     if (!wide && units > 0 && states > 0) l.units += FOLDING;

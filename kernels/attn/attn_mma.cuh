@@ -146,7 +146,7 @@ static __device__ __forceinline__ void attn_mma_weights(int place, attn_mma_shar
             float most = __shfl_sync(FC_ALL_LANES, base[half], (lane & ~3) | mt), x[4], sum;
             int row = mt * 16 + g + half * 8;
 #pragma unroll
-            for (int c = 0; c < 4; c++) x[c] = attn_exp(s[mt][c / 2][half * 2 + c % 2] - most);
+            for (int c = 0; c < 4; c++) x[c] = fc_exp2_ftz(s[mt][c / 2][half * 2 + c % 2] - most);
             sum = fc_lanes_sum<1, 2>((x[0] + x[1]) + (x[2] + x[3]));
             if (t == 0) m->sum[warp][row] = sum;
             if (S::SCALED) /* a masked position's scale may be anything */

@@ -5,7 +5,7 @@
  * wants a barrier when its K has landed and one when its V has, and no third. The price is that each warp reads all of
  * K and V from shared memory, which pays once all four have rows. The same operations in the same order: the same bits.
  * Heads of 65 to 128: smaller ones have three blocks a multiprocessor, for whose registers it is too much, as is
- * making codes wide.
+ * making codes wide. attn_wide.cu has these steps too, but for the products.
  *
  * threads lane = 4 g + t has, of rows g and g + 8 of its warp's 16, columns 2t and 2t+1 of each 8; their running max
  *         and sum are in all four lanes of a quad
@@ -85,7 +85,7 @@ static __device__ __forceinline__ void attn_rows_weights(float (*s)[2][4], const
             float most = own[half] == -INFINITY ? 0.0f : own[half]; /* sees nothing: weights of 0, not of NaN */
             float(*x)[4] = s[j];
 #pragma unroll
-            for (int c = 0; c < 4; c++) x[c / 2][half * 2 + c % 2] = attn_exp(x[c / 2][half * 2 + c % 2] - most);
+            for (int c = 0; c < 4; c++) x[c / 2][half * 2 + c % 2] = fc_exp2_ftz(x[c / 2][half * 2 + c % 2] - most);
             sum[half] +=
                 fc_lanes_sum<1, 2>((x[0][half * 2] + x[0][half * 2 + 1]) + (x[1][half * 2] + x[1][half * 2 + 1]));
         }

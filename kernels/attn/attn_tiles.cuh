@@ -10,6 +10,7 @@
 
 #include "kernels/attn/attn_work.cuh"
 #include "kernels/cuda/async.cuh"
+#include "kernels/cuda/exp2.cuh"
 
 enum { ATTN_TILE = FC_ATTN_TILE };
 
@@ -206,18 +207,6 @@ template <bool CAPPED> static __device__ __forceinline__ float attn_score(const 
 static __device__ __forceinline__ bool attn_capped(const attn_params &p) { return p.a.soft_cap > 0.0f; }
 static __device__ __forceinline__ float attn_score(const attn_params &p, float dot) {
     return attn_capped(p) ? attn_score<true>(p, dot) : attn_score<false>(p, dot);
-}
-
-/* 2^x of a score less the largest of its row; 0 below 2^-126. */
-static __device__ __forceinline__ float attn_exp(float x) {
-#ifdef FC_CUDA_EMU
-    float y = exp2f(x);
-    return y < 0x1p-126f ? 0.0f : y;
-#else
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-#endif
 }
 
 #endif

@@ -24,8 +24,8 @@
 #include "kernels/cuda/wgmma.cuh"
 
 enum {
-    WIDE_GROUP = 64, /* query vectors of a warpgroup: as many as a half has positions */
-    WIDE_ROWS = 2 * WIDE_GROUP,
+    WIDE_GROUP = FC_ATTN_WIDE_HALF, /* query vectors of a warpgroup: as many as a half has positions */
+    WIDE_ROWS = FC_ATTN_WIDE_UNIT,
     WIDE_FIRST = 2 * FC_WARPGROUP, /* the first thread that copies */
     WIDE_THREADS = WIDE_FIRST + ATTN_THREADS,
     WIDE_WARPS = WIDE_FIRST / FC_WARP, /* that multiply */
@@ -110,7 +110,9 @@ static __device__ __forceinline__ void wide_copy(const attn_params &p, const wid
         wide_note(p, u, 0, thread, attn_entry(p, u.unit, u.view, 0, thread), m);
         entry = attn_entry(p, u.unit, u.view, 1, thread);
     }
+    if (n == 0 && thread == 0) m->work.ticket = attn_take(p);
     for (int i = 0; i < n; i++) {
+        if (i + 1 == n && thread == 0) m->work.ticket = attn_take(p); /* who is done first draws first */
         attn_meet<WIDE_FIRST>(); /* places are noted, and those of the tile before are done with */
         if (thread < ATTN_TILE) {
             wide_note(p, u, i + 1, thread, entry, m);
@@ -138,7 +140,6 @@ template <int E> static __device__ __forceinline__ void wide_deal(const attn_par
         if (threadIdx.x == WIDE_FIRST) {
             u->unit = m->work.unit;
             u->none = !is;
-            if (is) m->work.ticket = attn_take(p);
             fc_mbarrier_arrive(&m->dealt[i % 2]);
         }
         if (!is) break;
@@ -326,14 +327,14 @@ fc_status fc_attn_wide(fc_stream s, attn_params *p, bool *left) {
     const fc_attn_args *a = &p->a;
     const int most = (a->most_rows ? a->most_rows : a->T) * p->per, E = p->kv.shape.E;
     *left = true;
-    if (s->sm != 90 || p->kv.shape.type != FC_BF16 || E > 128 || most < WIDE_LEAST || a->n_items == 0 ||
+    if (s->sm != 90 || p->kv.shape.type != FC_BF16 || E > 128 || most < FC_ATTN_WIDE_LEAST || a->n_items == 0 ||
         sizeof(wide_shared<128>) + WIDE_ALIGN > s->shared_max)
         return FC_OK;
-    p->least = WIDE_LEAST;
+    p->least = FC_ATTN_WIDE_LEAST;
     if (E <= 64) FC_TRY((launch<64>(s, *p)));
     else FC_TRY((launch<128>(s, *p)));
     p->least = 0;
-    p->most = WIDE_LEAST - 1;
-    *left = a->n_fold > 0 || a->least_rows * p->per < WIDE_LEAST;
+    p->most = FC_ATTN_WIDE_LEAST - 1;
+    *left = a->n_fold > 0 || a->least_rows * p->per < FC_ATTN_WIDE_LEAST;
     return FC_OK;
 }

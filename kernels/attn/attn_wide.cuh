@@ -1,11 +1,8 @@
-/* attn_wide - items of many query vectors, by warpgroups. */
+/* attn_wide - items of many query vectors, by warpgroups. Inner to kernels/attn. */
 #ifndef FC_KERNELS_ATTN_WIDE_CUH
 #define FC_KERNELS_ATTN_WIDE_CUH
 
 #include "kernels/attn/attn_work.cuh"
-
-/* Query vectors of an item: fewer leave a warpgroup idle. */
-enum { WIDE_LEAST = 65 };
 
 /* Launches them where the device has warpgroups that compute over such KV; p then means the other items, and *left says
  * whether anything is to be done for these, or folded. */

@@ -1,4 +1,4 @@
-/* attn_work - attention on CUDA: who computes what, and the fold of partial states in the same launch.
+/* attn_work - attention on CUDA: who computes what, and the fold of partial states in the same, or the last, launch.
  *
  * unit    64 (or 32, 16: attn_shape.ROWS) query vectors of one item and one KV head, over all tiles of the item that
  *         they see. Query vectors of (item, head) are numbered row by row, the H/G heads of a row side by side. Units
@@ -219,7 +219,7 @@ template <int WIDE> static __device__ __forceinline__ void attn_fold_row(const a
     }
 }
 
-/* By one thread, as its block's last. */
+/* By one thread of a block that draws no more. */
 static __device__ __forceinline__ void attn_leave(const attn_params &p) {
     __threadfence(); /* a block has counted its units before it counts as gone */
     if (atomicAdd(&p.counters->gone, 1u) == gridDim.x - 1) {

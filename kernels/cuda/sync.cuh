@@ -1,7 +1,5 @@
-/* sync - named barriers of a block, for kernels whose warps make tiles and use them in turns. No kernel has them yet:
- * those for sm_90 will. Here they are proven (emu/test_emu, races, conform_sync), as what the emulator and TSan know of
- * barriers that some only arrive at.
- */
+/* sync - named barriers of a block, for kernels whose warps have work apart (attn_wide.cu). That some threads may only
+ * arrive at them is proven too (emu/test_emu, races, conform_sync), and no kernel's yet. */
 #ifndef FC_KERNELS_CUDA_SYNC_CUH
 #define FC_KERNELS_CUDA_SYNC_CUH
 

@@ -1,5 +1,6 @@
 /* attn_wide.cu under emulation: against one softmax in double, and with the bits of the kernel for few query vectors.
  */
+#include "kernels/attn/attn_load.h"
 #include "tests/cuda_emu/runtime_control.h"
 #include "tests/cuda_emu/util_attn_cuda.h"
 
@@ -178,11 +179,49 @@ static void broken_numbers_stay_where_they_are(void **state) {
     device_close(s);
 }
 
+/* If this fails, a page table that is wrong is read wherever it points. */
+static void slots_that_do_not_exist_are_told(void **state) {
+    attn_case c = {.type = FC_BF16, .P = 16, .G = 1, .H = 8, .E = 64, .L = 1, .seed = 3};
+    fc_stream s = device_stream(0);
+    float *y, *clean;
+    attn_cuda_work w;
+    (void)state;
+    set_rows(&c, 1, 10, 90, 1);
+    clean = run_case(&c, CUT_WHOLE, false);
+    y = calloc(outputs(&c), sizeof *y);
+    attn_cuda_open(&c, CUT_WHOLE, s, &w);
+    for (int i = 0; i < 2; i++) {
+        int32_t kept = w.host.pages[3];
+        w.host.pages[3] = i ? w.kv.shape.n_pages : -1;
+        assert_fails(attn_cuda_run(&w, y), FC_ERR_ARG, "attn: item 0: a position that its rows see lies in no slot");
+        w.host.pages[3] = kept;
+        assert_ok(attn_cuda_run(&w, y)); /* said once, forgotten then */
+        assert_same(&c, CUT_WHOLE, y, clean);
+    }
+    attn_cuda_close(&w);
+    device_close(s);
+    free(y), free(clean);
+}
+
 #ifndef FC_TESTS_GPU
+/* As many as the cost model says. */
 static uint64_t launches(const attn_case *c, attn_cut cut) {
-    uint64_t before = emu_counts().launches;
+    const fc_load_device d = {.sms = 4, .warpgroups = !emu_device_opts.sm || emu_device_opts.sm == 90};
+    fc_stream s = device_stream(0);
+    attn_cuda_work w;
+    fc_attn_args told;
+    fc_load l[2];
+    uint64_t before, n;
+    attn_cuda_open(c, cut, s, &w);
+    told = w.host.args;
+    told.kv = &w.kv;
+    before = emu_counts().launches;
     free(run_case(c, cut, false));
-    return emu_counts().launches - before;
+    n = emu_counts().launches - before;
+    assert_int_equal(n, fc_attn_load_cuda(&told, &d, l));
+    attn_cuda_close(&w);
+    device_close(s);
+    return n;
 }
 
 /* Items of few vectors, and folds, want the other kernel; what is left for nobody is not launched. */
@@ -216,6 +255,7 @@ int main(void) {
         cmocka_unit_test(runs_of_an_item_close_in_y),
         cmocka_unit_test(the_order_of_fibres_changes_no_bit),
         cmocka_unit_test(broken_numbers_stay_where_they_are),
+        cmocka_unit_test(slots_that_do_not_exist_are_told),
 #ifndef FC_TESTS_GPU
         cmocka_unit_test(who_is_launched),
 #endif

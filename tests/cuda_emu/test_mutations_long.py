@@ -15,7 +15,12 @@ MUTATIONS = (  # file under kernels/, what stands there once, what instead, test
     ("linear/linear_wgmma.cu", "b + (fc_x_tile_lo(ROWS) >> 4)", "b + (fc_x_tile_lo(ROWS) >> 5)", "test_linear_wgmma"),
     ("linear/linear_wgmma.cu", "fc_wgmma_wait<0>();", "fc_wgmma_wait<1>();", "test_linear_wgmma"),  # the last product is not there
     ("linear/linear_x.cu", "^ (r % 8)", "^ (r % 4)", "test_linear_wgmma"),  # a wrong swizzle
-    ("attn/attn_rows.cuh", "sum[half] += fc_lanes_sum", "sum[half] = fc_lanes_sum", "test_attn"),
+    ("attn/attn_rows.cuh", "sum[half] +=", "sum[half] =", "test_attn_wide"),
+    ("attn/attn_wide.cu", "fc_mbarrier_wait(&m->empty[wide_place(h)], wide_parity(h) ^ 1);", "", "test_attn_wide"),  # a place refilled unasked
+    ("attn/attn_wide.cu", "fc_wgmma_wait<1>();", "fc_wgmma_wait<2>();", "test_attn_wide"),  # scores that are not there
+    ("attn/attn_wide.cu", "^ (row % 8)", "^ (row % 4)", "test_attn_wide"),  # a wrong swizzle
+    ("attn/attn_wide.cu", "    fc_copy_wait<LEFT>();\n    fc_proxy_fence();", "    fc_copy_wait<LEFT>();", "test_attn_wide"),
+    ("attn/attn_wide.cu", "fc_mbarrier_wait(&m->done[i % 2], (i / 2 & 1) ^ 1);", "", "test_attn_wide"),  # a unit dealt over one that is worked on
     ("attn/attn_work.cuh", "*l = *l * *keep + l2 * *add;", "*l = *l * *keep + l2;", "test_attn"),
     ("rmsnorm/rmsnorm.cu", "if (r.res && !p.rows) r.res[d] = h[i];", "", "test_rmsnorm"),
     ("rope_kv/rope_kv.cu", "c = c > 127.0f ? 127.0f : c < -127.0f ? -127.0f : c;", "c = c > 127.0f ? -127.0f : c;", "test_rope_kv"),

@@ -63,6 +63,17 @@ static void expect_slots(const fixture *f, int row, int32_t *slot) {
     for (int j = n; j <= f->batch.pos[row]; j++) slot[j] = f->trees[f->tree_of[row]].slot[path[j - n]];
 }
 
+/* If this fails, CUDA leaves an item to a kernel that is not launched. */
+static void check_bounds(const fc_batch *b) {
+    int least = b->items[0].n_rows, most = least;
+    for (int i = 1; i < b->n_items; i++) {
+        least = b->items[i].n_rows < least ? b->items[i].n_rows : least;
+        most = b->items[i].n_rows > most ? b->items[i].n_rows : most;
+    }
+    assert_int_equal(b->least_rows, least);
+    assert_int_equal(b->most_rows, most);
+}
+
 /* Walks a row's items as the fold does and checks them against its table or tree. */
 static void check_row(const fixture *f, int row) {
     const fc_batch *b = &f->batch;
@@ -124,12 +135,14 @@ static void shared_prompt_is_read_once(void **state) {
     assert_ok(fc_batch_plan(&f.batch));
     assert_int_equal((int)f.batch.tiles, 15 + 16); /* one tile each of its own */
     for (int r = 0; r < f.batch.T; r++) check_row(&f, r);
+    check_bounds(&f.batch);
     fc_batch_reset(&f.batch);
     f.batch.share = false;
     for (int i = 0; i < 16; i++) add(&f, tables[i], 1);
     assert_ok(fc_batch_plan(&f.batch));
     assert_int_equal((int)f.batch.tiles, 16 * 16);
     for (int r = 0; r < f.batch.T; r++) check_row(&f, r);
+    check_bounds(&f.batch);
     close_fixture(&f);
 }
 
@@ -158,6 +171,7 @@ static void random_trees_are_covered(void **state) {
         assert_ok(fc_kv_flush(f.kv));
         assert_ok(fc_batch_plan(&f.batch));
         for (int r = 0; r < f.batch.T; r++) check_row(&f, r);
+        check_bounds(&f.batch);
         for (int i = 0; i < f.batch.n_items; i++)
             shared_items += f.batch.items[i].n_rows > 1 && f.batch.items[i].part >= 0;
         assert_ok(fc_kv_check(f.kv));
@@ -188,6 +202,7 @@ static void items_are_cut_until_a_backend_is_busy(void **state) {
         }
         assert_ok(fc_batch_plan(&f.batch));
         for (int r = 0; r < f.batch.T; r++) check_row(&f, r);
+        check_bounds(&f.batch);
         assert_int_equal(f.batch.n_items, cases[c].items);
         for (int i = 0; i < f.batch.n_items; i++)
             if (f.batch.items[i].part >= 0) parts += f.batch.items[i].n_rows;
@@ -234,6 +249,7 @@ static void chains_read_the_prompt_once(void **state) {
         assert_ok(fc_batch_plan(&f.batch));
         assert_true(fc_alloc_count() == before); /* all memory was taken at open */
         for (int r = 0; r < f.batch.T; r++) check_row(&f, r);
+        check_bounds(&f.batch);
         printf("share %s: %d rows in %d chains, 1 decode row: %d items, %d tiles, %d partial states\n",
                share ? "on" : "off", f.batch.T - 1, chains, f.batch.n_items, (int)f.batch.tiles, f.batch.n_parts);
         /* 15 whole tiles of the prompt, by all together or by each */
@@ -285,6 +301,7 @@ static void random_chains_are_covered(void **state) {
         assert_ok(fc_kv_flush(f.kv));
         assert_ok(fc_batch_plan(&f.batch));
         for (int r = 0; r < f.batch.T; r++) check_row(&f, r);
+        check_bounds(&f.batch);
         for (int i = 0; i < f.batch.n_items; i++) {
             gathered += f.batch.items[i].gather >= 0;
             shared += f.batch.items[i].gather < 0 && f.batch.items[i].n_rows > 1 && f.batch.items[i].part >= 0;
@@ -323,6 +340,7 @@ static void a_batch_too_deep_to_share_is_read_alone(void **state) {
     assert_ok(fc_batch_plan(&f.batch));
     assert_int_equal((int)f.batch.tiles, TABLES * (TABLES + 1));
     for (int r = 0; r < f.batch.T; r++) check_row(&f, r);
+    check_bounds(&f.batch);
     close_fixture(&f);
 }
 

@@ -203,9 +203,9 @@ static void bf16_activations_move_answers_a_little(void **state) {
         print_message(
             "bf16 weights, x in %s: %.4f mean, %.4f most from transformers; %.4f mean, %.4f most from x in f32\n",
             how == X_BF16 ? "bf16" : "two halves behind norms", mean, most, moved[how], most_moved);
-        assert_true(mean <= 0.05);
+        assert_true(mean <= 0.012);
     }
-    assert_true(moved[X_BF16_PRECISE] < moved[X_BF16] && moved[X_BF16] < 0.03);
+    assert_true(moved[X_BF16_PRECISE] < moved[X_BF16] && moved[X_BF16] < 0.01);
     unlink(path);
     rmdir(folder);
     fc_json_close(doc);

@@ -1,4 +1,5 @@
 /* conform_numbers - conversions of kernels/cuda/num.cuh and engine/base, and functions of numbers that kernels call. */
+#include "kernels/cuda/exp2.cuh"
 #include "kernels/cuda/num.cuh"
 #include "kernels/cuda/vmath.cuh"
 #include "tests/gpu/conform.cuh"
@@ -38,6 +39,7 @@ enum number_op {
     FC_EXP,
     FC_TANH,
     EXP,
+    EXP2_FTZ,
     LOG,
     TANH,
     EXP_DOUBLE,
@@ -92,6 +94,7 @@ template <int OP> static __device__ __forceinline__ void number_do(uint32_t *y, 
     case FC_EXP: y[0] = __float_as_uint(fc_expf(a)); break;
     case FC_TANH: y[0] = __float_as_uint(fc_tanhf(a)); break;
     case EXP: y[0] = __float_as_uint(expf(a)); break;
+    case EXP2_FTZ: y[0] = __float_as_uint(fc_exp2_ftz(a)); break;
     case LOG: y[0] = __float_as_uint(logf(fabsf(a))); break;
     case TANH: y[0] = __float_as_uint(tanhf(a)); break;
     case EXP_DOUBLE: number_put(y, exp((double)a)); break;
@@ -180,6 +183,7 @@ void conform_numbers(conform_run *r) {
     number<FC_EXP>(r, "fc_expf", pairs, 2, 1, FLOATS);
     number<FC_TANH>(r, "fc_tanhf", pairs, 2, 1, FLOATS);
     number<EXP>(r, "expf", pairs, 2, 1, ULPS, 3);
+    number<EXP2_FTZ>(r, "fc_exp2_ftz", pairs, 2, 1, ULPS, 4);
     number<LOG>(r, "logf", pairs, 2, 1, ULPS, 2);
     number<TANH>(r, "tanhf", pairs, 2, 1, ULPS, 3);
     number<EXP_DOUBLE>(r, "exp", pairs, 2, 2, DOUBLES, 2);
