@@ -4,6 +4,12 @@
 #include "tests/cuda_emu/runtime_control.h"
 #include "tests/cuda_emu/util_attn_cuda.h"
 
+#if defined(FC_EMU_TSAN) || defined(__SANITIZE_ADDRESS__)
+enum { CASES = 10 }; /* which are five times as slow */
+#else
+enum { CASES = 32 };
+#endif
+
 static size_t outputs(const attn_case *c) { return (size_t)c->rows * (size_t)c->H * (size_t)c->E; }
 
 static void print_case(const attn_case *c, attn_cut cut, const char *what) {
@@ -103,7 +109,7 @@ static attn_case some_case(uint64_t *seed, int i) {
 static void every_kind_is_as_the_reference_and_as_few(void **state) {
     uint64_t seed = 20261127;
     (void)state;
-    for (int i = 0; i < 32; i++) {
+    for (int i = 0; i < CASES; i++) {
         attn_case c = some_case(&seed, i);
         attn_cut cut = c.branches == 1 ? (i % 2 ? CUT_TILES : CUT_WHOLE) : i % 2 ? CUT_RUNS : CUT_TILES;
         float *few, *y;
