@@ -153,10 +153,21 @@ cudaDeviceProp emu_device_prop(void) {
     return p;
 }
 
-/* A test's, or, of a program that has no test in it, its environment's. */
+/* What the environment of a program says that has no test in it. */
+static int said_devices(void) {
+    const char *said = getenv("FORKCAST_EMULATED_DEVICES");
+    char *end;
+    long n;
+    if (!said) return 1;
+    n = strtol(said, &end, 10);
+    if (end != said && !*end && n >= 1 && n <= 64) return (int)n;
+    fprintf(stderr, "cuda_emu: FORKCAST_EMULATED_DEVICES is \"%s\"; it is 1 to 64\n", said);
+    exit(2);
+}
+
 int emu_devices(void) {
-    static const char *const said = getenv("FORKCAST_EMULATED_DEVICES");
-    return emu_device_opts.devices ? emu_device_opts.devices : said && atoi(said) > 0 ? atoi(said) : 1;
+    static const int said = said_devices();
+    return emu_device_opts.devices ? emu_device_opts.devices : said;
 }
 int emu_device_now(void) { return device_now; }
 static bool no_device(int device) { return device < 0 || device >= emu_devices(); }
