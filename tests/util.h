@@ -16,6 +16,20 @@
 
 #include <cmocka.h>
 
+/* How many of n random cases are enough: where memory is watched all take ten times as long, and the first ones find
+ * bad memory as well as the last. */
+#if defined(__SANITIZE_ADDRESS__)
+#define TEST_WATCHED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define TEST_WATCHED 1
+#endif
+#endif
+#ifndef TEST_WATCHED
+#define TEST_WATCHED 0
+#endif
+static inline int test_cases(int n) { return TEST_WATCHED ? (n + 3) / 4 : n; }
+
 /* The call must succeed; prints the recorded sentence when it does not. */
 #define assert_ok(call)                                                                                                \
     do {                                                                                                               \

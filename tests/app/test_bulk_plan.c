@@ -54,7 +54,7 @@ static void every_history_once_and_in_order(void **state) {
 /* The production size: 761 names. */
 static void numbers_of_the_method(void **state) {
     enum { MANY = 761 };
-    static char texts[MANY][8];
+    static char texts[MANY][16];
     static const char *many[MANY];
     plan p = {0};
     plan_item item;

@@ -25,12 +25,12 @@ class Running(unittest.TestCase):
                 c.answer()
                 a, turns = s.ticks(), s.counts()["turns"]
                 time.sleep(1.5)
-                self.assertEqual(s.ticks() - a, 0)
+                self.assertLessEqual(s.ticks() - a, 1)  # one that had begun may end in here
                 self.assertLessEqual(s.counts()["turns"] - turns, 8)  # of the two that ask, and no timer
             time.sleep(0.05)
             a, turns = s.ticks(), s.counts()["turns"]
             time.sleep(0.5)  # the same with nobody there
-            self.assertEqual(s.ticks() - a, 0)
+            self.assertLessEqual(s.ticks() - a, 1)
             self.assertLessEqual(s.counts()["turns"] - turns, 8)
 
     # If this fails, a rollout loses requests that were taken.

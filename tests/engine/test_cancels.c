@@ -12,7 +12,7 @@
 
 enum { IN_FLIGHT = 24 };
 
-static int n_requests = 10000;
+static int n_requests;
 static uint64_t seed = 20261126;
 
 static long resident_pages(void) {
@@ -102,7 +102,7 @@ static void every_page_comes_back(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_page_comes_back)};
-    if (argc > 1) n_requests = atoi(argv[1]);
+    n_requests = argc > 1 ? atoi(argv[1]) : test_cases(10000);
     if (argc > 2) seed = strtoull(argv[2], NULL, 10);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

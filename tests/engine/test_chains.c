@@ -282,13 +282,14 @@ static void a_tree_in_one_pass_equals_its_paths_alone(void **state) {
     uint64_t seed = 2718;
     (void)state;
     printf("seed %llu\n", (unsigned long long)seed);
-    for (int i = 0; i < 12; i++)
+    for (int i = 0; i < test_cases(12); i++)
         for (fc_cpu_level l = i % 5 ? fc_cpu_best() : FC_CPU_PORTABLE; l <= fc_cpu_best(); l++)
             play(tiny_model(archs[i % 4], 5, false), l, types[(i + i / 4) % 4], pages[(i + i / 4) % 3], &seed);
     printf("%d nodes in %d chains, %d of them before their parent; %d decode rows, %d unfinished prompts\n", nodes,
            chains, parents_after, decode_rows, late_prompts);
     printf("%.0f tiles read with sharing, %.0f without\n", tiles[1], tiles[0]);
-    assert_true(parents_after > 100 && decode_rows > 40 && late_prompts > 10 && chains > 500);
+    assert_true(parents_after > test_cases(100) && decode_rows > test_cases(40) && late_prompts > test_cases(10) &&
+                chains > test_cases(500));
 }
 
 int main(void) {

@@ -104,13 +104,13 @@ static void accepted_names_have_the_free_distribution(void **state) {
     (void)state;
     print_message("seed %llu\n", (unsigned long long)base_seed);
     open_fixture(&f, few, FEW, true);
-    check_frequencies(&f, "temperature 2", 100000, MOST, 100);
-    check_frequencies(&f, "budget 1", 20000, 1000, 1);
+    check_frequencies(&f, "temperature 2", test_cases(100000), MOST, 100);
+    check_frequencies(&f, "budget 1", test_cases(20000), 1000, 1);
     f.s.temperature = 1.0f;
-    check_frequencies(&f, "temperature 1", 50000, MOST, 10);
+    check_frequencies(&f, "temperature 1", test_cases(50000), MOST, 10);
     f.s.temperature = 2.0f;
     f.s.top_k = 3;
-    check_frequencies(&f, "temperature 2, top_k 3", 50000, MOST, 30);
+    check_frequencies(&f, "temperature 2, top_k 3", test_cases(50000), MOST, 30);
     close_fixture(&f);
 }
 
@@ -154,7 +154,7 @@ static void so_have_names_among_all_ids(void **state) {
     assert_int_equal(n, NAMES);
     open_fixture(&f, names, NAMES, false);
     f.s.max_tokens = 2;
-    check_frequencies(&f, "all ids, budget 3", 20000, 2000, 3);
+    check_frequencies(&f, "all ids, budget 3", test_cases(20000), 2000, 3);
     close_fixture(&f);
 }
 

