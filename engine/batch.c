@@ -214,8 +214,7 @@ static bool emit_item(fc_batch *b, int lo, int first, int n_rows, int t0, int t1
         .gather = t0 < s->n_paged ? -1 : s->gather + (t0 - s->n_paged) * FC_ATTN_TILE,
     };
     if (!whole) b->n_parts += n_rows;
-    if (b->n_items == 1 || n_rows < b->least_rows) b->least_rows = n_rows;
-    if (n_rows > b->most_rows) b->most_rows = n_rows;
+    b->widths |= fc_attn_width(n_rows * b->per);
     b->tiles += t1 - t0;
     b->row_tiles += (double)(t1 - t0) * n_rows;
     return true;
@@ -274,7 +273,7 @@ static bool emit_group(fc_batch *b, int lo, int hi, int first, int t0) {
 static bool emit(fc_batch *b, int cut, bool share) {
     int per_tile = FC_ATTN_TILE / fc_kv_store(b->kv)->shape.P, first = 0;
     b->cut = cut;
-    b->n_items = b->n_parts = b->least_rows = b->most_rows = 0;
+    b->n_items = b->n_parts = b->widths = 0;
     b->tiles = b->row_tiles = 0;
     for (int lo = 0; lo < b->n_seqs;) {
         int end = lo + 1, rows = seq_at(b, lo)->n_rows;

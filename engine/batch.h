@@ -75,7 +75,7 @@ typedef struct {
     int32_t *outs;                 /* [max_rows] */
 
     int n_items, n_fold, n_fold_slots, n_parts; /* after plan */
-    int least_rows, most_rows;                  /* of the items */
+    int widths;                                 /* fc_attn_args.widths */
     double tiles, row_tiles;                    /* of all items, for accounting and cost */
     int cut;                                    /* batch.c's: how finely items are cut */
     fc_attn_item *items;                        /* [max_items] host */

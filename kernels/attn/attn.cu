@@ -5,13 +5,19 @@
 #include <limits.h>
 
 /* Which shared memory a KV type takes; its type picks the unit's code. */
-template <fc_dtype TYPE, int E> struct attn_shared_of { typedef attn_mma_shared<TYPE, E> type; };
-template <int E> struct attn_shared_of<FC_F32, E> { typedef attn_fma_shared<E> type; };
+template <fc_dtype TYPE, int E, int UNIT> struct attn_shared_of { typedef attn_mma_shared<TYPE, E, UNIT> type; };
+template <int E, int UNIT> struct attn_shared_of<FC_F32, E, UNIT> { typedef attn_fma_shared<E> type; };
+/* Units of so many query vectors, at most; blocks a multiprocessor. */
+template <fc_dtype TYPE, int E, int UNIT> struct attn_form {
+    typedef attn_shape<TYPE, E> S;
+    static constexpr int BLOCKS = UNIT == S::ROWS ? (int)S::BLOCKS : (int)S::FEW_BLOCKS;
+};
 
 /* Units until there are no more, then a share of the folds: attn_work.cuh. */
-template <fc_dtype TYPE, int E>
-static __global__ void __launch_bounds__(ATTN_THREADS, (attn_shape<TYPE, E>::BLOCKS)) attn_kernel(const attn_params p) {
-    typedef typename attn_shared_of<TYPE, E>::type shared;
+template <fc_dtype TYPE, int E, int UNIT>
+static __global__ void __launch_bounds__(ATTN_THREADS, (attn_form<TYPE, E, UNIT>::BLOCKS))
+    attn_kernel(const attn_params p) {
+    typedef typename attn_shared_of<TYPE, E, UNIT>::type shared;
     shared *m = fc_shared<shared>();
     attn_place at = {-ATTN_THREADS, 0, 0, 0};
     const attn_unit &u = m->work.unit;
@@ -19,7 +25,7 @@ static __global__ void __launch_bounds__(ATTN_THREADS, (attn_shape<TYPE, E>::BLO
     int ticket = -1;
     if (threadIdx.x == 0) m->work.ticket = attn_take(p);
     __syncthreads();
-    while (attn_find<0>(p, m->work.ticket, attn_shape<TYPE, E>::ROWS, &m->work, &at)) {
+    while (attn_find<0>(p, m->work.ticket, UNIT, &m->work, &at)) {
         attn_view_open<0>(p, u, &m->vectors, &m->work.view);
         attn_unit_run(p, u, w, m, &ticket);
         if (u.item.part >= 0) __threadfence(); /* what it wrote, before it counts itself done */
@@ -31,7 +37,7 @@ static __global__ void __launch_bounds__(ATTN_THREADS, (attn_shape<TYPE, E>::BLO
 }
 
 template <fc_dtype TYPE, int E> static fc_status fits(fc_stream s, int width) {
-    const size_t shared = sizeof(typename attn_shared_of<TYPE, E>::type);
+    const size_t shared = sizeof(typename attn_shared_of<TYPE, E, attn_shape<TYPE, E>::ROWS>::type);
     if (shared <= s->shared_max) return FC_OK;
     return FC_FAIL(
         FC_ERR_UNSUPPORTED,
@@ -40,17 +46,28 @@ template <fc_dtype TYPE, int E> static fc_status fits(fc_stream s, int width) {
         width, fc_dtype_name(TYPE), shared, s->shared_max);
 }
 
-template <fc_dtype TYPE, int E> static fc_status launch(fc_stream s, const attn_params &p) {
-    typedef attn_shape<TYPE, E> S;
+template <fc_dtype TYPE, int E, int UNIT> static fc_status launch_form(fc_stream s, const attn_params &p) {
     const fc_attn_args *a = &p.a;
+    constexpr size_t shared = sizeof(typename attn_shared_of<TYPE, E, UNIT>::type);
+    constexpr size_t kept = 1024; /* by CUDA, of a block */
+    static_assert(UNIT != FC_ATTN_FEW_UNIT || (shared + kept) * attn_form<TYPE, E, UNIT>::BLOCKS <= 228 << 10,
+                  "a multiprocessor holds them");
     /* an item has T rows at most; how many it has is known on the device alone */
-    double units = (double)a->n_items * p.kv.shape.G * fc_div_up(a->T * p.per, S::ROWS);
+    double units = (double)a->n_items * p.kv.shape.G * fc_div_up(a->T * p.per, UNIT);
     double folds = (double)a->n_fold * a->H / ATTN_WARPS + 1, most = units > folds ? units : folds;
-    unsigned grid = (unsigned)(s->sms * S::BLOCKS);
+    size_t resident = (s->shared_max + kept) / (shared + kept), blocks = (size_t)attn_form<TYPE, E, UNIT>::BLOCKS;
+    unsigned grid;
     FC_TRY((fits<TYPE, E>(s, p.kv.shape.E)));
+    grid = (unsigned)s->sms * (unsigned)(blocks < resident ? blocks : resident);
     if (most < grid) grid = (unsigned)most;
-    return fc_launch(s, "attn", attn_kernel<TYPE, E>, dim3(grid), ATTN_THREADS,
-                     sizeof(typename attn_shared_of<TYPE, E>::type), p);
+    return fc_launch(s, "attn", attn_kernel<TYPE, E, UNIT>, dim3(grid), ATTN_THREADS, shared, p);
+}
+
+/* Items of few query vectors alone: small units, of which a multiprocessor holds more. */
+template <fc_dtype TYPE, int E> static fc_status launch(fc_stream s, const attn_params &p) {
+    if constexpr (attn_shape<TYPE, E>::FEW_BLOCKS > 0)
+        if (p.most <= FC_ATTN_FEW_MOST) return launch_form<TYPE, E, FC_ATTN_FEW_UNIT>(s, p);
+    return launch_form<TYPE, E, attn_shape<TYPE, E>::ROWS>(s, p);
 }
 
 template <fc_dtype TYPE> static fc_status launch_width(fc_stream s, const attn_params &p) {
@@ -96,7 +113,7 @@ static fc_status check_args(const fc_attn_args *a) {
 
 extern "C" fc_status fc_attn_cuda(fc_stream s, const fc_attn_args *a) {
     attn_params p;
-    bool left;
+    int left = a->widths ? a->widths : FC_ATTN_FEW | FC_ATTN_MORE | FC_ATTN_MANY; /* what no launch has taken */
     FC_TRY(check_args(a));
     static_assert(sizeof(attn_counters) <= FC_CUDA_COUNTERS * sizeof(unsigned), "the stream has counters enough");
     p.a = *a;
@@ -106,10 +123,10 @@ extern "C" fc_status fc_attn_cuda(fc_stream s, const fc_attn_args *a) {
     for (p.log_p = 0; 1 << p.log_p < p.kv.shape.P;) p.log_p++;
     p.counters = (attn_counters *)(void *)s->counters;
     p.trouble = s->trouble;
+    FC_TRY(fc_attn_wide(s, p, &left));
+    if (!left && a->n_fold == 0) return FC_OK;
     p.least = 0;
-    p.most = INT_MAX;
-    FC_TRY(fc_attn_wide(s, &p, &left));
-    if (!left) return FC_OK;
+    p.most = left & FC_ATTN_MANY ? INT_MAX : left & FC_ATTN_MORE ? FC_ATTN_WIDE_LEAST - 1 : FC_ATTN_FEW_MOST;
     switch (p.kv.shape.type) {
     case FC_F32: return launch_width<FC_F32>(s, p);
     case FC_BF16: return launch_width<FC_BF16>(s, p);

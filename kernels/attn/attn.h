@@ -27,10 +27,11 @@
  * needs   H % G == 0, E <= 256 and a multiple of 16, P divides 64; CUDA: ldq a multiple of 4, q at one of 16 bytes, and
  *         a block's shared memory, which is within 99 KiB but for f32 KV with E above 128 (attn_fits); attn_wide.cu,
  *         where it is used, 165
- * CUDA    a launch for items of many query vectors (attn_wide.cu), one for the others: attn_work.cuh says who computes
- *         what and how partial states are folded; the order of sums inside a tile is attn_mma.cuh's, attn_rows.cuh's
- *         and attn_wide.cu's, alike (bf16, int8, fp8: tensor cores), and attn_fma.cuh's (f32). A position that a row
- *         sees but that lies in no slot of the store counts as zeroes, and is told at the next sync
+ * CUDA    a launch for items of many query vectors (attn_wide.cu), one for the others, which has small units where each
+ *         of them has few: attn_work.cuh says who computes what and how partial states are folded; the order of sums
+ *         inside a tile is attn_mma.cuh's, attn_rows.cuh's and attn_wide.cu's, alike (bf16, int8, fp8: tensor cores),
+ *         and attn_fma.cuh's (f32). A position that a row sees but that lies in no slot of the store counts as zeroes,
+ *         and is told at the next sync
  * error   2e-5 absolute on outputs of unit scale, against attn_ref.c (which folds nothing: one softmax in double). Over
  *         bf16 KV that in the mean of many: a weight within 1e-6 of the middle between two bf16 may become the other
  *         one, 2^-7 of it, which alone can be 1e-2 of an output
@@ -45,9 +46,17 @@ enum { FC_ATTN_TILE = 64, FC_ATTN_RUN = 16 }; /* positions a tile, tiles a run *
 
 /* Query vectors of an item that attn_wide.cu takes, at least; of its units, and of a half that may be left out. */
 enum { FC_ATTN_WIDE_LEAST = 65, FC_ATTN_WIDE_UNIT = 128, FC_ATTN_WIDE_HALF = 64 };
+/* Of an item that has small units where no item of the launch has more; and of these. */
+enum { FC_ATTN_FEW_MOST = 32, FC_ATTN_FEW_UNIT = 16 };
 
 /* Query vectors that another unit of work has on CUDA: attn_work.cuh. */
 static inline int fc_attn_unit_vectors(fc_dtype kv, int E) { return 64 >> ((kv == FC_F32) + (E > 128)); }
+
+/* Which of these an item is. */
+enum { FC_ATTN_FEW = 1, FC_ATTN_MORE = 2, FC_ATTN_MANY = 4 };
+static inline int fc_attn_width(int vectors) {
+    return vectors <= FC_ATTN_FEW_MOST ? FC_ATTN_FEW : vectors < FC_ATTN_WIDE_LEAST ? FC_ATTN_MORE : FC_ATTN_MANY;
+}
 
 typedef struct {
     int32_t pages;         /* index into pages[] of the entry for position 0; not read by an item that gathers */
@@ -73,7 +82,7 @@ typedef struct {
     const int32_t *fold_slot;  /* slots in KV order, | FC_ATTN_NEW_RUN */
     float *part;               /* [n_parts,H,E+2] scratch: o, max, sum */
     int n_items, n_fold;
-    int least_rows, most_rows; /* of the items, as the host knows it; 0 and 0: not told */
+    int widths; /* FC_ATTN_FEW | .. of all items together, as the host knows it; 0: not told */
     int layer, T, H, ldq, window;
     float scale, soft_cap;
 } fc_attn_args;

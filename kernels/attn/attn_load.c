@@ -11,11 +11,23 @@ static int most(int a, int b) { return a > b ? a : b; }
 static double least_of(double a, double b) { return a < b ? a : b; }
 static double most_of(double a, double b) { return a > b ? a : b; }
 
-/* Blocks of a processor: attn_shape.BLOCKS. */
-static int blocks(fc_dtype type, int E) { return E <= 64 ? 3 : E <= 128 || type != FC_F32 ? 2 : 1; }
+/* The kernels, and their launches. */
+typedef enum { WIDE, SMALL, OTHER } form;
 
-/* Query vectors that n of a unit are filled up to: attn_unit_run. */
-static int computed(int n, const fc_kv_shape *k) {
+/* Blocks of a processor: attn_form.BLOCKS, where its shared memory is Hopper's; elsewhere it holds less. */
+static int blocks(form f, const fc_kv_shape *k, const fc_load_device *d) {
+    if (f == WIDE) return 1;
+    if (f == SMALL && d->warpgroups) return k->E <= 64 ? 5 : k->E <= 96 || fc_kv_scaled(k->type) ? 4 : 3;
+    return k->E <= 64 ? 3 : k->E <= 128 || k->type != FC_F32 ? 2 : 1;
+}
+
+static int unit_of(form f, const fc_kv_shape *k) {
+    return f == WIDE ? FC_ATTN_WIDE_UNIT : f == SMALL ? FC_ATTN_FEW_UNIT : fc_attn_unit_vectors(k->type, k->E);
+}
+
+/* Query vectors that n of a unit are filled up to: attn_unit_run, wide_multiply. */
+static int computed(form f, int n, const fc_kv_shape *k) {
+    if (f == WIDE) return (n + FC_ATTN_WIDE_HALF - 1) / FC_ATTN_WIDE_HALF * FC_ATTN_WIDE_HALF;
     return n > 32 && k->type != FC_F32 && k->E <= 128 ? 64 : (n + 15) / 16 * 16;
 }
 
@@ -39,12 +51,12 @@ static bool is_wide(const fc_attn_args *a, const fc_attn_item *it, const fc_load
 }
 
 /* Of the launch for items of many query vectors, or of the other one. first: it reads q and makes the y of both. */
-static fc_load load_of(const fc_attn_args *a, const fc_load_device *d, bool wide, bool first) {
+static fc_load load_of(const fc_attn_args *a, const fc_load_device *d, form f, bool first) {
     const fc_kv_shape *k = &a->kv->shape;
-    const int per = a->H / k->G, unit = wide ? FC_ATTN_WIDE_UNIT : fc_attn_unit_vectors(k->type, k->E);
-    const bool tensor = k->type != FC_F32;
+    const int per = a->H / k->G, unit = unit_of(f, k);
+    const bool tensor = k->type != FC_F32, wide = f == WIDE;
     const double tile = (double)FC_ATTN_TILE / k->P * (double)fc_kv_block_bytes(k); /* of one KV head */
-    const double places = (double)d->sms * (wide ? 1 : blocks(k->type, k->E));
+    const double places = (double)d->sms * blocks(f, k, d);
     double scores = 0, states = 0, all = 0, longest = 0, units = 0;
     fc_load l = {.launches = 1, .warpgroups = wide};
     for (int i = 0; i < a->n_items; i++) {
@@ -54,9 +66,8 @@ static fc_load load_of(const fc_attn_args *a, const fc_load_device *d, bool wide
         if (is_wide(a, it, d) != wide) continue;
         for (int v0 = 0; v0 < vectors; v0 += unit) {
             int n = least(vectors - v0, unit), seen = tiles_seen(a, it, per, v0, n);
-            int filled = wide ? (n + FC_ATTN_WIDE_HALF - 1) / FC_ATTN_WIDE_HALF * FC_ATTN_WIDE_HALF : computed(n, k);
             widest = most(widest, seen);
-            scores += (double)filled * seen * FC_ATTN_TILE * k->G;
+            scores += (double)computed(f, n, k) * seen * FC_ATTN_TILE * k->G;
             l.cache += tile * seen * k->G;
             all += (double)seen * k->G;
             units += k->G;
@@ -78,14 +89,16 @@ static fc_load load_of(const fc_attn_args *a, const fc_load_device *d, bool wide
 }
 
 int fc_attn_load_cuda(const fc_attn_args *a, const fc_load_device *d, fc_load out[2]) {
-    bool wide = false, left = a->n_items == 0;
+    const fc_kv_shape *k = &a->kv->shape;
+    bool wide = false, left = a->n_items == 0, small = k->type != FC_F32 && k->E <= 128;
     int n = 0;
     for (int i = 0; i < a->n_items; i++) {
         const fc_attn_item *it = &a->items[i];
         wide |= is_wide(a, it, d);
         left |= !is_wide(a, it, d) || it->part >= 0;
+        small &= is_wide(a, it, d) || fc_attn_width(it->n_rows * (a->H / k->G)) == FC_ATTN_FEW;
     }
-    if (wide) out[n++] = load_of(a, d, true, true);
-    if (left) out[n] = load_of(a, d, false, n == 0), n++;
+    if (wide) out[n++] = load_of(a, d, WIDE, true);
+    if (left) out[n] = load_of(a, d, small ? SMALL : OTHER, n == 0), n++;
     return n;
 }

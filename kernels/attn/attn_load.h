@@ -2,6 +2,7 @@
  *
  * memory  each item's KV once, for all of its units; q, y and partial states where the cache does not keep them
  * cache   KV for each unit
+ * units   of 16 query vectors, of which a multiprocessor holds more, where no item of the launch has more than 32
  * ops     tensor cores over units filled up to 16 query vectors, or, above 32, to 64, and over the tiles
  *         that they see, f32 for softmax: 20 a score; f32 KV: all of them f32
  * wide    what attn_wide.cu takes is a launch of its own, of units of 128 filled up to 64

@@ -17,16 +17,17 @@
 #include "kernels/attn/attn_tiles.cuh"
 #include "kernels/cuda/mma.cuh"
 
-template <fc_dtype TYPE, int E> struct attn_mma_shared {
+/* UNIT: query vectors of a unit, at most. */
+template <fc_dtype TYPE, int E, int UNIT> struct attn_mma_shared {
     typedef attn_shape<TYPE, E> S;
-    enum { ROWS = S::BY_ROWS ? 32 : S::ROWS }; /* that warps share */
+    enum { ROWS = S::BY_ROWS && UNIT > 32 ? 32 : UNIT }; /* that warps share */
     attn_tiles_shared<TYPE, E> tiles;
     /* pairs of bf16; q and wide have rows padded by 16 bytes, weight its 16-byte pieces c of row r at c ^ r % 8 */
-    __align__(16) uint32_t q[S::ROWS][(E + 8) / 2];
+    __align__(16) uint32_t q[UNIT][(E + 8) / 2];
     __align__(16) uint32_t weight[ROWS][ATTN_TILE / 2];
     __align__(16) uint32_t wide[S::SCALED ? ATTN_TILE : 1][S::SCALED ? (E + 8) / 2 : 4]; /* a half of codes */
     float max[ATTN_WARPS][ROWS], sum[ATTN_WARPS][ROWS]; /* each warp's, of its positions */
-    attn_vectors<S::ROWS> vectors;
+    attn_vectors<UNIT> vectors;
     attn_work_shared work;
 };
 
@@ -44,10 +45,10 @@ template <fc_dtype TYPE> static __device__ __forceinline__ uint32_t attn_codes(u
     return (__float_as_uint(hi) & 0xffff0000u) | __float_as_uint(lo) >> 16;
 }
 
-template <fc_dtype TYPE, int E>
-static __device__ __forceinline__ void attn_widen(int place, attn_mma_shared<TYPE, E> *m) {
+template <fc_dtype TYPE, int E, int UNIT>
+static __device__ __forceinline__ void attn_widen(int place, attn_mma_shared<TYPE, E, UNIT> *m) {
     enum { PIECES = E / 8 };
-#pragma unroll
+#pragma unroll(UNIT > 16 ? 16 : 4) /* small units have registers for no more */
     for (int i = 0; i < ATTN_TILE * PIECES / ATTN_THREADS; i++) {
         int piece = (int)threadIdx.x + i * ATTN_THREADS, j = piece / PIECES, at = piece % PIECES * 8;
         uint2 c = *(const uint2 *)(const void *)&m->tiles.ring[place][j][at];
@@ -57,15 +58,15 @@ static __device__ __forceinline__ void attn_widen(int place, attn_mma_shared<TYP
 }
 
 /* Where the half in a place of the ring lies as bf16, positions 2 E + 16 bytes apart. */
-template <fc_dtype TYPE, int E>
-static __device__ __forceinline__ const unsigned char *attn_half(int place, const attn_mma_shared<TYPE, E> *m) {
+template <fc_dtype TYPE, int E, int UNIT>
+static __device__ __forceinline__ const unsigned char *attn_half(int place, const attn_mma_shared<TYPE, E, UNIT> *m) {
     return attn_shape<TYPE, E>::SCALED ? (const unsigned char *)m->wide[0] : m->tiles.ring[place][0];
 }
 
 /* The unit's queries as bf16, zero beyond its vectors and beyond the true E. */
-template <fc_dtype TYPE, int E, int MT>
+template <fc_dtype TYPE, int E, int MT, int UNIT>
 static __device__ __forceinline__ void attn_mma_queries(const attn_params &p, const attn_unit &u,
-                                                        attn_mma_shared<TYPE, E> *m) {
+                                                        attn_mma_shared<TYPE, E, UNIT> *m) {
     for (int i = (int)threadIdx.x; i < MT * 16 * (E / 4); i += ATTN_THREADS) {
         int r = i / (E / 4), e = i % (E / 4) * 4;
         float4 x = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
@@ -76,9 +77,9 @@ static __device__ __forceinline__ void attn_mma_queries(const attn_params &p, co
 }
 
 /* s: scores of the unit's rows at the warp's positions of tile i, masked ones -inf; and each row's largest, told. */
-template <fc_dtype TYPE, int E, int MT>
+template <fc_dtype TYPE, int E, int MT, int UNIT>
 static __device__ __forceinline__ void attn_mma_scores(const attn_params &p, const attn_view &w, int i, int place,
-                                                       attn_mma_shared<TYPE, E> *m, float (*s)[2][4]) {
+                                                       attn_mma_shared<TYPE, E, UNIT> *m, float (*s)[2][4]) {
     typedef attn_shape<TYPE, E> S;
     enum { STEP = 2 * E + 16 };
     const int lane = (int)threadIdx.x % FC_WARP, warp = (int)threadIdx.x / FC_WARP, g = lane / 4, t = lane % 4;
@@ -127,8 +128,8 @@ static __device__ __forceinline__ void attn_mma_scores(const attn_params &p, con
 }
 
 /* The lane's two rows' maxima, and then all rows' weights and sums of the warp's positions, told. */
-template <fc_dtype TYPE, int E, int MT>
-static __device__ __forceinline__ void attn_mma_weights(int place, attn_mma_shared<TYPE, E> *m, float (*s)[2][4],
+template <fc_dtype TYPE, int E, int MT, int UNIT>
+static __device__ __forceinline__ void attn_mma_weights(int place, attn_mma_shared<TYPE, E, UNIT> *m, float (*s)[2][4],
                                                         float own[2]) {
     typedef attn_shape<TYPE, E> S;
     const int lane = (int)threadIdx.x % FC_WARP, warp = (int)threadIdx.x / FC_WARP, g = lane / 4, t = lane % 4;
@@ -162,8 +163,8 @@ template <int E> struct attn_columns {
 };
 
 /* o: the tile's weights times V, all rows, N groups of 8 of the warp's columns, from group c0 on. */
-template <fc_dtype TYPE, int E, int MT, int N>
-static __device__ __forceinline__ void attn_mma_values(int place, int c0, const attn_mma_shared<TYPE, E> *m,
+template <fc_dtype TYPE, int E, int MT, int N, int UNIT>
+static __device__ __forceinline__ void attn_mma_values(int place, int c0, const attn_mma_shared<TYPE, E, UNIT> *m,
                                                        float (*o)[N][4]) {
     enum { STEP = 2 * E + 16 };
     const int lane = (int)threadIdx.x % FC_WARP, warp = (int)threadIdx.x / FC_WARP;
@@ -207,9 +208,9 @@ static __device__ __forceinline__ float attn_tell(float own, int mt) {
 }
 
 /* The tile's o is made, and folds into the run by the maxima and sums that the warps have told. */
-template <fc_dtype TYPE, int E, int MT>
-static __device__ __forceinline__ void attn_mma_fold(int place, const attn_mma_shared<TYPE, E> *m, const float own[2],
-                                                     attn_mma_state<E, MT> *st) {
+template <fc_dtype TYPE, int E, int MT, int UNIT>
+static __device__ __forceinline__ void attn_mma_fold(int place, const attn_mma_shared<TYPE, E, UNIT> *m,
+                                                     const float own[2], attn_mma_state<E, MT> *st) {
     enum { N = attn_columns<E>::N };
     const int lane = (int)threadIdx.x % FC_WARP, g = lane / 4, t = lane % 4;
     float keep[2], add[2];
@@ -237,9 +238,10 @@ static __device__ __forceinline__ void attn_mma_fold(int place, const attn_mma_s
 }
 
 /* The run ends. It folds into y, or as the unit's last becomes the answer or the partial state. */
-template <fc_dtype TYPE, int E, int MT>
+template <fc_dtype TYPE, int E, int MT, int UNIT>
 static __device__ __forceinline__ void attn_mma_close(const attn_params &p, const attn_unit &u, bool last,
-                                                      const attn_mma_shared<TYPE, E> *m, attn_mma_state<E, MT> *st) {
+                                                      const attn_mma_shared<TYPE, E, UNIT> *m,
+                                                      attn_mma_state<E, MT> *st) {
     const int lane = (int)threadIdx.x % FC_WARP, warp = (int)threadIdx.x / FC_WARP, g = lane / 4, t = lane % 4;
     const bool whole = u.item.part < 0;
     const int width = whole ? p.kv.shape.E : p.kv.shape.E + 2;
@@ -281,9 +283,9 @@ static __device__ __forceinline__ void attn_mma_close(const attn_params &p, cons
 }
 
 /* All tiles of a unit of at most 16 MT query vectors. ticket: thread 0's next one, drawn when little is left to do. */
-template <fc_dtype TYPE, int E, int MT>
+template <fc_dtype TYPE, int E, int MT, int UNIT>
 static __device__ __forceinline__ void attn_mma_unit(const attn_params &p, const attn_unit &u, const attn_view &w,
-                                                     attn_mma_shared<TYPE, E> *m, int *ticket) {
+                                                     attn_mma_shared<TYPE, E, UNIT> *m, int *ticket) {
     typedef attn_shape<TYPE, E> S;
     attn_mma_state<E, MT> st = {};
     float s[MT][2][4], own[2];
@@ -296,12 +298,12 @@ static __device__ __forceinline__ void attn_mma_unit(const attn_params &p, const
         attn_step(p, u, w, 2 * i, &m->tiles, &entry);
         if (i + 1 == w.n && threadIdx.x == 0) *ticket = attn_take(p);
         if (S::SCALED) {
-            attn_widen<TYPE, E>(k, m);
+            attn_widen(k, m);
             __syncthreads();
         }
         attn_mma_scores<TYPE, E, MT>(p, w, i, k, m, s);
         attn_step(p, u, w, 2 * i + 1, &m->tiles, &entry); /* maxima are told, K is done with */
-        if (S::SCALED) attn_widen<TYPE, E>(v, m);
+        if (S::SCALED) attn_widen(v, m);
         attn_mma_weights<TYPE, E, MT>(v, m, s, own);
         __syncthreads();
         attn_mma_fold<TYPE, E, MT>(v, m, own, &st);

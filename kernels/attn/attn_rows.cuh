@@ -25,7 +25,7 @@ template <int E> struct attn_rows_state {
 
 /* s: products of the warp's queries and the tile's K. */
 template <int E>
-static __device__ __forceinline__ void attn_rows_dots(int place, const attn_mma_shared<FC_BF16, E> *m,
+static __device__ __forceinline__ void attn_rows_dots(int place, const attn_mma_shared<FC_BF16, E, 64> *m,
                                                       float (*s)[2][4]) {
     enum { STEP = 2 * E + 16 };
     const int lane = (int)threadIdx.x % FC_WARP, first = (int)threadIdx.x / FC_WARP * 16;
@@ -101,7 +101,7 @@ static __device__ __forceinline__ void attn_rows_round(const float (*s)[2][4], u
 
 /* The tile's o is made, some columns at a time, and folds into the run. */
 template <int E>
-static __device__ __forceinline__ void attn_rows_fold(int place, const attn_mma_shared<FC_BF16, E> *m,
+static __device__ __forceinline__ void attn_rows_fold(int place, const attn_mma_shared<FC_BF16, E, 64> *m,
                                                       const uint32_t (*weight)[4], const float own[2],
                                                       const float sum[2], attn_rows_state<E> *st) {
     enum { STEP = 2 * E + 16, N = ATTN_COLUMNS };
@@ -169,7 +169,7 @@ static __device__ __forceinline__ void attn_rows_close(const attn_params &p, con
 /* All tiles of a unit of at most 64 query vectors; as attn_mma_unit. */
 template <int E>
 static __device__ __forceinline__ void attn_rows_unit(const attn_params &p, const attn_unit &u, const attn_view &w,
-                                                      attn_mma_shared<FC_BF16, E> *m, int *ticket) {
+                                                      attn_mma_shared<FC_BF16, E, 64> *m, int *ticket) {
     typedef attn_shape<FC_BF16, E> S;
     static_assert(S::ROWS == 16 * ATTN_WARPS, "16 rows a warp");
     attn_rows_state<E> st = {};
@@ -195,14 +195,16 @@ static __device__ __forceinline__ void attn_rows_unit(const attn_params &p, cons
     attn_rows_close<E>(p, u, true, m->vectors.out, &st);
 }
 
-template <fc_dtype TYPE, int E>
+template <fc_dtype TYPE, int E, int UNIT>
 static __device__ __forceinline__ void attn_unit_run(const attn_params &p, const attn_unit &u, const attn_view &w,
-                                                     attn_mma_shared<TYPE, E> *m, int *ticket) {
-    typedef attn_shape<TYPE, E> S;
-    if (u.n <= 16) attn_mma_unit<TYPE, E, 1>(p, u, w, m, ticket);
-    else if (u.n <= 32 || S::ROWS == 32) attn_mma_unit<TYPE, E, 2>(p, u, w, m, ticket);
-    else if constexpr (S::BY_ROWS) attn_rows_unit<E>(p, u, w, m, ticket);
-    else attn_mma_unit<TYPE, E, S::ROWS / 16>(p, u, w, m, ticket);
+                                                     attn_mma_shared<TYPE, E, UNIT> *m, int *ticket) {
+    if (UNIT == 16 || u.n <= 16) {
+        attn_mma_unit<TYPE, E, 1>(p, u, w, m, ticket);
+    } else if constexpr (UNIT > 16) {
+        if (UNIT == 32 || u.n <= 32) attn_mma_unit<TYPE, E, 2>(p, u, w, m, ticket);
+        else if constexpr (attn_shape<TYPE, E>::BY_ROWS) attn_rows_unit<E>(p, u, w, m, ticket);
+        else attn_mma_unit<TYPE, E, UNIT / 16>(p, u, w, m, ticket);
+    }
 }
 
 #endif

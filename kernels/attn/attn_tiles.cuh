@@ -32,9 +32,13 @@ template <fc_dtype TYPE, int E> struct attn_shape {
         AHEAD = RING / 2 + 1, /* tiles between the one worked on and the one whose places are noted */
         LISTS = AHEAD + 1,
         BLOCKS = E <= 64                      ? 3
-                 : E <= 96                    ? 2
                  : E <= 128 || TYPE != FC_F32 ? 2
                                               : 1, /* a multiprocessor */
+        /* The same of units of FC_ATTN_FEW_UNIT: as many as 228 KiB hold, Hopper's; 0: there are none. */
+        FEW_BLOCKS = TYPE == FC_F32 || E > 128 ? 0
+                     : E <= 64                 ? 5
+                     : E <= 96 || SCALED       ? 4
+                                               : 3,
         WIDE = (E + 63) / 64
     };
 };

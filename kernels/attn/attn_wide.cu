@@ -23,6 +23,8 @@
 #include "kernels/attn/attn_rows.cuh"
 #include "kernels/cuda/wgmma.cuh"
 
+#include <limits.h>
+
 enum {
     WIDE_GROUP = FC_ATTN_WIDE_HALF, /* query vectors of a warpgroup: as many as a half has positions */
     WIDE_ROWS = FC_ATTN_WIDE_UNIT,
@@ -323,18 +325,15 @@ template <int E> static fc_status launch(fc_stream s, const attn_params &p) {
     return fc_launch(s, "attn: wide", wide_kernel<E>, dim3(grid), WIDE_THREADS, sizeof(wide_shared<E>) + WIDE_ALIGN, p);
 }
 
-fc_status fc_attn_wide(fc_stream s, attn_params *p, bool *left) {
-    const fc_attn_args *a = &p->a;
-    const int most = (a->most_rows ? a->most_rows : a->T) * p->per, E = p->kv.shape.E;
-    *left = true;
-    if (s->sm != 90 || p->kv.shape.type != FC_BF16 || E > 128 || most < FC_ATTN_WIDE_LEAST || a->n_items == 0 ||
-        sizeof(wide_shared<128>) + WIDE_ALIGN > s->shared_max)
+fc_status fc_attn_wide(fc_stream s, attn_params p, int *left) {
+    const int E = p.kv.shape.E;
+    if (s->sm != 90 || p.kv.shape.type != FC_BF16 || E > 128 || !(*left & FC_ATTN_MANY) || p.a.n_items == 0 ||
+        p.a.T * p.per < FC_ATTN_WIDE_LEAST || sizeof(wide_shared<128>) + WIDE_ALIGN > s->shared_max)
         return FC_OK;
-    p->least = FC_ATTN_WIDE_LEAST;
-    if (E <= 64) FC_TRY((launch<64>(s, *p)));
-    else FC_TRY((launch<128>(s, *p)));
-    p->least = 0;
-    p->most = FC_ATTN_WIDE_LEAST - 1;
-    *left = a->n_fold > 0 || a->least_rows * p->per < FC_ATTN_WIDE_LEAST;
+    p.least = FC_ATTN_WIDE_LEAST;
+    p.most = INT_MAX;
+    if (E <= 64) FC_TRY((launch<64>(s, p)));
+    else FC_TRY((launch<128>(s, p)));
+    *left &= ~FC_ATTN_MANY;
     return FC_OK;
 }

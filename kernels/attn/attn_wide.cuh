@@ -4,8 +4,8 @@
 
 #include "kernels/attn/attn_work.cuh"
 
-/* Launches them where the device has warpgroups that compute over such KV; p then means the other items, and *left says
- * whether anything is to be done for these, or folded. */
-fc_status fc_attn_wide(fc_stream s, attn_params *p, bool *left);
+/* Launches them, where there are any among the widths *left and the device has warpgroups that compute over such KV;
+ * they are then left no more. */
+fc_status fc_attn_wide(fc_stream s, attn_params p, int *left);
 
 #endif

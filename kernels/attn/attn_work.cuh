@@ -10,6 +10,9 @@
  * count   the three counters are the stream's, zero between launches; the last block to leave clears them
  * wide    items of more than 64 query vectors may be another kernel's (attn_wide.cu): it goes first, deals its units
  *         out in the same way, and folds nothing
+ * few     where no other item has more than 32, units have 16: a block takes half of the registers and less shared
+ *         memory, so that 3 to 5 are on a multiprocessor instead of 2 or 3, and a unit's waits are the others' time. An
+ *         item of two units reads its KV from the cache twice
  * state   (o, max, sum) of some positions; max in units of log 2; sum 0: no position, the identity of the fold
  */
 #ifndef FC_KERNELS_ATTN_WORK_CUH

@@ -199,6 +199,35 @@ static void nothing_else_changes_a_bit(void **state) {
     }
 }
 
+/* Items of few query vectors are a kernel's of smaller units, where the host says that there are no others. */
+static void small_units_change_no_bit(void **state) {
+    static const int dims[] = {128, 64, 96, 16, 80};
+    uint64_t seed = 20261128;
+    fc_stream s = device_stream(0);
+    (void)state;
+    for (int i = 0; i < 15; i++) {
+        attn_case c = some_case(&seed, i % 5 == 4 ? 1300 : 200);
+        attn_cut cut = (attn_cut)test_below(&seed, CUT_COUNT);
+        float *y, *base;
+        attn_cuda_work w;
+        c.type = types[1 + i % (N_TYPES - 1)];
+        c.E = dims[i % 5];
+        c.H = c.G * (1 + test_below(&seed, FC_ATTN_FEW_MOST / c.rows));
+        if (i % 2) c = gathered(&c, &seed);
+        y = take_y(&c), base = take_y(&c);
+        emu_opts.order = (emu_order)(i % EMU_ORDERS);
+        attn_cuda_open(&c, cut, s, &w);
+        assert_int_equal(w.host.args.widths, FC_ATTN_FEW);
+        assert_ok(attn_cuda_run(&w, y));
+        w.host.args.widths = 0;
+        assert_ok(attn_cuda_run(&w, base));
+        assert_same_bits(&c, cut, "small units", y, base);
+        attn_cuda_close(&w);
+        free(y), free(base);
+    }
+    device_close(s);
+}
+
 /* Rows of two and three runs, folded in y by one unit, or from partial states; some of them grow at a later run. */
 static void runs_fold_alike_in_y_and_from_parts(void **state) {
     static const int pos[] = {2100, 1500, 1024, 2047};
@@ -509,6 +538,7 @@ int main(void) {
         cmocka_unit_test(every_kind_meets_the_reference),
         cmocka_unit_test(many_rows_and_items_meet_the_reference),
         cmocka_unit_test(nothing_else_changes_a_bit),
+        cmocka_unit_test(small_units_change_no_bit),
         cmocka_unit_test(runs_fold_alike_in_y_and_from_parts),
         cmocka_unit_test(a_row_is_the_same_in_a_crowd),
         cmocka_unit_test(the_order_of_fibres_changes_no_bit),

@@ -20,20 +20,19 @@ static void print_case(const attn_case *c, attn_cut cut, const char *what) {
                   (int)emu_opts.order);
 }
 
-/* Query vectors of the largest item. */
-static int most_vectors(const attn_cuda_work *w) { return w->host.args.most_rows * (w->host.args.H / w->kv.shape.G); }
-
-/* few: the host says that no item has many rows, so that the other kernel has all of them. */
-static float *run_case(const attn_case *c, attn_cut cut, bool few) {
+/* small: blocks may have less shared memory than this kernel's want, so that another one has all items. */
+static float *run_case(const attn_case *c, attn_cut cut, bool small) {
     float *y = calloc(outputs(c), sizeof *y);
-    fc_stream s = device_stream(0);
+    fc_stream s;
     attn_cuda_work w;
+    device_shared = small ? DEVICE_SMALL : 0;
+    s = device_stream(0);
+    device_shared = 0;
     attn_cuda_open(c, cut, s, &w);
-    if (!few && most_vectors(&w) <= 64) {
+    if (!small && !(w.host.args.widths & FC_ATTN_MANY)) {
         print_case(c, cut, "not wide");
-        fail_msg("the largest item has %d query vectors", most_vectors(&w));
+        fail_msg("no item has many query vectors");
     }
-    if (few) w.host.args.least_rows = w.host.args.most_rows = 1;
     assert_ok(attn_cuda_run(&w, y));
     attn_cuda_close(&w);
     device_close(s);

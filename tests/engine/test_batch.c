@@ -64,14 +64,15 @@ static void expect_slots(const fixture *f, int row, int32_t *slot) {
 }
 
 /* If this fails, CUDA leaves an item to a kernel that is not launched. */
-static void check_bounds(const fc_batch *b) {
-    int least = b->items[0].n_rows, most = least;
-    for (int i = 1; i < b->n_items; i++) {
-        least = b->items[i].n_rows < least ? b->items[i].n_rows : least;
-        most = b->items[i].n_rows > most ? b->items[i].n_rows : most;
+static void check_widths(const fc_batch *b) {
+    bool few = false, more = false, many = false;
+    for (int i = 0; i < b->n_items; i++) {
+        int vectors = b->items[i].n_rows * b->per;
+        few |= vectors <= 32;
+        more |= vectors > 32 && vectors <= 64;
+        many |= vectors > 64;
     }
-    assert_int_equal(b->least_rows, least);
-    assert_int_equal(b->most_rows, most);
+    assert_int_equal(b->widths, few * FC_ATTN_FEW + more * FC_ATTN_MORE + many * FC_ATTN_MANY);
 }
 
 /* Walks a row's items as the fold does and checks them against its table or tree. */
@@ -135,14 +136,14 @@ static void shared_prompt_is_read_once(void **state) {
     assert_ok(fc_batch_plan(&f.batch));
     assert_int_equal((int)f.batch.tiles, 15 + 16); /* one tile each of its own */
     for (int r = 0; r < f.batch.T; r++) check_row(&f, r);
-    check_bounds(&f.batch);
+    check_widths(&f.batch);
     fc_batch_reset(&f.batch);
     f.batch.share = false;
     for (int i = 0; i < 16; i++) add(&f, tables[i], 1);
     assert_ok(fc_batch_plan(&f.batch));
     assert_int_equal((int)f.batch.tiles, 16 * 16);
     for (int r = 0; r < f.batch.T; r++) check_row(&f, r);
-    check_bounds(&f.batch);
+    check_widths(&f.batch);
     close_fixture(&f);
 }
 
@@ -171,7 +172,7 @@ static void random_trees_are_covered(void **state) {
         assert_ok(fc_kv_flush(f.kv));
         assert_ok(fc_batch_plan(&f.batch));
         for (int r = 0; r < f.batch.T; r++) check_row(&f, r);
-        check_bounds(&f.batch);
+        check_widths(&f.batch);
         for (int i = 0; i < f.batch.n_items; i++)
             shared_items += f.batch.items[i].n_rows > 1 && f.batch.items[i].part >= 0;
         assert_ok(fc_kv_check(f.kv));
@@ -202,7 +203,7 @@ static void items_are_cut_until_a_backend_is_busy(void **state) {
         }
         assert_ok(fc_batch_plan(&f.batch));
         for (int r = 0; r < f.batch.T; r++) check_row(&f, r);
-        check_bounds(&f.batch);
+        check_widths(&f.batch);
         assert_int_equal(f.batch.n_items, cases[c].items);
         for (int i = 0; i < f.batch.n_items; i++)
             if (f.batch.items[i].part >= 0) parts += f.batch.items[i].n_rows;
@@ -249,7 +250,7 @@ static void chains_read_the_prompt_once(void **state) {
         assert_ok(fc_batch_plan(&f.batch));
         assert_true(fc_alloc_count() == before); /* all memory was taken at open */
         for (int r = 0; r < f.batch.T; r++) check_row(&f, r);
-        check_bounds(&f.batch);
+        check_widths(&f.batch);
         printf("share %s: %d rows in %d chains, 1 decode row: %d items, %d tiles, %d partial states\n",
                share ? "on" : "off", f.batch.T - 1, chains, f.batch.n_items, (int)f.batch.tiles, f.batch.n_parts);
         /* 15 whole tiles of the prompt, by all together or by each */
@@ -301,7 +302,7 @@ static void random_chains_are_covered(void **state) {
         assert_ok(fc_kv_flush(f.kv));
         assert_ok(fc_batch_plan(&f.batch));
         for (int r = 0; r < f.batch.T; r++) check_row(&f, r);
-        check_bounds(&f.batch);
+        check_widths(&f.batch);
         for (int i = 0; i < f.batch.n_items; i++) {
             gathered += f.batch.items[i].gather >= 0;
             shared += f.batch.items[i].gather < 0 && f.batch.items[i].n_rows > 1 && f.batch.items[i].part >= 0;
@@ -340,7 +341,7 @@ static void a_batch_too_deep_to_share_is_read_alone(void **state) {
     assert_ok(fc_batch_plan(&f.batch));
     assert_int_equal((int)f.batch.tiles, TABLES * (TABLES + 1));
     for (int r = 0; r < f.batch.T; r++) check_row(&f, r);
-    check_bounds(&f.batch);
+    check_widths(&f.batch);
     close_fixture(&f);
 }
 

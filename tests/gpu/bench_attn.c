@@ -90,8 +90,7 @@ static void plan(decode *d, fc_stream s, int prefix, int n, bool shared) {
     }
     d->kv.shape.n_pages = (tiles + n) * TILE_PAGES;
     d->a.n_items = at;
-    d->a.least_rows = 1;
-    d->a.most_rows = shared ? n : 1;
+    d->a.widths = fc_attn_width(H / G) | fc_attn_width((shared ? n : 1) * (H / G));
     predict(
         d, &(fc_attn_args){.kv = &d->kv, .pos = pos, .items = items, .item_rows = rows, .n_items = at, .T = n, .H = H});
     d->a.pos = list(d, s, pos, n);

@@ -24,8 +24,8 @@ ARCHS = ("sm_80", "sm_90a")
 # LDGSTS is cp.async, LDSM ldmatrix, HMMA and IMMA the tensor cores' products; HGMMA those of warpgroups, UBLKCP a bulk copy, SYNCS its barriers.
 WIDE, PRODUCT = "LDG.E.128", "HMMA.16816.F32.BF16"
 REQUIRED = [
-    ("kernels/attn/attn.cu", r"attn_kernel<(2|11|12), \d+>", [PRODUCT, "LDSM", "LDGSTS.E.BYPASS.128"]),
-    ("kernels/attn/attn.cu", r"attn_kernel<0, \d+>", ["LDGSTS.E.BYPASS.128"]),
+    ("kernels/attn/attn.cu", r"attn_kernel<(2|11|12), \d+, \d+>", [PRODUCT, "LDSM", "LDGSTS.E.BYPASS.128"]),
+    ("kernels/attn/attn.cu", r"attn_kernel<0, \d+, \d+>", ["LDGSTS.E.BYPASS.128"]),
     ("kernels/attn/attn_wide.cu", r"wide_kernel<(64|128)>", ["HGMMA.64x64x16.F32.BF16", "LDGSTS.E.BYPASS.128", "SYNCS", "USETMAXREG"]),
     ("kernels/linear/linear.cu", r"(few|many)_kernel<.*>", [PRODUCT, "LDGSTS.E.BYPASS.128"]),
     ("kernels/linear/linear.cu", r"float_kernel<.*>", [WIDE]),

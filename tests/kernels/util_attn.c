@@ -234,11 +234,7 @@ void attn_work_open(const attn_case *c, attn_cut cut, float *y, attn_work *w) {
                              .scale = 1.0f / sqrtf((float)c->E),
                              .soft_cap = c->soft_cap};
     cut_all(&p);
-    for (int i = 0; i < w->args.n_items; i++) {
-        const int rows = w->items[i].n_rows;
-        if (i == 0 || rows < w->args.least_rows) w->args.least_rows = rows;
-        if (rows > w->args.most_rows) w->args.most_rows = rows;
-    }
+    for (int i = 0; i < w->args.n_items; i++) w->args.widths |= fc_attn_width(w->items[i].n_rows * (c->H / c->G));
     plan_fold(&p);
     w->args.part = w->part;
 }
