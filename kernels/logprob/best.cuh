@@ -1,11 +1,13 @@
 /* best - ids picked out of a row by a block, without a sort: the k best, or the fewest that reach a mass; best.h's cut.
  *
- * What is kept of a row is never listed: it is a test of (logit, id), and each filter adds one more limit to it. A
+ * What is kept of a row is no list, but a test of (logit, id), and each filter adds one more limit to it. A
  * limit is found by histograms over what the limits before it keep, best bin first: bins of equal width in the distance
  * from the best, then of keys inside the bin that holds the limit, until one key is left; of ids with that key the
- * first ones. Counts and masses are added as whole numbers of 64 bits, so in any order with the same result: a weight
- * is cut to a multiple of 2^-61 of the total. best.c adds weights in double, in list order: both choose the same limit
- * unless the target lies within about 1e-13 of the total from a sum of weights without being it.
+ * first ones. The row is read for the first histogram, and once more to list the bin that holds the limit: all else is
+ * done on that list, unless it is longer than FC_BEST_LIST, which takes logits that are nearly all alike: then the row
+ * is read each time. Counts and masses are added as whole numbers of 64 bits, so in any order with the same result: a
+ * weight is cut to a multiple of 2^-61 of the total. best.c adds weights in double, in list order: both choose the same
+ * limit unless the target lies within about 1e-13 of the total from a sum of weights without being it.
  * All threads of the block call, with the same arguments.
  */
 #ifndef FC_KERNELS_BEST_CUH
@@ -68,7 +70,7 @@ static __device__ __forceinline__ bool fc_keeps(const fc_keep *k, float x, int i
 
 /* ---- the limit */
 
-enum { FC_BEST_BINS = 2048, FC_BEST_BITS = 11 };
+enum { FC_BEST_BINS = 2048, FC_BEST_BITS = 11, FC_BEST_LIST = 2048 };
 
 typedef enum {
     FC_BEST_COUNT,  /* the largest logits; each counts 1 */
@@ -78,6 +80,8 @@ typedef enum {
 
 struct fc_best_shared {
     uint32_t lo[FC_BEST_BINS], hi[FC_BEST_BINS]; /* a bin's sum, in halves */
+    float listed[FC_BEST_LIST];                  /* what the first bin holds, in no order, and its ids */
+    int at[FC_BEST_LIST], n_listed;
     uint64_t warp[FC_WARPS_MAX];
     uint64_t above, in; /* sums of the better bins, and of the bin */
     int bin, id;
@@ -96,6 +100,7 @@ typedef struct {
     int first_bin;   /* -1 while it is not known */
     uint32_t lo, hi; /* keys in it */
     int bits;        /* of keys in a later bin */
+    bool listed;     /* the first bin lies in shared memory */
 } fc_best_search;
 
 static __device__ __forceinline__ uint64_t fc_best_mass(const fc_best_search *b, float x) {
@@ -141,15 +146,22 @@ static __device__ __forceinline__ int fc_best_gather(const fc_keep *keep, const 
     return n;
 }
 
+/* Is it one of those among which the limit is looked for? Its first bin is asked last: few have such a key. */
+static __device__ __forceinline__ bool fc_best_in(const fc_best_search *b, float x, uint32_t key) {
+    return key >= b->lo && key <= b->hi && fc_best_first_bin(b, x) == b->first_bin;
+}
+
 /* One logit in its bin. */
 static __device__ __forceinline__ void fc_best_add(const fc_best_search *b, float x, fc_best_shared *m) {
-    int bin = fc_best_first_bin(b, x);
     uint64_t mass;
     uint32_t low, high;
+    int bin;
     if (b->first_bin >= 0) {
         uint32_t key = fc_best_order_key(b, x);
-        if (bin != b->first_bin || key < b->lo || key > b->hi) return;
+        if (!fc_best_in(b, x, key)) return;
         bin = (int)((b->hi - key) >> b->bits);
+    } else {
+        bin = fc_best_first_bin(b, x);
     }
     mass = fc_best_mass(b, x);
     low = (uint32_t)mass;
@@ -164,7 +176,8 @@ static inline __device__ void fc_best_count(const fc_best_search *b, fc_best_sha
     uint32_t floor = fc_best_floor(b);
     for (int i = (int)threadIdx.x; i < FC_BEST_BINS; i += (int)blockDim.x) m->lo[i] = m->hi[i] = 0;
     __syncthreads();
-    for (int k = (int)threadIdx.x / FC_WARP; k < b->l->n_tiles; k += (int)blockDim.x / FC_WARP) {
+    for (int i = (int)threadIdx.x; b->listed && i < m->n_listed; i += (int)blockDim.x) fc_best_add(b, m->listed[i], m);
+    for (int k = (int)threadIdx.x / FC_WARP; !b->listed && k < b->l->n_tiles; k += (int)blockDim.x / FC_WARP) {
         float v[FC_TILE_LANE];
         int n;
         if (fc_best_key(b->top[k]) < floor) continue;
@@ -174,6 +187,30 @@ static inline __device__ void fc_best_count(const fc_best_search *b, fc_best_sha
         __syncwarp();
     }
     __syncthreads();
+}
+
+/* What the first bin holds, listed; b->listed: it fits. */
+static inline __device__ void fc_best_gather_bin(fc_best_search *b, fc_best_shared *m) {
+    uint32_t floor = fc_best_floor(b);
+    if (threadIdx.x == 0) m->n_listed = 0;
+    __syncthreads();
+    for (int k = (int)threadIdx.x / FC_WARP; k < b->l->n_tiles; k += (int)blockDim.x / FC_WARP) {
+        float v[FC_TILE_LANE];
+        int from = fc_line_tile(b->l, k) * FC_TILE + fc_lane() * FC_TILE_LANE;
+        if (fc_best_key(b->top[k]) < floor) continue;
+        fc_line_load(v, b->l, k, b->buf);
+#pragma unroll
+        for (int j = 0; j < FC_TILE_LANE; j++) {
+            int i;
+            if (!fc_best_in(b, v[j], fc_best_order_key(b, v[j])) || !fc_keeps(&b->keep, v[j], from + j)) continue;
+            i = atomicAdd(&m->n_listed, 1);
+            if (i >= FC_BEST_LIST) continue;
+            m->listed[i] = v[j];
+            m->at[i] = from + j;
+        }
+    }
+    __syncthreads();
+    b->listed = m->n_listed <= FC_BEST_LIST;
 }
 
 /* The first bin with which the sum reaches need: m->bin, m->above, m->in. False: all of them do not. */
@@ -221,11 +258,24 @@ static inline __device__ void fc_best_edges(fc_best_search *b, int bin) {
 }
 
 static __device__ __forceinline__ uint64_t fc_best_tie(const fc_best_search *b, float x, int id) {
-    if (!fc_keeps(&b->keep, x, id) || fc_best_order_key(b, x) != b->hi) return 0;
+    if (fc_best_order_key(b, x) != b->hi || !fc_keeps(&b->keep, x, id)) return 0;
     return fc_best_first_bin(b, x) == b->first_bin ? fc_best_mass(b, x) : 0;
 }
 
-/* Of the ids with the one key b->hi, the last one that is kept. ties [n_tiles]: the tiles' sums, by the warps; then
+/* Of the ids with the one key b->hi, the last one that is kept: of the list. */
+static inline __device__ int fc_best_last_listed(const fc_best_search *b, uint64_t need, fc_best_shared *m) {
+    for (int i = (int)threadIdx.x; i < m->n_listed; i += (int)blockDim.x) {
+        uint64_t before = 0, tie = fc_best_tie(b, m->listed[i], m->at[i]);
+        if (tie == 0) continue;
+        for (int k = 0; k < m->n_listed; k++)
+            if (m->at[k] < m->at[i]) before += fc_best_tie(b, m->listed[k], m->at[k]);
+        if (before < need && before + tie >= need) m->id = m->at[i];
+    }
+    __syncthreads();
+    return m->id;
+}
+
+/* The same of the row. ties [n_tiles]: the tiles' sums, by the warps; then
  * the first warp finds the tile and the place. */
 static inline __device__ int fc_best_last(const fc_best_search *b, uint64_t need, uint64_t *ties, fc_best_shared *m) {
     uint32_t floor = fc_best_floor(b);
@@ -280,7 +330,7 @@ typedef struct {
 static inline __device__ bool fc_best_find(const fc_line *l, const float *top, const fc_keep *keep, fc_best_order how,
                                            uint64_t need, int shift, uint64_t *ties, float *buf, fc_best_shared *m,
                                            fc_best_limit *out) {
-    fc_best_search b = {l, top, *keep, how, shift, buf, 0.0f, -1, 0, 0xffffffffu, 0};
+    fc_best_search b = {l, top, *keep, how, shift, buf, 0.0f, -1, 0, 0xffffffffu, 0, false};
     float range = FC_EXP_HIGH; /* log weights reach from 0 to FC_EXP_LOW */
     if (how != FC_BEST_TYPICAL) {
         float lowest = keep->value;
@@ -294,6 +344,7 @@ static inline __device__ bool fc_best_find(const fc_line *l, const float *top, c
     if (!fc_best_bin(m, need)) return false;
     need -= m->above;
     fc_best_edges(&b, m->bin);
+    fc_best_gather_bin(&b, m);
     do {
         uint32_t span = b.hi - b.lo;
         b.bits = 32 - __clz((int)span) - FC_BEST_BITS;
@@ -308,7 +359,7 @@ static inline __device__ bool fc_best_find(const fc_line *l, const float *top, c
     out->key = b.lo = b.hi;
     out->id = how != FC_BEST_TYPICAL && b.hi == fc_best_key(keep->value) ? keep->id : INT_MAX;
     if (how == FC_BEST_COUNT ? m->in > need : how == FC_BEST_TYPICAL || m->in > fc_best_mass(&b, fc_best_value(b.hi)))
-        out->id = fc_best_last(&b, need, ties, m);
+        out->id = b.listed ? fc_best_last_listed(&b, need, m) : fc_best_last(&b, need, ties, m);
     return true;
 }
 

@@ -75,11 +75,22 @@ static __device__ __forceinline__ double fc_tile_factor(float top, float max, fl
     return exp(((double)top - (double)max) * (double)scale);
 }
 
+enum { FC_FOLD_AHEAD = 4 }; /* values of a lane that are asked for before the first is added */
+
 /* v [n] added from the left. */
 static inline __device__ double fc_tiles_total(const double *v, int n) {
     double total = 0.0, mine;
-    for (int from = 0; from < n; from += FC_WARP)
-        total = fc_warp_add(from + fc_lane() < n ? v[from + fc_lane()] : 0.0, total, &mine);
+    for (int from = 0; from < n; from += FC_FOLD_AHEAD * FC_WARP) {
+        double next[FC_FOLD_AHEAD];
+#pragma unroll
+        for (int i = 0; i < FC_FOLD_AHEAD; i++) {
+            int t = from + i * FC_WARP + fc_lane();
+            next[i] = t < n ? v[t] : 0.0;
+        }
+#pragma unroll
+        for (int i = 0; i < FC_FOLD_AHEAD; i++)
+            if (from + i * FC_WARP < n) total = fc_warp_add(next[i], total, &mine);
+    }
     return total;
 }
 
@@ -87,12 +98,25 @@ static inline __device__ double fc_tiles_total(const double *v, int n) {
 static inline __device__ double fc_tiles_fold(const float *top, const float *sum, int n, float max, float scale,
                                               double *run) {
     double total = 0.0;
-    for (int from = 0; from < n; from += FC_WARP) {
-        int t = from + fc_lane();
-        double v = 0.0, mine = 0.0;
-        if (t < n && sum[t] > 0.0f) v = (double)sum[t] * fc_tile_factor(top[t], max, scale);
-        total = fc_warp_add(v, total, &mine);
-        if (run && t < n) run[t] = mine;
+    for (int from = 0; from < n; from += FC_FOLD_AHEAD * FC_WARP) {
+        float tops[FC_FOLD_AHEAD], sums[FC_FOLD_AHEAD];
+        double v[FC_FOLD_AHEAD];
+#pragma unroll
+        for (int i = 0; i < FC_FOLD_AHEAD; i++) {
+            int t = from + i * FC_WARP + fc_lane();
+            tops[i] = t < n ? top[t] : 0.0f;
+            sums[i] = t < n ? sum[t] : 0.0f;
+        }
+#pragma unroll
+        for (int i = 0; i < FC_FOLD_AHEAD; i++)
+            v[i] = sums[i] > 0.0f ? (double)sums[i] * fc_tile_factor(tops[i], max, scale) : 0.0;
+#pragma unroll
+        for (int i = 0; i < FC_FOLD_AHEAD; i++) {
+            int t = from + i * FC_WARP + fc_lane();
+            double mine = 0.0;
+            if (from + i * FC_WARP < n) total = fc_warp_add(v[i], total, &mine);
+            if (run && t < n) run[t] = mine;
+        }
     }
     return total;
 }
