@@ -173,7 +173,7 @@ def draw_cost(m):
     v = r["seconds"]["predicted"][0] * 131072 / 128256
     return bar("draw, 128 rows of 131,072 words, top-p", "<= 0.14 ms", v * 1e3, "ms", v <= 0.14e-3,
                f"logits once, {r['counts']['memory_bytes'] / 1e6:.0f} MB, {r['counts']['launches']} launches; kernels/draw's filters read a row again, which is not counted",
-               "the filters' passes over a row: they are most of what a draw takes, and the model does not count them", draw_added())
+               "to be measured: filters read a row three times, which were four or five; the model counts none of it", draw_added())
 
 
 def scored(P, requests, items):
@@ -189,7 +189,7 @@ def scoring(m, P, L, items, requests):
     half = m.seconds("score", 10, None, *base, "--no-precise")
     return bar(f"scoring, Qwen3-0.6B shape, bf16, {P} shared and 10 x {L} tokens, {requests} requests at once", f">= {items:,} items/s" + (", p99 < 450 ms" if L == 180 else ""),
                n / s, "items/s", n / s >= items and (L != 180 or s < 0.45),
-               f"{now['counts']['rows']:.0f} rows in {s * 1e3:.0f} ms, {now['counts']['passes']:.0f} passes of 512; with --max-rows 8192 --no-batch-invariant {n / t:.0f} items/s in "
+               f"{now['counts']['rows']:.0f} rows in {s * 1e3:.0f} ms, {now['counts']['passes']:.0f} passes of 1,024; with --max-rows 8192 --no-batch-invariant {n / t:.0f} items/s in "
                f"{t * 1e3:.0f} ms; with --no-precise {n / half:.0f}; at the peaks {n / now['limit_seconds']:.0f}",
                "blocks that share what they read by multicast, which the cache bounds now; the head by warpgroups without logits in memory; larger passes", scored(P, requests, items))
 
@@ -220,7 +220,7 @@ def taxonomy(m):
     a, b = (seconds - head) / rows, seconds / rows
     v = 1 / ((pre + dec) * a + score * b)
     return bar("taxonomy table, 0.6B shapes, n 64", ">= 1,000 prompts/s", v, "prompts/s", v >= 1000,
-               f"{pre:.1f} rows of prefill, {dec:.1f} of decode and {score:.1f} scored ones a prompt ({TAXONOMY}), in full batches of 512 at {a * 1e6:.2f} us a row, "
+               f"{pre:.1f} rows of prefill, {dec:.1f} of decode and {score:.1f} scored ones a prompt ({TAXONOMY}), in full batches of 1,024 at {a * 1e6:.2f} us a row, "
                f"{b * 1e6:.2f} with the head; what lists of allowed ids cost is left out",
                "--no-precise, multicast, larger passes")
 

@@ -14,6 +14,11 @@ typedef fc_status (*fc_backend_opener)(fc_cpu_level level, int threads, const fc
 fc_status fc_backend_choose(const fc_engine_options *o, const fc_gpu_list *gpus, int threads,
                             const fc_op_limits *limits, fc_backend_opener opener, fc_backend **out);
 
+/* Rows of one batch: max_rows, or, where that is 0, as many as fill such a backend; of tests' openers, the CPU's. On a
+ * GPU fewer leave multiprocessors idle in the products of small models, and more hold up who decodes meanwhile. */
+enum { FC_ROWS_CPU = 512, FC_ROWS_GPU = 1024 };
+int fc_backend_rows(const fc_engine_options *o, const fc_gpu_list *gpus, fc_backend_opener opener);
+
 /* What auto would take on this machine, and why, as a clause. */
 const char *fc_backend_auto(char *why, size_t size);
 

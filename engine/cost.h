@@ -33,6 +33,8 @@ fc_status fc_cost_machine_find(const char *name, int threads, fc_cost_machine *o
 /* The same from rates that were measured: GB/s, 10^9 operations a second. */
 void fc_cost_machine_cpu(double memory_gbs, double cache_gbs, double gops_int8, double gflops_bf16, double gflops_f32,
                          int threads, fc_cost_machine *out);
+/* Rows of a batch on such a machine, where nobody says. */
+int fc_cost_rows(const fc_cost_machine *m);
 /* Where peaks and reaches come from, a line each; gpu: of the named ones. */
 const char *fc_cost_sources(bool gpu);
 
@@ -42,7 +44,7 @@ typedef struct {
     const char *path;         /* a file, or like:NAME[:TYPE] */
     const char *weights;      /* bf16, fp8, int8, int4: instead of the types of its matrices; NULL: those */
     const char *kv_type;      /* NULL: the engine's choice */
-    int max_rows, page_slots; /* 0: the engine's */
+    int max_rows, page_slots; /* 0: the engine's on a CPU */
     bool variant;             /* not batch-invariant: cuBLASLt for many rows of bf16 */
     bool imprecise;           /* fc_engine_options */
     bool filtered;            /* draws by top-p or alike: logits in memory; else by the head */

@@ -1,6 +1,7 @@
 #include "engine/cost_model.h"
 
 #include "engine/base/mem.h"
+#include "engine/choose.h"
 #include "engine/lane.h"
 #include "kernels/linear/linear_load.h"
 #include "weights_tools/weights.h"
@@ -73,12 +74,14 @@ static fc_status read_layers(fc_cost_model *m, const fc_weights *w, const char *
     return FC_OK;
 }
 
+int fc_cost_rows(const fc_cost_machine *m) { return m->gpu ? FC_ROWS_GPU : FC_ROWS_CPU; }
+
 static fc_status read_model(fc_cost_model *m, const fc_weights *w, const fc_cost_options *o) {
     const char *kv = o->kv_type;
     fc_cost_matrix embed;
     void *p;
     m->cfg = *fc_weights_config(w);
-    m->max_rows = o->max_rows ? o->max_rows : 512;
+    m->max_rows = o->max_rows ? o->max_rows : FC_ROWS_CPU;
     m->P = o->page_slots ? o->page_slots : 16;
     m->variant = o->variant;
     m->filtered = o->filtered;

@@ -185,15 +185,15 @@ static bool caches_scores(const fc_engine *e, const fc_engine_options *o) {
     return e->has_alignment && !(o->off & FC_OFF_SCORE_CACHE);
 }
 
-static fc_status lane_options(const fc_engine_options *o, const fc_model_config *c, fc_dtype embed, bool scores,
-                              fc_lane_options *out) {
+static fc_status lane_options(const fc_engine_options *o, int rows, const fc_model_config *c, fc_dtype embed,
+                              bool scores, fc_lane_options *out) {
     const char *kv = o->kv_type ? o->kv_type : embed == FC_F32 ? "f32" : "bf16";
     *out = (fc_lane_options){
         .ctx = o->ctx          ? o->ctx
                : c->ctx < 8192 ? c->ctx
                                : 8192,
         .page_slots = o->page_slots ? o->page_slots : 16,
-        .max_rows = o->max_rows ? o->max_rows : 512,
+        .max_rows = rows,
         .max_branches = o->max_branches ? o->max_branches : 1024,
         .scores = scores,
     };
@@ -302,7 +302,7 @@ static fc_status read_gpus(fc_engine *e, const fc_engine_options *o, int n, fc_g
 
 static fc_status load_models(fc_engine *e, const fc_engine_options *o, fc_backend_opener open_backend) {
     int n = e->has_alignment && !e->shared ? 2 : 1;
-    int threads = o->threads ? o->threads : fc_cpu_count();
+    int threads = o->threads ? o->threads : fc_cpu_count(), rows;
     fc_op_limits limits = {0};
     fc_lane_options lane[2];
     fc_gpu_list gpus[2];
@@ -313,13 +313,14 @@ static fc_status load_models(fc_engine *e, const fc_engine_options *o, fc_backen
     e->live = p;
     FC_TRY(fc_alloc((size_t)e->max_requests, sizeof *e->cancels, "request ids", &p));
     e->cancels = p;
+    FC_TRY(read_gpus(e, o, n, gpus));
+    rows = fc_backend_rows(o, &gpus[0], open_backend);
     for (int i = 0; i < n; i++) {
         const fc_tensor *t = fc_weights_find(e->models[i].weights, "blk.0.attn_q.weight");
         bool scores = e->has_alignment && (e->shared || i == (int)FC_ALIGNMENT);
-        FC_TRY(lane_options(o, fc_weights_config(e->models[i].weights), t ? t->dtype : FC_F32, scores, &lane[i]));
+        FC_TRY(lane_options(o, rows, fc_weights_config(e->models[i].weights), t ? t->dtype : FC_F32, scores, &lane[i]));
         fc_model_limits(fc_weights_config(e->models[i].weights), lane[i].max_rows, &limits);
     }
-    FC_TRY(read_gpus(e, o, n, gpus));
     FC_TRY(fc_backend_choose(o, &gpus[0], threads, &limits, open_backend, &e->be[0]));
     if (n == 2 && (e->apart || (e->be[0]->depth > 1 && e->be[0]->ranks == 1)))
         FC_TRY(fc_backend_choose(o, &gpus[1], threads, &limits, open_backend, &e->be[1]));

@@ -73,7 +73,7 @@ typedef struct {
     int threads;                       /* 0: all cores */
     int ctx;                           /* positions a request may use; 0: the model's own, at most 8192 */
     int page_slots;                    /* token slots a KV page: 8, 16, 32, 64; 0: 16 */
-    int max_rows;                      /* rows of one batch; 0: 512 */
+    int max_rows;                      /* rows of one batch; 0: 512, on a GPU 1024 */
     int max_branches;                  /* KV timelines at once, over all requests; 0: 1024 */
     int max_requests;                  /* queue bound: waiting and running; 0: 256 */
     const fc_adapter_option *adapters; /* [n_adapters] loaded at open; requests name them */

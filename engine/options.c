@@ -167,7 +167,7 @@ static const fc_option_row rows[] = {
     {ENGINE(ctx, INT), .o.max = TOKENS, .o.fallback = "0", .o.value = "N",
      .o.help = "positions a request may use; 0: the model's, at most 8192"},
     {ENGINE(max_rows, INT), .o.max = ROWS - 1, .o.fallback = "0", .o.value = "N",
-     .o.help = "rows of one batch; 0: 512"},
+     .o.help = "rows of one batch; 0: 512, on a GPU 1024"},
     {ENGINE(max_branches, INT), .o.max = ROWS, .o.fallback = "0", .o.value = "N",
      .o.help = "KV timelines at once; 0: 1024, or what n takes"},
     {ENGINE(page_slots, INT), .o.max = 64, .o.choices = "0|8|16|32|64", .o.fallback = "0", .o.value = "P",

@@ -188,6 +188,7 @@ static fc_status job(model_bench *b, int argc, char **argv) {
         return FC_FAIL(FC_ERR_ARG, "--distinct: %g; above 0, at most 1", (double)b->share);
     if (b->out) FC_TRY(report_can_write(b->out));
     FC_TRY(fc_cost_machine_find(b->gpu, b->threads, &b->machine));
+    if (!b->max_rows) b->max_rows = fc_cost_rows(&b->machine);
     FC_TRY(fc_machine_inspect(false, 0, &b->report.machine));
     FC_TRY(open_models(b));
     FC_TRY(put_settings(b));
@@ -222,7 +223,6 @@ int bench_model(int argc, char **argv) {
                      .prompt = 1024,
                      .tokens = 256,
                      .requests = 1,
-                     .max_rows = 512,
                      .share = 1.0f,
                      .report.job = "model"};
     arg args[] = {
@@ -245,7 +245,8 @@ int bench_model(int argc, char **argv) {
         arg_int("requests", &b.requests, 1, 65536, "C", "at once, alike, each with a prompt of its own; default 1"),
         arg_of(ARG_FLOAT, "distinct", &b.share, "SHARE",
                "rows of a step by n: what coalescing or a trie leaves, above 0 to 1; default 1, nothing agrees"),
-        arg_int("max-rows", &b.max_rows, 1, 65535, "N", "rows of one batch; default 512, the engine's"),
+        arg_int("max-rows", &b.max_rows, 0, 65535, "N",
+                "rows of one batch; default 0: the engine's, 512, on a GPU 1024"),
         arg_of(ARG_FLAG, "no-batch-invariant", &b.variant, NULL, "cuBLASLt for 128 rows and more of bf16 weights"),
         arg_of(ARG_FLAG, "no-precise", &b.imprecise, NULL,
                "what norms leave is bf16 in products, not two halves of it"),
