@@ -14,7 +14,8 @@ static double most_of(double a, double b) { return a > b ? a : b; }
 /* The kernels, and their launches. */
 typedef enum { WIDE, SMALL, OTHER } form;
 
-/* Blocks of a processor: attn_form.BLOCKS, where its shared memory is Hopper's; elsewhere it holds less. */
+/* Blocks of a processor: attn_form.BLOCKS, where its shared memory is Hopper's; elsewhere it
+ * holds as few as of large units, or one more. */
 static int blocks(form f, const fc_kv_shape *k, const fc_load_device *d) {
     if (f == WIDE) return 1;
     if (f == SMALL && d->warpgroups) return k->E <= 64 ? 5 : k->E <= 96 || fc_kv_scaled(k->type) ? 4 : 3;

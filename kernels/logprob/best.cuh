@@ -70,7 +70,7 @@ static __device__ __forceinline__ bool fc_keeps(const fc_keep *k, float x, int i
 
 /* ---- the limit */
 
-enum { FC_BEST_BINS = 2048, FC_BEST_BITS = 11, FC_BEST_LIST = 2048 };
+enum { FC_BEST_BINS = 2048, FC_BEST_BITS = 11, FC_BEST_LIST = 2048, FC_BEST_TIES = 256 };
 
 typedef enum {
     FC_BEST_COUNT,  /* the largest logits; each counts 1 */
@@ -262,7 +262,7 @@ static __device__ __forceinline__ uint64_t fc_best_tie(const fc_best_search *b, 
     return fc_best_first_bin(b, x) == b->first_bin ? fc_best_mass(b, x) : 0;
 }
 
-/* Of the ids with the one key b->hi, the last one that is kept: of the list. */
+/* Of the ids with the one key b->hi, the last one that is kept: of a list of FC_BEST_TIES, as each looks at all. */
 static inline __device__ int fc_best_last_listed(const fc_best_search *b, uint64_t need, fc_best_shared *m) {
     for (int i = (int)threadIdx.x; i < m->n_listed; i += (int)blockDim.x) {
         uint64_t before = 0, tie = fc_best_tie(b, m->listed[i], m->at[i]);
@@ -359,7 +359,8 @@ static inline __device__ bool fc_best_find(const fc_line *l, const float *top, c
     out->key = b.lo = b.hi;
     out->id = how != FC_BEST_TYPICAL && b.hi == fc_best_key(keep->value) ? keep->id : INT_MAX;
     if (how == FC_BEST_COUNT ? m->in > need : how == FC_BEST_TYPICAL || m->in > fc_best_mass(&b, fc_best_value(b.hi)))
-        out->id = b.listed ? fc_best_last_listed(&b, need, m) : fc_best_last(&b, need, ties, m);
+        out->id = b.listed && m->n_listed <= FC_BEST_TIES ? fc_best_last_listed(&b, need, m)
+                                                          : fc_best_last(&b, need, ties, m);
     return true;
 }
 
