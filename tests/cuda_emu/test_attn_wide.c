@@ -4,7 +4,7 @@
 #include "tests/cuda_emu/runtime_control.h"
 #include "tests/cuda_emu/util_attn_cuda.h"
 
-#if defined(FC_EMU_TSAN) || defined(__SANITIZE_ADDRESS__)
+#if defined(FC_EMU_TSAN) || TEST_WATCHED
 enum { CASES = 10 }; /* which are five times as slow */
 #else
 enum { CASES = 32 };
