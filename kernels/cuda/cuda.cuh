@@ -62,6 +62,39 @@ static fc_status fc_launch(fc_stream s, const char *name, void (*kernel)(const P
     return fc_cuda_launch(s, name, (const void *)kernel, grid, block, shared, &p, sizeof p);
 }
 
+/* Blocks that run together and reach each other's shared memory (cluster.cuh), as an attribute of a kernel. */
+#if defined(FC_CUDA_EMU) || (defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900)
+#define FC_CLUSTER(x, y)
+#else
+#define FC_CLUSTER(x, y) __cluster_dims__(x, y, 1)
+#endif
+
+/* The same of a kernel with FC_CLUSTER(x, y), on a device of 9.0; the grid is of whole clusters. */
+template <typename P>
+static fc_status fc_launch_cluster(fc_stream s, const char *name, void (*kernel)(const P), int x, int y, dim3 grid,
+                                   int block, size_t shared, const P &p) {
+    if (grid.x % (unsigned)x || grid.y % (unsigned)y)
+        return FC_FAIL(FC_ERR_INTERNAL, "%s: a grid of %u x %u blocks in clusters of %d x %d", name, grid.x, grid.y, x,
+                       y);
+#ifdef FC_CUDA_EMU
+    emu_know((const void *)kernel,
+             [](const void *k, const void *params) { ((void (*)(const P))k)(*(const P *)params); }, sizeof(P), name,
+             dim3((unsigned)x, (unsigned)y));
+    return fc_cuda_launch(s, name, (const void *)kernel, grid, block, shared, &p, sizeof p);
+#else
+    return fc_launch(s, name, kernel, grid, block, shared, p);
+#endif
+}
+
+/* v, opaque to the compiler: what is computed from it is computed here, and not kept in registers from before a loop.
+ */
+static __device__ __forceinline__ int fc_opaque(int v) {
+#ifdef __CUDA_ARCH__
+    asm volatile("" : "+r"(v));
+#endif
+    return v;
+}
+
 static inline int fc_div_up(int a, int b) { return (a + b - 1) / b; }
 
 #endif

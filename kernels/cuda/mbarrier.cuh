@@ -96,6 +96,41 @@ static __device__ __forceinline__ void fc_copy_bulk(void *shared, const void *gl
 #endif
 }
 
+/* ---- in clusters (cluster.cuh): a block's barriers and memory are named by this block's at the same place */
+
+/* At block `rank`'s b, where bytes that this thread has read may be copied over by who waits. What it wrote need not be
+ * seen there: that would be a fence of the whole device. */
+static __device__ __forceinline__ void fc_mbarrier_arrive_at(uint64_t *b, int rank) {
+#ifdef FC_CUDA_EMU
+    emu_mbarrier_arrive_at(b, rank);
+#elif FC_HOPPER
+    asm volatile("{\n"
+                 ".reg .b32 there;\n"
+                 "mapa.shared::cluster.u32 there, %0, %1;\n"
+                 "mbarrier.arrive.shared::cluster.b64 _, [there];\n"
+                 "}" ::"r"(fc_shared_address(b)),
+                 "r"(rank)
+                 : "memory");
+#else
+    __trap();
+#endif
+}
+
+/* As fc_copy_bulk to each block whose bit is set, where the bytes count at that one's b. Read once. */
+static __device__ __forceinline__ void fc_copy_bulk_all(void *shared, const void *global, unsigned bytes, uint64_t *b,
+                                                        unsigned blocks) {
+#ifdef FC_CUDA_EMU
+    emu_copy_bulk_all(shared, global, bytes, b, blocks);
+#elif FC_HOPPER
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, "
+                 "[%3], %4;" ::"r"(fc_shared_address(shared)),
+                 "l"(__cvta_generic_to_global(global)), "r"(bytes), "r"(fc_shared_address(b)), "h"((uint16_t)blocks)
+                 : "memory");
+#else
+    __trap();
+#endif
+}
+
 static __device__ __forceinline__ void fc_proxy_fence() {
 #ifdef FC_CUDA_EMU
     emu_proxy_fence();

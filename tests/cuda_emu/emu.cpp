@@ -6,9 +6,6 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include <condition_variable>
-#include <thread>
-
 using namespace emu;
 
 emu_options emu_opts;
@@ -29,6 +26,7 @@ struct worker {
     stack *first, *last; /* free stacks */
     int n_free, n_stacks;
     std::vector<block *> blocks;
+    cluster group;
 
     ~worker();
 };
@@ -124,6 +122,11 @@ inline thread *taken(block *b, int w, int lane) {
 }
 
 thread *pick_random(block *b) {
+    if (b->list.empty() && b->in->n > 1 && !b->resumed) {
+        b->resumed = true;
+        return nullptr; /* another block's turn, perhaps */
+    }
+    b->resumed = false;
     if (b->list.empty()) {
         for (unsigned ws = b->ready_warps; ws; ws &= ws - 1) {
             int w = __builtin_ctz(ws);
@@ -199,6 +202,7 @@ void main_of_fibre(void) {
         b->warp_of[t->warp].live &= ~(1u << t->at.lane);
         leave_meetings(t);
         leave_barriers(t);
+        leave_cluster(t);
         tsan_release(&l->ended);
         stack *mine = t->on;
         forget(t);
@@ -293,15 +297,18 @@ void prepare_threads(block *b, launch *l) {
     }
 }
 
-void begin_block(block *b, launch *l, size_t turn) {
-    size_t k = turn;
-    if (l->opts.order == EMU_BACKWARD) k = l->blocks - 1 - turn;
-    if (l->shuffled) k = l->shuffled[turn];
-    uint3 at = {(unsigned)(k % l->grid.x), (unsigned)(k / l->grid.x % l->grid.y),
-                (unsigned)(k / l->grid.x / l->grid.y)};
+/* Block number `rank` of cluster k. */
+void begin_block(block *b, launch *l, size_t turn, size_t k, int rank) {
+    const dim3 &c = l->cluster;
+    unsigned gx = l->grid.x / c.x, gy = l->grid.y / c.y, r = (unsigned)rank;
+    uint3 at = {(unsigned)(k % gx) * c.x + r % c.x, (unsigned)(k / gx % gy) * c.y + r / c.x % c.y,
+                (unsigned)(k / gx / gy) * c.z + r / c.x / c.y};
     int n = l->threads;
     bool down = l->opts.order == EMU_BACKWARD || (l->opts.order == EMU_WARPS && l->opts.seed & 1);
     b->of = l;
+    b->in = &me->group;
+    b->rank = rank;
+    b->resumed = true;
     b->turn_of_launch = turn;
     b->n = b->live = n;
     b->warps = (n + 31) / 32;
@@ -309,7 +316,7 @@ void begin_block(block *b, launch *l, size_t turn) {
     b->turn = 0;
     b->fresh = true; /* no warp to stay with */
     b->failed = false;
-    b->random = mix(l->opts.seed ^ mix(k));
+    b->random = mix(l->opts.seed ^ mix(k * CLUSTER + r));
     b->list.clear();
     if ((int)b->threads.size() < n) b->threads.resize((size_t)n);
     begin_shared(b, l->shared_bytes);
@@ -324,14 +331,13 @@ void begin_block(block *b, launch *l, size_t turn) {
     if (b->prepared != l->serial || TSAN_FIBRES) prepare_threads(b, l);
     for (int i = 0; i < n; i++) b->threads[(size_t)i].at.block = at;
     b->list.reserve((size_t)n); /* not from a thread of the block: TSan would order its growth */
-    make_stacks(me, n);
     tsan_release(&b->begin);
 }
 
 /* The stacks of threads that will never go on; TSan's threads on them stay inside their calls, so they go. */
-void end_block(block *b) {
+void end_block(block *b, bool failed) {
     char text[TEXT];
-    if (!b->failed && copies_in_flight(b, text, sizeof text)) fail_block(b, text);
+    if (!failed && copies_in_flight(b, text, sizeof text)) fail_block(b, text);
     forget_async(b);
     for (int i = 0; i < b->n; i++) {
         thread *t = &b->threads[(size_t)i];
@@ -356,13 +362,24 @@ void run_ready(block *b) {
     if (t) go(t, &me->scheduler, &me->fake);
 }
 
-void deadlock(block *b) {
-    char text[TEXT];
-    const emu_position *p = &b->threads[0].at;
-    int n = snprintf(text, sizeof text, "deadlock: block %u,%u,%u: %d of %d threads wait:", p->block.x, p->block.y,
-                     p->block.z, b->live, b->n);
-    describe_waits(b, text + n, sizeof text - (size_t)n);
-    fail_block(b, text);
+/* All that are left wait. */
+void deadlock(cluster *c) {
+    char text[TEXT] = "deadlock:";
+    size_t n = strlen(text);
+    block *first = nullptr;
+    for (int i = 0; i < c->n; i++) {
+        block *b = c->blocks[i];
+        const emu_position *p = &b->threads[0].at;
+        if (!b->live) continue;
+        if (!first) first = b;
+        n += (size_t)snprintf(text + n, sizeof text - n,
+                              "%s block %u,%u,%u: %d of %d threads wait:", b == first ? "" : ";", p->block.x,
+                              p->block.y, p->block.z, b->live, b->n);
+        if (n >= sizeof text) break;
+        describe_waits(b, text + n, sizeof text - n);
+        n = strlen(text);
+    }
+    fail_block(first, text);
 }
 
 block *block_of(worker *w, size_t i) {
@@ -376,18 +393,37 @@ void enter(void) {
     me->tsan = tsan_here();
 }
 
-void run_blocks(launch *l) {
-    enter();
-    block *b = block_of(me, 0);
-    for (;;) {
-        size_t turn = l->next++;
-        if (turn >= l->blocks || l->failed) break;
-        begin_block(b, l, turn);
-        while (b->live && !b->failed && b->ready_warps) run_ready(b);
-        if (b->live && !b->failed) deadlock(b);
-        end_block(b);
+void begin_cluster(cluster *c, launch *l, size_t turn) {
+    size_t k = turn;
+    if (l->opts.order == EMU_BACKWARD) k = l->clusters - 1 - turn;
+    if (l->shuffled) k = l->shuffled[turn];
+    c->n = (int)(l->cluster.x * l->cluster.y * l->cluster.z);
+    c->come = 0;
+    memset(c->waits, 0, sizeof c->waits);
+    c->random = mix(l->opts.seed + k);
+    c->at = l->opts.order == EMU_BACKWARD || (l->opts.order == EMU_WARPS && l->opts.seed & 1) ? 0 : c->n - 1;
+    for (int i = 0; i < c->n; i++) {
+        c->blocks[i] = block_of(me, (size_t)i);
+        begin_block(c->blocks[i], l, turn, k, i);
     }
-    emu_at = nullptr;
+    make_stacks(me, c->n * l->threads);
+}
+
+/* Who goes on; nullptr: none can, or one failed. */
+block *next_block(cluster *c) {
+    const launch *l = c->blocks[0]->of;
+    block *ready[CLUSTER];
+    int n = 0;
+    bool down = l->opts.order == EMU_BACKWARD || (l->opts.order == EMU_WARPS && l->opts.seed & 1);
+    for (int i = 1; i <= c->n; i++) {
+        block *b = c->blocks[(c->at + (down ? c->n - i : i)) % c->n];
+        if (b->failed) return nullptr;
+        if (b->live && b->ready_warps) ready[n++] = b;
+    }
+    if (!n) return nullptr;
+    block *b = ready[l->opts.order == EMU_RANDOM ? below(&c->random, (uint32_t)n) : 0];
+    c->at = b->rank;
+    return b;
 }
 
 worker::~worker() {
@@ -403,65 +439,6 @@ worker::~worker() {
     if (janitor) tsan_delete(janitor);
 }
 
-/* ---- other OS threads ---- */
-
-struct pool {
-    std::mutex lock;
-    std::condition_variable wake, rest;
-    std::vector<std::thread> threads;
-    struct job {
-        launch *l;
-        int wanted, running;
-    };
-    std::vector<job *> jobs;
-    bool stop = false;
-
-    void help() {
-        std::unique_lock<std::mutex> hold(lock);
-        for (;;) {
-            job *mine = nullptr;
-            for (job *j : jobs)
-                if (!mine && j->wanted > 0) mine = j;
-            if (mine) {
-                mine->wanted--;
-                mine->running++;
-                hold.unlock();
-                run_blocks(mine->l);
-                hold.lock();
-                if (--mine->running == 0) rest.notify_all();
-            } else if (stop) return;
-            else wake.wait(hold);
-        }
-    }
-
-    void run(launch *l, int helpers) {
-        job j = {l, helpers, 0};
-        {
-            std::lock_guard<std::mutex> hold(lock);
-            while ((int)threads.size() < helpers) threads.emplace_back([this] { help(); });
-            jobs.push_back(&j);
-        }
-        wake.notify_all();
-        run_blocks(l);
-        std::unique_lock<std::mutex> hold(lock);
-        j.wanted = 0;
-        while (j.running) rest.wait(hold);
-        for (size_t i = 0; i < jobs.size(); i++)
-            if (jobs[i] == &j) jobs[i] = jobs.back();
-        jobs.pop_back();
-    }
-
-    ~pool() {
-        {
-            std::lock_guard<std::mutex> hold(lock);
-            stop = true;
-        }
-        wake.notify_all();
-        for (std::thread &t : threads) t.join();
-    }
-};
-pool helpers;
-
 bool refuse(const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
@@ -470,12 +447,17 @@ bool refuse(const char *fmt, ...) {
     return false;
 }
 
-bool run(emu_call call, const void *kernel, const void *params, dim3 grid, dim3 dim, unsigned shared_bytes) {
-    size_t n = (size_t)dim.x * dim.y * dim.z, blocks = (size_t)grid.x * grid.y * grid.z;
+bool run(emu_call call, const void *kernel, const void *params, dim3 grid, dim3 dim, unsigned shared_bytes,
+         dim3 cluster) {
+    size_t n = (size_t)dim.x * dim.y * dim.z, blocks = (size_t)grid.x * grid.y * grid.z,
+           of_cluster = (size_t)cluster.x * cluster.y * cluster.z;
     if (n < 1 || n > 1024 || dim.z > 64)
         return refuse("a block of %u,%u,%u threads; it has 1 to 1024, at most 64 in z", dim.x, dim.y, dim.z);
     if (blocks < 1 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
         return refuse("a grid of %u,%u,%u blocks; y and z are at most 65535", grid.x, grid.y, grid.z);
+    if (of_cluster < 1 || of_cluster > CLUSTER || grid.x % cluster.x || grid.y % cluster.y || grid.z % cluster.z)
+        return refuse("a grid of %u,%u,%u blocks in clusters of %u,%u,%u: at most %d, in whole ones", grid.x, grid.y,
+                      grid.z, cluster.x, cluster.y, cluster.z, (int)CLUSTER);
     if (emu_at) return refuse("a launch from inside a kernel");
     launch l = {};
     std::vector<uint32_t> shuffled;
@@ -488,14 +470,15 @@ bool run(emu_call call, const void *kernel, const void *params, dim3 grid, dim3 
     l.dim = dim;
     l.shared_bytes = shared_bytes;
     l.threads = (int)n;
-    l.blocks = blocks;
+    l.cluster = cluster;
+    l.clusters = blocks / of_cluster;
     l.opts = emu_opts;
     l.failed_at = (size_t)-1;
     if (l.opts.order == EMU_RANDOM) {
         uint64_t random = mix(l.opts.seed);
-        for (size_t i = 0; i < blocks; i++) shuffled.push_back((uint32_t)i);
-        for (size_t i = 0; i < blocks; i++) {
-            size_t j = i + below(&random, (uint32_t)(blocks - i));
+        for (size_t i = 0; i < l.clusters; i++) shuffled.push_back((uint32_t)i);
+        for (size_t i = 0; i < l.clusters; i++) {
+            size_t j = i + below(&random, (uint32_t)(l.clusters - i));
             uint32_t t = shuffled[i];
             shuffled[i] = shuffled[j];
             shuffled[j] = t;
@@ -503,8 +486,8 @@ bool run(emu_call call, const void *kernel, const void *params, dim3 grid, dim3 
         l.shuffled = shuffled.data();
     }
     int share = l.opts.threads < 16 ? l.opts.threads : 16;
-    if ((size_t)share > blocks) share = (int)blocks;
-    if (share > 1) helpers.run(&l, share - 1);
+    if ((size_t)share > l.clusters) share = (int)l.clusters;
+    if (share > 1) run_helped(&l, share - 1);
     else run_blocks(&l);
     emu_at = nullptr;
     tsan_acquire(&l.ended);
@@ -514,10 +497,28 @@ bool run(emu_call call, const void *kernel, const void *params, dim3 grid, dim3 
 
 } // namespace
 
+void emu::run_blocks(launch *l) {
+    enter();
+    cluster *c = &me->group;
+    for (;;) {
+        size_t turn = l->next++;
+        if (turn >= l->clusters || l->failed) break;
+        begin_cluster(c, l, turn);
+        block *b;
+        while ((b = next_block(c))) run_ready(b);
+        int live = 0, failed = 0;
+        for (int i = 0; i < c->n; i++) live += c->blocks[i]->live, failed += c->blocks[i]->failed;
+        if (live && !failed) deadlock(c);
+        for (int i = 0; i < c->n; i++) end_block(c->blocks[i], failed);
+    }
+    emu_at = nullptr;
+}
+
 const char *emu_error(void) { return error_text; }
 
-bool emu_run(emu_call call, const void *kernel, const void *params, dim3 grid, dim3 block, unsigned shared_bytes) {
-    return run(call, kernel, params, grid, block, shared_bytes);
+bool emu_run(emu_call call, const void *kernel, const void *params, dim3 grid, dim3 block, unsigned shared_bytes,
+             dim3 cluster) {
+    return run(call, kernel, params, grid, block, shared_bytes, cluster);
 }
 
 void emu_fail(const char *fmt, ...) {

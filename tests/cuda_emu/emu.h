@@ -35,9 +35,10 @@ static inline dim3 &emu_grid_dim() { return emu_at->grid_dim; }
 enum { warpSize = 32 };
 
 /* Runs one grid to its end; false: emu_error() says what was wrong. call(kernel, params) is the kernel's call. Any OS
- * thread may call it; emu_error() is of the calling one. */
+ * thread may call it; emu_error() is of the calling one. cluster: as the kernel's __cluster_dims__. */
 typedef void (*emu_call)(const void *kernel, const void *params);
-bool emu_run(emu_call call, const void *kernel, const void *params, dim3 grid, dim3 block, unsigned shared_bytes);
+bool emu_run(emu_call call, const void *kernel, const void *params, dim3 grid, dim3 block, unsigned shared_bytes,
+             dim3 cluster = 1);
 const char *emu_error(void);
 [[noreturn]] void emu_fail(const char *fmt, ...)
     __attribute__((format(printf, 1, 2))); /* in a kernel: ends the launch */
@@ -73,6 +74,14 @@ int emu_barrier_count(int vote, const char *file, int line); /* __syncthreads, t
 #define __syncthreads_count(vote) emu_barrier_count(vote, __FILE__, __LINE__)
 #define __syncthreads_or(vote)    (emu_barrier_count(vote, __FILE__, __LINE__) != 0)
 #define __syncthreads_and(vote)   (emu_barrier_count(!(vote), __FILE__, __LINE__) == 0)
+
+/* ---- clusters: a block's number among its cluster's, a barrier of all their threads, other blocks' shared memory ----
+ */
+
+int emu_cluster_rank(void);
+dim3 emu_cluster_dim(void);
+void emu_cluster_sync(EMU_WHERE);
+void *emu_cluster_at(void *p, int rank, EMU_WHERE); /* what p, of this block's shared memory, is in that block */
 
 /* ---- meetings of a warp ---- */
 

@@ -88,19 +88,24 @@ lane_state *my_state(void) { return &side(self()->of)->lanes[(size_t)(self() - s
 
 unsigned offset_of(const void *p) { return (unsigned)((const unsigned char *)p - emu_at->shared); }
 
+block *block_of_cluster(int rank) { return self()->of->in->blocks[rank]; }
+
 /* What a barrier's 8 bytes hold: its place, so that who writes over them is noticed. */
 uint64_t mark_of(unsigned offset) { return 0xb0b0b0b000000000u | offset; }
 
-mbarrier *find(const uint64_t *b, const char *what, const char *file, int line) {
+/* Barrier b, of this block's shared memory, as it is in block `of` of the cluster. */
+mbarrier *find(block *of, const uint64_t *b, const char *what, const char *file, int line) {
     emu_must_be_shared(b, 8, 8, what);
-    tsan_reads(b, 8);
     unsigned at = offset_of(b);
-    auto found = side(self()->of)->barriers.find(at);
+    const void *there = of->shared + at;
+    if (!of->live) emu_fail("%s at %s:%d: block %d of the cluster has ended", what, base_name(file), line, of->rank);
+    auto found = side(of)->barriers.find(at);
     uint64_t now;
+    tsan_reads(there, 8);
     tsan_quiet();
-    memcpy(&now, b, 8);
+    memcpy(&now, there, 8);
     tsan_heard();
-    if (found == side(self()->of)->barriers.end() || now != mark_of(at))
+    if (found == side(of)->barriers.end() || now != mark_of(at))
         emu_fail("%s at %s:%d: byte %u is no barrier, or was written over", what, base_name(file), line, at);
     return &found->second;
 }
@@ -109,7 +114,7 @@ void land(block *b, const bulk &c) {
     tsan_quiet();
     bool same = !memcmp(c.from, c.was.data(), c.was.size());
     memcpy(c.to, c.was.data(), c.was.size());
-    memcpy(b->async->shared.data() + offset_of(c.to), c.was.data(), c.was.size());
+    memcpy(b->async->shared.data() + (c.to - b->shared), c.was.data(), c.was.size());
     tsan_heard();
     if (!same) emu_fail("the source of the bulk copy of %s:%d was written before it landed", base_name(c.file), c.line);
 }
@@ -398,20 +403,29 @@ void emu_mbarrier_init(uint64_t *b, unsigned count, const char *file, int line) 
     tsan_heard();
 }
 
-void emu_mbarrier_arrive(uint64_t *b, unsigned bytes, const char *file, int line) {
-    mbarrier *m = find(b, "mbarrier.arrive", file, line);
+static void arrive(block *of, uint64_t *b, unsigned bytes, const char *file, int line) {
+    mbarrier *m = find(of, b, "mbarrier.arrive", file, line);
     if (!m->pending)
         emu_fail("mbarrier.arrive at %s:%d: all %u of this phase have arrived", base_name(file), line, m->count);
     if (bytes > MOST_BYTES) emu_fail("mbarrier.arrive at %s:%d: %u bytes are expected", base_name(file), line, bytes);
     tsan_release(&m->order);
     m->pending--;
     m->bytes += (long)bytes;
-    complete(self()->of, m);
+    complete(of, m);
+}
+
+void emu_mbarrier_arrive(uint64_t *b, unsigned bytes, const char *file, int line) {
+    arrive(self()->of, b, bytes, file, line);
+}
+
+void emu_mbarrier_arrive_at(uint64_t *b, int rank, const char *file, int line) {
+    emu_cluster_at(b, rank, file, line);
+    arrive(block_of_cluster(rank), b, 0, file, line);
 }
 
 void emu_mbarrier_wait(uint64_t *b, unsigned parity, const char *file, int line) {
     thread *t = self();
-    mbarrier *m = find(b, "mbarrier.try_wait", file, line);
+    mbarrier *m = find(t->of, b, "mbarrier.try_wait", file, line);
     if (parity > 1) emu_fail("mbarrier.try_wait at %s:%d: parity %u", base_name(file), line, parity);
     while ((m->phase & 1) == parity) {
         m->waits[t->warp] |= 1u << t->at.lane;
@@ -420,33 +434,50 @@ void emu_mbarrier_wait(uint64_t *b, unsigned parity, const char *file, int line)
     tsan_acquire(&m->order);
 }
 
-void emu_copy_bulk(void *shared, const void *global, unsigned bytes, uint64_t *b, const char *file, int line) {
+/* caller: of the emulator, for TSan's reports. */
+static void copy_to(block *of, void *shared, const void *global, unsigned bytes, uint64_t *b, void *caller,
+                    const char *file, int line) {
+    unsigned char *to = of->shared + offset_of(shared);
     emu_must_be_shared(shared, (int)bytes, 16, "cp.async.bulk");
     if (bytes % 16 || !bytes || (uintptr_t)global % 16)
         emu_fail("cp.async.bulk at %s:%d: %u bytes from %p; both are multiples of 16", base_name(file), line, bytes,
                  global);
-    mbarrier *m = find(b, "cp.async.bulk", file, line);
+    mbarrier *m = find(of, b, "cp.async.bulk", file, line);
     if (!m->seen)
         emu_fail("cp.async.bulk at %s:%d: its barrier has no fence.proxy.async behind its mbarrier.init",
                  base_name(file), line);
-    async_side *s = side(self()->of);
+    async_side *s = side(of);
     tsan_release(&s->handed);
     tsan_become(s->engine);
     tsan_acquire(&s->handed);
-    tsan_call(__builtin_return_address(0));
+    tsan_call(caller);
     tsan_reads(global, bytes);
-    tsan_writes(shared, bytes);
+    tsan_writes(to, bytes);
     tsan_return();
     tsan_release(&m->order);
     tsan_become(self()->on->tsan);
     tsan_quiet();
     const unsigned char *from = (const unsigned char *)global;
-    m->copies.push_back({(unsigned char *)shared, from, {from, from + bytes}, file, line});
-    memset(shared, POISON, bytes);
+    m->copies.push_back({to, from, {from, from + bytes}, file, line});
+    memset(to, POISON, bytes);
     memset(s->shared.data() + offset_of(shared), POISON, bytes);
     tsan_heard();
     m->bytes -= (long)bytes;
-    complete(self()->of, m);
+    complete(of, m);
+}
+
+void emu_copy_bulk(void *shared, const void *global, unsigned bytes, uint64_t *b, const char *file, int line) {
+    copy_to(self()->of, shared, global, bytes, b, __builtin_return_address(0), file, line);
+}
+
+void emu_copy_bulk_all(void *shared, const void *global, unsigned bytes, uint64_t *b, unsigned blocks, const char *file,
+                       int line) {
+    if (!blocks || blocks >> self()->of->in->n)
+        emu_fail("cp.async.bulk at %s:%d: blocks %#x of a cluster of %d", base_name(file), line, blocks,
+                 self()->of->in->n);
+    for (; blocks; blocks &= blocks - 1)
+        copy_to(block_of_cluster(__builtin_ctz(blocks)), shared, global, bytes, b, __builtin_return_address(0), file,
+                line);
 }
 
 void emu_proxy_fence(void) {

@@ -11,8 +11,11 @@ unsigned emu_shared_address(const void *p);
 
 void emu_mbarrier_init(uint64_t *b, unsigned count, EMU_WHERE);
 void emu_mbarrier_arrive(uint64_t *b, unsigned bytes, EMU_WHERE); /* bytes more are expected in this phase */
+void emu_mbarrier_arrive_at(uint64_t *b, int rank, EMU_WHERE);    /* at that block's of the cluster */
 void emu_mbarrier_wait(uint64_t *b, unsigned parity, EMU_WHERE);
 void emu_copy_bulk(void *shared, const void *global, unsigned bytes, uint64_t *b, EMU_WHERE);
+/* The same to each block of the cluster whose bit is set, where that one's b counts. */
+void emu_copy_bulk_all(void *shared, const void *global, unsigned bytes, uint64_t *b, unsigned blocks, EMU_WHERE);
 void emu_proxy_fence(void);
 
 void emu_wgmma_fence(void);

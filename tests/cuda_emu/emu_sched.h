@@ -1,7 +1,8 @@
 /* emu_sched - inside the emulator: a launch, its blocks, their threads. emu.cpp decides who runs and switches;
  * emu_sync.cpp and emu_async.cpp are what threads call: barriers, meetings, copies, fences; Hopper's asynchronous side.
  *
- * One OS thread (a worker) runs a block from its first thread to its last; nothing of a block is seen by another.
+ * One OS thread (a worker) runs a cluster's blocks, mostly one alone, from their first thread to their last; nothing of
+ * it is seen by another.
  */
 #ifndef FC_EMU_SCHED_H
 #define FC_EMU_SCHED_H
@@ -84,10 +85,11 @@ struct launch {
     const void *kernel, *params;
     dim3 grid, dim;
     unsigned shared_bytes;
-    int threads; /* of a block */
-    size_t blocks;
+    int threads;  /* of a block */
+    dim3 cluster; /* blocks of one, in each direction */
+    size_t clusters;
     emu_options opts;
-    const uint32_t *shuffled; /* the order of blocks, when it is random */
+    const uint32_t *shuffled; /* the order of clusters, when it is random */
     std::atomic<size_t> next;
     std::atomic<bool> failed;
     std::mutex lock;
@@ -96,12 +98,26 @@ struct launch {
     uint64_t ended; /* for TSan: all that its threads did */
 };
 
+enum { CLUSTER = 8 }; /* blocks at most */
+
+struct cluster {
+    block *blocks[CLUSTER]; /* by rank */
+    int n, at;              /* at: who ran */
+    uint64_t random;
+    int come; /* threads at its barrier */
+    unsigned waits[CLUSTER][WARPS];
+    uint64_t order;
+};
+
 struct async_side; /* emu_async.cpp: barriers in shared memory, bulk copies, products of warpgroups */
 
 struct block {
     launch *of;
+    cluster *in;
+    int rank;
+    bool resumed;          /* EMU_RANDOM, of several blocks: it begins a turn, else others may come first */
     uint64_t prepared;     /* the launch that its threads' positions are of */
-    size_t turn_of_launch; /* which one of the launch, in the order they are taken */
+    size_t turn_of_launch; /* its cluster's turn */
     std::vector<thread> threads;
     int n, live;
     int warps, at_warp;
@@ -134,11 +150,16 @@ inline void make_ready(block *b, int w, unsigned lanes) {
 /* The thread waits until somebody makes it ready; others run meanwhile. */
 void wait_for(thread *t, const char *what, const char *file, int line);
 
+/* A launch's clusters, one after the other, until there are no more; the same with so many other OS threads. */
+void run_blocks(launch *l);
+void run_helped(launch *l, int others);
+
 /* t has ended: what waits for it no longer does. */
 void leave_barriers(thread *t);
 void leave_meetings(thread *t);
 void describe_waits(const block *b, char *text, size_t room);
 
+void leave_cluster(thread *t);
 void forget_async(block *b);
 bool copies_in_flight(const block *b, char *text, size_t room); /* says which */
 

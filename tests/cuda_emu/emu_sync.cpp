@@ -147,6 +147,57 @@ void emu::leave_barriers(thread *t) {
     for (unsigned m = b->open_barriers; m; m &= m - 1) open_barrier(b, &b->barriers[__builtin_ctz(m)]);
 }
 
+/* ---- a cluster's barrier ---- */
+
+namespace {
+
+void open_cluster(cluster *c) {
+    int live = 0;
+    for (int i = 0; i < c->n; i++) live += c->blocks[i]->live;
+    if (!c->come || c->come < live) return;
+    c->come = 0;
+    for (int i = 0; i < c->n; i++)
+        for (int w = 0; w < c->blocks[i]->warps; w++) {
+            unsigned waits = c->waits[i][w];
+            c->waits[i][w] = 0;
+            make_ready(c->blocks[i], w, waits);
+            if (TSAN_FIBRES) let_know(c->blocks[i], w, waits, &c->order);
+        }
+}
+
+} // namespace
+
+void emu::leave_cluster(thread *t) { open_cluster(t->of->in); }
+
+void emu_cluster_sync(const char *file, int line) {
+    thread *t = self();
+    cluster *c = t->of->in;
+    unsigned *waits = &c->waits[t->of->rank][t->warp];
+    c->come++;
+    *waits |= 1u << t->at.lane;
+    tsan_release(&c->order);
+    open_cluster(c);
+    if (*waits >> t->at.lane & 1) wait_for(t, "barrier.cluster", file, line);
+    else {
+        t->of->warp_of[t->warp].ready &= ~(1u << t->at.lane); /* the one who opens it goes on */
+        if (!t->of->warp_of[t->warp].ready) t->of->ready_warps &= ~(1u << t->warp);
+    }
+}
+
+int emu_cluster_rank(void) { return self()->of->rank; }
+
+dim3 emu_cluster_dim(void) { return self()->of->of->cluster; }
+
+void *emu_cluster_at(void *p, int rank, const char *file, int line) {
+    const cluster *c = self()->of->in;
+    emu_must_be_shared(p, 0, 1, "mapa");
+    if (rank < 0 || rank >= c->n)
+        emu_fail("mapa at %s:%d: block %d of a cluster of %d", base_name(file), line, rank, c->n);
+    if (!c->blocks[rank]->live)
+        emu_fail("mapa at %s:%d: block %d of the cluster has ended", base_name(file), line, rank);
+    return c->blocks[rank]->shared + ((unsigned char *)p - emu_at->shared);
+}
+
 void emu::leave_meetings(thread *t) {
     warp *p = &t->of->warp_of[t->warp];
     unsigned bit = 1u << t->at.lane;

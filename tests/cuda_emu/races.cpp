@@ -6,7 +6,7 @@
  * No order of fibres makes these wrong: a thread runs to its next barrier before the next one begins.
  */
 #include "kernels/cuda/async.cuh"
-#include "kernels/cuda/mbarrier.cuh"
+#include "kernels/cuda/cluster.cuh"
 #include "kernels/cuda/mma.cuh"
 #include "kernels/cuda/sync.cuh"
 
@@ -142,6 +142,44 @@ static void again(const race p) {
     }
 }
 
+/* Another block's memory is there when all of the cluster have come. */
+static void neighbour(const race p) {
+    unsigned *m = fc_shared<unsigned>(), t = threadIdx.x;
+    m[t] = t;
+    if (p.bad) __syncthreads();
+    else fc_cluster_sync();
+    p.y[blockIdx.x * N + t] = fc_cluster_at(m, (fc_cluster_rank() + 1) % BLOCKS)[t]; /* race: neighbour */
+    fc_cluster_sync();
+}
+
+/* A place is copied to again when the readers of all blocks that it is copied to have said so. */
+static void readers(const race p) {
+    unsigned *m = fc_shared<unsigned>(), t = threadIdx.x;
+    uint64_t *full = (uint64_t *)(m + N), *empty = full + 2;
+    if (t == 0) {
+        fc_mbarrier_init(full, 1);
+        fc_mbarrier_init(full + 1, 1);
+        fc_mbarrier_init(empty, p.bad ? N - 1 : BLOCKS * (N - 1));
+        fc_proxy_fence();
+    }
+    fc_cluster_sync();
+    for (unsigned i = 0; i < 2; i++) {
+        if (t == 0) {
+            if (i) fc_mbarrier_wait(empty, 0);
+            fc_mbarrier_expect(full + i, N * 4);
+            if (fc_cluster_rank() == 0)
+                fc_copy_bulk_all(m, p.x, N * 4, full + i, (1u << BLOCKS) - 1); /* race: readers */
+        } else {
+            fc_mbarrier_wait(full + i, 0);
+            p.y[blockIdx.x * N + t] = m[t];
+            if (p.bad) fc_mbarrier_arrive(empty);
+            else
+                for (int b = 0; b < BLOCKS; b++) fc_mbarrier_arrive_at(empty, b);
+        }
+    }
+    fc_cluster_sync();
+}
+
 static void blocks(const race p) {
     if (threadIdx.x) return;
     if (p.bad) p.y[0] += 1; /* race: blocks */
@@ -181,17 +219,32 @@ static void late(const race p) {
 static const struct {
     const char *name;
     void (*kernel)(const race);
-} kernels[] = {{"barrier", barrier}, {"refill", refill}, {"shuffle", shuffle}, {"warps", warps},     {"halves", halves},
-               {"landed", landed},   {"issued", issued}, {"matrix", matrix},   {"named", named},     {"bulk", bulk},
-               {"again", again},     {"blocks", blocks}, {"last", last},       {"learned", learned}, {"late", late}};
+    bool cluster = false;
+} kernels[] = {{"barrier", barrier},
+               {"refill", refill},
+               {"shuffle", shuffle},
+               {"warps", warps},
+               {"halves", halves},
+               {"landed", landed},
+               {"issued", issued},
+               {"matrix", matrix},
+               {"named", named},
+               {"bulk", bulk},
+               {"again", again},
+               {"neighbour", neighbour, true},
+               {"readers", readers, true},
+               {"blocks", blocks},
+               {"last", last},
+               {"learned", learned},
+               {"late", late}};
 
 static unsigned x[BLOCKS * N], y[BLOCKS * N];
 
-static bool run(void (*kernel)(const race), bool bad) {
+static bool run(void (*kernel)(const race), bool cluster, bool bad) {
     race p = {x, y, bad};
     emu_call call = [](const void *k, const void *q) { ((void (*)(const race))k)(*(const race *)q); };
     memset(y, 0, sizeof y);
-    bool ok = emu_run(call, (const void *)kernel, &p, BLOCKS, N, N * 16);
+    bool ok = emu_run(call, (const void *)kernel, &p, BLOCKS, N, N * 16, cluster ? BLOCKS : 1);
     if (!ok) fprintf(stderr, "%s\n", emu_error());
     return ok;
 }
@@ -203,9 +256,9 @@ int main(int argc, char **argv) {
             for (int again = 0; again < 3; again++)
                 for (int order = 0; order < EMU_ORDERS; order++) {
                     emu_opts = {(emu_order)order, (uint64_t)again, 1 + again};
-                    if (!run(k.kernel, false)) return 1;
+                    if (!run(k.kernel, k.cluster, false)) return 1;
                 }
-        else if (!strcmp(argv[1], k.name) && !run(k.kernel, true)) return 1;
+        else if (!strcmp(argv[1], k.name) && !run(k.kernel, k.cluster, true)) return 1;
     }
     return 0;
 }

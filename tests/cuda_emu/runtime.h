@@ -219,8 +219,9 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *a, const void *kernel);
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, const void *kernel, int block, size_t shared);
 cudaError_t cudaLaunchKernel(const void *kernel, dim3 grid, dim3 block, void **args, size_t shared, cudaStream_t s);
 
-/* What fc_launch tells of a kernel before it launches it: how it is called, how long its one parameter is, its name. */
-void emu_know(const void *kernel, emu_call call, size_t param_bytes, const char *name = nullptr);
+/* What fc_launch tells of a kernel before it launches it: how it is called, how long its one parameter is, its name,
+ * its __cluster_dims__. */
+void emu_know(const void *kernel, emu_call call, size_t param_bytes, const char *name = nullptr, dim3 cluster = 1);
 
 /* ---- graphs ---- */
 

@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-void emu_know(const void *kernel, emu_call call, size_t param_bytes, const char *name) {
+void emu_know(const void *kernel, emu_call call, size_t param_bytes, const char *name, dim3 cluster) {
     std::lock_guard<std::recursive_mutex> hold(emu_rt.lock);
     std::unique_ptr<emu_kernel> &k = emu_rt.kernels[kernel];
     char address[32];
@@ -11,6 +11,7 @@ void emu_know(const void *kernel, emu_call call, size_t param_bytes, const char 
     k->call = call;
     k->function = kernel;
     k->param_bytes = param_bytes;
+    k->cluster = cluster;
     if (!name) snprintf(address, sizeof address, "%p", kernel);
     if (k->name != (name ? name : address)) k->name = name ? name : address;
 }
@@ -42,6 +43,13 @@ static cudaError_t check_shape(emu_enter &call, const emu_kernel *k, dim3 grid, 
     if (threads > (uint64_t)p.maxThreadsPerBlock)
         return call.fail(cudaErrorInvalidConfiguration, "%s: %llu threads a block; at most %d", k->name.c_str(),
                          (unsigned long long)threads, p.maxThreadsPerBlock);
+    const unsigned c[3] = {k->cluster.x, k->cluster.y, k->cluster.z};
+    if (c[0] * c[1] * c[2] > 1 && p.major < 9)
+        return call.fail(cudaErrorInvalidConfiguration, "%s: clusters are of devices from 9.0 on", k->name.c_str());
+    for (int i = 0; i < 3; i++)
+        if (g[i] % c[i])
+            return call.fail(cudaErrorInvalidConfiguration, "%s: grid %u,%u,%u in clusters of %u,%u,%u blocks",
+                             k->name.c_str(), g[0], g[1], g[2], c[0], c[1], c[2]);
     if (shared > (size_t)k->shared_max)
         return call.fail(cudaErrorInvalidValue, "%s: %zu bytes of shared memory; %d are allowed (cudaFuncSetAttribute)",
                          k->name.c_str(), shared, k->shared_max);

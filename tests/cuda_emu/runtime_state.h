@@ -36,6 +36,7 @@ struct emu_kernel {
     size_t param_bytes = 0;
     std::string name;
     int shared_max = 48 << 10; /* cudaFuncSetAttribute raises it */
+    dim3 cluster = 1;
 };
 
 struct alignas(64) emu_line {

@@ -22,7 +22,8 @@ static bool do_kernel(const emu_work &w) {
     std::string by = "kernel " + w.kernel->name;
     emu_rt.illegal_address = false;
     emu_kernel_runs = w.kernel->name.c_str();
-    bool ok = emu_run(w.kernel->call, w.kernel->function, w.params.data(), w.grid, w.block, w.shared);
+    bool ok = emu_run(w.kernel->call, w.kernel->function, w.params.data(), w.grid, w.block, w.shared,
+                      w.kernel->cluster);
     emu_kernel_runs = nullptr;
     if (!ok)
         return broke(emu_rt.illegal_address ? cudaErrorIllegalAddress : cudaErrorLaunchFailure,

@@ -15,10 +15,10 @@ for cxx in g++ clang++; do
     flags=(-std=c++17 -g -O1 -I$here/include -I. -DFC_CUDA_EMU -DFC_EMU_TSAN -ffp-contract=off)
     echo 'int main() {}' | $cxx -fsanitize=thread -xc++ - -o "$dir/empty" 2>/dev/null && "$dir/empty" || continue
     tried=$((tried + 1))
-    for f in emu emu_sync emu_async; do $cxx "${flags[@]}" -c $here/$f.cpp -o "$dir/$f.o" & done
+    for f in emu emu_pool emu_sync emu_async; do $cxx "${flags[@]}" -c $here/$f.cpp -o "$dir/$f.o" & done
     $cxx "${flags[@]}" -fsanitize=thread -c $here/races.cpp -o "$dir/races.o"
     wait
-    $cxx -fsanitize=thread "$dir"/{emu,emu_sync,emu_async,races}.o -o "$dir/races" "${libs[@]}"
+    $cxx -fsanitize=thread "$dir"/{emu,emu_pool,emu_sync,emu_async,races}.o -o "$dir/races" "${libs[@]}"
     if ! "$dir/races" good >"$dir/log" 2>&1; then
         cat "$dir/log"
         echo "$cxx: TSan reports a race where there is none"

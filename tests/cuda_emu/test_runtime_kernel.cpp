@@ -31,6 +31,21 @@ static void shapes_have_limits(void **) {
     }
 }
 
+static void a_grid_is_of_whole_clusters(void **) {
+    int *p = device_ints(1);
+    ints q = {p, NULL, 0, 1};
+    void *args[1] = {&q};
+    const void *k = (const void *)(void (*)(const ints))add_kernel;
+    emu_call call = [](const void *f, const void *params) { ((void (*)(const ints))f)(*(const ints *)params); };
+    emu_know(k, call, sizeof q, "add", dim3(2, 3));
+    must(cudaLaunchKernel(k, dim3(4, 3), dim3(32), args, 0, NULL));
+    must_fail(cudaLaunchKernel(k, dim3(4, 4), dim3(32), args, 0, NULL), cudaErrorInvalidConfiguration,
+              "grid 4,4,1 in clusters of 2,3,1");
+    must(cudaDeviceSynchronize());
+    emu_device_opts.sm = 80;
+    must_fail(cudaLaunchKernel(k, dim3(4, 3), dim3(32), args, 0, NULL), cudaErrorInvalidConfiguration, "from 9.0 on");
+}
+
 static void shared_memory_has_to_be_asked_for(void **) {
     const void *k = (const void *)(void (*)(const ints))add_kernel;
     must(shaped(1, 32, 48 << 10));
@@ -80,6 +95,7 @@ static void parameters_are_copied(void **) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(shapes_have_limits, fresh),
+        cmocka_unit_test_setup(a_grid_is_of_whole_clusters, fresh),
         cmocka_unit_test_setup(shared_memory_has_to_be_asked_for, fresh),
         cmocka_unit_test_setup(kernels_must_be_known, fresh),
         cmocka_unit_test_setup(parameters_are_copied, fresh),

@@ -18,8 +18,9 @@ extern "C" {
 template <typename P> static emu_call call_of(void (*)(const P)) {
     return [](const void *k, const void *p) { ((void (*)(const P))k)(*(const P *)p); };
 }
-template <typename P> static bool run(void (*kernel)(const P), const P &p, dim3 grid, dim3 block, unsigned shared = 0) {
-    return emu_run(call_of(kernel), (const void *)kernel, &p, grid, block, shared);
+template <typename P>
+static bool run(void (*kernel)(const P), const P &p, dim3 grid, dim3 block, unsigned shared = 0, dim3 cluster = 1) {
+    return emu_run(call_of(kernel), (const void *)kernel, &p, grid, block, shared, cluster);
 }
 
 /* The launch is right. */

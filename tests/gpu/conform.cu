@@ -6,6 +6,7 @@
  * self                  twice, through a file: the two must agree
  */
 #include "tests/gpu/conform_async.cuh"
+#include "tests/gpu/conform_cluster.cuh"
 #include "tests/gpu/conform_numbers.cuh"
 #include "tests/gpu/conform_sync.cuh"
 #include "tests/gpu/conform_tiles.cuh"
@@ -24,6 +25,7 @@ static void run(conform_run *r, bool whole) {
     conform_tiles(r);
     conform_async(r);
     conform_turned(r);
+    conform_cluster(r);
     device_close(r->s);
 }
 

@@ -54,15 +54,18 @@ static inline void conform_must(fc_status st, const char *what) {
     exit(2);
 }
 
-/* One launch over `in`, whose kernel leaves `n` words; P begins with uint32_t *out; const uint32_t *in. */
+/* One launch over `in`, whose kernel leaves `n` words; P begins with uint32_t *out; const uint32_t *in. x, y: of the
+ * kernel's clusters, of which there are `grid`. */
 template <typename P>
 static words conform_launch(conform_run *r, const char *name, void (*kernel)(const P), int grid, int block,
-                            size_t shared, const words &in, size_t n, P p) {
+                            size_t shared, const words &in, size_t n, P p, int x = 1, int y = 1) {
     words out(n);
     void *to = device_copy(r->s, NULL, n * 4), *from = device_copy(r->s, in.data(), in.size() * 4);
     p.out = (uint32_t *)to;
     p.in = (const uint32_t *)from;
-    conform_must(fc_launch(r->s, name, kernel, dim3((unsigned)grid), block, shared, p), name);
+    dim3 blocks((unsigned)(grid * x), (unsigned)y);
+    if (x * y > 1) conform_must(fc_launch_cluster(r->s, name, kernel, x, y, blocks, block, shared, p), name);
+    else conform_must(fc_launch(r->s, name, kernel, blocks, block, shared, p), name);
     conform_must(device_sync(r->s), name);
     device_read(r->s, out.data(), to, n * 4);
     device_free(to);
@@ -100,5 +103,6 @@ void conform_sync(conform_run *r);    /* conform_sync.cuh: named barriers       
 void conform_tiles(conform_run *r);   /* conform_tiles.cuh: copies, ldmatrix, products            */
 void conform_async(conform_run *r);   /* conform_async.cuh: bulk copies, products of warpgroups   */
 void conform_turned(conform_run *r);  /* conform_turned.cuh: those of attention               */
+void conform_cluster(conform_run *r); /* conform_cluster.cuh: blocks that reach each other's  */
 
 #endif
