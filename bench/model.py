@@ -158,9 +158,9 @@ def fp8_throughput(m):
     gate = m.row("step", 1, "gate_up", *args)
     floor = 448 * 2048 / (pre["limit_seconds"] + dec["limit_seconds"])
     return bar("8B fp8, 128 in, 2,048 out, nothing shared, 448 at once (what 80 GB hold with fp8 KV)", ">= 22,700 tokens/s", v, "tokens/s", v >= 22700,
-               f"a step takes {dec['seconds']['predicted'][0] / 2047 * 1e3:.1f} ms; gate and up are {gate['counts']['ops_bf16'] / 1e12:.1f} x 10^12 operations of bf16, twice "
-               f"those of one product, because x is kept in two halves; at the peaks of memory and fp8 {floor:.0f} tokens/s",
-               "fp8 multiplied as fp8, twice the rate of bf16, where a request asks for that (kernels/cuda/README.md), and one half of x")
+               f"a step takes {dec['seconds']['predicted'][0] / 2047 * 1e3:.1f} ms; gate and up are {gate['counts']['ops_bf16'] / 1e12:.1f} x 10^12 operations of bf16; "
+               f"at the peaks of memory and fp8 {floor:.0f} tokens/s",
+               "fp8 multiplied as fp8, twice the rate of bf16, where a request asks for that (kernels/cuda/README.md); attention of one vector an item, which waits")
 
 
 def draw_added():
@@ -186,24 +186,24 @@ def scoring(m, P, L, items, requests):
     base = (*Q06, "-n", 10, "--requests", requests, "--prompt-tokens", P, "--max-tokens", L)
     now, tuned = m.row("score", 10, None, *base), m.row("score", 10, None, *base, "--max-rows", 8192, "--no-batch-invariant")
     (s, t), n = (x["seconds"]["predicted"][0] for x in (now, tuned)), 10 * requests
-    half = m.seconds("score", 10, None, *base, "--no-precise")
+    twice = m.seconds("score", 10, None, *base, "--precise", "true")
     return bar(f"scoring, Qwen3-0.6B shape, bf16, {P} shared and 10 x {L} tokens, {requests} requests at once", f">= {items:,} items/s" + (", p99 < 450 ms" if L == 180 else ""),
                n / s, "items/s", n / s >= items and (L != 180 or s < 0.45),
                f"{now['counts']['rows']:.0f} rows in {s * 1e3:.0f} ms, {now['counts']['passes']:.0f} passes of 1,024; with --max-rows 8192 --no-batch-invariant {n / t:.0f} items/s in "
-               f"{t * 1e3:.0f} ms; with --no-precise {n / half:.0f}; at the peaks {n / now['limit_seconds']:.0f}",
-               "blocks that share what they read by multicast, which the cache bounds now; the head by warpgroups without logits in memory; larger passes", scored(P, requests, items))
+               f"{t * 1e3:.0f} ms; with --precise true {n / twice:.0f}; at the peaks {n / now['limit_seconds']:.0f}",
+               "o and down, whose 128 blocks of 64 rows leave four processors idle and ask the cache for more; attention of few vectors; larger passes", scored(P, requests, items))
 
 
 def best_of_64(m):
     args = (*L8, "-n", 64, "--prompt-tokens", 1024, "--max-tokens", 256)
     parts = [m.seconds(k, 64, None, *args) for k in ("prefill", "decode", "score")]
     tuned = [m.seconds(k, 64, None, *args, "--max-rows", 4096, "--no-batch-invariant") for k in ("prefill", "decode", "score")]
-    half = sum(m.seconds(k, 64, None, *args, "--no-precise") for k in ("prefill", "decode", "score"))
+    twice = sum(m.seconds(k, 64, None, *args, "--precise", "true") for k in ("prefill", "decode", "score"))
     total, share = sum(parts), parts[2] / sum(parts)
     return bar("best of 64, two 8B bf16 models, P 1,024, L 256", "<= 2.2 s, scoring <= 20 % of it", total, f"s, scoring {100 * share:.0f} %", total <= 2.2 and share <= 0.2,
                f"prefill {parts[0]:.3f}, decode {parts[1]:.2f}, score {parts[2]:.2f} s; with --max-rows 4096 --no-batch-invariant {tuned[0]:.3f}, {tuned[1]:.2f}, {tuned[2]:.2f} s, "
-               f"{sum(tuned):.2f} in all; with --no-precise {half:.2f}",
-               "multicast, larger passes; what overlaps with decoding is not counted",
+               f"{sum(tuned):.2f} in all; with --precise true {twice:.2f}",
+               "larger passes; what overlaps with decoding is not counted",
                (f"{seconds(part='latency', work='best of 64'):.3g} s", False if seconds(part="latency", work="best of 64") > 2.2 else None))
 
 
@@ -216,13 +216,13 @@ def taxonomy(m):
     args = (*Q06, "-n", 16, "--requests", 32, "--prompt-tokens", 96, "--max-tokens", 6, "--cached")
     whole = m.row("score", 16, None, *args)
     rows, seconds = whole["counts"]["rows"], whole["seconds"]["predicted"][0]
-    head = sum(m.seconds("score", 16, k, *args) for k in ("head", "draw"))
+    head = m.seconds("score", 16, "head", *args)
     a, b = (seconds - head) / rows, seconds / rows
     v = 1 / ((pre + dec) * a + score * b)
     return bar("taxonomy table, 0.6B shapes, n 64", ">= 1,000 prompts/s", v, "prompts/s", v >= 1000,
                f"{pre:.1f} rows of prefill, {dec:.1f} of decode and {score:.1f} scored ones a prompt ({TAXONOMY}), in full batches of 1,024 at {a * 1e6:.2f} us a row, "
                f"{b * 1e6:.2f} with the head; what lists of allowed ids cost is left out",
-               "--no-precise, multicast, larger passes")
+               "products whose blocks are whole turns of 132; larger passes")
 
 
 def invariance(m):

@@ -119,25 +119,44 @@ int fc_batch_add(fc_batch *b, int table, const int32_t *ids, int n) {
     return first;
 }
 
+/* Rows that fill units of a GPU by themselves: whoever else reads their tiles would spare them nothing, and one item
+ * for all that they read leaves no partial states. */
+static bool fills_units(const fc_batch *b, int n_rows) {
+    int vectors = n_rows * b->per, halves;
+    if (vectors < FC_ATTN_WIDE_UNIT || b->be->attn_units == 0) return false;
+    halves = (vectors + FC_ATTN_WIDE_HALF - 1) / FC_ATTN_WIDE_HALF;
+    return 3 * halves * FC_ATTN_WIDE_HALF <= 4 * vectors;
+}
+
+/* Tiles of a chain that are read by page table, with all that share them; others by its list of slots. */
+static int paged_tiles(const fc_batch *b, int base, int first, int n) {
+    int tiles = base / FC_ATTN_TILE;
+    if (!fills_units(b, n) || tiles > FC_ATTN_RUN) return tiles;
+    /* what is reserved for sequences that are still to come stays theirs */
+    int others = (b->max_seqs - b->n_seqs - 1) * TILES_PER_CHAIN, room = b->max_slots / FC_ATTN_TILE - others;
+    return b->n_slots / FC_ATTN_TILE + tiles_for(first + n) <= room ? 0 : tiles;
+}
+
 /* Partial states of a chain when nothing is shared: none where one item is all that its rows read. */
-static int64_t parts_alone(int base, int first, int n) {
-    int n_paged = base / FC_ATTN_TILE, n_tiles = tiles_for(first + n), items = 0;
+static int64_t parts_alone(const fc_batch *b, int base, int first, int n) {
+    int n_paged = paged_tiles(b, base, first, n), n_tiles = tiles_for(first + n), items = 0;
     for (int t = 0; n_paged && t < n_tiles; t = item_end(t, t < n_paged ? n_paged : n_tiles)) items++;
     return (int64_t)items * n;
 }
 
-static int gathered_slots(int base, int first, int n) {
-    return (tiles_for(first + n) - base / FC_ATTN_TILE) * FC_ATTN_TILE;
+static int gathered_slots(const fc_batch *b, int base, int first, int n) {
+    return (tiles_for(first + n) - paged_tiles(b, base, first, n)) * FC_ATTN_TILE;
 }
 
 bool fc_batch_fits_chain(const fc_batch *b, int base, int first, int n) {
     return b->T + n <= b->max_rows && b->n_seqs < b->max_seqs &&
-           b->n_slots + gathered_slots(base, first, n) <= b->max_slots &&
-           b->chain_parts + parts_alone(base, first, n) <= b->max_parts;
+           b->n_slots + gathered_slots(b, base, first, n) <= b->max_slots &&
+           b->chain_parts + parts_alone(b, base, first, n) <= b->max_parts;
 }
 
 int fc_batch_add_chain(fc_batch *b, const fc_batch_chain *c) {
-    int row = b->T, at = b->n_slots - c->base / FC_ATTN_TILE * FC_ATTN_TILE; /* position p's entry is slots[at + p] */
+    int row = b->T, n_paged = paged_tiles(b, c->base, c->first, c->n);
+    int at = b->n_slots - n_paged * FC_ATTN_TILE; /* position p's entry is slots[at + p] */
     FC_ASSERT(c->n > 0 && c->base >= 0 && c->base <= fc_kv_len(b->kv, c->table) && c->first >= c->base);
     FC_ASSERT(fc_batch_fits_chain(b, c->base, c->first, c->n));
     b->seqs[b->n_seqs++] = (fc_batch_seq){
@@ -146,7 +165,7 @@ int fc_batch_add_chain(fc_batch *b, const fc_batch_chain *c) {
         .n_rows = c->n,
         .n_tiles = tiles_for(c->first + c->n),
         .base = c->base,
-        .n_paged = c->base / FC_ATTN_TILE,
+        .n_paged = n_paged,
         .gather = b->n_slots,
     };
     for (int p = c->base; p < c->first; p++) b->slots[at + p] = c->ancestors[p - c->base]; /* plan knows those before */
@@ -157,8 +176,8 @@ int fc_batch_add_chain(fc_batch *b, const fc_batch_chain *c) {
     }
     for (int p = c->first + c->n; p % FC_ATTN_TILE; p++) b->slots[at + p] = -1;
     b->T += c->n;
-    b->n_slots += gathered_slots(c->base, c->first, c->n);
-    b->chain_parts += (int)parts_alone(c->base, c->first, c->n);
+    b->chain_parts += (int)parts_alone(b, c->base, c->first, c->n);
+    b->n_slots += gathered_slots(b, c->base, c->first, c->n);
     return row;
 }
 
@@ -177,9 +196,10 @@ static int common_pages(const fc_batch_seq *x, const fc_batch_seq *y) {
     return i;
 }
 
-/* Order of page lists, shorter first: what shares a prefix becomes neighbours. */
+/* Order of page lists, shorter first, behind those that are read alone: what shares a prefix becomes neighbours. */
 static bool pages_before(const fc_batch_seq *x, const fc_batch_seq *y) {
     int i = common_pages(x, y);
+    if (x->alone != y->alone) return x->alone;
     if (i == x->n_pages || i == y->n_pages) return x->n_pages < y->n_pages;
     return x->page[i] < y->page[i];
 }
@@ -277,7 +297,8 @@ static bool emit(fc_batch *b, int cut, bool share) {
     b->tiles = b->row_tiles = 0;
     for (int lo = 0; lo < b->n_seqs;) {
         int end = lo + 1, rows = seq_at(b, lo)->n_rows;
-        while (share && end < b->n_seqs && common_pages(seq_at(b, lo), seq_at(b, end)) >= per_tile)
+        bool alone = !share || seq_at(b, lo)->alone;
+        while (!alone && end < b->n_seqs && common_pages(seq_at(b, lo), seq_at(b, end)) >= per_tile)
             rows += seq_at(b, end++)->n_rows;
         if (!emit_group(b, lo, end, first, 0)) return false;
         first += rows;
@@ -365,6 +386,7 @@ void fc_batch_list(fc_batch *b) {
     b->dev.slot = dev;
     for (int i = 0; i < b->n_seqs; i++) {
         fc_batch_seq *s = &b->seqs[i];
+        s->alone = s->gather < 0 && fills_units(b, s->n_rows);
         s->page = fc_kv_pages(b->kv, s->table);
         s->n_pages = s->gather < 0 ? fc_kv_pages_for(fc_kv_len(b->kv, s->table), P) : s->n_paged * (FC_ATTN_TILE / P);
         s->pages = n_pages;

@@ -12,7 +12,8 @@
  *
  * Sharing: sequences and chains whose tables begin with the same pages are found by sorting the tables; what they share
  * is read by one item for all their rows. A chain's table counts up to the last whole tile of its prompt; its tiles
- * from there on are gathered slot by slot, for that chain alone. Where that leaves a backend idle
+ * from there on are gathered slot by slot, for that chain alone. On a GPU, whose units its rows fill, a sequence or a
+ * chain behind a short prompt reads all its tiles by itself, as one item. Where that leaves a backend idle
  * (fc_backend.attn_units), items are cut into runs, and into tiles where few rows read them. Where items are cut, and
  * where K and V lie, never changes a bit (kernels/attn/attn.h): a node's hidden state is that of the same tokens in one
  * sequence.
@@ -28,7 +29,8 @@ typedef struct {
     int row, n_rows;     /* rows row .. row+n_rows-1 of the batch */
     int n_tiles;         /* tiles that its last row sees */
     int base;            /* of a chain: positions in the table */
-    int n_paged;         /* tiles read by page table: all, or of a chain the whole ones of its prompt */
+    int n_paged;         /* tiles read by page table: all, or of a chain the whole ones of its prompt, or none */
+    bool alone;          /* after list: read as one item by page table, whoever shares its pages */
     int gather;          /* the first of the other tiles' entries in slots; -1: no chain */
     const int32_t *page; /* the table's pages; borrowed from kv until the pass ran */
     int n_pages, pages;  /* number of them, of a chain those of n_paged tiles; where they start in the flat list */

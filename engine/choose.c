@@ -25,6 +25,14 @@ int fc_backend_rows(const fc_engine_options *o, const fc_gpu_list *gpus, fc_back
     return !opener && strcmp(chosen(o, gpus), "cuda") == 0 ? FC_ROWS_GPU : FC_ROWS_CPU;
 }
 
+fc_status fc_backend_imprecise(const fc_engine_options *o, const char *backend, bool *out) {
+    const char *word = o->precise ? o->precise : "auto";
+    if (strcmp(word, "auto") != 0 && strcmp(word, "true") != 0 && strcmp(word, "false") != 0)
+        return FC_FAIL(FC_ERR_ARG, "precise \"%s\"; it is auto, true or false", word);
+    *out = strcmp(word, "false") == 0 || (strcmp(word, "auto") == 0 && strcmp(backend, "cuda") == 0);
+    return FC_OK;
+}
+
 fc_status fc_backend_choose(const fc_engine_options *o, const fc_gpu_list *gpus, int threads,
                             const fc_op_limits *limits, fc_backend_opener opener, fc_backend **out) {
     const fc_cuda_options cuda = {

@@ -19,6 +19,9 @@ fc_status fc_backend_choose(const fc_engine_options *o, const fc_gpu_list *gpus,
 enum { FC_ROWS_CPU = 512, FC_ROWS_GPU = 1024 };
 int fc_backend_rows(const fc_engine_options *o, const fc_gpu_list *gpus, fc_backend_opener opener);
 
+/* What o.precise says of models on a backend of that name; another word than auto, true and false is an error. */
+fc_status fc_backend_imprecise(const fc_engine_options *o, const char *backend, bool *out);
+
 /* What auto would take on this machine, and why, as a clause. */
 const char *fc_backend_auto(char *why, size_t size);
 

@@ -19,6 +19,7 @@ static void ways(const fc_cost_machine *c, const fc_load *l, kind k, double out[
     double half = l->busy < 0.5 ? 2 * l->busy : 1;
     for (int u = 0; u < FC_UNITS; u++) {
         double reach = u == FC_UNIT_F32 && (c->gpu || k == STREAM) ? c->reach_f32
+                       : l->chained                                ? c->reach_chained
                        : l->warpgroups                             ? c->reach_warpgroups
                        : k == ATTENTION                            ? c->reach_attn
                        : l->library                                ? c->reach_library
@@ -78,6 +79,7 @@ static void add(fc_cost_time *t, const fc_cost_machine *c, const char *name, dou
     p->load.launches += (int)n * l->launches;
     p->load.library |= l->library;
     p->load.warpgroups |= l->warpgroups;
+    p->load.chained |= l->chained;
 }
 
 /* The unit whose peak a perfect kernel could use. */
@@ -204,17 +206,15 @@ static int logit_rows(const fc_cost_model *m) {
     return room < 8 ? 8 : room > m->max_rows ? m->max_rows : room;
 }
 
-/* Logits in memory, and what is made of them. */
-static void add_logits(const fc_cost_model *m, const fc_cost_machine *c, fc_cost_head h, int R, int M,
-                       fc_cost_time *t) {
+/* Logits in memory, of which M ids are drawn. */
+static void add_logits(const fc_cost_model *m, const fc_cost_machine *c, int R, int M, fc_cost_time *t) {
     const int most = logit_rows(m);
     for (int first = 0; first < R; first += most) {
         const double n = R - first < most ? R - first : most, here = M * n / R, V = m->cfg.V;
-        fc_cost k = fc_logprob_cost(&(fc_logprob_args){.R = (int)n, .V = m->cfg.V, .M = (int)here});
+        fc_cost k = {.bytes = 4 * n * V + 8 * here, .flops = 20 * n * V + 20 * 256 * here};
         fc_load l;
         add_matrix(m, c, "head", &m->head, (int)n, FC_FROM_ARRAY, true, 1, t);
-        if (h == FC_HEAD_DRAW) k = (fc_cost){.bytes = 4 * n * V + 8 * here, .flops = 20 * n * V + 20 * 256 * here};
-        l = fc_load_of(k, &c->device, h == FC_HEAD_DRAW ? 3 : 2);
+        l = fc_load_of(k, &c->device, 3);
         add(t, c, "draw", 1, &l, k, FC_UNIT_F32);
         if (m->cfg.final_soft_cap <= 0) continue;
         k = fc_softcap_cost(&(fc_softcap_args){.n = (size_t)n * (size_t)m->cfg.V});
@@ -223,27 +223,42 @@ static void add_logits(const fc_cost_model *m, const fc_cost_machine *c, fc_cost
     }
 }
 
-/* What R final states are read for: M ids are drawn, or M log-probs. */
-static void add_head(const fc_cost_model *m, const fc_cost_machine *c, fc_cost_head h, int R, int M, fc_cost_time *t) {
+/* R states through a head that keeps no logits. */
+static void add_sums(const fc_cost_model *m, const fc_cost_machine *c, fc_cost_head h, int R, int M, fc_cost_time *t) {
     const fc_dtype type = m->head.part[0].type;
-    const double V = m->cfg.V, D = m->cfg.D;
+    const double D = m->cfg.D;
+    const int again = h == FC_HEAD_DRAW ? M : 0; /* tiles that are computed again */
+    const fc_linear_shape s = {.type = type,
+                               .scales = m->head.part[0].scales,
+                               .T = R,
+                               .N = m->cfg.V,
+                               .K = m->cfg.D,
+                               .precise = !m->imprecise,
+                               .variant = m->variant};
+    fc_weight w = {.N = s.N, .of = s.N, .K = s.K, .bytes = (size_t)fc_cost_packed(&m->head, c->gpu)};
+    fc_cost k = fc_head_lse_cost(&(fc_head_lse_args){.w = &w, .R = R, .M = M});
+    fc_load l;
+    k.flops += 2.0 * 256 * again * D;
+    if (c->gpu) k.bytes = (double)w.bytes + 4.0 * R * D + 8.0 * R + 12.0 * M; /* read once, where the CPU has pieces */
+    l = c->gpu ? fc_head_load_cuda(&s, again, &c->device) : cpu_load(k, cpu_unit(type), c, (double)w.bytes);
+    add(t, c, "head", 1, &l, k, c->gpu ? unit_of(type) : cpu_unit(type));
+}
+
+/* What R final states are read for: M ids are drawn, or M log-probs. Scores of more than a batch's rows are read one
+ * after another. */
+static void add_head(const fc_cost_model *m, const fc_cost_machine *c, fc_cost_head h, int R, int M, fc_cost_time *t) {
     const fc_cost counted = t->counted;
-    fc_weight w = {.N = m->cfg.V, .of = m->cfg.V, .K = m->cfg.D, .bytes = (size_t)fc_cost_packed(&m->head, c->gpu)};
+    const bool filtered = h == FC_HEAD_DRAW && m->filtered;
+    const int most = filtered ? logit_rows(m) : h == FC_HEAD_SCORE ? m->max_rows : R;
     if (h == FC_HEAD_NONE || R == 0) return;
-    if (h == FC_HEAD_SCORE || m->filtered) add_logits(m, c, h, R, M, t);
-    else {
-        const fc_linear_shape s = {
-            .type = type, .scales = m->head.part[0].scales, .T = R, .N = w.N, .K = w.K, .precise = !m->imprecise};
-        fc_cost k = fc_head_lse_cost(&(fc_head_lse_args){.w = &w, .R = R, .M = M});
-        fc_load l;
-        k.flops += 2.0 * 256 * M * D; /* tiles that are computed again */
-        l = c->gpu ? fc_head_load_cuda(&s, M, &c->device) : cpu_load(k, cpu_unit(type), c, (double)w.bytes);
-        add(t, c, "head", 1, &l, k, c->gpu ? unit_of(type) : cpu_unit(type));
+    if (filtered) add_logits(m, c, R, M, t);
+    for (int first = 0; first < R && !filtered; first += most) {
+        const int n = R - first < most ? R - first : most;
+        add_sums(m, c, h, n, (int)((double)M * n / R), t);
     }
     t->counted = counted; /* as fc_forward_count_head has it, in one go or in pieces */
-    t->counted.bytes +=
-        (double)w.bytes * (h == FC_HEAD_SCORE || m->filtered ? ceil((double)R / logit_rows(m)) : 1) + 4 * D * R;
-    t->counted.flops += 2 * D * R * V;
+    t->counted.bytes += fc_cost_packed(&m->head, c->gpu) * ceil((double)R / most) + 4.0 * m->cfg.D * R;
+    t->counted.flops += 2.0 * m->cfg.D * R * m->cfg.V;
 }
 
 /* The batch as it stands, planned and summed. */

@@ -23,7 +23,8 @@ typedef struct {
     double launch_us, pass_us; /* between kernels that follow one another; of a pass: plan, lists, what is read back */
     double unit_us,
         tile_us; /* of attention: what a unit waits for before its first tile and behind its last, and a tile */
-    double reach_memory, reach_cache, reach_product, reach_warpgroups, reach_library, reach_attn, reach_f32;
+    double reach_memory, reach_cache, reach_product, reach_warpgroups, reach_chained, reach_library, reach_attn,
+        reach_f32;
 } fc_cost_machine;
 
 size_t fc_cost_gpus(void);
@@ -46,7 +47,7 @@ typedef struct {
     const char *kv_type;      /* NULL: the engine's choice */
     int max_rows, page_slots; /* 0: the engine's on a CPU */
     bool variant;             /* not batch-invariant: cuBLASLt for many rows of bf16 */
-    bool imprecise;           /* fc_engine_options */
+    bool imprecise;           /* what fc_engine_options.precise comes to */
     bool filtered;            /* draws by top-p or alike: logits in memory; else by the head */
 } fc_cost_options;
 

@@ -8,8 +8,8 @@
 /* What kernels of this tree reach on an H100, as bench/results/2026-11-27-gpu-h100.json has it, and are assumed to
  * reach elsewhere. Where each comes from: fc_cost_sources. */
 #define REACH                                                                                                          \
-    .reach_memory = 0.90, .reach_cache = 0.80, .reach_library = 0.70, .reach_warpgroups = 0.36, .reach_f32 = 0.50,     \
-    .launch_us = 1.3, .unit_us = 8, .tile_us = 2.5, .pass_us = 25
+    .reach_memory = 0.90, .reach_cache = 0.80, .reach_library = 0.70, .reach_warpgroups = 0.36, .reach_chained = 0.55, \
+    .reach_f32 = 0.50, .launch_us = 1.3, .unit_us = 8, .tile_us = 2.5, .pass_us = 25
 
 /* mma.sync is Ampere's and Ada's own instruction; on Hopper it does 64 % of the peak. */
 static const fc_cost_machine gpus[] = {
@@ -90,7 +90,9 @@ const char *fc_cost_sources(bool gpu) {
            "cache rate: about what microbenchmarks say of H100 (Chips and Cheese, 2023), less elsewhere, assumed\n"
            "reach: what these kernels did on an H100 SXM (bench/results/2026-11-27-gpu-h100.json); own products and "
            "attention reach elsewhere what they do there of mma.sync's own peak, 64 % of the data sheet's, assumed\n"
-           "own products 14 % on Hopper, by warpgroups 36 %, cuBLASLt 70 %; attention 10 %, and 8 us a unit, 2.5 us a "
+           "own products 14 % on Hopper, by warpgroups 36 %, of bf16 and fp8 55 % (assumed: "
+           "what cuBLASLt reached less what eight ranges of K cost), cuBLASLt 70 %; attention 10 %, and 8 us a unit, "
+           "2.5 us a "
            "tile that a block works on one after another, by warpgroups 2 and 1.25, assumed; memory 90 %; a pass 25 "
            "us\n"
            "cache 80 %, f32 50 %: assumed; a launch in a graph 1.3 us (Hazy Research, 2025)";
@@ -111,6 +113,7 @@ void fc_cost_machine_cpu(double memory_gbs, double cache_gbs, double gops_int8, 
         .reach_product = 0.64,
         .reach_library = 0.64,
         .reach_warpgroups = 0.64,
+        .reach_chained = 0.64,
         .reach_attn = 0.45,
         .reach_f32 = 0.6,
     };

@@ -35,17 +35,18 @@ static fc_status read_matrix(const fc_weights *w, const char *weights, int at, c
     for (int i = 0; i < n; i++) {
         const fc_tensor *t;
         fc_dtype type;
-        bool scales, joins;
+        fc_scales scales;
+        bool joins;
         if (at >= 0) snprintf(name, sizeof name, "blk.%d.%s.weight", at, parts[i].name);
         else snprintf(name, sizeof name, "%s.weight", parts[i].name);
         FC_TRY(fc_weights_need(w, name, parts[i].N, K, &t));
         type = t->dtype;
-        scales = t->scale != NULL;
+        scales = !t->scale ? FC_SCALES_NONE : (int)t->scale_cols >= K ? FC_SCALES_ROWS : FC_SCALES_BLOCKS;
         if (weights) {
             if (!weights_type(weights, &type))
                 return FC_FAIL(FC_ERR_ARG, "weights: \"%.20s\"; bf16, fp8, int8 and int4 are possible", weights);
             if ((size_t)K % fc_dtype_block(type)) type = FC_F16; /* as convert leaves it */
-            scales = type == FC_F8;
+            scales = type == FC_F8 ? FC_SCALES_ROWS : FC_SCALES_NONE;
         }
         joins = out->n && out->part[out->n - 1].type == type && out->part[out->n - 1].scales == scales &&
                 out->part[out->n - 1].N % 16 == 0;

@@ -4,6 +4,7 @@
 
 #include "engine/cost.h"
 #include "engine/cost_plan.h"
+#include "kernels/linear/linear_load.h"
 #include "weights_tools/config.h"
 
 /* One matrix as it is multiplied: a product for each stretch of its rows of one type. */
@@ -11,7 +12,7 @@ typedef struct {
     int K, n;
     struct {
         fc_dtype type;
-        bool scales;
+        fc_scales scales;
         int N, scale_cols;
     } part[3];
 } fc_cost_matrix;

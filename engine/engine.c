@@ -217,7 +217,9 @@ static fc_status check_options(const fc_engine_options *o) {
                   {"max_requests", o->max_requests, 65536},
                   {"score_rows", o->score_rows, 65536},
                   {"off", o->off, FC_OFF_ALL}};
+    bool imprecise; /* which backend it will be is not known: the word is */
     if (!o->novelty) return FC_FAIL(FC_ERR_ARG, "novelty: a model is needed");
+    FC_TRY(fc_backend_imprecise(o, "", &imprecise));
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         if (fields[i].v < 0 || fields[i].v > fields[i].max)
             return FC_FAIL(FC_ERR_ARG, "%s = %lld; 0 (default) to %lld are possible", fields[i].name,
@@ -332,7 +334,7 @@ static fc_status load_models(fc_engine *e, const fc_engine_options *o, fc_backen
     FC_TRY(check_fit(e, lane, weights, n, 0)); /* before minutes of packing */
     for (int i = 0; i < n; i++) {
         FC_TRY(fc_model_open(e->models[i].weights, backend_of(e, i), NULL, NULL, &e->models[i].model));
-        e->models[i].model->imprecise = o->imprecise;
+        FC_TRY(fc_backend_imprecise(o, backend_of(e, i)->name, &e->models[i].model->imprecise));
     }
     for (int i = 0; i < n; i++) FC_TRY(load_adapters(e, o, i));
     for (int i = 0; i < n; i++) weights[i] = e->models[i].model->bytes;

@@ -83,10 +83,10 @@ typedef struct {
     uint64_t score_cache; /* bytes of memory for scores of earlier requests; 0: 16 MiB */
     const char *score_cache_file; /* SQLite: scores on disk too, for all engines; made if missing. NULL: memory alone */
     uint64_t kv_pool; /* bytes of KV memory a model; 0: room for 2 x ctx, at least 256 MiB, at most a quarter of RAM */
-    bool batch_variant; /* a candidate's bits may depend on what else is in the batch: CUDA may give products of many
+    bool batch_variant;  /* a candidate's bits may depend on what else is in the batch: CUDA may give products of many
                              rows and bf16 weights to cuBLASLt. On the CPU they never do */
-    bool imprecise;     /* what norms leave has 8 bits in products over quantised weights, on CUDA bf16; else twice */
-    bool pin_threads;   /* thread i stays on the i-th core that the process may use; more than cores: an error */
+    const char *precise; /* "false": products read norms in 8 bits, on CUDA bf16; "true": twice; "auto": on a CPU */
+    bool pin_threads;    /* thread i stays on the i-th core that the process may use; more than cores: an error */
 } fc_engine_options;
 
 /* What can be turned off; answers are the same bits with and without. */

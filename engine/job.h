@@ -163,7 +163,7 @@ typedef struct {
     fc_dtype kv_type[2];
     const fc_score_cache *scores; /* NULL: none */
     const char *backend, *cpu;    /* names, for its keys */
-    bool imprecise;               /* fc_engine_options, for them too */
+    bool imprecise;               /* as the engine's models have it, for them too */
     int max_branches;
     fc_status (*fits)(const void *arg,
                       const fc_job *j); /* asked before anything of the answer's size is taken; or NULL */

@@ -24,7 +24,7 @@ fc_status fc_lane_open(fc_model *m, const fc_lane_options *o, fc_lane *out) {
         FC_TRY_GOTO(st, m->be->alloc(m->be, slots * row, "kept hidden states", &p), fail);
         l.states = p;
         l.n_states = (int)slots;
-        FC_TRY_GOTO(st, m->be->alloc(m->be, (size_t)l.work.max_logit_rows * row, "kept hidden states", &p), fail);
+        FC_TRY_GOTO(st, m->be->alloc(m->be, (size_t)o->max_rows * row, "kept hidden states", &p), fail);
         l.read = p;
     }
     *out = l;

@@ -18,7 +18,7 @@ typedef struct {
     fc_work work;
     float *states; /* [n_pages*P,D] backend: final hidden states by KV slot, of rows that a score reads */
     int n_states;
-    float *read; /* [max_logit_rows,D] backend: states gathered for a head */
+    float *read; /* [max_rows,D] backend: states gathered for a head */
     int max_rows, max_branches, ctx;
 } fc_lane;
 

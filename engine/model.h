@@ -36,7 +36,7 @@ typedef struct {
     float *vectors;                           /* backend buffer of all vectors */
     size_t vectors_used, vectors_cap;         /* floats */
     size_t bytes;                             /* held on the backend, by one rank */
-    bool imprecise;                           /* fc_engine_options; set before a lane is opened */
+    bool imprecise;                           /* what fc_engine_options.precise comes to; set before a lane is opened */
     const struct fc_adapter *const *adapters; /* [n_adapters] borrowed; set before the model's lane is opened */
     int n_adapters;
 } fc_model;

@@ -144,7 +144,10 @@ static fc_status read_value(const fc_option *o, const fc_json *n, fc_arena *aren
     case FC_OPTION_BYTES: return read_bytes(n, v);
     case FC_OPTION_CHOICE:
     case FC_OPTION_WORD:
-        FC_TRY(fc_json_string(n, &v->text));
+        if (fc_json_kind(n) == FC_JSON_BOOL && fc_option_choice(o, "true", 4) >= 0) {
+            FC_TRY(fc_json_bool(n, &v->yes));
+            v->text = v->yes ? "true" : "false"; /* of auto|true|false */
+        } else FC_TRY(fc_json_string(n, &v->text));
         v->whole = fc_option_choice(o, v->text, strlen(v->text));
         return v->whole < 0 ? no_choice(o, n, v->text) : FC_OK;
     case FC_OPTION_WORDS: return read_words(o, n, v);

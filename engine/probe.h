@@ -16,7 +16,7 @@ typedef struct {
     int page_slots;         /* 0: 16 */
     int max_rows;           /* rows of one pass: longer sequences go in chunks; 0: 128 */
     int ctx;                /* positions; 0: 2048 */
-    bool imprecise;         /* fc_engine_options */
+    bool imprecise;         /* fc_engine_options.precise: "false" */
     const char *adapter;    /* folder of a PEFT adapter that every sequence goes through, or NULL */
     fc_backend_opener open; /* of the backend; NULL: the CPU's */
     void (*edit)(fc_model_config *c, void *arg); /* changes the configuration before the model is built; or NULL */

@@ -73,6 +73,7 @@ typedef struct {
     int n_head, n_rows, n_picks;  /* after list: rows of the language head, rows in all, picks */
     const int32_t *dev_keep_src, *dev_keep_dst, *dev_slot, *dev_row, *dev_id; /* in the step's stage, after list */
     float *dev_lp;
+    double *dev_lse; /* [max_rows] */
 } fc_scorer;
 
 /* Nodes of tries whose children's log-probs a search wants. */

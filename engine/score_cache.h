@@ -44,7 +44,7 @@ typedef struct {
     fc_score_mode mode;
     fc_dtype kv_type;          /* the alignment pool's */
     const char *backend, *cpu; /* names: "cpu", "avx2" */
-    bool imprecise;            /* fc_engine_options */
+    bool imprecise;            /* what fc_engine_options.precise comes to */
     const int32_t *prompt, *suffix, *labels;
     int n_prompt, n_suffix, n_labels;
 } fc_score_material;

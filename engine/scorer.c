@@ -31,6 +31,8 @@ fc_status fc_scorer_open(fc_lane *lane, fc_scorer *out) {
     FC_TRY_GOTO(st, host_list(rows, 4, &s.keep_dst), fail);
     FC_TRY_GOTO(st, lane->be->alloc(lane->be, n * 4, "score lists", &p), fail);
     s.dev_lp = p;
+    FC_TRY_GOTO(st, lane->be->alloc(lane->be, rows * sizeof *s.dev_lse, "score lists", &p), fail);
+    s.dev_lse = p;
     *out = s;
     return FC_OK;
 fail:
@@ -42,6 +44,7 @@ void fc_scorer_close(fc_lane *lane, fc_scorer *s) {
     fc_backend *be;
     if (!lane || !lane->be) return;
     be = lane->be;
+    be->free(be, s->dev_lse);
     be->free(be, s->dev_lp);
     fc_free(s->keep_dst);
     fc_free(s->keep_src);
@@ -107,15 +110,20 @@ static int put_picks(fc_scorer *sc, int R) {
     return at;
 }
 
-/* Rows [r0, r1), picks [m0, m1). */
-static fc_status gather(fc_lane *l, fc_scorer *sc, int r0, int r1, int m0, int m1) {
-    return l->be->logprob(l->be->stream, &(fc_logprob_args){.lp = sc->dev_lp + m0,
-                                                            .logits = l->work.logits,
-                                                            .row = sc->dev_row + m0,
-                                                            .id = sc->dev_id + m0,
-                                                            .R = r1 - r0,
-                                                            .V = l->model->cfg.V,
-                                                            .M = m1 - m0});
+/* Log-probs of picks [m0, m1), of n rows that have been read; no logits in memory. */
+static fc_status pick(fc_lane *l, fc_scorer *sc, int n, int m0, int m1) {
+    const fc_model *m = l->model;
+    fc_forward_count_head(m, n, (double)n * m->cfg.V, &l->work);
+    return l->be->head_lse(l->be->stream, &(fc_head_lse_args){.lse = sc->dev_lse,
+                                                              .lp = sc->dev_lp + m0,
+                                                              .x = l->read,
+                                                              .w = m->head,
+                                                              .row = sc->dev_row + m0,
+                                                              .id = sc->dev_id + m0,
+                                                              .R = n,
+                                                              .M = m1 - m0,
+                                                              .cap = m->cfg.final_soft_cap,
+                                                              .precise = !m->imprecise});
 }
 
 static fc_status read_states(fc_lane *l, fc_scorer *sc, int r0, int n) {
@@ -125,17 +133,16 @@ static fc_status read_states(fc_lane *l, fc_scorer *sc, int r0, int n) {
                                                                 .n = n,
                                                                 .D = l->model->cfg.D,
                                                                 .x_rows = l->n_states,
-                                                                .y_rows = l->work.max_logit_rows});
+                                                                .y_rows = l->max_rows});
 }
 
-/* Head rows [0, R): in chunks that the logits have room for. */
+/* Head rows [0, R): as many at once as a batch has. */
 static fc_status read_head(fc_lane *l, fc_scorer *sc, int R) {
     for (int r0 = 0, m0 = 0, m1; r0 < R; m0 = m1) {
-        int n = R - r0 < l->work.max_logit_rows ? R - r0 : l->work.max_logit_rows;
+        int n = R - r0 < l->max_rows ? R - r0 : l->max_rows;
         m1 = sc->first[r0 + n - 1];
         FC_TRY(read_states(l, sc, r0, n));
-        FC_TRY(fc_forward_logits(l->model, l->read, n, 0, &l->work));
-        FC_TRY(gather(l, sc, r0, r0 + n, m0, m1));
+        FC_TRY(pick(l, sc, n, m0, m1));
         r0 += n;
     }
     return FC_OK;
@@ -145,7 +152,7 @@ static fc_status read_head(fc_lane *l, fc_scorer *sc, int R) {
 static fc_status read_reward(fc_lane *l, fc_scorer *sc, int r0, int R, int m0) {
     for (int n; r0 < R; r0 += n, m0 += n) {
         const fc_weight *w = sc->reward[r0];
-        for (n = 1; r0 + n < R && n < l->work.max_logit_rows && sc->reward[r0 + n] == w;) n++;
+        for (n = 1; r0 + n < R && n < l->max_rows && sc->reward[r0 + n] == w;) n++;
         FC_TRY(read_states(l, sc, r0, n));
         FC_TRY(l->be->linear(l->be->stream, &(fc_linear_args){.y = sc->dev_lp + m0, .x = l->read, .w = w, .T = n}));
     }
@@ -155,7 +162,7 @@ static fc_status read_reward(fc_lane *l, fc_scorer *sc, int r0, int R, int m0) {
 void fc_scoring_list(fc_sched *s, fc_flight *f) {
     fc_scorer *sc = &f->scorer;
     fc_stage *stage = &f->batch.stage;
-    int chunk = s->lane[FC_ALIGNMENT]->work.max_logit_rows;
+    int chunk = s->lane[FC_ALIGNMENT]->max_rows;
     sc->dev_keep_src = fc_stage_put(stage, sc->keep_src, (size_t)sc->n_keep * 4);
     sc->dev_keep_dst = fc_stage_put(stage, sc->keep_dst, (size_t)sc->n_keep * 4);
     if (sc->n_reads == 0) return;

@@ -66,7 +66,10 @@ static fc_status put_value(const fc_option_row *row, const char *base, fc_str *o
     case FC_OPTION_BYTES: return fc_str_printf(out, "%llu", (unsigned long long)*(const uint64_t *)place);
     case FC_OPTION_WORDS: return fc_str_printf(out, "%u", *(const uint32_t *)place);
     case FC_OPTION_FLOAT: return fc_str_printf(out, "%.9g", (double)*(const float *)place);
-    case FC_OPTION_WORD:
+    case FC_OPTION_WORD: {
+        const char *word = *(const char *const *)place;
+        return put_text(word ? word : row->o.fallback, out); /* not said is what it is otherwise */
+    }
     case FC_OPTION_TEXT:
     case FC_OPTION_PATH: return put_text(*(const char *const *)place, out);
     case FC_OPTION_TEXTS:

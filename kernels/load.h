@@ -29,6 +29,7 @@ typedef struct {
     double units, tiles;  /* of attention, that a block works on one after another, whatever the rates */
     int launches;
     bool library, warpgroups; /* its products are cuBLASLt's; are warpgroups' */
+    bool chained;             /* warpgroups', and nothing is added between them */
 } fc_load;
 
 /* An array that another kernel has just written or will read next: it stays in the cache where it is a small part of

@@ -204,6 +204,7 @@ static fc_status run_again(fc_stream s, const head_params &q) {
     case FC_CODE_F16: return draw_again<FC_CODE_F16>(s, q);
     case FC_CODE_BF16: return draw_again<FC_CODE_BF16>(s, q);
     case FC_CODE_F8: return draw_again<FC_CODE_F8>(s, q);
+    case FC_CODE_F8B: return draw_again<FC_CODE_F8B>(s, q);
     case FC_CODE_8: return draw_again<FC_CODE_8>(s, q);
     case FC_CODE_8H: return draw_again<FC_CODE_8H>(s, q);
     case FC_CODE_4: return draw_again<FC_CODE_4>(s, q);
@@ -262,7 +263,7 @@ extern "C" fc_status fc_head_draw_cuda(fc_stream s, const fc_head_draw_args *a) 
     for (int n; p->first < a->R; p->first += n) {
         n = rows < a->R - p->first ? rows : a->R - p->first;
         mine.first = p->first;
-        FC_TRY(fc_head_make_x(s, a->w, a->x, n, a->precise, shared ? &mine : p));
+        FC_TRY(fc_head_make_x(s, a->w, a->x, n, a->precise, true, shared ? &mine : p));
         FC_TRY(fc_head_sum_tiles(s, "head_draw", shared ? &mine : p));
         if (shared) FC_TRY(join(s, a, mine, &q));
         FC_TRY(fc_launch(s, "head_draw", fold_rows, dim3((unsigned)n), FC_HEAD_ROW_THREADS, sizeof(row_sum), q));

@@ -11,8 +11,9 @@
  * needs   R >= 1, temperature >= 0 and finite (0: greedy); members of a row behind those of the rows before it: token
  *         and logprob of others are left as they are
  * broken  as draw's
- * memory  workspace: for each row of a piece, x rounded and 20 bytes a tile; more rows than fit are done in pieces
- * bytes   W once for each 256 rows and at most 256 rows of it for each member, x, members, token, logprob
+ * memory  workspace: for each row of a piece, x rounded (CUDA: twice) and 20 bytes a tile; more rows than fit are done
+ *         in pieces
+ * bytes   W once for each 256 rows (CUDA: 1024) and at most 256 rows of it for each member, x, members, token, logprob
  * flops   2*R*V*D and 20*R*V (60 with a cap; 36 and 76 at temperatures other than 0 and 1)
  * CUDA    the same, with the bits of the operators of CUDA; a row whose fields are refused is named by the next wait,
  *         the others are drawn
@@ -45,7 +46,7 @@ fc_status fc_head_draw_cpu(fc_stream s, const fc_head_draw_args *a);
 fc_status fc_head_draw_cuda(fc_stream s, const fc_head_draw_args *a);
 fc_status fc_head_draw_ref(fc_stream s, const fc_head_draw_args *a);
 fc_cost fc_head_draw_cost(const fc_head_draw_args *a);
-/* Bytes of stream workspace for the best speed at R rows (it grows up to 256). */
+/* Bytes of stream workspace for the best speed at R rows (it grows up to 256, CUDA's to 1024). */
 size_t fc_head_draw_workspace_cpu(int R, int D, int V);
 size_t fc_head_draw_workspace_cuda(int R, int M, int D, int V);
 

@@ -63,7 +63,7 @@ static fc_status shared_lse(fc_stream s, const fc_head_lse_args *a, lse_params q
     for (int n; q.p.first < a->R; q.p.first += n) {
         n = rows < a->R - q.p.first ? rows : a->R - q.p.first;
         mine.first = q.p.first;
-        FC_TRY(fc_head_make_x(s, a->w, a->x, n, a->precise, &mine));
+        FC_TRY(fc_head_make_x(s, a->w, a->x, n, a->precise, false, &mine));
         q.p.x = mine.x;
         FC_TRY(fc_head_sum_tiles(s, "head_lse", &mine));
         FC_TRY(fc_head_join_tiles(s, a->w, &mine, q.p.top, q.p.sum, NULL));
@@ -90,7 +90,7 @@ extern "C" fc_status fc_head_lse_cuda(fc_stream s, const fc_head_lse_args *a) {
     p->lp = a->lp;
     for (int n; p->first < a->R; p->first += n) {
         n = rows < a->R - p->first ? rows : a->R - p->first;
-        FC_TRY(fc_head_make_x(s, a->w, a->x, n, a->precise, p));
+        FC_TRY(fc_head_make_x(s, a->w, a->x, n, a->precise, false, p));
         FC_TRY(fc_head_sum_tiles(s, "head_lse", p));
         FC_TRY(fc_launch(s, "head_lse", fold_rows, dim3((unsigned)n), FC_HEAD_ROW_THREADS, sizeof(fc_row_lse), q));
     }

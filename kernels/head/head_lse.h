@@ -9,8 +9,9 @@
  *         lse f64
  * needs   R >= 1, 0 <= id < V, rows not decreasing
  * broken  where a logit is NaN or +inf, or all are -inf: lse and lp NaN
- * memory  workspace: for each row of a piece, x rounded and 8 bytes a tile; more rows than fit are done in pieces
- * bytes   W once for each 256 rows, x, lp
+ * memory  workspace: for each row of a piece, x rounded (CUDA: twice) and 8 bytes a tile; more rows than fit are done
+ *         in pieces
+ * bytes   W once for each 256 rows, CUDA: 1024, x, lp
  * flops   2*R*V*D and 20*R*V (60 with a cap)
  * CUDA    the same, with the bits of the operators of CUDA; a row or id that is refused is named by the next wait
  * error   lse: as logprob, 2e-6 + 2e-6 * |lse|, over logits within linear's tolerance, against head_lse_ref.c
@@ -36,7 +37,7 @@ fc_status fc_head_lse_cpu(fc_stream s, const fc_head_lse_args *a);
 fc_status fc_head_lse_cuda(fc_stream s, const fc_head_lse_args *a);
 fc_status fc_head_lse_ref(fc_stream s, const fc_head_lse_args *a);
 fc_cost fc_head_lse_cost(const fc_head_lse_args *a);
-/* Bytes of stream workspace for the best speed at R rows (it grows up to 256). */
+/* Bytes of stream workspace for the best speed at R rows (it grows up to 256, CUDA's to 1024). */
 size_t fc_head_lse_workspace_cpu(int R, int D, int V);
 size_t fc_head_lse_workspace_cuda(int R, int D, int V);
 

@@ -1,20 +1,5 @@
 #include "kernels/head/head_tiles.cuh"
 
-#include "kernels/draw/draw_tree.cuh"
-
-/* First of the n that belongs to row or a later one. */
-static __device__ __forceinline__ int first_of(const int32_t *of, int n, int row) { return fc_list_from(of, n, row); }
-
-/* Logits that are asked for: of rows row .. row + rows - 1 of the piece and of this tile. */
-static __device__ __forceinline__ void pick(const fc_head_piece &p, const float *logits, int tile, int row, int rows) {
-    int first = p.first + row, from = (p.own + tile) * FC_TILE, n = min((int)FC_TILE, p.w.N - tile * FC_TILE);
-    for (int m = first_of(p.row, p.M, first) + (int)threadIdx.x; m < p.M; m += FC_LINEAR_THREADS) {
-        int r = p.row[m] - first, i = p.id[m] - from;
-        if (r >= rows) return;
-        if (r >= 0 && i >= 0 && i < n) p.lp[m] = fc_head_cap(p, logits[r * FC_LINEAR_PITCH + i]);
-    }
-}
-
 /* A block has 256 ids and 8 NT rows. */
 template <int CODE, int NT, int STAGES>
 static __global__ void __launch_bounds__(FC_LINEAR_THREADS, 1) tile_kernel(const fc_head_piece p) {
@@ -23,22 +8,11 @@ static __global__ void __launch_bounds__(FC_LINEAR_THREADS, 1) tile_kernel(const
     fc_linear_tile<CODE, NT, STAGES>(p.w, p.x, tile, (int)blockIdx.x * NT,
                                      (unsigned char *)(logits + NT * FC_X_ROWS * FC_LINEAR_PITCH), logits);
     for (int r = (int)threadIdx.x / FC_WARP; r < rows; r += FC_LINEAR_WARPS) {
-        size_t at = (size_t)(row + r) * (size_t)p.tiles + (size_t)tile;
-        float v[FC_TILE_LANE], top, sum, scale = 1.0f;
+        float v[FC_TILE_LANE];
         fc_head_load(v, p, logits + r * FC_LINEAR_PITCH, tile);
-        top = fc_tile_top(v);
-        sum = fc_tile_sum(v, top, 1.0f);
-        if (fc_lane() == 0) {
-            p.top[at] = top;
-            p.sum[at] = sum;
-        }
-        if (p.drawn && p.rows[p.first + row + r].temperature > 0.0f)
-            scale = fc_draw_scale(p.rows[p.first + row + r].temperature);
-        if (scale == 1.0f) continue;
-        sum = fc_tile_sum(v, top, scale);
-        if (fc_lane() == 0) p.drawn[at] = sum;
+        fc_head_sum_row(p, v, row + r, tile);
     }
-    if (p.M > 0) pick(p, logits, tile, row, rows);
+    if (p.M > 0) fc_head_pick(p, logits, FC_LINEAR_PITCH, tile * FC_TILE, FC_TILE, row, rows, FC_LINEAR_THREADS);
 }
 
 fc_status fc_head_piece_of(fc_stream s, const char *what, const fc_weight *w, float cap, fc_head_piece *out) {
@@ -79,7 +53,12 @@ fc_status fc_head_join_tiles(fc_stream s, const fc_weight *w, const fc_head_piec
 
 static size_t lines(size_t bytes) { return (bytes + 255) & ~(size_t)255; }
 
-size_t fc_head_x_bytes(const fc_weight *w, int R, bool precise) { return lines(fc_linear_x_bytes(w, R, precise)); }
+/* x as chunks, then as tiles. */
+static size_t chunks_bytes(const fc_weight *w, int R, bool precise) { return lines(fc_linear_x_bytes(w, R, precise)); }
+
+size_t fc_head_x_bytes(const fc_weight *w, int R, bool precise) {
+    return chunks_bytes(w, R, precise) + lines(fc_linear_tiles_bytes(R, w->K, precise));
+}
 
 fc_status fc_head_rows(fc_stream s, const char *what, const fc_weight *w, int R, bool precise, size_t row_bytes,
                        size_t fixed, int *out) {
@@ -93,11 +72,19 @@ fc_status fc_head_rows(fc_stream s, const char *what, const fc_weight *w, int R,
 
 size_t fc_head_workspace(int R, int D, size_t row_bytes, size_t fixed) {
     int n = R < FC_HEAD_ROWS_AT_ONCE ? R : FC_HEAD_ROWS_AT_ONCE;
-    return R < 1 ? 0 : fc_linear_workspace_cuda(n, D, 0) + 256 + (size_t)n * row_bytes + fixed;
+    return R < 1 ? 0
+                 : fc_linear_workspace_cuda(n, D, 0) + fc_linear_tiles_bytes(n, D, true) + 512 + (size_t)n * row_bytes +
+                       fixed;
 }
 
-fc_status fc_head_make_x(fc_stream s, const fc_weight *w, const float *x, int n, bool precise, fc_head_piece *p) {
-    fc_linear_x_from from = {x, NULL, NULL, p->first, n, precise};
+fc_status fc_head_make_x(fc_stream s, const fc_weight *w, const float *x, int n, bool precise, bool again,
+                         fc_head_piece *p) {
+    const fc_linear_x_from from = {x, NULL, NULL, p->first, n, precise};
+    unsigned char *tiles = s->workspace + chunks_bytes(w, n, precise);
+    p->tile_rows = fc_head_wgmma_rows(s, w, n, precise);
+    p->x.T = n;
+    if (p->tile_rows) FC_TRY(fc_linear_x_make_tiles(s, w, &from, p->tile_rows, tiles, &p->x_tiles));
+    if (p->tile_rows && !again) return FC_OK;
     return fc_linear_x_make(s, w, &from, s->workspace, &p->x);
 }
 
@@ -123,11 +110,13 @@ template <int CODE> static fc_status run(fc_stream s, const char *what, const fc
 }
 
 fc_status fc_head_sum_tiles(fc_stream s, const char *what, const fc_head_piece *p) {
+    if (p->tile_rows) return fc_head_wgmma(s, what, p);
     switch (p->w.code) {
     case FC_CODE_F32: return run<FC_CODE_F32>(s, what, *p);
     case FC_CODE_F16: return run<FC_CODE_F16>(s, what, *p);
     case FC_CODE_BF16: return run<FC_CODE_BF16>(s, what, *p);
     case FC_CODE_F8: return run<FC_CODE_F8>(s, what, *p);
+    case FC_CODE_F8B: return run<FC_CODE_F8B>(s, what, *p);
     case FC_CODE_8: return run<FC_CODE_8>(s, what, *p);
     case FC_CODE_8H: return run<FC_CODE_8H>(s, what, *p);
     case FC_CODE_4: return run<FC_CODE_4>(s, what, *p);

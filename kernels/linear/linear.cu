@@ -129,6 +129,7 @@ static fc_status run_part(fc_stream s, const linear_params &p) {
     case FC_CODE_F16: return run_float<FC_CODE_F16>(s, p);
     case FC_CODE_BF16: return run_codes<FC_CODE_BF16>(s, p);
     case FC_CODE_F8: return run_codes<FC_CODE_F8>(s, p);
+    case FC_CODE_F8B: return run_codes<FC_CODE_F8B>(s, p);
     case FC_CODE_8: return run_codes<FC_CODE_8>(s, p);
     case FC_CODE_8H: return run_codes<FC_CODE_8H>(s, p);
     case FC_CODE_4: return run_codes<FC_CODE_4>(s, p);

@@ -22,15 +22,17 @@
  *         otherwise; no other row changes. A weight of F8 that is NaN makes all of its row NaN that have its scale
  * CUDA    x as it stands for W f32 and f16: fused multiply-adds of f32, lane l of 32 taking k = 128 i + 4 l .. + 3 in
  *         one chain, lanes folded in halves. Else, W bf16, fp8 (E4M3) and quantised: x is rounded to bf16, precise: to
- *         the sum of two bf16, which keeps 16 bits and more; codes are exact as bf16, and tensor cores sum their
- *         products with x for each 32 k (Q6_K: 16) from zero; acc = fma(scale or 1, that, acc), then acc =
- *         fma(minimum, sum of x, acc), one chain over the groups of a range; K is cut into 8 ranges of whole 64 k, by
- *         K alone, whose sums fold first to last; then the bias. The same whatever T, part, workspace and kernel, so
- *         that a row's bits depend on that row alone; a row with NaN or infinity is NaN where x is rounded. A device of
- *         9.0 multiplies 17 rows and more by warpgroups, unless a part of W is f32 or f16: the same bits, since an H100
- *         adds 32 k alike by both (seen of 128 columns; tests/gpu/conform_async.cuh asks a device of 32 and 64, which
- *         are used). Of a stream that is not batch-invariant, W with a part of bf16 never is, and 128 rows and more of
- *         bf16 alone: the same x, sums in f32 by cuBLASLt
+ *         the sum of two bf16, which keeps 16 bits and more; codes are exact as bf16. K is cut into 8 ranges of whole
+ *         64 k, by K alone, whose sums fold first to last; then the bias. Of bf16, and of fp8 with no scales or one an
+ *         output, a range's sum is the tensor cores' own: from zero, 16 k after 16 k (precise: hi, then lo), then times
+ *         the scale. Of others tensor cores sum products with x for each 32 k (Q6_K: 16) from zero; acc = fma(scale,
+ *         that, acc), then acc = fma(minimum, sum of x, acc), one chain over the groups of a range. The same whatever
+ *         T, part, workspace and kernel, so that a row's bits depend on that row alone; a row with NaN or infinity is
+ *         NaN where x is rounded. A device of 9.0 multiplies 17 rows and more by warpgroups, unless a part of W is f32
+ *         or f16: the same bits, since an H100 adds 32 k alike by both (seen of 128 columns and chains of 2 and 4;
+ *         tests/gpu/conform_async.cuh asks a device of 32, 64 and 128, and of long chains). Of a stream that is not
+ *         batch-invariant, W with a part of bf16 never is, and 128 rows and more of bf16 alone: the same x, sums in f32
+ *         by cuBLASLt
  * bytes   W once as packed (the file's bits a weight for all types with f16 scales; F8: and a scale for each row and
  *         block of columns), x, or what it is made from, and y
  * flops   2*T*N*K, precise or not, and those of what makes x
@@ -39,10 +41,11 @@
  *         where all terms are equal; the rounding of x itself is up to 0.4 % of what the scale is of: the largest
  *         magnitude of 32 or, precise, of those outside that quad. Where a weight is a small difference of scale *
  *         code and minimum, these count instead. CUDA: the same 1e-6 against linear_ref_cuda.h, of
- *         sum((|scale * code| + |minimum|) |x|): a tensor core cuts off what is below an ulp of f32 or so at each of at
- *         most 4 additions from zero, 2e-7 of a group's magnitudes together, and chains have at most K/256 terms of
- *         groups; rounding x is up to 0.2 % (precise: 0.0008 %) of
- *         each x. cuBLASLt: K/16 * 2^-23 more, since one sum goes through all K and is cut off at each 16
+ *         sum((|scale * code| + |minimum|) |x|): a tensor core cuts off what is below an ulp of f32 or so at each
+ *         addition. Of groups there are at most 4 from zero, 2e-7 of a group's magnitudes together, and chains have at
+ *         most K/256 terms of groups. Where a range is one chain, K/128 (precise: K/64) * 2^-23 more, where all that is
+ *         cut off has one sign. Rounding x is up to 0.2 % (precise: 0.0008 %) of each x. cuBLASLt: K/16 * 2^-23 more,
+ *         since one sum goes through all K
  */
 #ifndef FC_KERNELS_LINEAR_H
 #define FC_KERNELS_LINEAR_H

@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-/* As weight.cuh, linear.cu, linear_tile.cuh, linear_wgmma.cu, linear_lt.cu and head_tiles.cuh have them. */
+/* As weight.cuh, linear.cu, linear_tile.cuh, linear_block.cuh, linear_lt.cu and head_tiles.cuh have them. */
 enum {
     PANEL = 16,
     STEP = 64,
@@ -14,8 +14,9 @@ enum {
     SPLIT_ROWS = 128,
     LIBRARY_ROWS = 128,
     GROUPS_TILE = 128, /* outputs of a block of warpgroups, and rows at most */
+    PAIR = 2,          /* blocks of a cluster that share x */
     ROWS_AT_ONCE = 1024,
-    HEAD_ROWS_AT_ONCE = 256,
+    HEAD_ROWS_AT_ONCE = 1024,
     CHUNK_X = 2 * EIGHT * STEP + 2 * EIGHT * 4, /* a chunk of 8 rows of x: bf16, and sums of groups */
     CHUNK_X_PRECISE = CHUNK_X + 2 * EIGHT * STEP,
 };
@@ -24,12 +25,12 @@ static double up(double n, double by) { return ceil(n / by); }
 static bool plain(fc_dtype t) { return t == FC_F32 || t == FC_F16; }
 
 /* Bytes of 16 outputs and 64 k. */
-static int chunk(fc_dtype t, bool scales) {
+static int chunk(fc_dtype t, fc_scales scales) {
     switch (t) {
     case FC_F32: return PANEL * STEP * 4;
     case FC_F16:
     case FC_BF16: return PANEL * STEP * 2;
-    case FC_F8: return PANEL * STEP + (scales ? PANEL * 4 : 0);
+    case FC_F8: return PANEL * STEP + (scales == FC_SCALES_BLOCKS ? PANEL * 4 : 0);
     case FC_Q8_0:
     case FC_Q5_0: return PANEL * STEP + PANEL * 2 * 2;
     case FC_Q5_1: return PANEL * STEP + PANEL * 2 * 2 * 2;
@@ -44,8 +45,9 @@ static int chunk(fc_dtype t, bool scales) {
     }
 }
 
-double fc_linear_packed_cuda(fc_dtype type, bool scales, int N, int K) {
-    return up(N, PANEL) * up(K, STEP) * chunk(type, scales);
+double fc_linear_packed_cuda(fc_dtype type, fc_scales scales, int N, int K) {
+    const int rows = type == FC_F8 && scales == FC_SCALES_ROWS ? PANEL * 4 : 0;
+    return up(N, PANEL) * (up(K, STEP) * chunk(type, scales) + rows);
 }
 
 /* The launch that makes x of T rows: what it reads, and what products read instead. */
@@ -136,17 +138,27 @@ static int groups_rows(const fc_linear_shape *a, int T, const fc_load_device *d)
     return T > SPLIT_ROWS && up(T, GROUPS_TILE) * up(a->N, GROUPS_TILE) * 2 <= d->sms ? 64 : GROUPS_TILE;
 }
 
-/* Returns the cuts along K. */
-static int add_warpgroups(const fc_linear_shape *a, int T, double x, const fc_load_device *d, fc_load *l) {
-    double packed = fc_linear_packed_cuda(a->type, a->scales, a->N, a->K), tile = groups_rows(a, T, d),
-           rows = up(T, tile), cols = up(a->N, GROUPS_TILE);
-    int z = cuts(T, rows * cols, d);
+/* Blocks of `tile` rows, in clusters of two that share x, and of four that share weights too: x and the matrix as they
+ * are read by way of the cache. */
+static void add_blocks(const fc_linear_shape *a, int T, double tile, bool four, int z, double x,
+                       const fc_load_device *d, fc_load *l) {
+    double packed = fc_linear_packed_cuda(a->type, a->scales, a->N, a->K), rows = up(T, tile),
+           pairs = up(a->N, PAIR * GROUPS_TILE);
     l->memory += packed;
-    l->cache += packed * rows + x * cols;
-    l->ops[FC_UNIT_BF16] += 2 * rows * tile * cols * GROUPS_TILE * up(a->K, STEP) * STEP * (a->precise ? 2 : 1);
-    l->busy = fc_load_busy(rows * cols * z, d->sms);
+    l->cache += packed * rows / (four ? 2 : 1) + x * pairs;
+    l->ops[FC_UNIT_BF16] += 2 * rows * tile * pairs * PAIR * GROUPS_TILE * up(a->K, STEP) * STEP * (a->precise ? 2 : 1);
+    l->busy = fc_load_busy(rows * pairs * PAIR * z, d->sms);
     l->launches++;
     l->warpgroups = true;
+    l->chained = a->type == FC_BF16 || (a->type == FC_F8 && a->scales != FC_SCALES_BLOCKS);
+}
+
+/* Returns the cuts along K. */
+static int add_warpgroups(const fc_linear_shape *a, int T, double x, const fc_load_device *d, fc_load *l) {
+    double tile = groups_rows(a, T, d), rows = up(T, tile);
+    int z = cuts(T, rows * up(a->N, PAIR * GROUPS_TILE) * PAIR, d);
+    bool four = a->type == FC_BF16 && fmod(rows, 2) == 0;
+    add_blocks(a, T, tile, four, z, x, d, l);
     return z;
 }
 
@@ -183,7 +195,11 @@ fc_load fc_head_load_cuda(const fc_linear_shape *a, int M, const fc_load_device 
         int T = a->T - first < HEAD_ROWS_AT_ONCE ? a->T - first : HEAD_ROWS_AT_ONCE;
         double x = make_x(a, T, d, &l), busy;
         if (plain(a->type)) add_plain(a, T, d, &l);
-        else add_tiles(a, T, row_tiles(a, T, true, d), 1, x, d, &l);
+        else if (by_warpgroups(a, T, d)) {
+            if (M > 0) (void)make_x(a, T, d, &l); /* for the tiles that are computed again */
+            const double tile = T <= 32 ? 32 : T <= 64 ? 64 : GROUPS_TILE;
+            add_blocks(a, T, tile, a->type == FC_BF16 && fmod(up(T, tile), 2) == 0, 1, x, d, &l);
+        } else add_tiles(a, T, row_tiles(a, T, true, d), 1, x, d, &l);
         busy = l.busy;
         l.ops[FC_UNIT_F32] += 20.0 * T * a->N; /* an exponential counts as 16 */
         fc_load_array(&l, d, 2 * 8.0 * T * sums);

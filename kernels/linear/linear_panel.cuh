@@ -107,14 +107,18 @@ static __device__ __forceinline__ void fc_linear_panels(const fc_part_cuda &w, c
         slot = slot + stage_bytes == end ? ring : slot + stage_bytes;
     }
 #pragma unroll
-    for (int n = 0; n < NT; n++)
+    for (int m = 0; m < M; m++) {
+        float scale[2];
+        fc_linear_row_scale<CODE>(scale, w, panel + m, lane);
 #pragma unroll
-        for (int m = 0; m < M; m++)
+        for (int n = 0; n < NT; n++)
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 int row = n * FC_X_ROWS + lane % 4 * 2 + i % 2, out = m * FC_PANEL + lane / 4 + i / 2 * 8;
-                sums[(range * NT * FC_X_ROWS + row) * fc_linear_panel_pitch(M) + out] = acc[n][m][i];
+                sums[(range * NT * FC_X_ROWS + row) * fc_linear_panel_pitch(M) + out] =
+                    fc_linear_row_scaled<CODE>(acc[n][m][i], scale[i / 2]);
             }
+    }
     __syncthreads();
 }
 

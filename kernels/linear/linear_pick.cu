@@ -117,6 +117,7 @@ static fc_status run(fc_stream s, dim3 grid, const pick_params &p) {
     case FC_CODE_F16: return fc_launch(s, "linear_pick", pick_float_kernel<FC_CODE_F16>, grid, FC_PANEL_THREADS, 0, p);
     case FC_CODE_BF16: return run_codes<FC_CODE_BF16>(s, grid, p);
     case FC_CODE_F8: return run_codes<FC_CODE_F8>(s, grid, p);
+    case FC_CODE_F8B: return run_codes<FC_CODE_F8B>(s, grid, p);
     case FC_CODE_8: return run_codes<FC_CODE_8>(s, grid, p);
     case FC_CODE_8H: return run_codes<FC_CODE_8H>(s, grid, p);
     case FC_CODE_4: return run_codes<FC_CODE_4>(s, grid, p);

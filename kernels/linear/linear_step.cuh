@@ -1,8 +1,9 @@
 /* linear_step - what a warp does with one group of 32 k of a panel and of 8 rows of x. Inner to kernels/linear.
  *
- * The weights are a (16 outputs), x is b (8 rows). Codes become bf16 exactly, so that a group's sum of code * x is the
- * tensor core's alone, from zero; scale and minimum are applied to it in f32:  acc = fma(scale, sum of code * x, acc),
- * then acc = fma(minimum, sum of x, acc). In an acc of 4, lane 4g + t has outputs g, g, g+8, g+8 and rows 2t, 2t+1, 2t,
+ * The weights are a (16 outputs), x is b (8 rows). Codes become bf16 exactly. BF16 and F8 go on adding to acc on tensor
+ * cores, and F8's scale is for what a range has. Of other codes a group's sum of code * x is the tensor core's alone,
+ * from zero; scale and minimum are applied to it in f32:  acc = fma(scale, sum of code * x, acc), then
+ * acc = fma(minimum, sum of x, acc). In an acc of 4, lane 4g + t has outputs g, g, g+8, g+8 and rows 2t, 2t+1, 2t,
  * 2t+1.
  */
 #ifndef FC_KERNELS_LINEAR_STEP_CUH
@@ -46,7 +47,7 @@ static __device__ __forceinline__ uint32_t fc_f8_pair(uint32_t v) {
 }
 
 template <int CODE> static __device__ __forceinline__ uint32_t fc_code_pair(uint32_t v, const fc_linear_at &at) {
-    return CODE == FC_CODE_F8 ? fc_f8_pair(v) : fc_i8_pair(v, at);
+    return CODE == FC_CODE_F8 || CODE == FC_CODE_F8B ? fc_f8_pair(v) : fc_i8_pair(v, at);
 }
 
 /* Both a of group `group` of a chunk. */
@@ -105,10 +106,21 @@ static __device__ __forceinline__ void fc_linear_scale(fc_linear_scales *s, cons
         fc_scale_pair(s->scale[0], chunk + at.scale, w.wide, group);
         s->min[0] = s->min[1] = 0.0f;
         if (w.min) fc_scale_pair(s->min, chunk + at.min, w.wide, group);
-    } else if (CODE == FC_CODE_F8) {
-        s->scale[0][0] = s->scale[0][1] = 1.0f;
-        if (w.wide) fc_scale_pair(s->scale[0], chunk + at.scale, true, 0);
+    } else if (CODE == FC_CODE_F8B) {
+        fc_scale_pair(s->scale[0], chunk + at.scale, true, 0);
     }
+}
+
+/* Scales of the lane's outputs of a panel of F8, for sums of a range; a panel past the last has those of that one. */
+template <int CODE>
+static __device__ __forceinline__ void fc_linear_row_scale(float scale[2], const fc_part_cuda &w, int panel, int lane) {
+    scale[0] = scale[1] = 1.0f;
+    if (CODE == FC_CODE_F8 && w.wide)
+        fc_scale_pair(scale, w.panels + (size_t)min(panel, w.n_panels - 1) * w.panel_bytes + (size_t)w.steps * w.chunk,
+                      true, lane / 4);
+}
+template <int CODE> static __device__ __forceinline__ float fc_linear_row_scaled(float sum, float scale) {
+    return CODE == FC_CODE_F8 ? sum * scale : sum;
 }
 
 /* A lane's share of 8 rows and 32 k of x; sum: of rows 2t, 2t + 1. lo where precise. */
@@ -170,7 +182,7 @@ template <int CODE>
 static __device__ __forceinline__ void fc_linear_group(float acc[4], const uint32_t a[2][4], const fc_linear_scales *s,
                                                        bool min, const fc_linear_b *b, bool precise) {
     uint32_t hi[2][2] = {{b->hi.x, b->hi.y}, {b->hi.z, b->hi.w}};
-    float p[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+    float zero[4] = {0.0f, 0.0f, 0.0f, 0.0f}, *p = fc_code_chained(CODE) ? acc : zero;
     fc_mma_bf16(p, a[0], hi[0]);
     if (precise) {
         uint32_t lo[2] = {b->lo.x, b->lo.y};
@@ -185,10 +197,7 @@ static __device__ __forceinline__ void fc_linear_group(float acc[4], const uint3
         uint32_t lo[2] = {b->lo.z, b->lo.w};
         fc_mma_bf16(p, a[1], lo);
     }
-    if (CODE == FC_CODE_BF16) {
-        for (int i = 0; i < 4; i++) acc[i] += p[i];
-        return;
-    }
+    if (fc_code_chained(CODE)) return;
     fc_linear_add(acc, p, s->scale[CODE == FC_CODE_8H]);
     if ((CODE == FC_CODE_8 || CODE == FC_CODE_4) && min) {
         acc[0] = fmaf(s->min[0], b->sum.x, acc[0]);

@@ -105,27 +105,30 @@ typedef struct {
     int first;
 } fc_linear_sink;
 
-template <int NT>
+template <int CODE, int NT>
 static __device__ __forceinline__ void fc_linear_tile_put(const float acc[NT][2][4], const fc_linear_sink &to,
                                                           const fc_part_cuda &w, int tile, int row_tile, int range,
                                                           bool first) {
     int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32;
 #pragma unroll
-    for (int n = 0; n < NT; n++)
+    for (int m = 0; m < 2; m++) {
+        float scale[2];
+        fc_linear_row_scale<CODE>(scale, w, tile * FC_LINEAR_TILE_PANELS + warp * 2 + m, lane);
 #pragma unroll
-        for (int m = 0; m < 2; m++)
+        for (int n = 0; n < NT; n++)
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 int row = n * FC_X_ROWS + lane % 4 * 2 + i % 2, out = (warp * 2 + m) * FC_PANEL + lane / 4 + i / 2 * 8;
+                const float sum = fc_linear_row_scaled<CODE>(acc[n][m][i], scale[i / 2]);
                 if (to.part) {
                     int r = row_tile * FC_X_ROWS + row, o = tile * FC_LINEAR_TILE + out;
-                    if (r < to.rows && o < w.N)
-                        to.part[((size_t)range * to.rows + r) * to.N + to.first + o] = acc[n][m][i];
+                    if (r < to.rows && o < w.N) to.part[((size_t)range * to.rows + r) * to.N + to.first + o] = sum;
                 } else {
                     float *v = to.logits + row * FC_LINEAR_PITCH + out;
-                    *v = (first ? 0.0f : *v) + acc[n][m][i];
+                    *v = (first ? 0.0f : *v) + sum;
                 }
             }
+    }
 }
 
 /* Ranges range0 .. range1 - 1. Ends without a barrier. */
@@ -157,7 +160,7 @@ static __device__ __forceinline__ void fc_linear_tile_ranges(const fc_part_cuda 
             fc_linear_tile_step<CODE, NT>(acc, w, x, ring + slot * stage_bytes, at);
             slot = slot + 1 == STAGES ? 0 : slot + 1;
         }
-        fc_linear_tile_put<NT>(acc, to, w, tile, row_tile, range, range == range0);
+        fc_linear_tile_put<CODE, NT>(acc, to, w, tile, row_tile, range, range == range0);
     }
 }
 

@@ -50,7 +50,6 @@ static int zero_of_8_bits(fc_dtype t) {
 
 static int chunk_bytes(const fc_part_cuda *p) {
     if (fc_code_is_float(p->code)) return 0;
-    if (p->code == FC_CODE_F8 && !p->wide) return fc_code_bytes(p->code);
     return fc_code_bytes(p->code) + FC_PANEL * fc_code_scales(p->code) * (p->wide ? 4 : 2) * (p->min ? 2 : 1);
 }
 
@@ -88,6 +87,7 @@ static fc_status place(const fc_weight_part *p, int K, int rows, bool library, f
         return FC_FAIL(FC_ERR_ARG, "tensor %s: %d rows on top of %d do not fit", name, p->N, rows);
     FC_TRY(check_scales(p, name));
     if (p->scale) out->wide = true;
+    if (p->scale && p->scale_cols < K) out->code = FC_CODE_F8B;
     out->by_rows = library && out->code == FC_CODE_BF16;
     out->K = K;
     out->steps = fc_linear_steps(K);
@@ -98,6 +98,7 @@ static fc_status place(const fc_weight_part *p, int K, int rows, bool library, f
     out->panel_bytes =
         (size_t)out->steps *
         (fc_code_is_float(out->code) ? (size_t)(FC_PANEL * FC_STEP * fc_code_bytes(out->code)) : (size_t)out->chunk);
+    if (out->code == FC_CODE_F8 && out->wide) out->panel_bytes += FC_PANEL * sizeof(float);
     return FC_OK;
 }
 
@@ -161,11 +162,14 @@ static fc_status pack_row(const fc_part_cuda *p, const fc_weight_part *from, int
     if (fc_dtype_is_quant(from->dtype)) return pack_quant(p, from, row, o, panel);
     for (int k = 0; k < p->K; k++) {
         fc_code_place at = fc_code_place_of(p->code, o, k % FC_STEP);
-        if (p->code == FC_CODE_F8 && (row[k] & 0x7f) == 0x7f)
+        if (from->dtype == FC_F8 && (row[k] & 0x7f) == 0x7f)
             return FC_FAIL(FC_ERR_FORMAT, "tensor %s: [%d,%d] is NaN", from->name ? from->name : "?", n, k);
         memcpy(panel + (size_t)(k / FC_STEP) * p->chunk + at.byte, row + (size_t)k * size, size);
     }
-    for (int step = 0; from->scale && step < p->steps; step++) {
+    if (p->code == FC_CODE_F8 && p->wide)
+        memcpy(panel + (size_t)p->steps * p->chunk + (size_t)fc_code_row_place(o) * 4,
+               &from->scale[n / from->scale_rows], 4);
+    for (int step = 0; p->code == FC_CODE_F8B && step < p->steps; step++) {
         float scale = fc_weight_part_scale(from, n, step * FC_STEP);
         put_scales(p, panel + fc_code_bytes(p->code), o, step * FC_STEP, &scale, 1);
     }

@@ -58,6 +58,16 @@ typedef struct {
 
 /* Bytes that T rows take for w. */
 size_t fc_linear_x_bytes(const fc_weight *w, int T, bool precise);
+/* Rows of a tile that T rows are for products of warpgroups, at most; 0: fewer than 17 are none. Bytes of tiles. */
+enum { FC_X_TILE_LEAST = 17, FC_X_TILE_MOST = 128 };
+static inline int fc_linear_tile_rows(int T) {
+    return T < FC_X_TILE_LEAST ? 0 : T <= 32 ? 32 : T <= 64 ? 64 : (int)FC_X_TILE_MOST;
+}
+static inline size_t fc_linear_tiles_bytes(int T, int K, bool precise) {
+    int rows = fc_linear_tile_rows(T);
+    if (!rows) return 0;
+    return (size_t)fc_div_up(T, rows) * (size_t)fc_linear_steps(K) * (size_t)fc_x_tile_chunk(rows, precise);
+}
 /* Rows that can be made at once in what the stream has reserved: T, or FC_X_ROWS_AT_ONCE, or a smaller multiple of 8;
  * FC_ERR_MEM under the operator's name where 8 do not fit. */
 fc_status fc_linear_x_rows(fc_stream s, const char *what, const fc_weight *w, int T, bool precise, int *out);

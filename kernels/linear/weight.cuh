@@ -13,10 +13,11 @@
  *   BF16   [2 groups][h][32 lanes][p / 2][p % 2][e] u16; a panel by rows becomes that in shared memory
  *   8 bit  [2 groups][32 lanes][h][p / 2][e][p % 2] bytes: code minus zero code as i8, or F8 as it stands
  *   4 bit  [32 lanes][2 groups][h] u32, whose bits 4p + 16e.. are the code
- *   scales and minimums [8 g][groups of the step][h], f16 where the file has f16, else f32; of F8 one for the step
+ *   scales and minimums [8 g][groups of the step][h], f16 where the file has f16, else f32; of F8B one for the step. A
+ *          panel of F8 has its 16 scales, where there are any, behind its last chunk
  *
  * A weight is scale * code + minimum, or scale * (code - zero). A warp reads a chunk 16 bytes a lane, and a panel from
- * first byte to last, by rows 128 bytes of each at a time. Bytes a chunk: BF16 2048, F8 1024 (with scales 1088),
+ * first byte to last, by rows 128 bytes of each at a time. Bytes a chunk: BF16 2048, F8 1024, F8B 1088,
  * 8 bit 1088 to 1280, 4 bit 576 to 768.
  */
 #ifndef FC_KERNELS_LINEAR_WEIGHT_CUH
@@ -31,7 +32,7 @@ extern "C" {
 enum {
     FC_PANEL = 16, /* outputs of a panel                           */
     FC_STEP = 64,  /* k of a chunk                                 */
-    FC_GROUP = 32, /* k that share a scale, and a sum from scratch */
+    FC_GROUP = 32, /* k that share a scale and, unless chained, a sum from scratch */
     FC_RANGES = 8, /* chains of an output: linear.h, order         */
 };
 
@@ -39,10 +40,11 @@ typedef enum {
     FC_CODE_F32 = 0,
     FC_CODE_F16,
     FC_CODE_BF16,
-    FC_CODE_F8,
-    FC_CODE_8,  /* Q8_0, Q5_0, Q5_1, Q5_K, Q8_W      */
-    FC_CODE_8H, /* Q6_K: a scale for each 16         */
-    FC_CODE_4,  /* Q4_0, Q4_1, Q4_K, Q4_W            */
+    FC_CODE_F8,  /* with no scale, or one an output */
+    FC_CODE_F8B, /* with a scale for some columns */
+    FC_CODE_8,   /* Q8_0, Q5_0, Q5_1, Q5_K, Q8_W      */
+    FC_CODE_8H,  /* Q6_K: a scale for each 16         */
+    FC_CODE_4,   /* Q4_0, Q4_1, Q4_K, Q4_W            */
     FC_CODE_COUNT
 } fc_code;
 
@@ -82,9 +84,14 @@ static __host__ __device__ constexpr int fc_code_bytes(int code) {
                                   : 1024;
 }
 
-/* Groups of a step that have a scale each; 0: the type has none. */
+/* Groups of a step that have a scale each; 0: a chunk has none. */
 static __host__ __device__ constexpr int fc_code_scales(int code) {
-    return code == FC_CODE_8H ? 4 : code == FC_CODE_8 || code == FC_CODE_4 ? 2 : code == FC_CODE_F8 ? 1 : 0;
+    return code == FC_CODE_8H ? 4 : code == FC_CODE_8 || code == FC_CODE_4 ? 2 : code == FC_CODE_F8B ? 1 : 0;
+}
+
+/* Sums of a range of K are the tensor cores' own, from its first 16 k to its last: nothing comes between groups. */
+static __host__ __device__ constexpr bool fc_code_chained(int code) {
+    return code == FC_CODE_BF16 || code == FC_CODE_F8;
 }
 
 /* Bytes of a row of a panel of BF16 by rows. */
@@ -123,6 +130,9 @@ static __host__ __device__ __forceinline__ int fc_code_scale_place(int code, int
     return (o % 8 * fc_code_scales(code) + group) * 2 + o / 8;
 }
 
+/* The scale of an output of F8: its place among the 16 behind the panel's chunks. */
+static __host__ __device__ __forceinline__ int fc_code_row_place(int o) { return o % 8 * 2 + o / 8; }
+
 /* A scale or minimum of a chunk. */
 static __device__ __forceinline__ float fc_part_scale(const fc_part_cuda &w, const unsigned char *from, int place) {
     return w.wide ? ((const float *)from)[place] : fc_f16_float(((const uint16_t *)from)[place]);
@@ -137,10 +147,13 @@ static __device__ __forceinline__ float fc_part_value(const fc_part_cuda &w, con
     if (w.code == FC_CODE_BF16) return fc_bf16_to_f32(*(const uint16_t *)(panel + fc_bf16_place(w, o, k)));
     const unsigned char *chunk = panel + (size_t)(k / FC_STEP) * w.chunk, *scales = chunk + fc_code_bytes(w.code);
     fc_code_place at = fc_code_place_of(w.code, o, k % FC_STEP);
-    if (w.code == FC_CODE_F8 && !w.wide) return fc_f8_to_f32(chunk[at.byte]);
+    if (w.code == FC_CODE_F8) {
+        float v = fc_f8_to_f32(chunk[at.byte]);
+        return w.wide ? v * ((const float *)(panel + (size_t)w.steps * w.chunk))[fc_code_row_place(o)] : v;
+    }
     int groups = fc_code_scales(w.code), place = fc_code_scale_place(w.code, o, k % FC_STEP / (FC_STEP / groups));
     float scale = fc_part_scale(w, scales, place);
-    if (w.code == FC_CODE_F8) return fc_f8_to_f32(chunk[at.byte]) * scale;
+    if (w.code == FC_CODE_F8B) return fc_f8_to_f32(chunk[at.byte]) * scale;
     int code = w.code == FC_CODE_4 ? (chunk[at.byte] >> at.shift & 15) - w.zero : (int)(int8_t)chunk[at.byte];
     if (!w.min) return scale * (float)code;
     return scale * (float)code + fc_part_scale(w, scales + FC_PANEL * groups * (w.wide ? 4 : 2), place);

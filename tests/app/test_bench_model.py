@@ -46,10 +46,13 @@ class BenchModel(Bench):
         usual = self.predicted(*LIKE)[0]
         step = self.seconds(usual, "step", 16)
         for args, phase, faster in ((("--weights", "int4"), "step", True), (("--no-sharing",), "step", False), (("--distinct", 0.1), "step", True),
-                                    (("--requests", 8), "step", False), (("--cached",), "score", True), (("--no-batch-invariant",), "prefill", True),
+                                    (("--requests", 8), "step", False), (("--cached",), "score", True), (("--precise", "true"), "prefill", False),
                                     (("--kv-type", "f32"), "step", False), (("--max-rows", 64), "prefill", False)):
             got, base = self.seconds(self.predicted(*LIKE, *args)[0], phase, 16), self.seconds(usual, phase, 16)
             self.assertTrue(got < base if faster else got > base, (args, got, base))
+        large = ("model", "--like", "llama-3.1-8b", "--gpu", "h100", "-n", "1", "--prompt-tokens", 8192, "--max-tokens", 2, "--max-rows", 8192)
+        invariant, variant = (self.seconds(self.predicted(*large, *a)[0], "prefill", 1) for a in ((), ("--no-batch-invariant",)))
+        self.assertLess(variant, invariant)  # cuBLASLt reaches more of the peak where products are large
         slower = self.predicted(*[("a100" if a == "h100" else a) for a in LIKE])[0]
         self.assertGreater(self.seconds(slower, "step", 16), step)
         drawn = [{r["case"].get("kernel") for r in x["rows"] if r["case"]["phase"] == "step"} for x in (usual, self.predicted(*LIKE, "--filtered")[0])]

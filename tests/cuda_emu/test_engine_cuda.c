@@ -119,9 +119,9 @@ static void filters_penalties_and_names_are_as_on_the_cpu(void **state) {
 }
 
 /* SmolLM2, Q4_1, behind one of the oracle's prompts (tests/oracle/smollm2_golden.py); the bound is the CPU's own. */
-static void a_real_model_answers_as_transformers_does(void **state) {
+static void real_model_answers_as_transformers_does(bool imprecise) {
     enum { TOKENS = 10 };
-    const fc_probe_options o = {.open = open_cuda, .kv_type = "bf16", .ctx = SMOLLM2_MAX_IDS};
+    const fc_probe_options o = {.open = open_cuda, .kv_type = "bf16", .ctx = SMOLLM2_MAX_IDS, .imprecise = imprecise};
     fc_json_doc *doc = smollm2_open();
     const fc_json *prompt = fc_json_first(smollm2_need(fc_json_root(doc), "prompts"));
     const fc_json *lp, *top, *gap;
@@ -130,7 +130,6 @@ static void a_real_model_answers_as_transformers_does(void **state) {
     double sum = 0;
     fc_probe *p;
     float *logits;
-    (void)state;
     smollm2_ids(smollm2_need(prompt, "new"), ids, start);
     assert_ok(fc_probe_open(SMOLLM2_MODEL, &o, &p));
     V = fc_probe_config(p)->V;
@@ -150,13 +149,18 @@ static void a_real_model_answers_as_transformers_does(void **state) {
         top = fc_json_next(top);
         gap = fc_json_next(gap);
     }
-    print_message("%d tokens behind %d: log-probs %.4f mean; %d of %d first choices differ\n", TOKENS, start,
-                  sum / TOKENS, wrong, clear);
+    print_message("%d tokens behind %d%s: log-probs %.4f mean; %d of %d first choices differ\n", TOKENS, start,
+                  imprecise ? ", imprecise" : "", sum / TOKENS, wrong, clear);
     assert_true(clear >= TOKENS / 2 && wrong == 0);
     assert_true(sum / TOKENS <= 0.05);
     free(logits);
     fc_probe_close(p);
     fc_json_close(doc);
+}
+
+static void a_real_model_answers_as_transformers_does(void **state) {
+    (void)state;
+    for (int imprecise = 0; imprecise < 2; imprecise++) real_model_answers_as_transformers_does(imprecise);
 }
 
 /* One bf16 of what norms leave instead of two: another answer, not far off. If this fails, `precise` does nothing on
@@ -171,7 +175,7 @@ static void imprecise_products_round_more(void **state) {
     r.prompt_logprobs = true;
     for (int i = 0; i < 2; i++) {
         fc_engine *e = NULL;
-        o.imprecise = i;
+        o.precise = i ? "auto" : "true";
         assert_ok(fc_engine_open_on(&o, open_cuda, &e));
         ev[i] = run_request(e, &r);
         fc_engine_close(e);

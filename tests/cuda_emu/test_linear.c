@@ -50,6 +50,18 @@ static void meets_the_reference(fc_dtype t, int N, int K, int T, bool precise) {
     free(x), free(bias), free(y);
 }
 
+/* No scale, one an output, one for some columns: of few rows, of tiles, of warpgroups. */
+static void every_form_of_fp8_meets_the_reference(void **state) {
+    static const int rows[] = {3, 9, 20, 70};
+    (void)state;
+    for (matrix_f8 = MATRIX_F8_NONE; matrix_f8 <= MATRIX_F8_BLOCKS; matrix_f8++)
+        for (int i = 0; i < 8; i++) {
+            emu_opts.order = (emu_order)(i % EMU_ORDERS);
+            meets_the_reference(FC_F8, i % 2 ? 35 : 130, 37 + 64 * 9, rows[i % 4], i / 4);
+        }
+    matrix_f8 = 0;
+}
+
 /* If this fails, some model computes the wrong numbers. */
 static void every_type_meets_the_reference(void **state) {
     static const int rows[] = {1, 3, 8, 9, 16, 17, 33, 70};
@@ -218,10 +230,13 @@ static void needs_are_told(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_type_meets_the_reference),   cmocka_unit_test(many_outputs_meet_the_reference),
-        cmocka_unit_test(stacked_parts_meet_the_reference), cmocka_unit_test(long_rows_meet_the_reference),
-        cmocka_unit_test(a_row_s_bits_are_its_own),         cmocka_unit_test(needs_are_told)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_form_of_fp8_meets_the_reference),
+                                       cmocka_unit_test(every_type_meets_the_reference),
+                                       cmocka_unit_test(many_outputs_meet_the_reference),
+                                       cmocka_unit_test(stacked_parts_meet_the_reference),
+                                       cmocka_unit_test(long_rows_meet_the_reference),
+                                       cmocka_unit_test(a_row_s_bits_are_its_own),
+                                       cmocka_unit_test(needs_are_told)};
 #ifndef FC_TESTS_GPU
     emu_device_opts.sm = 100; /* a device of 9.0 gives many rows to linear_wgmma.cu, which has a test of its own */
 #endif

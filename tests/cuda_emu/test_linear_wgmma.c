@@ -92,6 +92,34 @@ static void every_code_meets_the_reference(void **state) {
     device_sms = 0;
 }
 
+/* Neighbours of every form of F8, and of BF16, stacked: only those of one form are one part. */
+static void every_form_of_fp8(void **state) {
+    static const fc_dtype types[] = {FC_F8, FC_F8, FC_BF16};
+    static const int outputs[] = {32, 19, 16};
+    (void)state;
+    for (matrix_f8 = 0; matrix_f8 <= MATRIX_F8_BLOCKS; matrix_f8++)
+        for (int i = 0; i < 2; i++) {
+            device_sms = i;
+            meets_the_reference(types, outputs, 3, 64 * 11 + 4, i ? 70 : 33, i == 0, ROOM, true);
+        }
+    matrix_f8 = 0;
+    device_sms = 0;
+}
+
+/* Four blocks share rows and outputs: more outputs than two blocks have, an odd number of blocks, the ring twice
+ * through, tiles of 64 rows. */
+static void clusters_of_four(void **state) {
+    (void)state;
+    device_sms = 1;
+    emu_opts.order = EMU_RANDOM;
+    one(FC_BF16, 300, 64 * 14, 256, false);
+    one(FC_BF16, 200, 64 * 17 + 9, 250, true);
+    emu_opts.order = EMU_WARPS;
+    device_sms = 12; /* 2 tiles of 128 rows x 2 blocks leave most without one */
+    one(FC_BF16, 140, 64 * 13, 200, true);
+    device_sms = 0;
+}
+
 /* More steps than stages, more outputs than a block, K that ends inside a step or is one: ranges without steps. */
 static void rings_tiles_and_tails(void **state) {
     (void)state;
@@ -236,6 +264,8 @@ static void made_x_and_broken_rows(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_code_meets_the_reference),
+                                       cmocka_unit_test(every_form_of_fp8),
+                                       cmocka_unit_test(clusters_of_four),
                                        cmocka_unit_test(rings_tiles_and_tails),
                                        cmocka_unit_test(few_blocks),
                                        cmocka_unit_test(parts_and_pieces),

@@ -1,5 +1,6 @@
 /* Loads of products and heads under emulation: what kernels/linear/linear_load.h predicts is what is packed and
  * launched. */
+#include "kernels/head/head_draw.h"
 #include "kernels/head/head_lse.h"
 #include "kernels/linear/linear_load.h"
 #include "tests/cuda_emu/runtime_control.h"
@@ -9,6 +10,11 @@ enum { ROOM = 32 << 20 };
 static const fc_load_device device = {.sms = 4, .shared_max = 227 << 10, .cache_bytes = 50e6, .warpgroups = true};
 static uint64_t seed = 99;
 
+static fc_scales scales_of(const matrix *m) {
+    const fc_weight_part *p = &m->parts[0];
+    return !p->scale ? FC_SCALES_NONE : p->scale_cols >= p->K ? FC_SCALES_ROWS : FC_SCALES_BLOCKS;
+}
+
 /* Launches of a call, and what its load says. */
 static fc_load product_is_predicted(fc_dtype t, int N, int K, int T, bool precise, bool variant) {
     fc_stream s = variant ? device_stream_variant(ROOM) : device_stream(ROOM);
@@ -17,7 +23,7 @@ static fc_load product_is_predicted(fc_dtype t, int N, int K, int T, bool precis
     fc_load l;
     matrix m;
     matrix_init(&m, s, &t, &N, 1, K, &seed);
-    shape.scales = m.parts[0].scale != NULL;
+    shape.scales = scales_of(&m);
     l = fc_linear_load_cuda(&shape, &device);
     assert_true(fc_linear_packed_cuda(t, shape.scales, N, K) == (double)m.w->bytes);
     assert_true(l.memory >= (double)m.w->bytes);
@@ -69,8 +75,8 @@ static void head_is_predicted(fc_dtype t, int V, int R) {
     head h;
     head_init(&h, s, t, V, R, 0, true, -1, &used);
     l = fc_head_load_cuda(
-        &(fc_linear_shape){.type = t, .scales = h.m.parts[0].scale != NULL, .T = R, .N = V, .K = h.D, .precise = true},
-        0, &device);
+        &(fc_linear_shape){.type = t, .scales = scales_of(&h.m), .T = R, .N = V, .K = h.D, .precise = true}, 0,
+        &device);
     {
         fc_head_lse_args a = {
             .lse = device_copy(s, NULL, (size_t)R * 8), .x = h.device_x, .w = h.m.w, .R = R, .precise = true};
@@ -86,10 +92,45 @@ static void head_is_predicted(fc_dtype t, int V, int R) {
     device_close(s);
 }
 
+/* A draw reads some tiles again: their x is made for others than warpgroups. */
+static void draw_is_predicted(fc_dtype t, int R) {
+    fc_head_draw_row rows[40] = {{0}};
+    fc_draw_member members[40] = {{0}};
+    uint64_t used = seed;
+    fc_stream s = device_stream(64 << 20);
+    fc_load l;
+    head h;
+    head_init(&h, s, t, 700, R, 0, true, -1, &used);
+    for (int r = 0; r < R; r++) rows[r] = (fc_head_draw_row){.member = r, .n_members = 1, .temperature = 1.0f};
+    l = fc_head_load_cuda(&(fc_linear_shape){.type = t, .T = R, .N = 700, .K = h.D, .precise = true}, R, &device);
+    {
+        fc_head_draw_args a = {.token = device_copy(s, NULL, sizeof members),
+                               .logprob = device_copy(s, NULL, sizeof members),
+                               .x = h.device_x,
+                               .w = h.m.w,
+                               .rows = device_copy(s, rows, sizeof rows),
+                               .members = device_copy(s, members, sizeof members),
+                               .R = R,
+                               .M = R,
+                               .precise = true};
+        assert_ok(device_sync(s));
+        emu_counts_reset();
+        assert_ok(fc_head_draw_cuda(s, &a));
+        assert_ok(device_sync(s));
+        device_free(a.token), device_free(a.logprob);
+        device_free((void *)(uintptr_t)a.rows), device_free((void *)(uintptr_t)a.members);
+    }
+    assert_int_equal(emu_counts().launches, l.launches);
+    assert_true(l.warpgroups == (R > 16));
+    head_fini(&h);
+    device_close(s);
+}
+
 static void heads_are_predicted(void **state) {
     (void)state;
+    for (int i = 0; i < 2; i++) draw_is_predicted(i ? FC_BF16 : FC_Q8_0, 10 + 30 * i);
     for (int t = 0; t < MATRIX_TYPES; t++) head_is_predicted(matrix_types[t], 700, 3 + 20 * (t % 3));
-    head_is_predicted(FC_BF16, 300, 300); /* pieces of 256 rows */
+    head_is_predicted(FC_BF16, 20, 1100); /* pieces of 1024 rows */
 }
 
 /* Half of a turn leaves half of the places idle; a whole one none. */

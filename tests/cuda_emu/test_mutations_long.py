@@ -6,14 +6,23 @@ import tempfile
 import unittest
 
 MUTATIONS = (  # file under kernels/, what stands there once, what instead, test
+    ("linear/linear_step.cuh", "fc_code_chained(CODE) ? acc : zero", "zero", "test_linear"),
     ("linear/linear_step.cuh", "fc_mma_bf16(p, a[1], hi[1]);", "fc_mma_bf16(p, a[1], hi[0]);", "test_linear"),  # a wrong fragment
     ("linear/linear_tile.cuh", "__syncthreads(); /* the step is there for all", "/* the step is there for all", "test_linear"),  # no barrier
     ("linear/linear_panel.cuh", "fc_copy_wait<stages - 2>();", "fc_copy_wait<stages - 1>();", "test_linear"),  # waits for one copy too few
     ("linear/linear_lt.cu", "product_of(a, i, x->codes + (rest ? half : 0), first, x->T, rest)",
      "product_of(a, i, x->codes, first, x->T, rest)", "test_linear_lt"),
-    ("linear/linear_wgmma.cu", "fc_mbarrier_wait(&bars->empty[slot], parity);", "", "test_linear_wgmma"),  # a slot refilled unasked
-    ("linear/linear_wgmma.cu", "b + (fc_x_tile_lo(ROWS) >> 4)", "b + (fc_x_tile_lo(ROWS) >> 5)", "test_linear_wgmma"),
-    ("linear/linear_wgmma.cu", "fc_wgmma_wait<0>();", "fc_wgmma_wait<1>();", "test_linear_wgmma"),  # the last product is not there
+    ("linear/linear_block.cuh", "        fc_mbarrier_wait(&bars->empty[slot], parity);\n        if (lane == 0)", "        if (lane == 0)",
+     "test_linear_wgmma"),  # a slot refilled unasked
+    ("linear/linear_block.cuh", "b + (fc_x_tile_lo(ROWS) >> 4)", "b + (fc_x_tile_lo(ROWS) >> 5)", "test_linear_wgmma"),
+    ("linear/linear_block.cuh", "            else fc_wgmma_wait<0>();", "            else fc_wgmma_wait<1>();", "test_linear_wgmma"),  # the last product
+    ("linear/linear_block.cuh", "fc_wgmma_wait<1>(); /* all but these", "fc_wgmma_wait<2>(); /* all but these", "test_linear_wgmma"),
+    ("linear/linear_block.cuh", "            held = at.slot;", "            held = -1, fc_linear_block_release<CX>(at.bars, at.slot);", "test_linear_wgmma"),
+    ("linear/linear_block.cuh", "to = rank % CX + lane * CX;", "to = rank % CX;", "test_linear_wgmma"),  # told to the wrong block
+    ("linear/linear_block.cuh", "FC_LINEAR_BLOCK_COPIER * (CX + FC_LINEAR_BLOCK_PAIR - 1)", "FC_LINEAR_BLOCK_COPIER * CX", "test_linear_wgmma"),
+    ("linear/linear_block.cuh", "i < p.stages; i++) { /* whoever", "i < 0; i++) { /* whoever", "test_linear_wgmma"),  # a block ends too early
+    ("head/head_wgmma.cu", "fc_bar_sync(1, FC_LINEAR_BLOCK_ADDERS);", "", "test_head_wgmma"),  # logits over what is still read
+    ("head/head_wgmma.cu", "        fc_cluster_sync();", "        fc_bar_sync(1, FC_LINEAR_BLOCK_ADDERS);", "test_head_wgmma"),
     ("linear/linear_x.cu", "^ (r % 8)", "^ (r % 4)", "test_linear_wgmma"),  # a wrong swizzle
     ("attn/attn_rows.cuh", "sum[half] +=", "sum[half] =", "test_attn_wide"),
     ("attn/attn_wide.cu", "fc_mbarrier_wait(&m->empty[wide_place(h)], wide_parity(h) ^ 1);", "", "test_attn_wide"),  # a place refilled unasked

@@ -34,6 +34,8 @@ static void put_block(fc_dtype t, unsigned char *b, uint64_t *seed) {
     }
 }
 
+int matrix_f8;
+
 void matrix_init(matrix *m, fc_stream s, const fc_dtype *types, const int *outputs, int n, int K, uint64_t *seed) {
     memset(m, 0, sizeof *m);
     m->n_parts = n;
@@ -47,14 +49,15 @@ void matrix_init(matrix *m, fc_stream s, const fc_dtype *types, const int *outpu
         for (size_t k = 0; k < all; k++) data[k] = (unsigned char)fc_rng_next(seed);
         for (size_t k = 0; k < all; k += step) put_block(types[i], data + k, seed);
         m->parts[i] = (fc_weight_part){.name = "w", .data = data, .dtype = types[i], .N = outputs[i], .K = K};
-        if (types[i] == FC_F8 && test_below(seed, 4)) { /* of blocks or of rows */
-            static const int cols[] = {64, 128, 1 << 20};
+        int f8 = matrix_f8 ? matrix_f8 : 1 + test_below(seed, 3);
+        if (types[i] == FC_F8 && f8 != MATRIX_F8_NONE) {
+            static const int cols[] = {64, 128};
             int rows = 1 + test_below(seed, 7), n_scales = outputs[i] * (K / 64 + 1);
             float *scale = calloc((size_t)n_scales, sizeof *scale);
             for (int k = 0; k < n_scales; k++) scale[k] = 0.1f * test_normal(seed);
             m->parts[i].scale = scale;
             m->parts[i].scale_rows = rows;
-            m->parts[i].scale_cols = cols[test_below(seed, 3)];
+            m->parts[i].scale_cols = f8 == MATRIX_F8_ROWS ? 1 << 20 : cols[test_below(seed, 2)];
         }
         m->N += outputs[i];
     }

@@ -14,6 +14,10 @@ typedef struct {
     fc_weight *w;
 } matrix;
 
+/* Scales of F8: none, one an output, one for some columns; of other values, one of these at random. */
+enum { MATRIX_F8_NONE = 1, MATRIX_F8_ROWS, MATRIX_F8_BLOCKS };
+extern int matrix_f8;
+
 /* Random codes, scales of about 0.01, some of 0; K a multiple of each type's block. matrix_fini frees. */
 void matrix_init(matrix *m, fc_stream s, const fc_dtype *types, const int *outputs, int n, int K, uint64_t *seed);
 void matrix_fini(matrix *m);

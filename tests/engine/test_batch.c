@@ -314,6 +314,48 @@ static void random_chains_are_covered(void **state) {
     assert_true(gathered > 400 && shared > 100 && left_out > 10);
 }
 
+/* Rows that fill units of a GPU by themselves behind a short prompt: one item each, and nothing to fold; few rows, or a
+ * long way, share. */
+static void long_chains_of_a_gpu_are_one_item(void **state) {
+    static const struct {
+        int units, rows, base;
+        bool alone;
+    } cases[] = {{0, 40, 100, false}, {1, 40, 100, true}, {1, 31, 100, false}, {1, 32, 100, true},
+                 {1, 33, 100, false}, {1, 40, 63, true},  {1, 40, 1087, true}, {1, 40, 1088, false}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        fixture f;
+        uint64_t seed = 5;
+        open_fixture(&f, 16, 8, MAX_ROWS, 8192);
+        f.be->attn_units = cases[i].units;
+        for (int k = 0; k < 2; k++) {
+            plant(&f, k, cases[i].base, cases[i].rows, 10, &seed);
+            if (k) f.trees[1].table = f.trees[0].table; /* of one prompt */
+            assert_int_equal(tree_chain_end(&f.trees[k], 0), cases[i].rows);
+            add_chain(&f, k, 0, cases[i].rows);
+        }
+        assert_ok(fc_kv_flush(f.kv));
+        assert_ok(fc_batch_plan(&f.batch));
+        for (int r = 0; r < f.batch.T; r++) check_row(&f, r);
+        if (cases[i].alone) {
+            assert_int_equal(f.batch.n_items, 2);
+            assert_int_equal(f.batch.n_parts, 0);
+        } else assert_true(f.batch.n_items > 2 && f.batch.n_parts > 0);
+        fc_batch_reset(&f.batch); /* the same rows behind forks of a table, however long */
+        for (int k = 0; k < 2; k++) {
+            int fork;
+            assert_ok(fc_kv_fork(f.kv, f.trees[0].table, &fork));
+            add(&f, fork, cases[i].rows);
+        }
+        assert_ok(fc_kv_flush(f.kv));
+        assert_ok(fc_batch_plan(&f.batch));
+        for (int r = 0; r < f.batch.T; r++) check_row(&f, r);
+        if (cases[i].alone || cases[i].base > 1087) assert_int_equal(f.batch.n_parts, 0);
+        else assert_true(f.batch.n_parts > 0);
+        close_fixture(&f);
+    }
+}
+
 /* Every table a tile longer than the one before it, a chain behind each: more partial states than there is room for.
  * The batch is then planned without sharing, and what fits_chain let in fits. */
 static void a_batch_too_deep_to_share_is_read_alone(void **state) {
@@ -405,6 +447,7 @@ int main(void) {
         cmocka_unit_test(items_are_cut_until_a_backend_is_busy),
         cmocka_unit_test(chains_read_the_prompt_once),
         cmocka_unit_test(random_chains_are_covered),
+        cmocka_unit_test(long_chains_of_a_gpu_are_one_item),
         cmocka_unit_test(a_batch_too_deep_to_share_is_read_alone),
         cmocka_unit_test(what_fits_is_known_before),
     };

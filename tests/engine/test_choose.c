@@ -34,6 +34,25 @@ static void auto_is_what_the_machine_has(void **state) {
     assert_int_equal(rows(0, "auto", 0, NULL), cuda ? 1024 : 512);
 }
 
+/* If this fails, a GPU multiplies twice for bits that nobody asked for, or a CPU gives up what it has. */
+static void precise_is_the_backends(void **state) {
+    static const struct {
+        const char *word, *backend;
+        bool imprecise;
+    } cases[] = {{NULL, "cpu", false},    {NULL, "cuda", true},    {"auto", "cpu", false}, {"auto", "cuda", true},
+                 {"true", "cuda", false}, {"false", "cuda", true}, {"true", "cpu", false}, {"false", "cpu", true}};
+    fc_engine_options o = {.precise = "maybe"};
+    bool imprecise;
+    (void)state;
+    assert_fails(fc_backend_imprecise(&o, "cpu", &imprecise), FC_ERR_ARG,
+                 "precise \"maybe\"; it is auto, true or false");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        o.precise = cases[i].word;
+        assert_ok(fc_backend_imprecise(&o, cases[i].backend, &imprecise));
+        assert_int_equal(imprecise, cases[i].imprecise);
+    }
+}
+
 static void names_that_are_none_are_refused(void **state) {
     const fc_engine_options o = {.backend = "gpu"};
     const fc_gpu_list gpus = {0};
@@ -47,6 +66,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_are_the_backends),
         cmocka_unit_test(auto_is_what_the_machine_has),
+        cmocka_unit_test(precise_is_the_backends),
         cmocka_unit_test(names_that_are_none_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

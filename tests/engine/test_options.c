@@ -269,9 +269,18 @@ static void values_arrive(void **state) {
     set("batch_invariant", "true");
     assert_false(engine.batch_variant);
     set("precise", "false");
-    assert_true(engine.imprecise);
+    assert_string_equal(engine.precise, "false");
     set("precise", "true");
-    assert_false(engine.imprecise);
+    assert_string_equal(engine.precise, "true");
+    assert_ok(set_json("precise", "{\"x\": false}")); /* as it was before there was auto */
+    assert_string_equal(engine.precise, "false");
+    assert_ok(set_json("precise", "{\"x\": true}"));
+    assert_string_equal(engine.precise, "true");
+    assert_ok(set_json("precise", "{\"x\": \"auto\"}"));
+    assert_string_equal(engine.precise, "auto");
+    assert_int_equal(set_json("precise", "{\"x\": \"maybe\"}"), FC_ERR_FORMAT);
+    assert_int_equal(set_json("backend", "{\"x\": true}"), FC_ERR_FORMAT);
+    refused("precise", "maybe", "auto");
     assert_string_equal(engine.cpu, "portable");
     assert_string_equal(engine.kv_type, "int8");
     assert_string_equal(engine.backend, "cpu");

@@ -2,7 +2,8 @@
 #include "tests/engine/util_engine.h"
 
 static fc_event answer(const char *model, bool imprecise) {
-    const fc_engine_options o = {.novelty = model, .alignment = model, .ctx = 128, .imprecise = imprecise};
+    const fc_engine_options o = {
+        .novelty = model, .alignment = model, .ctx = 128, .precise = imprecise ? "false" : "auto"};
     fc_request r = text_request("a night at the house", 6, 4);
     fc_engine *e = open_engine(&o);
     fc_event ev;

@@ -297,7 +297,7 @@ static void a_file_serves_engines_of_its_kind(void **state) {
     o[3].kv_type = "bf16";
     o[4].kv_type = "int8";
     o[5].alignment = models[2];
-    o[5].imprecise = true;
+    o[5].precise = "false";
     if (fc_cpu_best() > FC_CPU_PORTABLE) o[n++].cpu = "auto";
     for (int round = 0; round < 2; round++)
         for (int i = 0; i < n; i++) {

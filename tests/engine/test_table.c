@@ -187,7 +187,15 @@ static void settings_say_what_changes_rows(void **state) {
     assert_non_null(strstr(fc_str_text(&b), "\"temperature\":0.699999988"));
     assert_non_null(strstr(fc_str_text(&b), "\"batch_invariant\":false"));
     assert_non_null(strstr(fc_str_text(&a), "\"batch_invariant\":true"));
-    assert_non_null(strstr(fc_str_text(&a), "\"precise\":true"));
+    assert_non_null(strstr(fc_str_text(&a), "\"precise\":\"auto\""));
+    e.precise = "auto"; /* said or not */
+    fc_str_clear(&b);
+    assert_ok(fc_table_settings(&r, &e, &b));
+    assert_non_null(strstr(fc_str_text(&b), "\"precise\":\"auto\""));
+    e.precise = "false";
+    fc_str_clear(&b);
+    assert_ok(fc_table_settings(&r, &e, &b));
+    assert_non_null(strstr(fc_str_text(&b), "\"precise\":\"false\""));
     fc_str_fini(&a);
     fc_str_fini(&b);
 }

@@ -47,7 +47,7 @@ static __global__ void ring_kernel(const async_args p) {
     }
 }
 
-enum { GROUP_DEPTH = 64, GROUP_A = 64 * GROUP_DEPTH / 2 }; /* words */
+enum { CHAIN = 9, GROUP_DEPTH = 64, GROUP_A = 64 * GROUP_DEPTH / 2 }; /* words */
 static __host__ __device__ constexpr int group_b(int columns) { return columns * GROUP_DEPTH / 2; }
 
 /* A warpgroup's 64 x N, k 64, in two groups of two products; a second one gives its registers away. in: b as it is to
@@ -100,9 +100,9 @@ template <int N> static __global__ void __launch_bounds__(2 * FC_WARPGROUP, 1) g
     }
 }
 
-/* The same 64 x N by mma.sync, from zero, with groups of 32 k each from zero and then added in f32, as linear sums
- * them, two products a group or four; and by wgmma. out: where they differ. Whether the two have the same bits is what
- * a kernel that wants to mix them asks. */
+/* The same 64 x N by mma.sync and by wgmma, from zero, as linear sums them: groups of 32 k, two products or four, each
+ * from zero and then added in f32; or, more, on and on to the same sums, CHAIN times through all 64 k. out: where they
+ * differ. Whether the two have the same bits is what a kernel that wants to mix them asks. */
 template <int N, int PRODUCTS>
 static __global__ void __launch_bounds__(FC_WARPGROUP, 1) alike_kernel(const async_args p) {
     constexpr int GROUP_B = group_b(N);
@@ -117,7 +117,8 @@ static __global__ void __launch_bounds__(FC_WARPGROUP, 1) alike_kernel(const asy
 #pragma unroll
     for (int i = 0; i < N / 2; i++) acc[i] = other[i] = 0.0f;
 #pragma unroll 1
-    for (int k = 0; k < GROUP_DEPTH; k += 32) {
+    for (int at_k = 0; at_k < GROUP_DEPTH * (p.more ? CHAIN : 1); at_k += 32) {
+        const int k = at_k % GROUP_DEPTH;
         uint32_t a[2][4];
 #pragma unroll
         for (int j = 0; j < 2; j++)
@@ -125,17 +126,19 @@ static __global__ void __launch_bounds__(FC_WARPGROUP, 1) alike_kernel(const asy
             for (int i = 0; i < 4; i++)
                 a[j][i] = rows[((row + i % 2 * 8) * GROUP_DEPTH + k + 16 * j + c * 2 + i / 2 * 8) / 2];
 #pragma unroll
-        for (int i = 0; i < N / 2; i++) d[i] = 0.0f;
+        for (int i = 0; i < N / 2; i++) d[i] = p.more ? acc[i] : 0.0f;
         fc_wgmma_fence();
 #pragma unroll
         for (int j = 0; j < PRODUCTS; j++)
-            fc_wgmma_bf16<N>(d, a[j % 2], fc_wgmma_b(b + (k + 16 * (j * 2 / PRODUCTS)) / 2), j);
+            fc_wgmma_bf16<N>(d, a[j % 2], fc_wgmma_b(b + (k + 16 * (j * 2 / PRODUCTS)) / 2), p.more || j);
         fc_wgmma_commit();
         fc_wgmma_wait<0>();
         fc_wgmma_done<N>(d);
 #pragma unroll
         for (int n = 0; n < N / 8; n++) {
-            float e[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+            float e[4];
+#pragma unroll
+            for (int i = 0; i < 4; i++) e[i] = p.more ? other[n * 4 + i] : 0.0f;
 #pragma unroll
             for (int j = 0; j < PRODUCTS; j++) {
                 uint32_t of_b[2];
@@ -146,7 +149,10 @@ static __global__ void __launch_bounds__(FC_WARPGROUP, 1) alike_kernel(const asy
                 fc_mma_bf16(e, a[j % 2], of_b);
             }
 #pragma unroll
-            for (int i = 0; i < 4; i++) other[n * 4 + i] += e[i], acc[n * 4 + i] += d[n * 4 + i];
+            for (int i = 0; i < 4; i++) {
+                other[n * 4 + i] = p.more ? e[i] : other[n * 4 + i] + e[i];
+                acc[n * 4 + i] = p.more ? d[n * 4 + i] : acc[n * 4 + i] + d[n * 4 + i];
+            }
         }
     }
 #pragma unroll
@@ -187,13 +193,14 @@ template <int N> static void conform_group(conform_run *r, const char *what, boo
 }
 
 /* Numbers as models have them, and some of very different size: zero where the two units of products agree. */
-template <int N, int PRODUCTS> static void conform_alike(conform_run *r) {
+template <int N, int PRODUCTS> static void conform_alike(conform_run *r, bool more) {
     constexpr int GROUP_B = group_b(N);
     for (int spread = 4; spread <= 24; spread += 10) {
         words in(GROUP_B + GROUP_A), out;
-        async_args p = {NULL, NULL, false};
+        async_args p = {NULL, NULL, more};
         char name[80];
-        snprintf(name, sizeof name, "fc_wgmma_bf16<%d> has fc_mma_bf16's bits, %d in turn, 2^%d", N, PRODUCTS, spread);
+        snprintf(name, sizeof name, "fc_wgmma_bf16<%d> has fc_mma_bf16's bits, %d in turn%s, 2^%d", N, PRODUCTS,
+                 more ? ", on and on" : "", spread);
         for (uint32_t &w : in) {
             uint32_t v = conform_random(r), e[2];
             for (uint32_t &x : e) x = 127 - (uint32_t)spread / 2 + conform_random(r) % (uint32_t)spread;
@@ -210,8 +217,10 @@ template <int N> static void conform_columns(conform_run *r) {
     conform_group<N>(r, " of small integers", true, false);
     conform_group<N>(r, " of small integers, more", true, true);
     conform_group<N>(r, ", fc_wgmma_b, _fence, _commit, _wait", false, true);
-    conform_alike<N, 2>(r);
-    conform_alike<N, 4>(r); /* as where x is precise */
+    for (int more = 0; more < 2; more++) {
+        conform_alike<N, 2>(r, more);
+        conform_alike<N, 4>(r, more); /* as where x is precise */
+    }
 }
 
 void conform_async(conform_run *r) {
@@ -224,4 +233,5 @@ void conform_async(conform_run *r) {
     conform_keep(r, "fc_copy_bulk, fc_mbarrier_init, _expect, _arrive, _wait", BITS, out);
     conform_columns<32>(r);
     conform_columns<64>(r);
+    conform_columns<128>(r);
 }

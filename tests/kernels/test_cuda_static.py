@@ -21,17 +21,22 @@ DOCUMENT = "kernels/RESOURCES.md"
 ARCHS = ("sm_80", "sm_90a")
 
 # What must be in a kernel's machine code: (file, kernel, instructions; a tuple: one of them). Each line must find a kernel once its file exists.
-# LDGSTS is cp.async, LDSM ldmatrix, HMMA and IMMA the tensor cores' products; HGMMA those of warpgroups, UBLKCP a bulk copy, SYNCS its barriers.
+# LDGSTS is cp.async, LDSM ldmatrix, HMMA and IMMA the tensor cores' products; HGMMA those of warpgroups, UBLKCP a bulk copy, SYNCS its barriers,
+# UCGABAR those of clusters.
 WIDE, PRODUCT = "LDG.E.128", "HMMA.16816.F32.BF16"
+GROUPS = [("HGMMA.64x128x16.F32.BF16", "HGMMA.64x64x16.F32.BF16", "HGMMA.64x32x16.F32.BF16"), "UBLKCP.S.G.MULTICAST", "SYNCS", "UCGABAR_WAIT", "USETMAXREG"]
 REQUIRED = [
     ("kernels/attn/attn.cu", r"attn_kernel<(2|11|12), \d+, \d+>", [PRODUCT, "LDSM", "LDGSTS.E.BYPASS.128"]),
     ("kernels/attn/attn.cu", r"attn_kernel<0, \d+, \d+>", ["LDGSTS.E.BYPASS.128"]),
     ("kernels/attn/attn_wide.cu", r"wide_kernel<(64|128)>", ["HGMMA.64x64x16.F32.BF16", "LDGSTS.E.BYPASS.128", "SYNCS", "USETMAXREG"]),
     ("kernels/linear/linear.cu", r"(few|many)_kernel<.*>", [PRODUCT, "LDGSTS.E.BYPASS.128"]),
     ("kernels/linear/linear.cu", r"float_kernel<.*>", [WIDE]),
-    ("kernels/linear/linear_wgmma.cu", r"wgmma_kernel<[2-6], \d+, (true|false)>", [("HGMMA.64x64x16.F32.BF16", "HGMMA.64x32x16.F32.BF16"), "UBLKCP", "SYNCS", "USETMAXREG"]),
+    ("kernels/linear/linear_wgmma.cu", r"wgmma_kernel<[2-7], \d+, (true|false), [12]>", GROUPS),
+    ("kernels/linear/linear_wgmma.cu", r"wgmma_kernel<[23], 128, (true|false), [12]>", ["HGMMA.64x128x16.F32.BF16"]),
+    ("kernels/head/head_wgmma.cu", r"tile_kernel<[2-7], \d+, (true|false), [12]>", GROUPS),
+    ("kernels/head/head_wgmma.cu", r"tile_kernel<[23], 128, (true|false), [12]>", ["HGMMA.64x128x16.F32.BF16"]),
     ("kernels/linear/linear_pick.cu", r"pick_kernel<.*>", [PRODUCT, "LDGSTS.E.BYPASS.128"]),
-    ("kernels/head/head_tiles.cu", r"tile_kernel<[2-6], \d, \d>", [PRODUCT, "LDGSTS.E.BYPASS.128"]),
+    ("kernels/head/head_tiles.cu", r"tile_kernel<[2-7], \d, \d>", [PRODUCT, "LDGSTS.E.BYPASS.128"]),
     ("kernels/head/head_tiles.cu", r"tile_kernel<[01], \d, \d>", [WIDE]),
     ("kernels/draw/draw.cu", r"draw_sums", [WIDE]),
     ("kernels/logprob/logprob.cu", r"(logprob|top)_sums", [WIDE]),
@@ -43,7 +48,7 @@ REQUIRED = [
     ("kernels/softcap/softcap.cu", r"softcap_kernel<true>", [WIDE, "STG.E.128"]),
 ]
 FORBIDDEN = ("LDL", "STL")  # loads and stores of local memory
-HOPPER = ("kernels/attn/attn_wide.cu", "kernels/linear/linear_wgmma.cu")  # their kernels trap where they are not for sm_90a
+HOPPER = ("kernels/attn/attn_wide.cu", "kernels/linear/linear_wgmma.cu", "kernels/head/head_wgmma.cu")  # their kernels trap where they are not for sm_90a
 # What must be done between two waits for products, so that it is done beside these: (file, kernel, instruction, how often). ptxas would rather
 # wait first. In attention 32 exponentials are a tile's weights, and 32 of another path the hyperbolic tangents of soft caps.
 BESIDE = [("kernels/attn/attn_wide.cu", r"wide_kernel<(64|128)>", "MUFU.EX2", 64)]

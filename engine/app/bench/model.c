@@ -117,13 +117,17 @@ static fc_status predict(model_bench *b, int n, model_point *p) {
     return FC_OK;
 }
 
+static bool imprecise(const model_bench *b) {
+    return strcmp(b->gpu, "cpu") != 0 && (!b->precise || strcmp(b->precise, "true") != 0);
+}
+
 static fc_status open_models(model_bench *b) {
     fc_str novelty = {0}, alignment = {0};
     fc_cost_options o = {.weights = b->weights,
                          .kv_type = b->kv_type,
                          .max_rows = b->max_rows,
                          .variant = b->variant,
-                         .imprecise = b->imprecise,
+                         .imprecise = imprecise(b),
                          .filtered = b->filtered};
     fc_status st;
     if (!b->like == !b->novelty_file)
@@ -159,7 +163,7 @@ static fc_status put_settings(model_bench *b) {
     FC_TRY(report_set(r, "max_rows", "%d", b->max_rows));
     FC_TRY(report_set(r, "distinct", "%g", (double)b->share));
     FC_TRY(report_set(r, "batch_invariant", "%s", b->variant ? "false" : "true"));
-    FC_TRY(report_set(r, "precise", "%s", b->imprecise ? "false" : "true"));
+    FC_TRY(report_set(r, "precise", "%s", imprecise(b) ? "false" : "true"));
     FC_TRY(report_set(r, "draw", "%s", b->filtered ? "from logits in memory" : "by the head"));
     FC_TRY(report_set(r, "sharing", "%s", b->unshared ? "none" : "prompt"));
     return report_set(r, "prompt_of_scores", "%s", b->cached ? "in the cache" : "computed");
@@ -170,8 +174,11 @@ static fc_status check_meaning(const model_bench *b) {
     const bool cpu = strcmp(b->gpu, "cpu") == 0;
     if (b->threads && !cpu) return FC_FAIL(FC_ERR_ARG, "--threads: of --gpu cpu alone");
     if (b->variant && cpu) return FC_FAIL(FC_ERR_ARG, "--no-batch-invariant: of a GPU alone, as only cuBLASLt is not");
-    if (b->imprecise && cpu)
-        return FC_FAIL(FC_ERR_ARG, "--no-precise: of a GPU alone; what it saves here is not modelled");
+    if (b->precise && cpu && strcmp(b->precise, "false") == 0)
+        return FC_FAIL(FC_ERR_ARG, "--precise false: of a GPU alone; what it saves here is not modelled");
+    if (b->precise && strcmp(b->precise, "auto") != 0 && strcmp(b->precise, "true") != 0 &&
+        strcmp(b->precise, "false") != 0)
+        return FC_FAIL(FC_ERR_ARG, "--precise: \"%s\"; it is auto, true or false", b->precise);
     if (b->cached && b->alignment_name && strcmp(b->alignment_name, "none") == 0)
         return FC_FAIL(FC_ERR_ARG, "--cached: of an alignment model, and there is none");
     return FC_OK;
@@ -248,8 +255,10 @@ int bench_model(int argc, char **argv) {
         arg_int("max-rows", &b.max_rows, 0, 65535, "N",
                 "rows of one batch; default 0: the engine's, 512, on a GPU 1024"),
         arg_of(ARG_FLAG, "no-batch-invariant", &b.variant, NULL, "cuBLASLt for 128 rows and more of bf16 weights"),
-        arg_of(ARG_FLAG, "no-precise", &b.imprecise, NULL,
-               "what norms leave is bf16 in products, not two halves of it"),
+        arg_of(
+            ARG_TEXT, "precise", &b.precise, "WORD",
+            "auto, true or false: the engine's option; on a GPU auto is false: what norms leave is bf16 in products, "
+            "not two halves of it"),
         arg_of(ARG_FLAG, "filtered", &b.filtered, NULL,
                "draws by top-p or alike: from logits in memory, not by the head"),
         arg_of(ARG_FLAG, "no-sharing", &b.unshared, NULL, "each candidate's attention reads a prompt of its own"),

@@ -16,10 +16,10 @@ typedef struct {
 } model_point;
 
 typedef struct {
-    const char *like, *novelty_file, *alignment_name, *weights, *kv_type, *gpu, *n_text, *out;
+    const char *like, *novelty_file, *alignment_name, *weights, *kv_type, *gpu, *precise, *n_text, *out;
     int prompt, tokens, requests, max_rows, threads;
     float share;
-    bool variant, imprecise, filtered, unshared, cached;
+    bool variant, filtered, unshared, cached;
 
     int n[SETUP_LIST], n_points;
     model_point *points; /* [n_points] */
