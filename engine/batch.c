@@ -138,20 +138,19 @@ static int paged_tiles(const fc_batch *b, int base, int first, int n) {
 }
 
 /* Partial states of a chain when nothing is shared: none where one item is all that its rows read. */
-static int64_t parts_alone(const fc_batch *b, int base, int first, int n) {
-    int n_paged = paged_tiles(b, base, first, n), n_tiles = tiles_for(first + n), items = 0;
+static int64_t parts_alone(int n_paged, int first, int n) {
+    int n_tiles = tiles_for(first + n), items = 0;
     for (int t = 0; n_paged && t < n_tiles; t = item_end(t, t < n_paged ? n_paged : n_tiles)) items++;
     return (int64_t)items * n;
 }
 
-static int gathered_slots(const fc_batch *b, int base, int first, int n) {
-    return (tiles_for(first + n) - paged_tiles(b, base, first, n)) * FC_ATTN_TILE;
-}
+static int gathered_slots(int n_paged, int first, int n) { return (tiles_for(first + n) - n_paged) * FC_ATTN_TILE; }
 
 bool fc_batch_fits_chain(const fc_batch *b, int base, int first, int n) {
+    int n_paged = paged_tiles(b, base, first, n);
     return b->T + n <= b->max_rows && b->n_seqs < b->max_seqs &&
-           b->n_slots + gathered_slots(b, base, first, n) <= b->max_slots &&
-           b->chain_parts + parts_alone(b, base, first, n) <= b->max_parts;
+           b->n_slots + gathered_slots(n_paged, first, n) <= b->max_slots &&
+           b->chain_parts + parts_alone(n_paged, first, n) <= b->max_parts;
 }
 
 int fc_batch_add_chain(fc_batch *b, const fc_batch_chain *c) {
@@ -176,8 +175,8 @@ int fc_batch_add_chain(fc_batch *b, const fc_batch_chain *c) {
     }
     for (int p = c->first + c->n; p % FC_ATTN_TILE; p++) b->slots[at + p] = -1;
     b->T += c->n;
-    b->chain_parts += (int)parts_alone(b, c->base, c->first, c->n);
-    b->n_slots += gathered_slots(b, c->base, c->first, c->n);
+    b->n_slots += gathered_slots(n_paged, c->first, c->n);
+    b->chain_parts += (int)parts_alone(n_paged, c->first, c->n);
     return row;
 }
 

@@ -79,7 +79,6 @@ int emu_barrier_count(int vote, const char *file, int line); /* __syncthreads, t
  */
 
 int emu_cluster_rank(void);
-dim3 emu_cluster_dim(void);
 void emu_cluster_sync(EMU_WHERE);
 void *emu_cluster_at(void *p, int rank, EMU_WHERE); /* what p, of this block's shared memory, is in that block */
 

@@ -186,8 +186,6 @@ void emu_cluster_sync(const char *file, int line) {
 
 int emu_cluster_rank(void) { return self()->of->rank; }
 
-dim3 emu_cluster_dim(void) { return self()->of->of->cluster; }
-
 void *emu_cluster_at(void *p, int rank, const char *file, int line) {
     const cluster *c = self()->of->in;
     emu_must_be_shared(p, 0, 1, "mapa");

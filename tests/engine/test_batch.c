@@ -356,6 +356,41 @@ static void long_chains_of_a_gpu_are_one_item(void **state) {
     }
 }
 
+/* Long chains on a GPU read alone while others' slots are left, and share from there on: what the batch has counted is
+ * what its chains are. If this fails, a batch that was said to fit does not. */
+static void what_long_chains_take_is_counted(void **state) {
+    enum { LEN = 2048, SEQS = 8, ROWS = 40 };
+    int alone = 0, sharing = 0;
+    (void)state;
+    for (int base = 64; base < 1100; base += 33) {
+        fixture f;
+        uint64_t seed = (uint64_t)base;
+        open_fixture(&f, 16, SEQS, MAX_ROWS, LEN);
+        f.be->attn_units = 1;
+        plant(&f, 0, base, ROWS, 10, &seed);
+        while (fc_batch_fits_chain(&f.batch, base, base, ROWS)) {
+            int slots = 0, parts = 0;
+            add_chain(&f, 0, 0, ROWS);
+            for (int i = 0; i < f.batch.n_seqs; i++) {
+                const fc_batch_seq *s = &f.batch.seqs[i];
+                slots += (s->n_tiles - s->n_paged) * FC_ATTN_TILE;
+                for (int t = 0; s->n_paged && t < s->n_tiles; parts += s->n_rows) /* runs, tiles inside a run */
+                    t = t % FC_ATTN_RUN == 0
+                            ? (t + FC_ATTN_RUN < s->n_paged || t >= s->n_paged ? t + FC_ATTN_RUN : s->n_paged)
+                            : t + 1;
+            }
+            assert_int_equal(f.batch.n_slots, slots);
+            assert_int_equal(f.batch.chain_parts, parts);
+        }
+        for (int i = 0; i < f.batch.n_seqs; i++) *(f.batch.seqs[i].n_paged ? &sharing : &alone) += 1;
+        assert_int_equal(f.batch.n_seqs, SEQS);
+        assert_ok(fc_batch_plan(&f.batch));
+        for (int r = 0; r < f.batch.T; r++) check_row(&f, r);
+        close_fixture(&f);
+    }
+    assert_true(alone > 20 && sharing > 20);
+}
+
 /* Every table a tile longer than the one before it, a chain behind each: more partial states than there is room for.
  * The batch is then planned without sharing, and what fits_chain let in fits. */
 static void a_batch_too_deep_to_share_is_read_alone(void **state) {
@@ -448,6 +483,7 @@ int main(void) {
         cmocka_unit_test(chains_read_the_prompt_once),
         cmocka_unit_test(random_chains_are_covered),
         cmocka_unit_test(long_chains_of_a_gpu_are_one_item),
+        cmocka_unit_test(what_long_chains_take_is_counted),
         cmocka_unit_test(a_batch_too_deep_to_share_is_read_alone),
         cmocka_unit_test(what_fits_is_known_before),
     };
