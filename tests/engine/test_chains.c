@@ -79,13 +79,16 @@ static void machine_close(machine *m) {
 
 static int passes; /* of trees */
 
+static int units_of_next_pass(void) { return passes % 3 * 100; } /* two passes of three are cut finer */
+
 static fc_batch *batch_of(machine *m, const fc_lane *l) { return l == &m->alone ? &m->alone_batch : &m->batch; }
 
 /* Plans and runs the lane's batch; what it wants goes to out. */
 static void run(machine *m, fc_lane *l, float *out) {
     fc_batch *b = batch_of(m, l);
     size_t bytes = (size_t)b->n_outs * (size_t)m->model->cfg.D * sizeof *out;
-    m->be->attn_units = l == &m->alone ? 0 : passes++ % 3 * 100; /* two passes of three are cut finer */
+    m->be->attn_units = l == &m->alone ? 0 : units_of_next_pass();
+    passes += l != &m->alone;
     assert_ok(fc_kv_flush(l->kv));
     assert_ok(fc_batch_plan(b));
     assert_ok(fc_forward(m->model, b, &l->work));
@@ -189,10 +192,18 @@ static void want(scene *s, int row, int n, entry e) {
     }
 }
 
+/* Rows of a table that fill units of a GPU by themselves read all their tiles alone: batch.c. */
+static bool fills_units(const scene *s, int rows) {
+    int vectors = rows * s->m.model->H / s->m.model->G;
+    int filled = (vectors + FC_ATTN_WIDE_HALF - 1) / FC_ATTN_WIDE_HALF * FC_ATTN_WIDE_HALF;
+    return units_of_next_pass() && vectors >= FC_ATTN_WIDE_UNIT && 3 * filled <= 4 * vectors;
+}
+
 /* Adds the entries; returns the tiles that the pass is to read. */
 static int add_entries(scene *s, bool share) {
     fc_batch *b = &s->m.batch;
     int read = 0, row_of[JOBS][TREE_NODES];
+    bool any[JOBS] = {false}; /* an entry that shares the prompt's tiles */
     memset(row_of, -1, sizeof row_of);
     fc_batch_reset(b);
     b->share = share;
@@ -200,6 +211,7 @@ static int add_entries(scene *s, bool share) {
         entry e = s->entries[i];
         const job *j = &s->jobs[e.job];
         int whole = j->length / FC_ATTN_TILE, end = j->length;
+        bool alone = !share || (e.node == LATE_PROMPT && fills_units(s, j->late));
         if (e.node == LATE_PROMPT) {
             fc_batch_add(b, j->tree.table, j->prompt + j->length - j->late, j->late);
             late_prompts++;
@@ -215,13 +227,12 @@ static int add_entries(scene *s, bool share) {
             chains++;
             nodes += e.end - e.node;
         }
-        read += (end + FC_ATTN_TILE - 1) / FC_ATTN_TILE - (share ? whole : 0);
+        read += (end + FC_ATTN_TILE - 1) / FC_ATTN_TILE - (alone ? 0 : whole);
+        any[e.job] |= !alone;
     }
     for (int i = 0; i < JOBS; i++) {
         const tree *t = &s->jobs[i].tree;
-        bool any = false;
-        for (int k = 0; k < s->n_entries; k++) any |= s->entries[k].job == i;
-        if (share && any) read += t->base / FC_ATTN_TILE; /* once for all of them */
+        if (any[i]) read += t->base / FC_ATTN_TILE; /* once for all of them */
         for (int k = 0; k < t->n; k++)
             parents_after += row_of[i][k] >= 0 && t->parent[k] >= 0 && row_of[i][t->parent[k]] > row_of[i][k];
     }
