@@ -110,7 +110,7 @@ double fc_cost_call_cpu(const fc_cost_machine *c, bool attention, fc_cost k, fc_
 }
 
 static void add_matrix(const fc_cost_model *m, const fc_cost_machine *c, const char *name, const fc_cost_matrix *x,
-                       int T, fc_linear_from_kind from, bool precise, double n, fc_cost_time *t) {
+                       int T, fc_linear_from_kind from, double n, fc_cost_time *t) {
     for (int i = 0; i < x->n; i++) {
         const fc_dtype type = x->part[i].type;
         const fc_cost_matrix one = {.K = x->K, .n = 1, .part = {x->part[i]}};
@@ -122,7 +122,7 @@ static void add_matrix(const fc_cost_model *m, const fc_cost_machine *c, const c
                              .N = w.N,
                              .K = x->K,
                              .from = from,
-                             .precise = precise && !m->imprecise,
+                             .precise = !m->imprecise,
                              .variant = m->variant};
         fc_load l = c->gpu ? fc_linear_load_cuda(&s, &c->device) : cpu_load(least, cpu_unit(type), c, (double)w.bytes);
         add(t, c, name, n, &l, least, c->gpu ? unit_of(type) : cpu_unit(type));
@@ -213,7 +213,7 @@ static void add_logits(const fc_cost_model *m, const fc_cost_machine *c, int R, 
         const double n = R - first < most ? R - first : most, here = M * n / R, V = m->cfg.V;
         fc_cost k = {.bytes = 4 * n * V + 8 * here, .flops = 20 * n * V + 20 * 256 * here};
         fc_load l;
-        add_matrix(m, c, "head", &m->head, (int)n, FC_FROM_ARRAY, true, 1, t);
+        add_matrix(m, c, "head", &m->head, (int)n, FC_FROM_ARRAY, 1, t);
         l = fc_load_of(k, &c->device, 3);
         add(t, c, "draw", 1, &l, k, FC_UNIT_F32);
         if (m->cfg.final_soft_cap <= 0) continue;
@@ -270,10 +270,10 @@ fc_status fc_cost_add_pass(const fc_cost_model *m, const fc_cost_machine *c, fc_
     for (int i = 0, n; i < m->cfg.L; i += n) { /* stretches of equal layers */
         const fc_cost_layer *l = &m->layers[i];
         for (n = 1; i + n < m->cfg.L && memcmp(l, l + n, sizeof *l) == 0;) n++;
-        add_matrix(m, c, "qkv", &l->qkv, T, FC_FROM_NORM, true, n, t);
-        add_matrix(m, c, "o", &l->o, T, FC_FROM_ARRAY, false, n, t);
-        add_matrix(m, c, "gate_up", &l->gate_up, T, FC_FROM_NORM, true, n, t);
-        add_matrix(m, c, "down", &l->down, T, FC_FROM_GLU, false, n, t);
+        add_matrix(m, c, "qkv", &l->qkv, T, FC_FROM_NORM, n, t);
+        add_matrix(m, c, "o", &l->o, T, FC_FROM_ARRAY, n, t);
+        add_matrix(m, c, "gate_up", &l->gate_up, T, FC_FROM_NORM, n, t);
+        add_matrix(m, c, "down", &l->down, T, FC_FROM_GLU, n, t);
     }
     add_attention(m, c, &p->batch, kv, t);
     add_rest(m, c, T, outs, kv, t);

@@ -85,7 +85,7 @@ typedef struct {
     uint64_t kv_pool; /* bytes of KV memory a model; 0: room for 2 x ctx, at least 256 MiB, at most a quarter of RAM */
     bool batch_variant;  /* a candidate's bits may depend on what else is in the batch: CUDA may give products of many
                              rows and bf16 weights to cuBLASLt. On the CPU they never do */
-    const char *precise; /* "false": products read norms in 8 bits, on CUDA bf16; "true": twice; "auto": on a CPU */
+    const char *precise; /* "false": fewer numbers in products have 16 bits, on CUDA bf16; "true"; "auto": on a CPU */
     bool pin_threads;    /* thread i stays on the i-th core that the process may use; more than cores: an error */
 } fc_engine_options;
 

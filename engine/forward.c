@@ -108,9 +108,6 @@ static fc_status sum_ranks(const fc_model *m, float *x, int T) {
     return m->be->sum(m->be->stream, &(fc_sum_args){.y = x, .n = (size_t)T * (size_t)m->cfg.D});
 }
 
-/* Matrix products of what a norm leaves (queries, keys and values, gate and up, the head) read it in 16 bits: there the
- * rounding to 8 costs most (bench/SPEED.md). Attention's and SwiGLU's outputs keep 8. */
-
 /* What a block begins with: x + res, normed, is the x of its first product, which makes it. Adapters read it too. */
 static fc_rmsnorm_args block_norm(const fc_model *m, const fc_batch *b, const fc_work *w, const float *weight) {
     return (fc_rmsnorm_args){.y = b->n_lora ? w->x : NULL,
@@ -174,7 +171,8 @@ static fc_status attention(const fc_model *m, const fc_batch *b, fc_work *w, int
                                        .window = l->local ? c->window : 0,
                                        .scale = c->attn_scale,
                                        .soft_cap = c->attn_soft_cap}));
-    FC_TRY(be->linear(s, &(fc_linear_args){.y = w->x, .x = w->att, .w = l->o, .bias = l->o_bias, .T = T}));
+    FC_TRY(be->linear(
+        s, &(fc_linear_args){.y = w->x, .x = w->att, .w = l->o, .bias = l->o_bias, .T = T, .precise = !m->imprecise}));
     FC_TRY(adapt(m, b, w, i, O, w->x, c->D, w->att));
     return sum_ranks(m, w->x, T);
 }
@@ -193,7 +191,7 @@ static fc_status feed_forward(const fc_model *m, const fc_batch *b, fc_work *w, 
     FC_TRY(be->linear(
         s, &(fc_linear_args){.y = w->gate_up, .w = l->gate_up, .norm = &norm, .T = b->T, .precise = !m->imprecise}));
     FC_TRY(adapt(m, b, w, i, GATE_UP, w->gate_up, 2 * m->F, w->x));
-    FC_TRY(be->linear(s, &(fc_linear_args){.y = w->x, .w = l->down, .glu = &glu, .T = b->T}));
+    FC_TRY(be->linear(s, &(fc_linear_args){.y = w->x, .w = l->down, .glu = &glu, .T = b->T, .precise = !m->imprecise}));
     FC_TRY(adapt(m, b, w, i, DOWN, w->x, c->D, w->hidden));
     return sum_ranks(m, w->x, b->T);
 }

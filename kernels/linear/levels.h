@@ -13,6 +13,8 @@
 #include "kernels/linear/panel.h"
 
 #include <math.h>
+#include <stddef.h>
+#include <string.h>
 
 /* Loops are written once, with rows, panels and form as arguments, and compiled once for each combination, so that all
  * sums stay in registers. A sanitizer would take minutes over those copies: there one copy with variables serves
@@ -36,27 +38,43 @@
 /* Most of a call: of a vector unit, 12 integer and 12 float sums fill AVX-512's registers; of any level. */
 enum { FC_VECTOR_ROWS = 6, FC_TILE_ROWS = 16, FC_TILE_PANELS = 2 };
 
-/* A group whose largest magnitude is not above this is zero: 127 / it would leave f32, and scales / 16 or times those
- * of weights would lose bits. */
+/* A group whose largest magnitude is not above this is zero: scales / 16 or times those of weights would lose bits. */
 #define FC_X_TINY 0x1p-80f
-/* precise: groups whose largest magnitude is more than so many times the mean of the row's groups' are fine. */
-#define FC_X_FINE 1.0f
-/* fine: code 127 stands for this part of the largest magnitude or more, so that codes fit 16 bits. */
+/* A group with a larger one is wide: its sums leave f32 once a scale's power of two is in their exponent. So is one
+ * with a high byte above FC_X_NARROW: sums of 32 * 255 * 127 and 4 * 255 * 256 times that byte are below 2^22. */
+#define FC_X_LARGE  0x1p60f
+#define FC_X_NARROW 12
+/* Groups whose largest magnitude is more than so many times the mean of the row's are fine: precise, and not. */
+#define FC_X_FINE   1.25f
+#define FC_X_COARSE 3.0f
+/* fine: the largest code stands for this part of the largest magnitude or more, so that codes fit 16 bits. */
 #define FC_X_REST (1.0f / 250.0f)
-#define FC_X_STEP (1.0f / 127.0f) /* scale of a group in which code 127 is 1 */
+/* Times what the largest code stands for: the least that a scale may be. A code is 127 at most, once it is rounded. */
+#define FC_X_STEP (1.0f / 127.49f)
+/* Scales of x are powers of two and those times this root of two. So the product of one with a weight's scale is one of
+ * two numbers, which AVX-512 makes once for all rows, and a power of two, which its sums get as their exponent: one
+ * multiplication less for each sum. Steps are 1.19 times as large in the mean as scales of any value would have them.
+ */
+#define FC_X_ROOT      0x1.6a09e6p0f
+#define FC_X_ROOT_BITS 0x3504f3   /* below the exponent */
+#define FC_X_BIAS      0x0bc00000 /* added to the bits of a power of two: 1.5 * 2^23 times that */
 
 /* One group of 32 of a row: x = scale * code, and in one quad, four k from a multiple of 4 on, x = scale * (256 * high
- * + code). Codes are in -127..127, of a fine group's quad in -128..127 with high in -124..124; high is 0 where a group
+ * + code). Codes are in -127..127, of a fine group's quad in -128..127 with high in -125..125; high is 0 where a group
  * is not fine. A group with a NaN or an infinity has codes 0 and scale NaN, so that all outputs of its row are NaN. */
 typedef struct {
     int8_t code[FC_XGROUP];
     float scale;
-    float scale16;    /* scale / 16: for the 4-bit codes that AVX-512 leaves in the high halves of their bytes */
     float sum;        /* scale * sum of whole codes */
     int32_t start[2]; /* where integer sums start, so that codes count from the part's zero code: -zero * sum of whole
                          codes [0] and 16 times that [1]; for groups of 16 the first and the second half's */
+    float bias[2];    /* 1.5 * 2^23 times scale's power of two [0], and a sixteenth of it, for the 4-bit codes that
+                         AVX-512 leaves in the high halves of their bytes [1]. An integer sum below 2^22 that starts
+                         from the bits of bias is, as an f32, bias + that sum times the power of two */
     int8_t high[4];
-    int32_t quad; /* that quad's offset from the group's codes in a panel: FC_QUAD times its number */
+    uint16_t quad; /* that quad's offset from the group's codes in a panel: FC_QUAD times its number */
+    uint8_t root;  /* 64 where scale has the root of two, else 0: bytes to the second of two vectors of f32 */
+    bool wide;     /* sums may not start from bits of bias */
 } fc_linear_x;
 
 /* AVX2's and the portable one's: they multiply 16-bit numbers in pairs, and take (k0, k2) and (k1, k3) of each quad of
@@ -73,6 +91,7 @@ typedef struct {
     int zero;    /* of the parts that will read it; 0 when all have minimums */
     bool halves; /* start[] by halves */
     bool precise;
+    float hack;
     void *out; /* [K/32][rows] */
 } fc_linear_prepare;
 
@@ -83,7 +102,6 @@ typedef struct {
     int panels, rows, K; /* 1..FC_TILE_PANELS, 1..the level's tile_rows, inputs */
     int lanes;           /* outputs that exist: 1..16 * panels, the last panel may be short */
     int scale_cols;      /* F8: columns that share a scale */
-    bool precise;        /* how x was prepared */
     const void *x;       /* prepared tile; f32 [rows, stride] for F32, F16, BF16 and F8 */
     size_t stride;
     float *y; /* [rows, y_stride] at the panel's first column */
@@ -116,12 +134,40 @@ extern const fc_linear_level fc_linear_portable, fc_linear_avx2, fc_linear_avxvn
 const fc_linear_level *fc_linear_level_of(fc_cpu_level level); /* of an open stream */
 
 /* Of a row: the magnitude above which a group is fine, by the largest magnitudes of its groups, first to last. */
-static inline float fc_linear_fine_above(float sum_of_largest, int groups) {
-    return sum_of_largest * (FC_X_FINE / (float)groups);
+static inline float fc_linear_fine_above(float sum_of_largest, int groups, bool precise) {
+    return sum_of_largest * ((precise ? FC_X_FINE : FC_X_COARSE) / (float)groups);
 }
+
+/* The least scale in which the largest code stands for m, finite and above FC_X_TINY * FC_X_REST. */
+static inline float fc_linear_scale_of(float m) {
+    const float least = m * FC_X_STEP;
+    uint32_t bits, power;
+    float scale;
+    memcpy(&bits, &least, sizeof bits);
+    power = bits & 0x7f800000u;
+    bits = (bits ^ power) > FC_X_ROOT_BITS ? power + 0x00800000u : power | FC_X_ROOT_BITS;
+    memcpy(&scale, &bits, sizeof scale);
+    return scale;
+}
+
+/* The last eight bytes of these records together: any high byte, and whether one is wide. */
+static inline uint64_t fc_linear_tails(const fc_linear_x *x, int rows) {
+    uint64_t any = 0, one;
+    for (int r = 0; r < rows; r++) {
+        memcpy(&one, x[r].high, sizeof one);
+        any |= one;
+    }
+    return any;
+}
+static inline bool fc_linear_any_high(uint64_t tails) { return (uint32_t)tails != 0; }
+static inline bool fc_linear_any_wide(uint64_t tails) { return tails >> 56 != 0; }
+_Static_assert(sizeof(fc_linear_x) == 64 && offsetof(fc_linear_x, high) == 56 && offsetof(fc_linear_x, wide) == 63,
+               "a record is a cache line, and its tail says what is special about it");
+
 /* One group of one row, plain C. */
 void fc_linear_group(const float *x, const fc_linear_prepare *p, float fine_above, fc_linear_x *out);
-/* Records of fc_linear_x; AVX-512 has nothing faster to offer. */
+/* Records of fc_linear_x, the same bits. */
 void fc_linear_prepare_avx2(const fc_linear_prepare *p);
+void fc_linear_prepare_avx512(const fc_linear_prepare *p);
 
 #endif

@@ -3,13 +3,14 @@
  * shapes  x [T,K], W [N,K] as parts stacked along N, bias [N], y [T,N]; row-major, contiguous
  * dtype   x, y f32. W f32, f16, bf16 and F8 (E4M3): x as it stands, sums in f32; F8 may have a scale for each block
  *         of rows and columns, which multiplies the sum over its columns. W quantised: codes of 4 or 8 bits with f16 or
- *         f32 scale and minimum for each 32 (Q6_K: 16); x is rounded to int8 for each 32 of a row with scale = largest
- *         magnitude / 127 (its 32 are zero where that is not above 2^-80), integer dot products, sums in f32;
- *         precise: where the largest magnitude of 32 is above the mean of the row's groups', the quad that holds it (4
- *         of the 32, from a multiple of 4 on) does not count for the scale, but that this is at least 1/250 of the
- *         whole one; the quad's codes have 16 bits. It costs a ninth quad of multiplications where one of the rows
- *         that share registers has such codes (AVX-512: 6, AVX-VNNI and AVX2: 3, AMX: 16), nothing where codes of 8
- *         bits meet AVX2 or the portable level, which widen all to 16
+ *         f32 scale and minimum for each 32 (Q6_K: 16); x is rounded to int8 for each 32 of a row, whose scale is the
+ *         least of ... 1/2, sqrt(1/2), 1, sqrt(2), 2 ... by which their largest magnitude is 127.49 or less (all 32 are
+ *         zero where it is not above 2^-80), integer dot products, sums in f32. Where the largest magnitude of 32 is
+ *         above 3 times the mean of the row's groups', precise: 1.25 times, the quad that holds it (4 of the 32, from a
+ *         multiple of 4 on) does not count for the scale, but that this is at least 1/250 of the whole one; the quad's
+ *         codes have 16 bits. It costs a ninth quad of multiplications where one of the rows that share registers has
+ *         such codes (AVX-512: 6, AVX-VNNI and AVX2: 3, AMX: 16), nothing where codes of 8 bits meet AVX2 or the
+ *         portable level, which widen all to 16
  * from    x is an array, or what a norm or a gated unit would leave in its y, made a few rows at a time just before
  *         they are rounded, with the bits of that operator (a norm's res is updated, once): one call instead of two,
  *         and x need not be written at all
@@ -38,9 +39,9 @@
  * flops   2*T*N*K, precise or not, and those of what makes x
  * error   against linear_ref.c, which rounds x alike and sums in double: 1e-6 of sum(|w| |x|), the rounding of chains
  *         of at most K/16 terms (K where W is float) at 6e-8 each, which add up like their square root, or one by one
- *         where all terms are equal; the rounding of x itself is up to 0.4 % of what the scale is of: the largest
- *         magnitude of 32 or, precise, of those outside that quad. Where a weight is a small difference of scale *
- *         code and minimum, these count instead. CUDA: the same 1e-6 against linear_ref_cuda.h, of
+ *         where all terms are equal; the rounding of x itself is up to 0.56 % of what the scale is of: the largest
+ *         magnitude of 32 or, where it stands out, of those outside that quad. Where a weight is a small difference of
+ *         scale * code and minimum, these count instead. CUDA: the same 1e-6 against linear_ref_cuda.h, of
  *         sum((|scale * code| + |minimum|) |x|): a tensor core cuts off what is below an ulp of f32 or so at each
  *         addition. Of groups there are at most 4 from zero, 2e-7 of a group's magnitudes together, and chains have at
  *         most K/256 terms of groups. Where a range is one chain, K/128 (precise: K/64) * 2^-23 more, where all that is
@@ -117,7 +118,7 @@ typedef struct {
     const fc_rmsnorm_args *norm;
     const fc_glu_args *glu;
     int T;
-    bool precise; /* quantised W: what stands out of x in 16 bits instead of 8 */
+    bool precise; /* quantised W: more of what stands out of x in 16 bits instead of 8 */
 } fc_linear_args;
 
 fc_status fc_linear_cpu(fc_stream s, const fc_linear_args *a);

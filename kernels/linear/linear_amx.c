@@ -14,4 +14,4 @@
 #define FC_TILE_STORE(t, p, stride) _tile_stored(t, p, stride)
 #include "kernels/linear/linear_amx.h"
 
-const fc_linear_level fc_linear_amx = {sizeof(fc_linear_x), FC_TILE_ROWS, fc_linear_prepare_avx2, multiply};
+const fc_linear_level fc_linear_amx = {sizeof(fc_linear_x), FC_TILE_ROWS, fc_linear_prepare_avx512, multiply};

@@ -121,7 +121,7 @@ FC_INLINE void codes(const fc_linear_multiply *m, fc_form form) {
         for (int r = 0; r < m->rows; r++) _mm512_store_ps(acc[b][r], _mm512_setzero_ps());
     FC_TILE_CONFIGURE(&config);
     for (int g = 0; g < groups; g++, x += m->rows) {
-        const bool high = m->precise && any_high(x, m->rows);
+        const bool high = any_high(x, m->rows);
         for (int part = 0; part < parts; part++) {
             FC_TILE_LOAD(TILE_X, x->code + part * 16, sizeof *x);
             for (int b = 0; b < m->panels; b++) {

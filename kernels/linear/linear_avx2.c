@@ -38,19 +38,15 @@ FC_INLINE __m128i largest_of(const __m128i m[4]) {
 }
 
 /* Codes of 32 numbers, of those that leave 8 bits the low byte; returns the sum of each four low bytes. */
-FC_INLINE __m256i round_codes(const float *x, float inverse, bool precise, int8_t *out) {
+FC_INLINE __m256i round_codes(const float *x, float inverse, int8_t *out) {
     const __m256 by = _mm256_set1_ps(inverse);
+    const __m256i byte = _mm256_set1_epi16(255);
     __m256i c[4], low, high, all;
     FC_UNROLL
     for (int i = 0; i < 4; i++) c[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), by));
     low = _mm256_packs_epi32(c[0], c[1]);
     high = _mm256_packs_epi32(c[2], c[3]);
-    if (precise) {
-        const __m256i byte = _mm256_set1_epi16(255);
-        all = _mm256_packus_epi16(_mm256_and_si256(low, byte), _mm256_and_si256(high, byte));
-    } else {
-        all = _mm256_packs_epi16(low, high);
-    }
+    all = _mm256_packus_epi16(_mm256_and_si256(low, byte), _mm256_and_si256(high, byte));
     all = _mm256_permutevar8x32_epi32(all, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
     _mm256_storeu_si256((__m256i *)(void *)out, all);
     return _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), all), _mm256_set1_epi16(1));
@@ -77,86 +73,84 @@ FC_INLINE __m128i outside_quads(const __m256i q[4], __m128 most, __m128 above, i
     return _mm_castps_si128(_mm_blendv_ps(most, rest, _mm_cmpgt_ps(most, above)));
 }
 
-/* Of four groups: the high bytes of their quads' codes; returns the sum of each group's. */
-FC_INLINE __m128i round_quads(const float *const x[4], const float inverse[4], const int quad[4], void *out,
-                              size_t bytes) {
+/* The high bytes of four groups' quads. */
+FC_INLINE __m128i round_quads(const float *const x[4], const float inverse[4], const int quad[4]) {
     __m128i high[4];
-    int32_t four[4];
     FC_UNROLL
     for (int i = 0; i < 4; i++) {
         __m128i code = _mm_cvtps_epi32(_mm_mul_ps(_mm_loadu_ps(x[i] + 4 * quad[i]), _mm_set1_ps(inverse[i])));
         high[i] = _mm_srai_epi32(_mm_add_epi32(code, _mm_set1_epi32(128)), 8);
     }
-    high[0] = _mm_packs_epi16(_mm_packs_epi32(high[0], high[1]), _mm_packs_epi32(high[2], high[3]));
-    _mm_storeu_si128((__m128i *)(void *)four, high[0]);
+    return _mm_packs_epi16(_mm_packs_epi32(high[0], high[1]), _mm_packs_epi32(high[2], high[3]));
+}
+
+/* fc_linear_scale_of each. */
+FC_INLINE __m128i scales_of(__m128 m) {
+    const __m128i root = _mm_set1_epi32(FC_X_ROOT_BITS);
+    __m128i bits = _mm_castps_si128(_mm_mul_ps(m, _mm_set1_ps(FC_X_STEP)));
+    __m128i power = _mm_and_si128(bits, _mm_set1_epi32(0x7f800000));
+    return _mm_blendv_epi8(_mm_or_si128(power, root), _mm_add_epi32(power, _mm_set1_epi32(0x00800000)),
+                           _mm_cmpgt_epi32(_mm_xor_si128(bits, power), root));
+}
+
+/* Lane i of four fields to record i, from `at` of it on. */
+FC_INLINE void store_fields(__m128i a, __m128i b, __m128i c, __m128i d, size_t at, void *out, size_t bytes) {
+    __m128 f[4] = {_mm_castsi128_ps(a), _mm_castsi128_ps(b), _mm_castsi128_ps(c), _mm_castsi128_ps(d)};
+    _MM_TRANSPOSE4_PS(f[0], f[1], f[2], f[3]);
     FC_UNROLL
-    for (int i = 0; i < 4; i++) {
-        memcpy(record(out, bytes, i)->high, four + i, sizeof *four);
-        record(out, bytes, i)->quad = FC_QUAD * quad[i];
-    }
-    return _mm_madd_epi16(_mm_maddubs_epi16(_mm_set1_epi8(1), high[0]), _mm_set1_epi16(1));
+    for (int i = 0; i < 4; i++) _mm_storeu_ps((float *)(void *)((char *)out + (size_t)i * bytes + at), f[i]);
 }
 
 /* Four groups to four neighbouring records, with fc_linear_group's bits. */
-FC_INLINE void round_groups(const float *const x[4], const float above[4], const fc_linear_prepare *p, bool precise,
-                            void *out, size_t bytes) {
+FC_INLINE void round_groups(const float *const x[4], const float above[4], const fc_linear_prepare *p, void *out,
+                            size_t bytes) {
     const __m128i zero = _mm_set1_epi32(-p->zero);
     float inverse[4];
     int quad[4];
-    __m128i m[4], top, low, high, start0, start1;
-    __m128 scale, scale16, sum, start;
+    __m128i m[4], top, low, high, start0, start1, bits, power, bias, high_bytes, more, second, at;
     __m256i s[4], q[4];
     FC_UNROLL
     for (int i = 0; i < 4; i++) {
-        if (precise) q[i] = quads(x[i]);
-        m[i] = precise ? max_of_halves(q[i]) : magnitudes(x[i]);
+        q[i] = quads(x[i]);
+        m[i] = max_of_halves(q[i]);
     }
     top = largest_of(m);
     low = _mm_cmpgt_epi32(top, _mm_castps_si128(_mm_set1_ps(FC_X_TINY)));
-    high = _mm_cmplt_epi32(top, _mm_castps_si128(_mm_set1_ps(INFINITY)));
-    if (_mm_movemask_ps(_mm_castsi128_ps(_mm_and_si128(low, high))) != 15) {
+    high = _mm_cmpgt_epi32(top, _mm_castps_si128(_mm_set1_ps(FC_X_LARGE)));
+    if (_mm_movemask_ps(_mm_castsi128_ps(_mm_andnot_si128(high, low))) != 15) {
         for (int i = 0; i < 4; i++) fc_linear_group(x[i], p, above[i], record(out, bytes, i));
         return;
     }
-    if (precise) top = outside_quads(q, _mm_castsi128_ps(top), _mm_loadu_ps(above), quad);
-    _mm_storeu_ps(inverse, _mm_div_ps(_mm_set1_ps(127.0f), _mm_castsi128_ps(top)));
+    top = outside_quads(q, _mm_castsi128_ps(top), _mm_loadu_ps(above), quad);
+    bits = scales_of(_mm_castsi128_ps(top));
+    _mm_storeu_ps(inverse, _mm_div_ps(_mm_set1_ps(1.0f), _mm_castsi128_ps(bits)));
     FC_UNROLL
-    for (int i = 0; i < 4; i++) s[i] = round_codes(x[i], inverse[i], precise, record(out, bytes, i)->code);
+    for (int i = 0; i < 4; i++) s[i] = round_codes(x[i], inverse[i], record(out, bytes, i)->code);
     s[0] = _mm256_hadd_epi32(_mm256_hadd_epi32(s[0], s[1]), _mm256_hadd_epi32(s[2], s[3]));
-    low = _mm256_castsi256_si128(s[0]); /* the first halves' sums of all four groups */
-    high = _mm256_extracti128_si256(s[0], 1);
-    if (precise) {
-        __m128i more = _mm_slli_epi32(round_quads(x, inverse, quad, out, bytes), 8);
-        __m128i second = _mm_cmpgt_epi32(_mm_loadu_si128((const __m128i *)(const void *)quad), _mm_set1_epi32(3));
-        low = _mm_add_epi32(low, _mm_andnot_si128(second, more));
-        high = _mm_add_epi32(high, _mm_and_si128(second, more));
-    }
-    scale = _mm_mul_ps(_mm_castsi128_ps(top), _mm_set1_ps(FC_X_STEP));
-    scale16 = _mm_mul_ps(scale, _mm_set1_ps(0.0625f));
-    sum = _mm_mul_ps(scale, _mm_cvtepi32_ps(_mm_add_epi32(low, high)));
+    high_bytes = round_quads(x, inverse, quad);
+    at = _mm_loadu_si128((const __m128i *)(const void *)quad);
+    more = _mm_madd_epi16(_mm_maddubs_epi16(_mm_set1_epi8(1), high_bytes), _mm_set1_epi16(1));
+    more = _mm_slli_epi32(more, 8);
+    second = _mm_cmpgt_epi32(at, _mm_set1_epi32(3));
+    low = _mm_add_epi32(_mm256_castsi256_si128(s[0]), _mm_andnot_si128(second, more)); /* the first halves' sums */
+    high = _mm_add_epi32(_mm256_extracti128_si256(s[0], 1), _mm_and_si128(second, more));
     start0 = _mm_mullo_epi32(p->halves ? low : _mm_add_epi32(low, high), zero);
     start1 = p->halves ? _mm_mullo_epi32(high, zero) : _mm_slli_epi32(start0, 4);
-    start = _mm_castsi128_ps(start0);
-    _MM_TRANSPOSE4_PS(scale, scale16, sum, start); /* now each holds the four fields of one record */
-    _mm_storeu_ps(&record(out, bytes, 0)->scale, scale);
-    _mm_storeu_ps(&record(out, bytes, 1)->scale, scale16);
-    _mm_storeu_ps(&record(out, bytes, 2)->scale, sum);
-    _mm_storeu_ps(&record(out, bytes, 3)->scale, start);
-    record(out, bytes, 0)->start[1] = _mm_extract_epi32(start1, 0);
-    record(out, bytes, 1)->start[1] = _mm_extract_epi32(start1, 1);
-    record(out, bytes, 2)->start[1] = _mm_extract_epi32(start1, 2);
-    record(out, bytes, 3)->start[1] = _mm_extract_epi32(start1, 3);
-    if (precise) return;
-    FC_UNROLL
-    for (int i = 0; i < 4; i++) {
-        memset(record(out, bytes, i)->high, 0, sizeof record(out, bytes, i)->high);
-        record(out, bytes, i)->quad = 0;
-    }
+    store_fields(bits, _mm_castps_si128(_mm_mul_ps(_mm_castsi128_ps(bits), _mm_cvtepi32_ps(_mm_add_epi32(low, high)))),
+                 start0, start1, offsetof(fc_linear_x, scale), out, bytes);
+    power = _mm_and_si128(bits, _mm_set1_epi32(0x7f800000));
+    bias = _mm_add_epi32(power, _mm_set1_epi32(FC_X_BIAS));
+    more = _mm_cmpgt_epi8(_mm_abs_epi8(high_bytes), _mm_set1_epi8(FC_X_NARROW));
+    more = _mm_andnot_si128(_mm_cmpeq_epi32(more, _mm_setzero_si128()), _mm_set1_epi32(1 << 24)); /* wide */
+    at = _mm_or_si128(more, _mm_slli_epi32(at, 6));
+    at = _mm_or_si128(at, _mm_andnot_si128(_mm_cmpeq_epi32(bits, power), _mm_set1_epi32(64 << 16))); /* root */
+    store_fields(bias, _mm_sub_epi32(bias, _mm_set1_epi32(4 << 23)), high_bytes, at, offsetof(fc_linear_x, bias), out,
+                 bytes);
 }
-_Static_assert(offsetof(fc_linear_x, start) == offsetof(fc_linear_x, scale) + 12,
-               "round_groups stores four fields at once");
+_Static_assert(FC_QUAD == 1 << 6 && offsetof(fc_linear_x, bias) == offsetof(fc_linear_x, scale) + 16,
+               "four fields are stored at once, and a quad's offset is its number shifted");
 
-static float fine_above(const float *row, int groups) {
+static float fine_above(const float *row, int groups, bool precise) {
     float sum = 0.0f;
     for (int g = 0; g < groups; g++) {
         __m128i m = magnitudes(row + (size_t)g * FC_XGROUP);
@@ -164,30 +158,27 @@ static float fine_above(const float *row, int groups) {
         m = _mm_max_epu32(m, _mm_shuffle_epi32(m, 0xb1));
         sum += _mm_cvtss_f32(_mm_castsi128_ps(m));
     }
-    return fc_linear_fine_above(sum, groups);
+    return fc_linear_fine_above(sum, groups, precise);
 }
 
 /* A tile's records of so many bytes, four at a time in the order in which they lie. */
-FC_INLINE void round_tile(const fc_linear_prepare *p, bool precise, size_t bytes) {
+FC_INLINE void round_tile(const fc_linear_prepare *p, size_t bytes) {
     const float *x[4];
-    float above[FC_TILE_ROWS] = {0}, limit[4] = {0};
+    float above[FC_TILE_ROWS], limit[4];
     int n = 0, g = 0, r = 0, groups = p->K / FC_XGROUP, all = groups * p->rows;
-    for (int i = 0; precise && i < p->rows; i++) above[i] = fine_above(p->x + (size_t)i * p->stride, groups);
+    for (int i = 0; i < p->rows; i++) above[i] = fine_above(p->x + (size_t)i * p->stride, groups, p->precise);
     for (int i = 0; i < all; i++) {
         limit[n] = above[r];
         x[n++] = p->x + (size_t)r * p->stride + (size_t)g * FC_XGROUP;
         if (++r == p->rows) r = 0, g++;
         if (n < 4) continue;
-        round_groups(x, limit, p, precise, record(p->out, bytes, i - 3), bytes);
+        round_groups(x, limit, p, record(p->out, bytes, i - 3), bytes);
         n = 0;
     }
     for (int i = 0; i < n; i++) fc_linear_group(x[i], p, limit[i], record(p->out, bytes, all - n + i));
 }
 
-void fc_linear_prepare_avx2(const fc_linear_prepare *p) {
-    if (p->precise) round_tile(p, true, sizeof(fc_linear_x));
-    else round_tile(p, false, sizeof(fc_linear_x));
-}
+void fc_linear_prepare_avx2(const fc_linear_prepare *p) { round_tile(p, sizeof(fc_linear_x)); }
 
 /* Four quads of bytes, widened, in the order of pairs. */
 FC_INLINE __m256i widen(__m128i code) {
@@ -197,13 +188,12 @@ FC_INLINE __m256i widen(__m128i code) {
 
 static void prepare(const fc_linear_prepare *p) {
     fc_linear_x_wide *out = p->out;
-    if (p->precise) round_tile(p, true, sizeof *out);
-    else round_tile(p, false, sizeof *out);
+    round_tile(p, sizeof *out);
     for (int i = 0; i < p->K / FC_XGROUP * p->rows; i++, out++) {
         __m256i code = load(out->x.code);
         _mm256_storeu_si256((__m256i *)(void *)out->pairs[0], widen(_mm256_castsi256_si128(code)));
         _mm256_storeu_si256((__m256i *)(void *)out->pairs[4], widen(_mm256_extracti128_si256(code, 1)));
-        if (p->precise) {
+        {
             __m128i *quad = (__m128i *)(void *)out->pairs[out->x.quad / FC_QUAD], high;
             int32_t four;
             memcpy(&four, out->x.high, sizeof four);
@@ -320,7 +310,7 @@ FC_INLINE void codes(const fc_linear_multiply *m, int R, int first, fc_form form
                 sum[r][0] = sum[r][1] = has_min ? _mm256_setzero_si256() : broadcast(&x[r].x.start[p]);
             if (!narrow) dot_wide(sum, R, 8 / parts, p * 16, at, x);
             else dot_narrow(sum, R, g % 2, at, x);
-            if (narrow && m->precise && any_high(x, R)) dot_high(sum, R, g % 2, at, x);
+            if (narrow && any_high(x, R)) dot_high(sum, R, g % 2, at, x);
             FC_UNROLL
             for (int h = 0; h < 2; h++) {
                 __m256 scale = vector(scales, h, bytes), min = has_min ? vector(scales + mins, h, bytes) : scale;

@@ -3,7 +3,7 @@
 
 #include <immintrin.h>
 
-enum { R_MAX = FC_VECTOR_ROWS, B_MAX = FC_TILE_PANELS };
+enum { R_MAX = FC_VECTOR_ROWS, B_MAX = FC_TILE_PANELS, ROOTS_FROM = 3 /* rows: fewer have nothing to share */ };
 
 FC_INLINE __m512i broadcast(const void *p) {
     int32_t v;
@@ -50,7 +50,6 @@ typedef struct {
 /* Where the loop over groups stands. */
 typedef struct {
     const fc_linear_x *x; /* [R] */
-    bool precise;         /* x may have high bytes */
     const unsigned char *codes[B_MAX], *scales[B_MAX];
     size_t mins; /* from a scale to its minimum */
 } place;
@@ -61,33 +60,41 @@ FC_INLINE __m512i quad(const unsigned char *codes, int nibble) {
     return nibble ? _mm512_and_si512(w, _mm512_set1_epi8(nibble == 2 ? (char)0xf0 : 0x0f)) : w;
 }
 
-FC_INLINE bool any_high(const place *at, shape s) {
-    int32_t any = 0;
-    FC_UNROLL
-    for (int r = 0; r < s.R; r++) {
-        int32_t high;
-        memcpy(&high, at->x[r].high, sizeof high);
-        any |= high;
-    }
-    return any != 0;
+/* 256 times the sum of this and of row r's high bytes by the codes of their quad, where that is one of `quads` from
+ * element `first` on. */
+FC_INLINE __m512i high_dot(__m512i from, const place *at, int r, int b, int nibble, int quads, int first) {
+    const fc_linear_x *x = at->x + r;
+    if (quads == 8 || x->quad / (4 * FC_QUAD) == first / 16)
+        from = _mm512_dpbusd_epi32(from, quad(at->codes[b] + x->quad, nibble), broadcast(x->high));
+    return _mm512_slli_epi32(from, 8);
 }
 
-/* Where sums start; with high, 256 times the high bytes of x more, each row's in its quad. */
+/* Where sums start. */
 FC_INLINE void start(__m512i sum[R_MAX][B_MAX], const place *at, shape s, int nibble, int quads, int first, bool high) {
-    const bool has_min = fc_form_has_min(s.form);
+    FC_UNROLL
+    for (int r = 0; r < s.R; r++) {
+        const __m512i from = broadcast(&at->x[r].start[nibble == 2 || first > 0]);
+        FC_UNROLL
+        for (int b = 0; b < s.B; b++) {
+            sum[r][b] = high                      ? high_dot(zero(), at, r, b, nibble, quads, first)
+                        : fc_form_has_min(s.form) ? zero()
+                                                  : from;
+            if (high && !fc_form_has_min(s.form)) sum[r][b] = _mm512_add_epi32(sum[r][b], from);
+        }
+    }
+}
+
+/* The same from the bits of bias, whose lowest eight are zero. */
+FC_INLINE void start_biased(__m512i sum[R_MAX][B_MAX], const place *at, shape s, int nibble, int quads, int first,
+                            bool high) {
     FC_UNROLL
     for (int r = 0; r < s.R; r++) {
         const fc_linear_x *x = at->x + r;
-        const __m512i from = _mm512_set1_epi32(x->start[nibble == 2 || first > 0]);
-        const bool here = quads == 8 || x->quad / (4 * FC_QUAD) == first / 16;
+        const __m512i bias = broadcast(&x->bias[nibble == 2]), from = broadcast(&x->start[nibble == 2 || first > 0]);
         FC_UNROLL
         for (int b = 0; b < s.B; b++) {
-            sum[r][b] = has_min || high ? zero() : from;
-            if (!high) continue;
-            if (here)
-                sum[r][b] = _mm512_dpbusd_epi32(sum[r][b], quad(at->codes[b] + x->quad, nibble), broadcast(x->high));
-            sum[r][b] = _mm512_slli_epi32(sum[r][b], 8);
-            if (!has_min) sum[r][b] = _mm512_add_epi32(sum[r][b], from);
+            sum[r][b] = high ? high_dot(_mm512_srli_epi32(bias, 8), at, r, b, nibble, quads, first) : bias;
+            if (!fc_form_has_min(s.form)) sum[r][b] = _mm512_add_epi32(sum[r][b], from);
         }
     }
 }
@@ -109,25 +116,79 @@ FC_INLINE void dot(__m512i sum[R_MAX][B_MAX], const place *at, shape s, int nibb
     }
 }
 
-/* The codes of one scale onto acc: `quads` quads from element `first` of the group on. */
-FC_INLINE void group(__m512 acc[R_MAX][B_MAX], place *at, shape s, int nibble, int quads, int first) {
-    const bool has_min = fc_form_has_min(s.form), half = fc_form_scale_bytes(s.form) == 2;
-    __m512i sum[R_MAX][B_MAX];
-    if (at->precise && any_high(at, s)) start(sum, at, s, nibble, quads, first, true);
-    else start(sum, at, s, nibble, quads, first, false);
-    dot(sum, at, s, nibble, quads, first);
+FC_INLINE void scales_of(const place *at, shape s, __m512 out[B_MAX]) {
     FC_UNROLL
-    for (int b = 0; b < s.B; b++) {
-        __m512 scale = vector(at->scales[b], half), min = has_min ? vector(at->scales[b] + at->mins, half) : scale;
-        at->scales[b] += FC_LANES * fc_form_scale_bytes(s.form);
+    for (int b = 0; b < s.B; b++) out[b] = vector(at->scales[b], fc_form_scale_bytes(s.form) == 2);
+}
+
+FC_INLINE void mins_of(const place *at, shape s, __m512 out[B_MAX]) {
+    if (!fc_form_has_min(s.form)) return;
+    FC_UNROLL
+    for (int b = 0; b < s.B; b++) out[b] = vector(at->scales[b] + at->mins, fc_form_scale_bytes(s.form) == 2);
+}
+
+/* The codes of one scale onto acc: `quads` quads from element `first` of the group on. */
+FC_INLINE void group_steps(__m512 acc[R_MAX][B_MAX], const place *at, shape s, int nibble, int quads, int first,
+                           bool high) {
+    __m512i sum[R_MAX][B_MAX];
+    __m512 scale[B_MAX], min[B_MAX];
+    start(sum, at, s, nibble, quads, first, high);
+    dot(sum, at, s, nibble, quads, first);
+    scales_of(at, s, scale);
+    mins_of(at, s, min);
+    FC_UNROLL
+    for (int r = 0; r < s.R; r++) {
+        const fc_linear_x *x = at->x + r;
+        const __m512 by = _mm512_set1_ps(nibble == 2 ? x->scale * 0.0625f : x->scale);
         FC_UNROLL
-        for (int r = 0; r < s.R; r++) {
-            const fc_linear_x *x = at->x + r;
-            __m512 step = _mm512_mul_ps(scale, _mm512_set1_ps(nibble == 2 ? x->scale16 : x->scale));
-            acc[r][b] = _mm512_fmadd_ps(step, _mm512_cvtepi32_ps(sum[r][b]), acc[r][b]);
-            if (has_min) acc[r][b] = _mm512_fmadd_ps(min, _mm512_set1_ps(x->sum), acc[r][b]);
+        for (int b = 0; b < s.B; b++) {
+            acc[r][b] = _mm512_fmadd_ps(_mm512_mul_ps(scale[b], by), _mm512_cvtepi32_ps(sum[r][b]), acc[r][b]);
+            if (fc_form_has_min(s.form)) acc[r][b] = _mm512_fmadd_ps(min[b], _mm512_set1_ps(x->sum), acc[r][b]);
         }
     }
+}
+
+/* The same bits by fewer multiplications, where no record is wide; high: one has high bytes. Sums start from bits of
+ * bias, and a row takes scales of weights, or the root of two times these, from memory. */
+FC_INLINE void group_roots(__m512 acc[R_MAX][B_MAX], const place *at, shape s, int nibble, int quads, int first,
+                           bool high) {
+    _Alignas(64) float scales[B_MAX][2][FC_LANES];
+    __m512i sum[R_MAX][B_MAX];
+    __m512 scale[B_MAX], min[B_MAX];
+    scales_of(at, s, scale);
+    FC_UNROLL
+    for (int b = 0; b < s.B; b++) {
+        _mm512_store_ps(scales[b][0], scale[b]);
+        _mm512_store_ps(scales[b][1], _mm512_mul_ps(scale[b], _mm512_set1_ps(FC_X_ROOT)));
+    }
+    start_biased(sum, at, s, nibble, quads, first, high);
+    dot(sum, at, s, nibble, quads, first);
+    mins_of(at, s, min);
+    FC_UNROLL
+    for (int r = 0; r < s.R; r++) {
+        const fc_linear_x *x = at->x + r;
+        const __m512 bias = _mm512_set1_ps(x->bias[nibble == 2]);
+        FC_UNROLL
+        for (int b = 0; b < s.B; b++) {
+            const __m512 by = _mm512_load_ps((const float *)(const void *)((const char *)scales[b] + x->root));
+            acc[r][b] = _mm512_fmadd_ps(by, _mm512_sub_ps(_mm512_castsi512_ps(sum[r][b]), bias), acc[r][b]);
+            if (fc_form_has_min(s.form)) acc[r][b] = _mm512_fmadd_ps(min[b], _mm512_set1_ps(x->sum), acc[r][b]);
+        }
+    }
+}
+
+FC_INLINE void group(__m512 acc[R_MAX][B_MAX], place *at, shape s, int nibble, int quads, int first) {
+    const uint64_t tails = fc_linear_tails(at->x, s.R);
+    if (s.R < ROOTS_FROM || fc_linear_any_wide(tails)) {
+        if (fc_linear_any_high(tails)) group_steps(acc, at, s, nibble, quads, first, true);
+        else group_steps(acc, at, s, nibble, quads, first, false);
+    } else if (fc_linear_any_high(tails)) {
+        group_roots(acc, at, s, nibble, quads, first, true);
+    } else {
+        group_roots(acc, at, s, nibble, quads, first, false);
+    }
+    FC_UNROLL
+    for (int b = 0; b < s.B; b++) at->scales[b] += FC_LANES * fc_form_scale_bytes(s.form);
 }
 
 /* Fetches the next panels in equal steps while `steps` steps of these are multiplied. */
@@ -149,7 +210,7 @@ FC_INLINE void fetch_step(fetch *f) {
 FC_INLINE void codes(const fc_linear_multiply *m, shape s) {
     const int groups = m->K / FC_XGROUP;
     fetch next = fetch_of(m, fc_form_bits(s.form) == 4 ? (groups + 1) / 2 : groups);
-    place at = {.x = m->x, .precise = m->precise, .mins = fc_panel_mins(s.form, m->K) - fc_panel_scales(s.form, m->K)};
+    place at = {.x = m->x, .mins = fc_panel_mins(s.form, m->K) - fc_panel_scales(s.form, m->K)};
     __m512 acc[R_MAX][B_MAX];
     clear(acc, s.R, s.B);
     FC_UNROLL
@@ -294,4 +355,4 @@ static void (*const copies[FC_FORM_COUNT][B_MAX][R_MAX])(const fc_linear_multipl
 static void multiply(const fc_linear_multiply *m) { copies[m->form][m->panels - 1][m->rows - 1](m); }
 #endif
 
-const fc_linear_level fc_linear_avx512 = {sizeof(fc_linear_x), R_MAX, fc_linear_prepare_avx2, multiply};
+const fc_linear_level fc_linear_avx512 = {sizeof(fc_linear_x), R_MAX, fc_linear_prepare_avx512, multiply};

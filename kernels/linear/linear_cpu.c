@@ -7,10 +7,10 @@
 
 enum {
     CHUNK_ROWS = 256,   /* rows that are prepared at once: more would fall out of the second cache */
-    UNITS_A_THREAD = 3, /* so that threads end together; with more, each reads too short a stretch of the matrix */
+    UNITS_A_THREAD = 3, /* with more, each reads too short a stretch of the matrix */
     UNIT_PANELS = 16,
-    BLOCK = 512,  /* columns that are prepared at once, where a row need not be seen whole */
-    SPINS = 4096, /* looks at a counter before the core is offered to others */
+    LAST_ROWS = 3, /* with so many rows and more the last third of panels goes in shorter units: threads end together */
+    SPINS = 4096,  /* looks at a counter before the core is offered to others */
 };
 
 /* Consecutive parts that read x in one and the same form. */
@@ -31,9 +31,8 @@ typedef struct {
     unsigned char *prepared_x; /* [rows] codes, or rows of f32 that were made and have no y */
     int first, rows, tiles;    /* this chunk of rows, cut into tiles that differ by at most one row */
     int unit_panels, unit_tiles, tile_units;
-    int blocks;     /* of columns, in which a tile is prepared */
-    int to_prepare; /* units 0 to this prepare a block of a tile each, the others multiply: one start of the pool serves
-                       both */
+    int whole_units, last_panels; /* units of unit_panels; panels of each that follows */
+    int to_prepare; /* units 0 to this prepare a tile each, the others multiply: one start of the pool serves both */
     atomic_int prepared;
 } work;
 
@@ -62,26 +61,20 @@ static int tile_start(const work *w, int i) {
     return i * base + (i < extra ? i : extra);
 }
 
-static int block_start(const work *w, int i) {
-    int K = w->a->w->K;
-    return i == w->blocks ? K : K / FC_XGROUP * i / w->blocks * FC_XGROUP;
-}
-
-static void prepare_block(work *w, int tile, int block, int thread) {
-    int at = tile_start(w, tile), rows = tile_start(w, tile + 1) - at;
-    int k = block_start(w, block), n = block_start(w, block + 1) - k;
+static void prepare_tile(work *w, int tile, int thread) {
+    int at = tile_start(w, tile), rows = tile_start(w, tile + 1) - at, K = w->a->w->K;
     unsigned char *out = w->prepared_x + (size_t)at * prepared_row_bytes(w);
     float *spare = w->p->codes ? fc_cpu_scratch_of(w->s, thread) : (float *)(void *)out;
-    const float *x = fc_linear_from_rows(&w->from, w->first + at, rows, k, n, spare);
+    const float *x = fc_linear_from_rows(&w->from, w->first + at, rows, spare);
     if (w->p->codes)
         w->level->prepare(&(fc_linear_prepare){.x = x,
-                                               .stride = (size_t)w->a->w->K,
+                                               .stride = (size_t)K,
                                                .rows = rows,
-                                               .K = n,
+                                               .K = K,
                                                .zero = w->p->zero,
                                                .halves = w->p->halves,
                                                .precise = w->a->precise,
-                                               .out = out + (size_t)(k / FC_XGROUP * rows) * w->level->x_bytes});
+                                               .out = out});
     atomic_fetch_add_explicit(&w->prepared, 1, memory_order_release);
 }
 
@@ -110,7 +103,6 @@ static void multiply_panels(const work *w, const fc_linear_part *part, int panel
                             .panels = panels,
                             .K = K,
                             .scale_cols = part->scale_cols,
-                            .precise = a->precise && w->p->codes,
                             .lanes = least(part->N - panel * FC_LANES, panels * FC_LANES),
                             .stride = (size_t)K,
                             .y_stride = (size_t)a->w->N,
@@ -129,8 +121,10 @@ static void multiply_panels(const work *w, const fc_linear_part *part, int panel
 /* A unit is some panels times some tiles; a pair of panels passes all of them while it is near. */
 static void multiply_unit(const work *w, int unit) {
     const fc_linear_part *part = w->p->parts;
-    int tile0 = unit % w->tile_units * w->unit_tiles, panel = unit / w->tile_units * w->unit_panels;
-    int tile1 = least(tile0 + w->unit_tiles, w->tiles), end = least(panel + w->unit_panels, w->p->panels), before = 0;
+    int tile0 = unit % w->tile_units * w->unit_tiles, tile1 = least(tile0 + w->unit_tiles, w->tiles);
+    int at = unit / w->tile_units, whole = least(at, w->whole_units), before = 0;
+    int panel = whole * w->unit_panels + (at - whole) * w->last_panels;
+    int end = least(panel + (at < w->whole_units ? w->unit_panels : w->last_panels), w->p->panels);
     for (int n; panel < end; panel += n) {
         while (panel - before >= part->n_panels) before += part++->n_panels;
         n = least(FC_TILE_PANELS, least(end - panel, before + part->n_panels - panel));
@@ -141,27 +135,36 @@ static void multiply_unit(const work *w, int unit) {
 static void run_unit(void *arg, int unit, int thread) {
     work *w = arg;
     if (unit < w->to_prepare) {
-        prepare_block(w, unit / w->blocks, unit % w->blocks, thread);
+        prepare_tile(w, unit, thread);
     } else {
         await_prepared(w);
         multiply_unit(w, unit - w->to_prepare);
     }
 }
 
+static int even(int panels) {
+    return panels < 2 * FC_TILE_PANELS ? FC_TILE_PANELS : panels / FC_TILE_PANELS * FC_TILE_PANELS;
+}
+
 static void run_pass(work *w) {
-    int wanted = fc_pool_threads(w->s->pool) * UNITS_A_THREAD, panel_units;
-    bool whole = !w->p->codes || w->a->precise || w->from.norm; /* not rounded, or only when a row is seen whole */
-    w->blocks = whole ? 1 : (w->a->w->K - 1) / BLOCK + 1;
-    w->to_prepare = w->p->codes || fc_linear_from_makes(&w->from) ? w->tiles * w->blocks : 0;
+    const int threads = fc_pool_threads(w->s->pool), wanted = threads * UNITS_A_THREAD, panels = w->p->panels;
+    int units, left;
+    w->to_prepare = w->p->codes || fc_linear_from_makes(&w->from) ? w->tiles : 0;
     atomic_init(&w->prepared, 0);
-    w->unit_panels = least(w->p->panels / wanted, UNIT_PANELS) / FC_TILE_PANELS * FC_TILE_PANELS;
-    if (w->unit_panels < FC_TILE_PANELS) w->unit_panels = FC_TILE_PANELS;
-    panel_units = (w->p->panels - 1) / w->unit_panels + 1;
-    w->tile_units = (wanted - 1) / panel_units + 1; /* few panels and many threads: tiles are shared out too */
+    w->unit_panels = even(least(panels / wanted, UNIT_PANELS));
+    units = (panels - 1) / w->unit_panels + 1;
+    w->tile_units = (wanted - 1) / units + 1; /* few panels and many threads: tiles are shared out too */
     if (w->tile_units > w->tiles) w->tile_units = w->tiles;
     w->unit_tiles = (w->tiles - 1) / w->tile_units + 1;
     w->tile_units = (w->tiles - 1) / w->unit_tiles + 1;
-    fc_pool_run(w->s->pool, w->to_prepare + panel_units * w->tile_units, run_unit, w);
+    w->whole_units = units;
+    w->last_panels = even(w->unit_panels / 4);
+    if (w->tile_units == 1 && threads > 1 && w->rows >= LAST_ROWS) {
+        w->whole_units = units * 2 / 3;
+        left = panels - w->whole_units * w->unit_panels;
+        units = w->whole_units + (left - 1) / w->last_panels + 1;
+    }
+    fc_pool_run(w->s->pool, w->to_prepare + units * w->tile_units, run_unit, w);
 }
 
 /* Rows that can be prepared at once in what the stream has reserved. */

@@ -36,8 +36,8 @@ static void norm_row(const fc_linear_from *f, int row, float *y) {
     f->norm(&r);
 }
 
-const float *fc_linear_from_rows(const fc_linear_from *f, int row, int rows, int k, int n, float *spare) {
-    size_t K = (size_t)f->a->w->K, at = (size_t)row * K + (size_t)k;
+const float *fc_linear_from_rows(const fc_linear_from *f, int row, int rows, float *spare) {
+    size_t K = (size_t)f->a->w->K, at = (size_t)row * K;
     float *out = f->y ? f->y + at : spare;
     if (!f->norm && !f->glu) return f->a->x + at;
     if (!fc_linear_from_makes(f)) return out;
@@ -46,8 +46,8 @@ const float *fc_linear_from_rows(const fc_linear_from *f, int row, int rows, int
         if (f->norm) {
             norm_row(f, row + r, y);
         } else {
-            const float *gate = f->a->glu->x + 2 * (size_t)(row + r) * K + k;
-            f->glu(y, gate, gate + K, (size_t)n);
+            const float *gate = f->a->glu->x + 2 * (size_t)(row + r) * K;
+            f->glu(y, gate, gate + K, K);
         }
     }
     return out;

@@ -22,8 +22,7 @@ fc_status fc_linear_from_of(fc_cpu_level level, const fc_linear_args *a, fc_line
 /* x is made, not given: rows must be asked for before they can be read. */
 static inline bool fc_linear_from_makes(const fc_linear_from *f) { return (f->norm || f->glu) && !(f->again && f->y); }
 
-/* Columns k .. k+n-1 of rows row .. row+rows-1 of x (a norm: all K columns), where they lie, K floats from row to row.
- * They are made in y, or in spare [rows,K] from its beginning on where there is none. */
-const float *fc_linear_from_rows(const fc_linear_from *f, int row, int rows, int k, int n, float *spare);
+/* Rows row .. row+rows-1 of x [rows,K], where they lie. They are made in y, or in spare where there is none. */
+const float *fc_linear_from_rows(const fc_linear_from *f, int row, int rows, float *spare);
 
 #endif

@@ -39,39 +39,54 @@ static int quad_of(const float *x, float m, float *rest) {
     return quad;
 }
 
+static uint32_t bits_of(float v) {
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return bits;
+}
+
 void fc_linear_group(const float *x, const fc_linear_prepare *p, float fine_above, fc_linear_x *out) {
     int32_t sum[2] = {0, 0};
-    float m = largest(x, FC_XGROUP), inverse;
+    float most = largest(x, FC_XGROUP), m = most, inverse;
+    uint32_t bias;
     int quad = 0;
     memset(out, 0, sizeof *out);
     if (!(m > FC_X_TINY && m < INFINITY)) { /* NaN too */
-        if (!isfinite(m)) out->scale = out->scale16 = out->sum = NAN;
+        if (!isfinite(m)) out->scale = out->sum = out->bias[0] = out->bias[1] = NAN;
         return;
     }
-    if (p->precise && m > fine_above) quad = quad_of(x, m, &m);
-    inverse = 127.0f / m;
+    if (m > fine_above) quad = quad_of(x, m, &m);
+    out->scale = fc_linear_scale_of(m);
+    inverse = 1.0f / out->scale;
     for (int k = 0; k < FC_XGROUP; k++) {
         int32_t code = nearest(x[k] * inverse), high = (code + 128) >> 8; /* 0 unless in a fine group's quad */
         out->code[k] = (int8_t)(code - 256 * high);
         if (k / 4 == quad) out->high[k % 4] = (int8_t)high;
+        out->wide |= high > FC_X_NARROW || high < -FC_X_NARROW;
         sum[k / 16] += code;
     }
-    out->quad = FC_QUAD * quad;
-    out->scale = m * FC_X_STEP;
-    out->scale16 = out->scale * 0.0625f;
+    out->quad = (uint16_t)(FC_QUAD * quad);
+    out->root = bits_of(out->scale) & 0x7fffffu ? 64 : 0;
     out->sum = out->scale * (float)(sum[0] + sum[1]);
     out->start[0] = -p->zero * (p->halves ? sum[0] : sum[0] + sum[1]);
     out->start[1] = p->halves ? -p->zero * sum[1] : 16 * out->start[0];
+    if (most > FC_X_LARGE) { /* its bias would be no number */
+        out->wide = true;
+        return;
+    }
+    bias = (bits_of(out->scale) & 0x7f800000u) + FC_X_BIAS;
+    memcpy(&out->bias[0], &bias, sizeof bias);
+    out->bias[1] = out->bias[0] * 0.0625f;
 }
 
 static void prepare(const fc_linear_prepare *p) {
     fc_linear_x_wide *out = p->out;
     int groups = p->K / FC_XGROUP;
     float above[FC_TILE_ROWS] = {0};
-    for (int r = 0; p->precise && r < p->rows; r++) {
+    for (int r = 0; r < p->rows; r++) {
         const float *x = p->x + (size_t)r * p->stride;
         for (int g = 0; g < groups; g++) above[r] += largest(x + (size_t)g * FC_XGROUP, FC_XGROUP);
-        above[r] = fc_linear_fine_above(above[r], groups);
+        above[r] = fc_linear_fine_above(above[r], groups, p->precise);
     }
     for (int g = 0; g < groups; g++)
         for (int r = 0; r < p->rows; r++, out++) {

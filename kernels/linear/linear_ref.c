@@ -13,8 +13,8 @@ static float largest(const float *x, int n) {
     return most;
 }
 
-/* What takes code 127 in a fine group: the largest magnitude outside the first quad that holds the largest of all, and
- * no less than 1/250 of that. */
+/* What takes the largest code in a fine group: the largest magnitude outside the first quad that holds the largest of
+ * all, and no less than 1/250 of that. */
 static float largest_outside(const float *x) {
     float most = largest(x, FC_XGROUP), rest = most * FC_X_REST;
     int quad = 0;
@@ -24,20 +24,23 @@ static float largest_outside(const float *x) {
     return rest;
 }
 
-/* x as a quantised matrix reads it: whole multiples of (largest magnitude of 32) / 127, or, precise and fine, of what
- * the other quads leave as the largest; a float matrix takes it as it stands. */
+/* x as a quantised matrix reads it: whole multiples of a power of two, or of that times the root of two: the least by
+ * which the largest magnitude of 32, or, of a fine group, of what its largest quad leaves, is 127.49 or less. A float
+ * matrix takes it as it stands. */
 static void read_row(fc_form f, const float *x, int K, bool precise, double *out) {
     for (int k = 0; k < K; k++) out[k] = (double)x[k];
     float above = 0.0f;
     for (int g = 0; g + FC_XGROUP <= K; g += FC_XGROUP) above += largest(x + g, FC_XGROUP);
-    above = fc_linear_fine_above(above, K / FC_XGROUP);
+    above = fc_linear_fine_above(above, K / FC_XGROUP, precise);
     for (int g = 0; !fc_form_is_float(f) && g < K; g += FC_XGROUP) {
-        float most = largest(x + g, FC_XGROUP);
+        float most = largest(x + g, FC_XGROUP), scale;
         bool tiny = most <= FC_X_TINY;
-        if (precise && !tiny && most > above) most = largest_outside(x + g);
+        if (!tiny && most > above) most = largest_outside(x + g);
+        scale = tiny || isnan(most) ? most : ldexpf(1.0f, ilogbf(most * FC_X_STEP));
+        if (!tiny) scale *= most * FC_X_STEP <= scale * FC_X_ROOT ? FC_X_ROOT : 2.0f;
         for (int k = g; k < g + FC_XGROUP; k++) {
-            double code = tiny || isnan(most) ? 0.0 : nearbyint((double)(x[k] * (127.0f / most)));
-            out[k] = isnan(most) ? NAN : code * (double)(most * FC_X_STEP);
+            double code = tiny || isnan(most) ? 0.0 : nearbyint((double)(x[k] * (1.0f / scale)));
+            out[k] = isnan(most) ? NAN : code * (double)scale;
         }
     }
 }

@@ -84,7 +84,7 @@ FC_INLINE void codes(const fc_linear_multiply *m, int R, int first, fc_form form
                 sum[r][0] = sum[r][1] = has_min ? _mm256_setzero_si256() : broadcast(&x[r].start[p]);
             for (int nibble = 0; nibble < 3; nibble++) {
                 if (nibble != (bits == 8 ? 0 : 1 + g % 2)) continue;
-                if (m->precise && any_high(x, R)) dot_high(sum, R, nibble, 8 / parts, p * 16, at, x);
+                if (any_high(x, R)) dot_high(sum, R, nibble, 8 / parts, p * 16, at, x);
                 dot(sum, R, nibble, 8 / parts, p * 16, at, x);
             }
             FC_UNROLL

@@ -44,7 +44,6 @@ int fc_linear_rows_multiply(const fc_linear_rows *r, fc_linear_row_tile t, int p
                               .K = r->K,
                               .lanes = lanes,
                               .scale_cols = r->part->scale_cols,
-                              .precise = r->precise,
                               .x = r->row_bytes ? (const void *)(r->prepared + (size_t)t.at * r->row_bytes) : x,
                               .stride = (size_t)r->K,
                               .y = y,

@@ -2,7 +2,7 @@
  * (tests/oracle/smollm2_golden.py): 20 prompts, 64 tokens each, fed to us as the oracle chose them.
  *
  * tolerance  0.05 mean absolute on log-probs, and the same first choice wherever the oracle's first two are more than
- *            0.2 apart: our activations are rounded to 8 or 16 bits, the oracle's are not. To 8 throughout (precise
+ *            0.2 apart: our activations are rounded to 8 or 16 bits, the oracle's are not. To 8 but for few (precise
  *            false), one first choice of 500 may be another
  */
 #include "engine/base/os.h"
