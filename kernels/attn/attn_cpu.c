@@ -44,6 +44,11 @@ typedef struct {
     int size; /* query vectors of a block */
 } attn_job;
 
+/* KV heads of a unit: of an item of few rows, such as a branch's own tiles, all. */
+static int heads_of(const fc_attn_args *a, const fc_attn_item *item) {
+    return item->n_rows * (a->H / a->kv->shape.G) <= FC_ATTN_MICRO && item->n_tiles == 1 ? a->kv->shape.G : 1;
+}
+
 static int blocks_of(const fc_attn_args *a, const fc_attn_item *item, int size) {
     return (item->n_rows * (a->H / a->kv->shape.G) + size - 1) / size;
 }
@@ -55,25 +60,28 @@ static void block_unit(void *arg, int unit, int thread) {
     fc_attn_scratch *w = scratch_of(j->s, thread);
     const int G = a->kv->shape.G;
     fc_attn_block b = {.a = a};
-    int n, block, all;
+    int n, block, all, heads;
     for (;;) {
+        int units;
+        heads = heads_of(a, &a->items[w->item]);
         n = blocks_of(a, &a->items[w->item], j->size);
-        if (unit < w->first + n * G) break;
-        w->first += n * G;
+        units = n * (G / heads);
+        if (unit < w->first + units) break;
+        w->first += units;
         w->item++;
     }
     b.item = &a->items[w->item];
-    b.g = (unit - w->first) % G;
-    block = n - 1 - (unit - w->first) / G; /* the last rows see the most tiles: long units first */
+    b.g = heads > 1 ? 0 : (unit - w->first) % G;
+    block = n - 1 - (unit - w->first) / (G / heads); /* the last rows see the most tiles: long units first */
     all = b.item->n_rows * (a->H / G);
     b.q0 = block * j->size;
     b.q1 = b.q0 + j->size < all ? b.q0 + j->size : all;
-    j->code->block(&b, w);
+    for (int end = b.g + heads; b.g < end; b.g++) j->code->block(&b, w);
 }
 
 static void fold_unit(void *arg, int unit, int thread) {
     const attn_job *j = arg;
-    j->code->fold(j->a, unit / j->a->H, unit % j->a->H, scratch_of(j->s, thread));
+    for (int h = 0; h < j->a->H; h++) j->code->fold(j->a, unit, h, scratch_of(j->s, thread));
 }
 
 /* Every position that a row of the item sees has a slot of the store. */
@@ -145,12 +153,13 @@ fc_status fc_attn_cpu(fc_stream s, const fc_attn_args *a) {
     for (;; j.size /=
             2) { /* smaller blocks while threads would wait for one another: a tile is then gathered more often */
         units = 0;
-        for (int i = 0; i < a->n_items; i++) units += blocks_of(a, &a->items[i], j.size) * a->kv->shape.G;
+        for (int i = 0; i < a->n_items; i++)
+            units += blocks_of(a, &a->items[i], j.size) * (a->kv->shape.G / heads_of(a, &a->items[i]));
         if (threads == 1 || units >= 3 * threads || j.size <= SMALLEST_BLOCK) break;
     }
     for (int t = 0; t < threads; t++) scratch_init(scratch_of(s, t), a->kv->shape.E);
     fc_pool_run(s->pool, units, block_unit, &j);
-    fc_pool_run(s->pool, a->n_fold * a->H, fold_unit, &j);
+    fc_pool_run(s->pool, a->n_fold, fold_unit, &j);
     return FC_OK;
 }
 
