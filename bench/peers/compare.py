@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """forkcast beside other engines: the same weights, prompts and n, in turn on one machine.
 
 usage: bench/peers/compare.py --model MODEL.gguf --peers openvino,llamacpp --jobs generate:128:16,prefill:1024,score:1024:16,taxonomy

@@ -39,10 +39,23 @@ FC_INLINE __m512i largest_of(const float *const x[N]) {
     return most_of_lanes(most_of_lanes(four[0], four[1]), most_of_lanes(four[2], four[3]));
 }
 
-/* The largest magnitude outside the first quad that holds its group's, of each of 16; quad: which one that is. */
-FC_INLINE __m512i outside_quads(const float *const x[N], __m512i largest, int32_t quad[N]) {
+/* Four side by side. Vectors are put together in registers: one that is read from memory behind narrower writes waits
+ * until these have left for the cache. */
+FC_INLINE __m512i together(const __m128i v[4]) {
+    __m512i all = _mm512_inserti32x4(_mm512_castsi128_si512(v[0]), v[1], 1);
+    return _mm512_inserti32x4(_mm512_inserti32x4(all, v[2], 2), v[3], 3);
+}
+
+/* Of 16 groups the largest magnitude outside the first quad that holds the group's, and which quad that is. */
+typedef struct {
+    __m512i outside, quad;
+    int number[N]; /* quad */
+} apart;
+
+FC_INLINE void quads_apart(const float *const x[N], __m512i largest, apart *out) {
     const __m512i in_order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    int32_t outside[N];
+    const __m512i numbers = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7);
+    __m128i outside[N / 2], quad[N / 2];
     FC_UNROLL
     for (int i = 0; i < N; i += 2) {
         const float *a = x[i], *b = x[i + 1];
@@ -51,16 +64,22 @@ FC_INLINE __m512i outside_quads(const float *const x[N], __m512i largest, int32_
         unsigned is;
         q = _mm512_permutexvar_epi32(in_order, q); /* a's eight quads, b's eight */
         is = _mm512_cmpeq_epi32_mask(q, _mm512_permutexvar_epi32(both, largest));
-        quad[i] = __builtin_ctz(is), quad[i + 1] = __builtin_ctz(is >> 8);
-        is = 1u << quad[i] | 256u << quad[i + 1];
+        out->number[i] = __builtin_ctz(is), out->number[i + 1] = __builtin_ctz(is >> 8);
+        is = 1u << out->number[i] | 256u << out->number[i + 1];
+        quad[i / 2] = _mm512_castsi512_si128(_mm512_maskz_compress_epi32((__mmask16)is, numbers));
         q = _mm512_maskz_mov_epi32((__mmask16)~is, q);
         q = most(q, _mm512_shuffle_epi32(q, _MM_PERM_CDAB));
         q = most(q, _mm512_shuffle_epi32(q, _MM_PERM_BADC));
         q = most(q, _mm512_shuffle_i32x4(q, q, 0xb1));
-        _mm_storel_epi64((__m128i *)(void *)(outside + i),
-                         _mm512_castsi512_si128(_mm512_maskz_compress_epi32(0x0101, q)));
+        outside[i / 2] = _mm512_castsi512_si128(_mm512_maskz_compress_epi32(0x0101, q));
     }
-    return _mm512_loadu_si512(outside);
+    FC_UNROLL
+    for (int i = 0; i < 4; i++) {
+        outside[i] = _mm_unpacklo_epi64(outside[2 * i], outside[2 * i + 1]);
+        quad[i] = _mm_unpacklo_epi64(quad[2 * i], quad[2 * i + 1]);
+    }
+    out->outside = together(outside);
+    out->quad = together(quad);
 }
 
 /* Codes of 32 numbers, of those that leave 8 bits the low byte; returns the sum of each four low bytes. */
@@ -74,7 +93,7 @@ FC_INLINE __m256i round_codes(const float *x, float inverse, int8_t *out) {
 }
 
 /* The high bytes of four groups' quads. */
-FC_INLINE __m128i round_quads(const float *const x[4], const float inverse[4], const int32_t quad[4]) {
+FC_INLINE __m128i round_quads(const float *const x[4], const float inverse[4], const int quad[4]) {
     __m128i high[4];
     FC_UNROLL
     for (int i = 0; i < 4; i++) {
@@ -125,55 +144,52 @@ static void round_groups(const float *const x[N], const float above[N], int n, c
     const __m512i largest = largest_of(x), zero = _mm512_set1_epi32(-p->zero);
     const __m512 most = _mm512_castsi512_ps(largest);
     float inverse[N];
-    int32_t quad[N], low[N], high[N], high_bytes[N];
     int8_t beyond[FC_XGROUP]; /* codes of places without a group */
-    __m512i bits, power, bias, sum[2], start[2], tail;
-    __m512 rest = _mm512_castsi512_ps(outside_quads(x, largest, quad)), scale;
-    __mmask16 usual = _mm512_cmpgt_epi32_mask(largest, _mm512_castps_si512(_mm512_set1_ps(FC_X_TINY))) &
-                      _mm512_cmple_epi32_mask(largest, _mm512_castps_si512(_mm512_set1_ps(FC_X_LARGE)));
-    rest = _mm512_max_ps(rest, _mm512_mul_ps(most, _mm512_set1_ps(FC_X_REST)));
+    apart quads;
+    __m128i low[4], high[4], high_bytes[4];
+    __m512i bits, power, bias, sum[2], start[2], whole, more, tail;
+    __m512 rest, scale;
+    __mmask16 second, usual = _mm512_cmpgt_epi32_mask(largest, _mm512_castps_si512(_mm512_set1_ps(FC_X_TINY))) &
+                              _mm512_cmple_epi32_mask(largest, _mm512_castps_si512(_mm512_set1_ps(FC_X_LARGE)));
+    quads_apart(x, largest, &quads);
+    rest = _mm512_max_ps(_mm512_castsi512_ps(quads.outside), _mm512_mul_ps(most, _mm512_set1_ps(FC_X_REST)));
     rest = _mm512_mask_mov_ps(most, _mm512_cmp_ps_mask(most, _mm512_loadu_ps(above), _CMP_GT_OQ), rest);
     bits = scales_of(rest);
     scale = _mm512_castsi512_ps(bits);
     _mm512_storeu_ps(inverse, _mm512_div_ps(_mm512_set1_ps(1.0f), scale));
     FC_UNROLL
-    for (int i = 0; i < N; i += 4) {
+    for (int i = 0; i < 4; i++) {
         __m256i s[4];
         FC_UNROLL
-        for (int k = 0; k < 4; k++) s[k] = round_codes(x[i + k], inverse[i + k], i + k < n ? out[i + k].code : beyond);
+        for (int k = 0; k < 4; k++)
+            s[k] = round_codes(x[4 * i + k], inverse[4 * i + k], 4 * i + k < n ? out[4 * i + k].code : beyond);
         s[0] = _mm256_hadd_epi32(_mm256_hadd_epi32(s[0], s[1]), _mm256_hadd_epi32(s[2], s[3]));
-        _mm_storeu_si128((__m128i *)(void *)(low + i), _mm256_castsi256_si128(s[0])); /* of the first halves */
-        _mm_storeu_si128((__m128i *)(void *)(high + i), _mm256_extracti128_si256(s[0], 1));
-        _mm_storeu_si128((__m128i *)(void *)(high_bytes + i), round_quads(x + i, inverse + i, quad + i));
+        low[i] = _mm256_castsi256_si128(s[0]); /* of the first halves */
+        high[i] = _mm256_extracti128_si256(s[0], 1);
+        high_bytes[i] = round_quads(x + 4 * i, inverse + 4 * i, quads.number + 4 * i);
     }
-    {
-        __m512i whole = _mm512_loadu_si512(high_bytes), at = _mm512_loadu_si512(quad);
-        __m512i more = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), whole);
-        __mmask16 second = _mm512_cmpgt_epi32_mask(at, _mm512_set1_epi32(3));
-        more = _mm512_slli_epi32(more, 8);
-        sum[0] = _mm512_mask_add_epi32(_mm512_loadu_si512(low), (__mmask16)~second, _mm512_loadu_si512(low), more);
-        sum[1] = _mm512_mask_add_epi32(_mm512_loadu_si512(high), second, _mm512_loadu_si512(high), more);
-        power = _mm512_and_si512(bits, _mm512_set1_epi32(0x7f800000));
-        more = _mm512_abs_epi8(whole);
-        more = _mm512_maskz_mov_epi8(_mm512_cmpgt_epi8_mask(more, _mm512_set1_epi8(FC_X_NARROW)), more);
-        tail = _mm512_maskz_set1_epi32(_mm512_test_epi32_mask(more, more), 1 << 24); /* wide */
-        tail = _mm512_or_si512(tail, _mm512_slli_epi32(at, 6));
-        tail = _mm512_mask_or_epi32(tail, _mm512_cmpneq_epi32_mask(bits, power), tail,
-                                    _mm512_set1_epi32(64 << 16)); /* root */
-        bias = _mm512_add_epi32(power, _mm512_set1_epi32(FC_X_BIAS));
-    }
+    whole = together(high_bytes);
+    more = _mm512_slli_epi32(_mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), whole), 8);
+    second = _mm512_cmpgt_epi32_mask(quads.quad, _mm512_set1_epi32(3));
+    sum[0] = together(low), sum[1] = together(high);
+    sum[0] = _mm512_mask_add_epi32(sum[0], (__mmask16)~second, sum[0], more);
+    sum[1] = _mm512_mask_add_epi32(sum[1], second, sum[1], more);
+    power = _mm512_and_si512(bits, _mm512_set1_epi32(0x7f800000));
+    bias = _mm512_add_epi32(power, _mm512_set1_epi32(FC_X_BIAS));
+    more = _mm512_abs_epi8(whole);
+    more = _mm512_maskz_mov_epi8(_mm512_cmpgt_epi8_mask(more, _mm512_set1_epi8(FC_X_NARROW)), more);
+    tail = _mm512_maskz_set1_epi32(_mm512_test_epi32_mask(more, more), 1 << 24); /* wide */
+    tail = _mm512_or_si512(tail, _mm512_slli_epi32(quads.quad, 6));
+    tail =
+        _mm512_mask_or_epi32(tail, _mm512_cmpneq_epi32_mask(bits, power), tail, _mm512_set1_epi32(64 << 16)); /* root */
     start[0] = _mm512_mullo_epi32(p->halves ? sum[0] : _mm512_add_epi32(sum[0], sum[1]), zero);
     start[1] = p->halves ? _mm512_mullo_epi32(sum[1], zero) : _mm512_slli_epi32(start[0], 4);
     {
         const __m512i fields[8] = {
-            bits,
-            _mm512_castps_si512(_mm512_mul_ps(scale, _mm512_cvtepi32_ps(_mm512_add_epi32(sum[0], sum[1])))),
-            start[0],
-            start[1],
-            bias,
-            _mm512_sub_epi32(bias, _mm512_set1_epi32(4 << 23)),
-            _mm512_loadu_si512(high_bytes),
-            tail};
+            bits,     _mm512_castps_si512(_mm512_mul_ps(scale, _mm512_cvtepi32_ps(_mm512_add_epi32(sum[0], sum[1])))),
+            start[0], start[1],
+            bias,     _mm512_sub_epi32(bias, _mm512_set1_epi32(4 << 23)),
+            whole,    tail};
         store_fields(fields, n, out);
     }
     if (usual == 0xffff) return;
