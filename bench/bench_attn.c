@@ -5,7 +5,7 @@
  * SmolLM2-135M's heads (H 9, G 3, E 64), one layer. `decode`: T branches behind one prompt of P positions, each with 16
  * of its own; the prompt's part and the own part are folded. `prefill`: the last T rows of a prompt of P. GB/s and
  * operations are those of fc_attn_cost, limit is the share of what the machine allows (share.h), measured at the start,
- * at the peak of bf16 where KV is bf16.
+ * at the peak of bf16 where KV is bf16, of int8 where it is that.
  */
 #include "bench/share.h"
 #include "engine/base/mem.h"
@@ -65,9 +65,9 @@ static int measure(fc_stream s, const fc_roof *roof, const fc_attn_args *a, cons
         took = ((double)fc_clock_ns() - t0) * 1e-9;
         best = took < best ? took : best;
     }
-    gops = type == FC_BF16 ? roof->gflops_bf16 : roof->gflops_f32;
-    predicted =
-        bench_predicted(roof, fc_pool_threads(s->pool), true, c, type == FC_BF16 ? FC_UNIT_BF16 : FC_UNIT_F32, 0);
+    gops = type == FC_BF16 ? roof->gflops_bf16 : type == FC_I8 ? roof->gops_int8 : roof->gflops_f32;
+    predicted = bench_predicted(roof, fc_pool_threads(s->pool), true, c,
+                                type == FC_BF16 || type == FC_I8 ? FC_UNIT_BF16 : FC_UNIT_F32, 0);
     if (json)
         bench_row(
             roof, c, gops, best, predicted,

@@ -1,9 +1,9 @@
 /* bench_service - cases of peers/compare.py, one after another in one engine that stays, as other engines' programs do.
  *
- *   bench_service MODEL THREADS RECIPE [MAX_ROWS [variant]]
+ *   bench_service MODEL THREADS RECIPE [MAX_ROWS [variant]] [kv=TYPE]
  *
  * MODEL takes both roles; MAX_ROWS rows a batch at most, which is the engine's own choice else; variant: not
- * batch-invariant. Each line of standard input is a case:
+ * batch-invariant; TYPE: of KV. Each line of standard input is a case:
  *
  *   generate N TOKENS SEED ID...        N candidates of TOKENS ids, end tokens as any other, of a prompt; no scores
  *   score ID... | ID... | ID... ...     log-likelihood of each candidate behind the first list, the prompt
@@ -177,8 +177,10 @@ int main(int argc, char **argv) {
     char *line = NULL;
     size_t size = 0;
     int bad = 0;
+    const char *kv = NULL;
+    if (argc > 4 && strncmp(argv[argc - 1], "kv=", 3) == 0) kv = argv[--argc] + 3;
     if (argc < 4 || argc > 6 || (argc == 6 && strcmp(argv[5], "variant") != 0)) {
-        fprintf(stderr, "usage: bench_service MODEL THREADS RECIPE [MAX_ROWS [variant]]\n");
+        fprintf(stderr, "usage: bench_service MODEL THREADS RECIPE [MAX_ROWS [variant]] [kv=TYPE]\n");
         return 2;
     }
     if (fc_recipe_open(argv[3], &s.recipe)) return fail("recipe");
@@ -187,6 +189,7 @@ int main(int argc, char **argv) {
                                             .threads = (int)strtol(argv[2], NULL, 10),
                                             .max_rows = argc > 4 ? (int)strtol(argv[4], NULL, 10) : 0,
                                             .batch_variant = argc > 5,
+                                            .kv_type = kv,
                                             .max_requests = MOST_TOGETHER},
                        &s.engine))
         bad = fail("open");

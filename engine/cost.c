@@ -141,7 +141,7 @@ static void add_matrix(const fc_cost_model *m, const fc_cost_machine *c, const c
 static void add_attention(const fc_cost_model *m, const fc_cost_machine *c, const fc_batch *b, const fc_kv_buf *kv,
                           fc_cost_time *t) {
     const fc_model_config *cfg = &m->cfg;
-    const fc_unit u = m->kv == FC_F32 || (!c->gpu && m->kv != FC_BF16) ? FC_UNIT_F32 : FC_UNIT_BF16;
+    const fc_unit u = m->kv == FC_F32 || (!c->gpu && m->kv == FC_F8) ? FC_UNIT_F32 : FC_UNIT_BF16;
     for (int local = 0; local < 2; local++) {
         fc_attn_args a = {.kv = kv,
                           .pos = b->pos,

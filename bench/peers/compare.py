@@ -2,7 +2,7 @@
 """forkcast beside other engines: the same weights, prompts and n, in turn on one machine.
 
 usage: bench/peers/compare.py --model MODEL.gguf --peers openvino,llamacpp --jobs generate:128:16,prefill:1024,score:1024:16,taxonomy
-                              --out RESULT.json [-n 1,16,64] [--runs 5] [--build build] [--dir build/peers] [--threads T]
+                              --out RESULT.json [-n 1,16,64] [--runs 5] [--build build] [--dir build/peers] [--threads T] [--kv TYPE]
        bench/peers/compare.py --table RESULT.json
 
 Peers are what bench/peers/install.sh made in build/peers. Each engine is a program that lives as long as the run and is stopped while
@@ -37,7 +37,7 @@ class Engine:
     def __init__(self, name, folder, a):
         python = os.path.join(folder, "bin", "python")
         command = [python if os.path.exists(python) else sys.executable, os.path.join(HERE, f"peer_{PROGRAMS[name]}.py"), name, folder, a.model, str(a.threads)]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(a.threads), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+        environment = {**os.environ, "OMP_NUM_THREADS": str(a.threads), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "FORKCAST_KV": a.kv}
         self.name, self.log, self.alive, self.timeout = name, os.path.join(a.dir, f"{name}.log"), True, a.timeout
         with open(self.log, "w") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment, start_new_session=True)
@@ -153,6 +153,7 @@ def main():
     p.add_argument("--build", default="build", help="where forkcast and bench/roofline are")
     p.add_argument("--dir", default="build/peers", help="where install.sh put the peers")
     p.add_argument("--threads", type=int, default=os.cpu_count())
+    p.add_argument("--kv", default="bf16", choices=["f32", "bf16", "int8", "fp8"], help="forkcast's KV")
     p.add_argument("--timeout", type=float, default=900, help="seconds until an engine that does not answer is ended")
     a = p.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # so that engines, which are stopped, are ended too

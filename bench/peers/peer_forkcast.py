@@ -15,7 +15,8 @@ def ids(numbers):
 
 def main():
     name, folder, model, threads = peer.arguments()
-    service = subprocess.Popen([os.path.join(folder, "bench", "bench_service"), model, str(threads), RECIPE], stdin=subprocess.PIPE,
+    kv = os.environ["FORKCAST_KV"]
+    service = subprocess.Popen([os.path.join(folder, "bench", "bench_service"), model, str(threads), RECIPE, f"kv={kv}"], stdin=subprocess.PIPE,
                                stdout=subprocess.PIPE, text=True)
 
     def said():
@@ -45,7 +46,7 @@ def main():
 
     said()  # ready
     version = subprocess.run([os.path.join(folder, "forkcast"), "--version"], check=True, capture_output=True, text=True).stdout.split()[-1]
-    peer.serve(name, version, "the GGUF; KV bf16", answer)
+    peer.serve(name, version, f"the GGUF; KV {kv}", answer)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 enum { V_LANES = 8 };
 #define V_COLS  2
 #define V_PAIRS 0
+#define V_QUADS 0
 
 typedef __m256 vf;
 
@@ -27,6 +28,7 @@ static inline void v_store_rounded(float *row, int i, vf x) {
     bits = _mm256_and_si256(bits, _mm256_set1_epi32(-0x10000));
     v_store(row + i, _mm256_blendv_ps(_mm256_castsi256_ps(bits), x, _mm256_cmp_ps(x, x, _CMP_UNORD_Q)));
 }
+static inline void v_store_code(float *row, int i, vf x) { v_store(row + i, x); }
 static inline vf v_add(vf a, vf b) { return _mm256_add_ps(a, b); }
 static inline vf v_sub(vf a, vf b) { return _mm256_sub_ps(a, b); }
 static inline vf v_mul(vf a, vf b) { return _mm256_mul_ps(a, b); }

@@ -1,4 +1,5 @@
 #include "kernels/attn/attn_pairs_avx512.h"
+#include "kernels/attn/attn_quads_avx512.h"
 #include "kernels/cpu/vmath_avx512.h"
 
 #include <string.h>
@@ -6,6 +7,7 @@
 enum { V_LANES = 16 };
 #define V_COLS  4
 #define V_PAIRS 1
+#define V_QUADS 1
 
 typedef __m512 vf;
 
@@ -32,6 +34,9 @@ static inline vf v_set1_pair(const float *p) {
 static inline vf v_dot_pairs(vf a, vf b, vf c) { return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b); }
 static inline void v_store_rounded(float *row, int i, vf x) {
     _mm256_storeu_si256((__m256i *)(void *)((uint16_t *)(void *)row + i), (__m256i)_mm512_cvtneps_pbh(x));
+}
+static inline void v_store_code(float *row, int i, vf x) {
+    _mm_storeu_si128((__m128i *)(void *)((int8_t *)(void *)row + i), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x)));
 }
 static inline vf v_add(vf a, vf b) { return _mm512_add_ps(a, b); }
 static inline vf v_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }

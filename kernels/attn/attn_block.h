@@ -19,15 +19,18 @@ typedef struct {
 
 /* A thread's scratch. */
 typedef struct {
-    int item, first;      /* the driver's place in the list of units: item, and its first unit */
-    float *k, *v;         /* [E,64], [64,E]: one tile */
-    float *s, *o;         /* [MICRO,64] scores, then weights; [MICRO,E] the tile's output */
-    float *run_o, *tot_o; /* [BLOCK,E] */
-    float *q_rounded;     /* [BLOCK,E]: queries as bf16 KV is multiplied by them */
-    float *run_m, *run_l; /* [BLOCK] max and sum of the run so far */
-    float *tot_m, *tot_l; /* [BLOCK] and of the runs before it */
-    const float **q;      /* [BLOCK] */
-    int32_t *pos;         /* [BLOCK] */
+    int item, first;          /* the driver's place in the list of units: item, and its first unit */
+    float *k, *v;             /* [E,64], [64,E]: one tile */
+    float *s, *o;             /* [MICRO,64] scores, then weights; [MICRO,E] the tile's output */
+    float *run_o, *tot_o;     /* [BLOCK,E] */
+    float *q_rounded;         /* [BLOCK,E]: queries as bf16 and int8 KV are multiplied by them */
+    float *q_scale;           /* [BLOCK] int8 KV: of their codes */
+    int32_t *q_start;         /* [BLOCK] -128 * sum of these */
+    float *k_scale, *v_scale; /* [64] int8 KV: of the tile's positions; 0 where V is not read */
+    float *run_m, *run_l;     /* [BLOCK] max and sum of the run so far */
+    float *tot_m, *tot_l;     /* [BLOCK] and of the runs before it */
+    const float **q;          /* [BLOCK] */
+    int32_t *pos;             /* [BLOCK] */
 } fc_attn_scratch;
 
 typedef struct {

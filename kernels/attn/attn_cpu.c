@@ -8,11 +8,12 @@ _Static_assert(sizeof(fc_attn_scratch) <= HEAD, "fc_attn_scratch outgrew its pla
 
 static size_t scratch_floats(int E) {
     size_t n = (size_t)E;
-    return 2 * FC_ATTN_TILE * n + FC_ATTN_MICRO * (FC_ATTN_TILE + n) + 3 * FC_ATTN_BLOCK * n + 4 * FC_ATTN_BLOCK;
+    return 2 * FC_ATTN_TILE * n + FC_ATTN_MICRO * (FC_ATTN_TILE + n) + 3 * FC_ATTN_BLOCK * n + 5 * FC_ATTN_BLOCK +
+           2 * FC_ATTN_TILE;
 }
 
 size_t fc_attn_scratch_cpu(int E) {
-    return HEAD + scratch_floats(E) * sizeof(float) + FC_ATTN_BLOCK * (sizeof(float *) + sizeof(int32_t));
+    return HEAD + scratch_floats(E) * sizeof(float) + FC_ATTN_BLOCK * (sizeof(float *) + 2 * sizeof(int32_t));
 }
 
 static fc_attn_scratch *scratch_of(fc_stream s, int thread) { return fc_cpu_scratch_of(s, thread); }
@@ -29,12 +30,16 @@ static void scratch_init(fc_attn_scratch *w, int E) {
     w->run_o = w->o + FC_ATTN_MICRO * n;
     w->tot_o = w->run_o + FC_ATTN_BLOCK * n;
     w->q_rounded = w->tot_o + FC_ATTN_BLOCK * n;
-    w->run_m = w->q_rounded + FC_ATTN_BLOCK * n;
+    w->k_scale = w->q_rounded + FC_ATTN_BLOCK * n;
+    w->v_scale = w->k_scale + FC_ATTN_TILE;
+    w->q_scale = w->v_scale + FC_ATTN_TILE;
+    w->run_m = w->q_scale + FC_ATTN_BLOCK;
     w->run_l = w->run_m + FC_ATTN_BLOCK;
     w->tot_m = w->run_l + FC_ATTN_BLOCK;
     w->tot_l = w->tot_m + FC_ATTN_BLOCK;
     w->q = (const float **)(void *)(w->tot_l + FC_ATTN_BLOCK);
     w->pos = (int32_t *)(void *)(w->q + FC_ATTN_BLOCK);
+    w->q_start = w->pos + FC_ATTN_BLOCK;
 }
 
 typedef struct {

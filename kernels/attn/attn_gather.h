@@ -1,6 +1,9 @@
 /* attn_gather - the K and V of one tile, from pages or single slots into a thread's scratch. Inner to attn_simd.h,
  * which says what is defined before. */
 
+/* Numbers of the tile are codes times their position's scale; of int8 they stay codes. */
+ALWAYS bool scaled(const fc_dtype type) { return type == FC_F8; }
+
 ALWAYS vf load_as(const fc_dtype type, const unsigned char *p, size_t i) {
     if (type == FC_F32) return v_load((const float *)(const void *)p + i);
     if (type == FC_BF16) return v_load_bf16((const uint16_t *)(const void *)p + i);
@@ -16,10 +19,10 @@ ALWAYS float load_one(const fc_dtype type, const unsigned char *p, size_t i) {
 /* V of n slots of one page from slot `at` on, into rows 0 .. n-1 of v. */
 ALWAYS void gather_values(const fc_dtype type, const fc_kv_block *b, int E, int at, int n, float *v) {
     for (int j = 0; j < n; j++) {
-        vf scale = v_set1(fc_kv_scaled(type) ? b->v_scale[at + j] : 1.0f);
+        vf scale = v_set1(scaled(type) ? b->v_scale[at + j] : 1.0f);
         for (int e = 0; e < E; e += V_LANES) {
             vf x = load_as(type, b->v, (size_t)((at + j) * E + e));
-            v_store(v + j * E + e, fc_kv_scaled(type) ? v_mul(x, scale) : x);
+            v_store(v + j * E + e, scaled(type) ? v_mul(x, scale) : x);
         }
     }
 }
@@ -29,14 +32,14 @@ ALWAYS void gather_values(const fc_dtype type, const fc_kv_block *b, int E, int 
 ALWAYS void gather_page(const fc_dtype type, const int P, const fc_kv_block *b, int E, int lo, int hi, float *k,
                         float *v) {
     for (int i = 0; i + V_LANES <= P; i += V_LANES) {
-        vf scale = fc_kv_scaled(type) ? v_load(b->k_scale + i) : v_set1(1.0f);
+        vf scale = scaled(type) ? v_load(b->k_scale + i) : v_set1(1.0f);
         for (int e = 0; e < E; e++) {
             vf x = load_as(type, b->k, (size_t)(e * P + i));
-            v_store(k + e * TILE + i, fc_kv_scaled(type) ? v_mul(x, scale) : x);
+            v_store(k + e * TILE + i, scaled(type) ? v_mul(x, scale) : x);
         }
     }
     for (int i = 0; P < V_LANES && i < P; i++) {
-        float scale = fc_kv_scaled(type) ? b->k_scale[i] : 1.0f;
+        float scale = scaled(type) ? b->k_scale[i] : 1.0f;
         for (int e = 0; e < E; e++) k[e * TILE + i] = load_one(type, b->k, (size_t)(e * P + i)) * scale;
     }
     gather_values(type, b, E, lo, hi - lo, v + lo * E);
@@ -72,11 +75,11 @@ ALWAYS void gather_stretch(const fc_dtype type, const fc_kv_block *b, int P, int
     for (int e = 0; e < E; e++) {
         for (int i = 0; i < vectors; i += V_LANES) {
             vf x = load_as(type, b->k, (size_t)(e * P + at + i));
-            v_store(k + e * TILE + i, fc_kv_scaled(type) ? v_mul(x, v_load(b->k_scale + at + i)) : x);
+            v_store(k + e * TILE + i, scaled(type) ? v_mul(x, v_load(b->k_scale + at + i)) : x);
         }
         for (int i = vectors; i < n; i++)
             k[e * TILE + i] =
-                load_one(type, b->k, (size_t)(e * P + at + i)) * (fc_kv_scaled(type) ? b->k_scale[at + i] : 1.0f);
+                load_one(type, b->k, (size_t)(e * P + at + i)) * (scaled(type) ? b->k_scale[at + i] : 1.0f);
     }
     gather_values(type, b, E, at, n, v);
 }
@@ -121,9 +124,53 @@ static void gather_pairs(const fc_attn_args *a, const int32_t *pages, const int3
 }
 #endif
 
+/* The scales of an int8 tile's positions [lo,hi); of the others 0. */
+static void gather_scales(const fc_attn_args *a, const int32_t *pages, const int32_t *slots, int g, int lo, int hi,
+                          float *k, float *v) {
+    const int P = a->kv->shape.P;
+    for (int i = 0; i < TILE; i++) k[i] = v[i] = 0.0f;
+    for (int i = lo, n; i < hi; i += n) {
+        int at = slots ? slots[i] % P : i % P, most = P - at < hi - i ? P - at : hi - i;
+        fc_kv_block b = fc_kv_block_at(a->kv, slots ? slots[i] / P : pages[i / P], a->layer, g);
+        for (n = 1; n < most && (!slots || slots[i + n] == slots[i] + n);) n++;
+        memcpy(k + i, b.k_scale + at, (size_t)n * sizeof *k);
+        memcpy(v + i, b.v_scale + at, (size_t)n * sizeof *v);
+    }
+}
+
+#if V_QUADS
+/* Either of both for int8, in words of quads, and their scales. What is not of [lo,hi) counts zero in a quad. */
+static void gather_quads(const fc_attn_args *a, const int32_t *pages, const int32_t *slots, int g, int lo, int hi,
+                         float *k, float *v) {
+    static const int8_t nothing[256];
+    const fc_kv_shape *s = &a->kv->shape;
+    const int8_t *value[TILE];
+    const int E = s->E, P = s->P, first = lo & ~3, end = (hi + 3) & ~3;
+    for (int i = first; i < lo; i++) value[i] = nothing;
+    for (int i = hi; i < end; i++) value[i] = nothing;
+    for (int i = lo, n; i < hi; i += n) {
+        int at = slots ? slots[i] % P : i % P, most = P - at < hi - i ? P - at : hi - i;
+        fc_kv_block b = fc_kv_block_at(a->kv, slots ? slots[i] / P : pages[i / P], a->layer, g);
+        const int8_t *values = (const int8_t *)b.v;
+        for (n = 1; n < most && (!slots || slots[i + n] == slots[i] + n);) n++;
+        quad_keys((const int8_t *)b.k, P, E, at, n, k + i, TILE);
+        for (int j = 0; j < n; j++) value[i + j] = values + (size_t)(at + j) * (size_t)E;
+    }
+    for (int i = first; i < end; i += 4) quad_values(value + i, E, v + (size_t)(i / 4) * (size_t)E);
+}
+#endif
+
 /* Positions [lo,hi) of the tile whose pages or slots are given. */
-static void gather(const fc_attn_args *a, const int32_t *pages, const int32_t *slots, int g, int lo, int hi, float *k,
-                   float *v) {
+static void gather(const fc_attn_args *a, const int32_t *pages, const int32_t *slots, int g, int lo, int hi,
+                   const fc_attn_scratch *w) {
+    float *k = w->k, *v = w->v;
+    if (a->kv->shape.type == FC_I8) gather_scales(a, pages, slots, g, lo, hi, w->k_scale, w->v_scale);
+#if V_QUADS
+    if (a->kv->shape.type == FC_I8) {
+        gather_quads(a, pages, slots, g, lo, hi, k, v);
+        return;
+    }
+#endif
 #if V_PAIRS
     if (a->kv->shape.type == FC_BF16) {
         gather_pairs(a, pages, slots, g, lo, hi, k, v);

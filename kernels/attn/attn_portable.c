@@ -6,6 +6,7 @@
 enum { V_LANES = 4 };
 #define V_COLS  2
 #define V_PAIRS 0
+#define V_QUADS 0
 
 /* The compilers' own vector type: no instruction set is named. Products are rounded before they are added. */
 typedef float vf __attribute__((vector_size(16)));
@@ -27,6 +28,7 @@ static inline vf v_set1(float x) { return (vf){x, x, x, x}; }
 static inline void v_store_rounded(float *row, int i, vf x) {
     for (int j = 0; j < V_LANES; j++) row[i + j] = fc_bf16_to_f32(fc_f32_to_bf16(x[j]));
 }
+static inline void v_store_code(float *row, int i, vf x) { v_store(row + i, x); }
 static inline vf v_add(vf a, vf b) { return a + b; }
 static inline vf v_sub(vf a, vf b) { return a - b; }
 static inline vf v_mul(vf a, vf b) { return a * b; }

@@ -99,7 +99,12 @@ void fc_kv_put_cpu(const fc_kv_buf *kv, int page, int slot, int layer, int g, co
     }
     case FC_BF16: {
         uint16_t *kd = (uint16_t *)(void *)b.k + at, *vd = (uint16_t *)(void *)b.v + at * E;
-        for (size_t e = 0; e < E; e++) kd[e * P] = fc_f32_to_bf16(k[e]);
+        for (size_t from = 0; from < E; from += PIECE) { /* rounded as vectors, then each to its own line */
+            uint16_t piece[PIECE];
+            size_t n = E - from < PIECE ? E - from : PIECE;
+            for (size_t i = 0; i < n; i++) piece[i] = fc_f32_to_bf16(k[from + i]);
+            for (size_t i = 0; i < n; i++) kd[(from + i) * P] = piece[i];
+        }
         for (size_t e = 0; e < E; e++) vd[e] = fc_f32_to_bf16(v[e]);
         break;
     }
