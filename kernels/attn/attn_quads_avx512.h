@@ -48,8 +48,8 @@ static inline void quad_values(const int8_t *const row[4], int E, float *v) {
     }
 }
 
-/* sum += four products a lane, of a without a sign. What gcc makes of the intrinsic copies each sum of a loop to another
- * register and back, and has none left for that. */
+/* sum += four products a lane, of a without a sign. What gcc makes of the intrinsic copies each sum of a loop to
+ * another register and back, and has none left for that. */
 static inline __m512i quad_dot(__m512i sum, __m512i a, __m512i b) {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
     return sum;
@@ -57,8 +57,8 @@ static inline __m512i quad_dot(__m512i sum, __m512i a, __m512i b) {
 
 enum { QUAD_ROWS = 6, QUAD_COLS = 4 };
 
-/* out[r,c] = start[r] + sum_i a[r][i] . b[i,c], products of four codes: a signed and b not, or, of weights, the other way
- * round. Sums are exact, and so are they as f32: below 2^24. */
+/* out[r,c] = start[r] + sum_i a[r][i] . b[i,c], products of four codes: a signed and b not, or, of weights, the other
+ * way round. Sums are exact, and so are they as f32: below 2^24. */
 static inline __attribute__((always_inline)) void quad_product(const int R, const int C, const bool weights,
                                                                const float *const *a, const int32_t *start, int n,
                                                                const float *b, size_t ldb, float *out, size_t ldo) {

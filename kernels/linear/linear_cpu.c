@@ -6,11 +6,11 @@
 #include <threads.h>
 
 enum {
-    CHUNK_ROWS = 256,   /* rows that are prepared at once: more would fall out of the second cache */
-    UNITS_A_THREAD = 3, /* with more, each reads too short a stretch of the matrix */
-    UNIT_PANELS = 16,
-    LAST_ROWS = 3, /* with so many rows and more the last third of panels goes in shorter units: threads end together */
-    SPINS = 4096,  /* looks at a counter before the core is offered to others */
+    CHUNK_ROWS = 256,    /* rows that are prepared at once: more would fall out of the second cache */
+    PIECES_A_THREAD = 3, /* at least, where there are tiles enough */
+    TAKE = 8,            /* pieces that a thread takes of its own at once, at most */
+    RANGES = 64,         /* with more threads some share one */
+    SPINS = 4096,        /* looks at a counter before the core is offered to others */
 };
 
 /* Consecutive parts that read x in one and the same form. */
@@ -22,18 +22,24 @@ typedef struct {
     bool halves;
 } pass;
 
+/* Pieces that one thread begins with, first to last, and that others take from the end once they have none: the same
+ * thread reads the same panels at each call, out of its own cache, and seldom waits for a counter that others write. */
+typedef struct {
+    _Alignas(64) _Atomic uint64_t left; /* the first, and above 32 bits the one behind the last */
+} range;
+
 typedef struct {
     fc_stream s;
     const fc_linear_args *a;
     const fc_linear_level *level;
     fc_linear_from from;
     const pass *p;
-    unsigned char *prepared_x; /* [rows] codes, or rows of f32 that were made and have no y */
-    int first, rows, tiles;    /* this chunk of rows, cut into tiles that differ by at most one row */
-    int unit_panels, unit_tiles, tile_units;
-    int whole_units, last_panels; /* units of unit_panels; panels of each that follows */
-    int to_prepare; /* units 0 to this prepare a tile each, the others multiply: one start of the pool serves both */
-    atomic_int prepared;
+    unsigned char *prepared_x;  /* [rows] codes, or rows of f32 that were made and have no y */
+    int first, rows, tiles;     /* this chunk of rows, cut into tiles that differ by at most one row */
+    int unit_tiles, tile_units; /* a piece is a pair of panels times unit_tiles tiles */
+    int pairs, n_ranges, to_prepare;
+    atomic_int taken, prepared; /* tiles whose rows somebody prepares, and has */
+    range ranges[RANGES];
 } work;
 
 static size_t prepared_row_bytes(const work *w) {
@@ -78,7 +84,7 @@ static void prepare_tile(work *w, int tile, int thread) {
     atomic_fetch_add_explicit(&w->prepared, 1, memory_order_release);
 }
 
-/* Units are handed out in order, so what is waited for has been taken by threads that are at work on it. */
+/* Whoever waits has found no tile left to prepare: what is waited for has been taken by threads that are at work. */
 static void await_prepared(work *w) {
     for (int i = 0; atomic_load_explicit(&w->prepared, memory_order_acquire) < w->to_prepare; i++)
         if (i >= SPINS) thrd_yield();
@@ -118,53 +124,64 @@ static void multiply_panels(const work *w, const fc_linear_part *part, int panel
     }
 }
 
-/* A unit is some panels times some tiles; a pair of panels passes all of them while it is near. */
-static void multiply_unit(const work *w, int unit) {
-    const fc_linear_part *part = w->p->parts;
-    int tile0 = unit % w->tile_units * w->unit_tiles, tile1 = least(tile0 + w->unit_tiles, w->tiles);
-    int at = unit / w->tile_units, whole = least(at, w->whole_units), before = 0;
-    int panel = whole * w->unit_panels + (at - whole) * w->last_panels;
-    int end = least(panel + (at < w->whole_units ? w->unit_panels : w->last_panels), w->p->panels);
-    for (int n; panel < end; panel += n) {
-        while (panel - before >= part->n_panels) before += part++->n_panels;
-        n = least(FC_TILE_PANELS, least(end - panel, before + part->n_panels - panel));
-        multiply_panels(w, part, panel - before, n, tile0, tile1);
+/* Pieces at .. end - 1: a pair of panels passes its tiles while it is near. */
+static void multiply_pieces(const work *w, int at, int end) {
+    for (; at < end; at++) {
+        const fc_linear_part *part = w->p->parts;
+        int tile0 = at / w->pairs * w->unit_tiles, tile1 = least(tile0 + w->unit_tiles, w->tiles), before = 0;
+        int panel = at % w->pairs * FC_TILE_PANELS, to = least(panel + FC_TILE_PANELS, w->p->panels);
+        for (int n; panel < to; panel += n) {
+            while (panel - before >= part->n_panels) before += part++->n_panels;
+            n = least(to - panel, before + part->n_panels - panel);
+            multiply_panels(w, part, panel - before, n, tile0, tile1);
+        }
     }
 }
 
+/* Some of a range, the more the more are left, so that threads end together; false: none is left. */
+static bool take(range *r, bool own, int *at, int *end) {
+    uint64_t left = atomic_load_explicit(&r->left, memory_order_relaxed), rest;
+    do {
+        int first = (int)(uint32_t)left, stop = (int)(left >> 32),
+            n = least((stop - first + (own ? 1 : 3)) / (own ? 2 : 4), TAKE);
+        if (first >= stop) return false;
+        *at = own ? first : stop - n;
+        *end = own ? first + n : stop;
+        rest = own ? (uint64_t)stop << 32 | (uint32_t)*end : (uint64_t)*at << 32 | (uint32_t)first;
+    } while (!atomic_compare_exchange_weak_explicit(&r->left, &left, rest, memory_order_relaxed, memory_order_relaxed));
+    return true;
+}
+
+/* One for each thread. */
 static void run_unit(void *arg, int unit, int thread) {
     work *w = arg;
-    if (unit < w->to_prepare) {
-        prepare_tile(w, unit, thread);
-    } else {
-        await_prepared(w);
-        multiply_unit(w, unit - w->to_prepare);
-    }
-}
-
-static int even(int panels) {
-    return panels < 2 * FC_TILE_PANELS ? FC_TILE_PANELS : panels / FC_TILE_PANELS * FC_TILE_PANELS;
+    int at, end;
+    while ((at = atomic_fetch_add_explicit(&w->taken, 1, memory_order_relaxed)) < w->to_prepare)
+        prepare_tile(w, at, thread);
+    await_prepared(w);
+    for (int i = 0; i < w->n_ranges; i++)
+        while (take(&w->ranges[(unit + i) % w->n_ranges], i == 0, &at, &end)) multiply_pieces(w, at, end);
 }
 
 static void run_pass(work *w) {
-    const int threads = fc_pool_threads(w->s->pool), wanted = threads * UNITS_A_THREAD, panels = w->p->panels;
-    int units, left;
+    const int threads = fc_pool_threads(w->s->pool), wanted = threads * PIECES_A_THREAD;
+    int pieces;
     w->to_prepare = w->p->codes || fc_linear_from_makes(&w->from) ? w->tiles : 0;
     atomic_init(&w->prepared, 0);
-    w->unit_panels = even(least(panels / wanted, UNIT_PANELS));
-    units = (panels - 1) / w->unit_panels + 1;
-    w->tile_units = (wanted - 1) / units + 1; /* few panels and many threads: tiles are shared out too */
-    if (w->tile_units > w->tiles) w->tile_units = w->tiles;
+    atomic_init(&w->taken, 0);
+    w->pairs = (w->p->panels - 1) / FC_TILE_PANELS + 1;
+    w->tile_units =
+        least((wanted - 1) / w->pairs + 1, w->tiles); /* few panels and many threads: tiles are shared out too */
     w->unit_tiles = (w->tiles - 1) / w->tile_units + 1;
     w->tile_units = (w->tiles - 1) / w->unit_tiles + 1;
-    w->whole_units = units;
-    w->last_panels = even(w->unit_panels / 4);
-    if (w->tile_units == 1 && threads > 1 && w->rows >= LAST_ROWS) {
-        w->whole_units = units * 2 / 3;
-        left = panels - w->whole_units * w->unit_panels;
-        units = w->whole_units + (left - 1) / w->last_panels + 1;
+    pieces = w->pairs * w->tile_units;
+    w->n_ranges = least(threads, RANGES);
+    for (int i = 0; i < w->n_ranges; i++) {
+        uint64_t first = (uint64_t)pieces * (uint64_t)i / (uint64_t)w->n_ranges,
+                 stop = (uint64_t)pieces * (uint64_t)(i + 1) / (uint64_t)w->n_ranges;
+        atomic_init(&w->ranges[i].left, stop << 32 | first);
     }
-    fc_pool_run(w->s->pool, w->to_prepare + units * w->tile_units, run_unit, w);
+    fc_pool_run(w->s->pool, threads, run_unit, w);
 }
 
 /* Rows that can be prepared at once in what the stream has reserved. */
