@@ -10,6 +10,7 @@ enum {
     PIECES_A_THREAD = 3, /* at least, where there are tiles enough */
     TAKE = 8,            /* pieces that a thread takes of its own at once, at most */
     RANGES = 64,         /* with more threads some share one */
+    OWN_ROWS = 8,        /* a thread: so many and more stay with it, in tiles of their own */
     SPINS = 4096,        /* looks at a counter before the core is offered to others */
 };
 
@@ -28,6 +29,12 @@ typedef struct {
     _Alignas(64) _Atomic uint64_t left; /* the first, and above 32 bits the one behind the last */
 } range;
 
+/* The tiles of one tile unit: whose rows somebody prepares, and has. */
+typedef struct {
+    _Alignas(64) atomic_int taken;
+    atomic_int prepared;
+} tile_group;
+
 typedef struct {
     fc_stream s;
     const fc_linear_args *a;
@@ -37,9 +44,10 @@ typedef struct {
     unsigned char *prepared_x;  /* [rows] codes, or rows of f32 that were made and have no y */
     int first, rows, tiles;     /* this chunk of rows, cut into tiles that differ by at most one row */
     int unit_tiles, tile_units; /* a piece is a pair of panels times unit_tiles tiles */
-    int pairs, n_ranges, to_prepare;
-    atomic_int taken, prepared; /* tiles whose rows somebody prepares, and has */
+    int pairs, n_ranges;
+    bool prepares; /* x is rounded or made first */
     range ranges[RANGES];
+    tile_group groups[RANGES]; /* [tile_units] */
 } work;
 
 static size_t prepared_row_bytes(const work *w) {
@@ -81,12 +89,25 @@ static void prepare_tile(work *w, int tile, int thread) {
                                                .halves = w->p->halves,
                                                .precise = w->a->precise,
                                                .out = out});
-    atomic_fetch_add_explicit(&w->prepared, 1, memory_order_release);
 }
 
-/* Whoever waits has found no tile left to prepare: what is waited for has been taken by threads that are at work. */
-static void await_prepared(work *w) {
-    for (int i = 0; atomic_load_explicit(&w->prepared, memory_order_acquire) < w->to_prepare; i++)
+/* Tiles of a tile unit. */
+static int group_tiles(const work *w, int g) {
+    int first = g * w->unit_tiles, left = w->tiles - first;
+    return left < w->unit_tiles ? left : w->unit_tiles;
+}
+
+static void prepare_group(work *w, int g, int thread) {
+    tile_group *all = &w->groups[g];
+    for (int i; (i = atomic_fetch_add_explicit(&all->taken, 1, memory_order_relaxed)) < group_tiles(w, g);) {
+        prepare_tile(w, g * w->unit_tiles + i, thread);
+        atomic_fetch_add_explicit(&all->prepared, 1, memory_order_release);
+    }
+}
+
+/* Whoever waits has found no tile of the group left to prepare: those are taken by threads that are at work. */
+static void await_prepared(work *w, int g) {
+    for (int i = 0; atomic_load_explicit(&w->groups[g].prepared, memory_order_acquire) < group_tiles(w, g); i++)
         if (i >= SPINS) thrd_yield();
 }
 
@@ -125,11 +146,15 @@ static void multiply_panels(const work *w, const fc_linear_part *part, int panel
 }
 
 /* Pieces at .. end - 1: a pair of panels passes its tiles while it is near. */
-static void multiply_pieces(const work *w, int at, int end) {
+static void multiply_pieces(work *w, int at, int end, int thread) {
     for (; at < end; at++) {
         const fc_linear_part *part = w->p->parts;
-        int tile0 = at / w->pairs * w->unit_tiles, tile1 = least(tile0 + w->unit_tiles, w->tiles), before = 0;
+        int g = at / w->pairs, tile0 = g * w->unit_tiles, tile1 = tile0 + group_tiles(w, g), before = 0;
         int panel = at % w->pairs * FC_TILE_PANELS, to = least(panel + FC_TILE_PANELS, w->p->panels);
+        if (w->prepares) {
+            prepare_group(w, g, thread);
+            await_prepared(w, g);
+        }
         for (int n; panel < to; panel += n) {
             while (panel - before >= part->n_panels) before += part++->n_panels;
             n = least(to - panel, before + part->n_panels - panel);
@@ -156,24 +181,30 @@ static bool take(range *r, bool own, int *at, int *end) {
 static void run_unit(void *arg, int unit, int thread) {
     work *w = arg;
     int at, end;
-    while ((at = atomic_fetch_add_explicit(&w->taken, 1, memory_order_relaxed)) < w->to_prepare)
-        prepare_tile(w, at, thread);
-    await_prepared(w);
     for (int i = 0; i < w->n_ranges; i++)
-        while (take(&w->ranges[(unit + i) % w->n_ranges], i == 0, &at, &end)) multiply_pieces(w, at, end);
+        while (take(&w->ranges[(unit + i) % w->n_ranges], i == 0, &at, &end)) multiply_pieces(w, at, end, thread);
+}
+
+/* Each thread takes rows of its own where there are many: those that it made in the operator before. Else each takes
+ * panels, and, of few panels, some of the tiles. */
+static int tile_units_of(const work *w, int threads) {
+    int units = (threads * PIECES_A_THREAD - 1) / w->pairs + 1;
+    if (w->rows >= threads * OWN_ROWS) units = threads;
+    return least(least(units, w->tiles), RANGES);
 }
 
 static void run_pass(work *w) {
-    const int threads = fc_pool_threads(w->s->pool), wanted = threads * PIECES_A_THREAD;
+    const int threads = fc_pool_threads(w->s->pool);
     int pieces;
-    w->to_prepare = w->p->codes || fc_linear_from_makes(&w->from) ? w->tiles : 0;
-    atomic_init(&w->prepared, 0);
-    atomic_init(&w->taken, 0);
+    w->prepares = w->p->codes || fc_linear_from_makes(&w->from);
     w->pairs = (w->p->panels - 1) / FC_TILE_PANELS + 1;
-    w->tile_units =
-        least((wanted - 1) / w->pairs + 1, w->tiles); /* few panels and many threads: tiles are shared out too */
+    w->tile_units = tile_units_of(w, threads);
     w->unit_tiles = (w->tiles - 1) / w->tile_units + 1;
     w->tile_units = (w->tiles - 1) / w->unit_tiles + 1;
+    for (int i = 0; i < w->tile_units; i++) {
+        atomic_init(&w->groups[i].taken, 0);
+        atomic_init(&w->groups[i].prepared, 0);
+    }
     pieces = w->pairs * w->tile_units;
     w->n_ranges = least(threads, RANGES);
     for (int i = 0; i < w->n_ranges; i++) {
@@ -201,6 +232,7 @@ static fc_status chunk_rows(fc_stream s, const work *w, int *out) {
 fc_status fc_linear_cpu(fc_stream s, const fc_linear_args *a) {
     const fc_linear_part *part = fc_weight_cpu_of(a->w)->parts, *end = part + fc_weight_cpu_of(a->w)->n_parts;
     work w = {.s = s, .a = a, .level = fc_linear_level_of(s->level), .prepared_x = s->workspace};
+    const int threads = fc_pool_threads(s->pool);
     if (a->T < 1) return FC_FAIL(FC_ERR_ARG, "linear: T=%d; it must be at least 1", a->T);
     FC_TRY(fc_linear_from_of(s->level, a, &w.from));
     while (part < end) {
@@ -212,6 +244,7 @@ fc_status fc_linear_cpu(fc_stream s, const fc_linear_args *a) {
         for (w.first = 0; w.first < a->T; w.first += w.rows) {
             w.rows = a->T - w.first < rows ? a->T - w.first : rows;
             w.tiles = (w.rows - 1) / w.level->tile_rows + 1;
+            if (w.rows >= threads * OWN_ROWS) w.tiles = (w.tiles + threads - 1) / threads * threads;
             run_pass(&w);
         }
         w.from.again = true;
