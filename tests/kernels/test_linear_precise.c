@@ -190,12 +190,48 @@ static void what_is_not_fine_has_8_bits(void **state) {
         }
 }
 
+/* If this fails, a group that stands out by far meets weights so large that its sum leaves the bits that AVX-512 keeps
+ * it in, or one that does not is taken for such. */
+static void large_sums_are_whole(void **state) {
+    enum { T = 6, N = 32, K = 64 };
+    static const float sizes[] = {2.0f, 8.0f, 12.0f, 13.0f, 25.0f, 100.0f, 249.0f};
+    (void)state;
+    for (int sign = -1; sign <= 1; sign += 2)
+        for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+            float weights[N * K], x[T * K], y[T * N], ref[T * N];
+            size_t bytes = (size_t)K / 32 * fc_dtype_block_bytes(FC_Q8_0);
+            unsigned char *data = must(N, bytes);
+            for (int k = 0; k < N * K; k++) weights[k] = (float)sign * 127.0f;
+            for (int n = 0; n < N; n++) assert_ok(fc_quant_row(FC_Q8_0, weights + n * K, data + (size_t)n * bytes, K));
+            for (int k = 0; k < T * K; k++) x[k] = k % K < 4 ? sizes[i] : 1.0f;
+            for (fc_cpu_level l = FC_CPU_PORTABLE; l <= fc_cpu_best(); l++) {
+                fc_stream s = stream_of(l, 1);
+                fc_weight *w = NULL;
+                fc_linear_args a = {.y = y, .x = x, .T = T, .precise = true};
+                assert_ok(fc_weight_pack_cpu(
+                    s, &(fc_weight_part){.name = "large", .data = data, .dtype = FC_Q8_0, .N = N, .K = K}, 1, &w));
+                a.w = w;
+                assert_ok(fc_linear_cpu(s, &a));
+                a.y = ref;
+                assert_ok(fc_linear_ref(s, &a));
+                for (int k = 0; k < T * N; k++)
+                    if (!(fabsf(y[k] - ref[k]) <= 1e-6f * fabsf(ref[k])))
+                        fail_msg("%s: %g in a quad: %.9g, reference %.9g", fc_cpu_level_name(l), (double)sizes[i],
+                                 (double)y[k], (double)ref[k]);
+                fc_weight_free_cpu(w);
+                fc_cpu_stream_close(s);
+            }
+            fc_free(data);
+        }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(precise_is_nearer),
         cmocka_unit_test(what_is_not_fine_has_8_bits),
         cmocka_unit_test(what_stands_out_is_read_as_told),
         cmocka_unit_test(edges_of_what_stands_out),
+        cmocka_unit_test(large_sums_are_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
