@@ -1,4 +1,4 @@
-#include "kernels/linear/levels.h"
+#include "kernels/linear/round_quads_avx2.h"
 
 #include <immintrin.h>
 
@@ -71,17 +71,6 @@ FC_INLINE __m128i outside_quads(const __m256i q[4], __m128 most, __m128 above, i
     }
     rest = _mm_max_ps(_mm_castsi128_ps(largest_of(outside)), _mm_mul_ps(most, _mm_set1_ps(FC_X_REST)));
     return _mm_castps_si128(_mm_blendv_ps(most, rest, _mm_cmpgt_ps(most, above)));
-}
-
-/* The high bytes of four groups' quads. */
-FC_INLINE __m128i round_quads(const float *const x[4], const float inverse[4], const int quad[4]) {
-    __m128i high[4];
-    FC_UNROLL
-    for (int i = 0; i < 4; i++) {
-        __m128i code = _mm_cvtps_epi32(_mm_mul_ps(_mm_loadu_ps(x[i] + 4 * quad[i]), _mm_set1_ps(inverse[i])));
-        high[i] = _mm_srai_epi32(_mm_add_epi32(code, _mm_set1_epi32(128)), 8);
-    }
-    return _mm_packs_epi16(_mm_packs_epi32(high[0], high[1]), _mm_packs_epi32(high[2], high[3]));
 }
 
 /* fc_linear_scale_of each. */

@@ -1,4 +1,4 @@
-#include "kernels/linear/levels.h"
+#include "kernels/linear/round_quads_avx2.h"
 
 #include <immintrin.h>
 
@@ -90,17 +90,6 @@ FC_INLINE __m256i round_codes(const float *x, float inverse, int8_t *out) {
     __m256i all = _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
     _mm256_storeu_si256((__m256i *)(void *)out, all);
     return _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8(1), all);
-}
-
-/* The high bytes of four groups' quads. */
-FC_INLINE __m128i round_quads(const float *const x[4], const float inverse[4], const int quad[4]) {
-    __m128i high[4];
-    FC_UNROLL
-    for (int i = 0; i < 4; i++) {
-        __m128i code = _mm_cvtps_epi32(_mm_mul_ps(_mm_loadu_ps(x[i] + 4 * quad[i]), _mm_set1_ps(inverse[i])));
-        high[i] = _mm_srai_epi32(_mm_add_epi32(code, _mm_set1_epi32(128)), 8);
-    }
-    return _mm_packs_epi16(_mm_packs_epi32(high[0], high[1]), _mm_packs_epi32(high[2], high[3]));
 }
 
 /* What follows the codes in n records: lane i of the eight fields goes to record i. */
