@@ -91,7 +91,6 @@ typedef struct {
     int zero;    /* of the parts that will read it; 0 when all have minimums */
     bool halves; /* start[] by halves */
     bool precise;
-    float hack;
     void *out; /* [K/32][rows] */
 } fc_linear_prepare;
 
