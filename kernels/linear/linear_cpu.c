@@ -105,9 +105,13 @@ static void prepare_group(work *w, int g, int thread) {
     }
 }
 
+static bool is_prepared(work *w, int g) {
+    return atomic_load_explicit(&w->groups[g].prepared, memory_order_acquire) == group_tiles(w, g);
+}
+
 /* Whoever waits has found no tile of the group left to prepare: those are taken by threads that are at work. */
 static void await_prepared(work *w, int g) {
-    for (int i = 0; atomic_load_explicit(&w->groups[g].prepared, memory_order_acquire) < group_tiles(w, g); i++)
+    for (int i = 0; !is_prepared(w, g); i++)
         if (i >= SPINS) thrd_yield();
 }
 
@@ -151,7 +155,7 @@ static void multiply_pieces(work *w, int at, int end, int thread) {
         const fc_linear_part *part = w->p->parts;
         int g = at / w->pairs, tile0 = g * w->unit_tiles, tile1 = tile0 + group_tiles(w, g), before = 0;
         int panel = at % w->pairs * FC_TILE_PANELS, to = least(panel + FC_TILE_PANELS, w->p->panels);
-        if (w->prepares) {
+        if (w->prepares && !is_prepared(w, g)) { /* looked at only, once it is: no line travels for that */
             prepare_group(w, g, thread);
             await_prepared(w, g);
         }
