@@ -13,31 +13,38 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { SPIN_NS = 50000 };
+enum { SPIN_NS = 50000, KEPT = 3 /* units */ };
 
-/* One cache line each: the words that several threads write must not share one. */
+/* One cache line a thread: the caller lays a job there, and the thread finds it with the one line that it waits for. A
+ * job ends with its last unit, not when every thread has seen it: one that the system does not run holds nobody up.
+ * Late, it finds no unit, or takes one of the next job. Whoever takes a unit reads job and arg in the line that it took
+ * it from, and until that unit is done no other job begins. */
 typedef struct {
-    _Alignas(64) atomic_uint v;
-} line;
-
-/* A job ends with its last unit, not when every worker has seen it: one that the system does not run holds nobody up.
- * Late, it finds no unit, or takes one of the next job. Either way it reads job, arg and units only behind a unit that
- * it took, and until that is done no other job begins. */
-struct fc_pool {
-    line epoch;    /* moves with each job; a worker waits for it to move */
-    line untaken;  /* units of the current job that nobody has begun; below 0 once threads have asked in vain */
-    line undone;   /* units of the current job that have not ended */
-    line sleepers; /* threads asleep on epoch or undone: no wake-up call when 0 */
-    _Alignas(64) fc_unit_fn job;
+    _Alignas(64) atomic_uint epoch; /* moves with each job */
+    atomic_uint done;               /* units that this thread has ended, of all jobs */
+    _Atomic uint64_t left; /* units that nobody has begun: the first, and above 32 bits the one behind the last */
+    fc_unit_fn job;
     void *arg;
-    int units;
+    fc_pool *pool;
+    pthread_t id;
+    atomic_int start;  /* the first unit of its own */
+    atomic_bool keeps; /* the last few, once it has begun */
+    atomic_bool few;   /* no thread has more than one unit: only the caller looks for those of late threads */
+} place;
+_Static_assert(sizeof(place) == 64, "a thread's place is one cache line");
+
+/* What threads that sleep wait for. */
+typedef struct {
+    _Alignas(64) atomic_uint rung;
+    atomic_uint sleepers;
+} bell;
+
+struct fc_pool {
+    place *places; /* [threads], the caller's first */
     int threads, started;
     atomic_bool stop;
-    struct worker {
-        fc_pool *pool;
-        pthread_t id;
-        int index;
-    } * workers;
+    bell begun, ended;
+    unsigned epoch, units; /* of the last job; of all jobs. The caller's */
 };
 
 static void pause_cpu(void) {
@@ -46,13 +53,18 @@ static void pause_cpu(void) {
 #endif
 }
 
-/* Returns *word when it is not old. */
-static unsigned wait_change(fc_pool *p, atomic_uint *word, unsigned old) {
+/* A worker's: has a job come since epoch `what`? The caller's, w NULL: have all `what` units ended? */
+static bool is_there(const fc_pool *p, place *w, unsigned what) {
+    unsigned sum = 0;
+    if (w) return atomic_load_explicit(&w->epoch, memory_order_acquire) != what;
+    for (int t = 0; t < p->threads; t++) sum += atomic_load(&p->places[t].done);
+    return sum == what;
+}
+
+static void await(const fc_pool *p, bell *b, place *w, unsigned what) {
     uint64_t until = 0;
-    unsigned v;
     for (unsigned i = 0;; i++) {
-        v = atomic_load_explicit(word, memory_order_acquire);
-        if (v != old) return v;
+        if (is_there(p, w, what)) return;
         pause_cpu();
         if (i % 64 == 63) {
             uint64_t now = fc_clock_ns();
@@ -60,35 +72,68 @@ static unsigned wait_change(fc_pool *p, atomic_uint *word, unsigned old) {
             else if (now > until) break;
         }
     }
-    atomic_fetch_add(&p->sleepers.v, 1);
-    while ((v = atomic_load(word)) == old) syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, old, NULL, NULL, 0);
-    atomic_fetch_sub(&p->sleepers.v, 1);
-    return v;
-}
-
-static void wake(fc_pool *p, atomic_uint *word) {
-    if (atomic_load(&p->sleepers.v)) syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1 << 20, NULL, NULL, 0);
-}
-
-/* First to last. Returns true when it ended the last unit that had not ended. */
-static bool take_units(fc_pool *p, int thread) {
-    unsigned done = 0;
-    for (;; done++) {
-        int left = (int)atomic_fetch_sub_explicit(&p->untaken.v, 1, memory_order_acquire);
-        if (left <= 0) break;
-        p->job(p->arg, p->units - left, thread);
+    atomic_fetch_add(&b->sleepers, 1);
+    for (;;) {
+        unsigned rung = atomic_load(&b->rung);
+        if (is_there(p, w, what)) break;
+        syscall(SYS_futex, &b->rung, FUTEX_WAIT_PRIVATE, rung, NULL, NULL, 0);
     }
-    return done && atomic_fetch_sub(&p->undone.v, done) == done;
+    atomic_fetch_sub(&b->sleepers, 1);
+}
+
+static void ring(bell *b) {
+    atomic_fetch_add(&b->rung, 1);
+    syscall(SYS_futex, &b->rung, FUTEX_WAKE_PRIVATE, 1 << 20, NULL, NULL, 0);
+}
+
+/* Of `left` units, of which the first is `first`, another thread takes a quarter. */
+static int for_others(const place *from, int first, int left) {
+    bool keeps = atomic_load_explicit(&from->keeps, memory_order_relaxed) &&
+                 first != atomic_load_explicit(&from->start, memory_order_relaxed);
+    return (left + 3 - (keeps ? KEPT : 0)) / 4;
+}
+
+/* Of its own units a thread takes the first, of another's the last ones. False: none is left for it. */
+static bool take(place *from, bool own, int *at, int *end) {
+    uint64_t left = atomic_load_explicit(&from->left, memory_order_relaxed), rest;
+    do {
+        int first = (int)(uint32_t)left, stop = (int)(left >> 32), n = own ? 1 : for_others(from, first, stop - first);
+        if (first >= stop || n <= 0) return false;
+        *at = own ? first : stop - n;
+        *end = own ? first + n : stop;
+        rest = own ? (uint64_t)stop << 32 | (uint32_t)*end : (uint64_t)*at << 32 | (uint32_t)first;
+    } while (
+        !atomic_compare_exchange_weak_explicit(&from->left, &left, rest, memory_order_acquire, memory_order_relaxed));
+    return true;
+}
+
+static unsigned run_units_of(place *from, bool own, int thread) {
+    unsigned done = 0;
+    for (int at, end; take(from, own, &at, &end); done += (unsigned)(end - at))
+        for (int u = at; u < end; u++) from->job(from->arg, u, thread);
+    return done;
+}
+
+/* Its own, then those of the threads behind it, round to those before it. */
+static void run_units(fc_pool *p, int thread) {
+    place *w = &p->places[thread];
+    unsigned done = run_units_of(w, true, thread);
+    if (thread == 0 || !atomic_load_explicit(&w->few, memory_order_relaxed))
+        for (int i = 1; i < p->threads; i++) done += run_units_of(&p->places[(thread + i) % p->threads], false, thread);
+    if (!done) return;
+    atomic_fetch_add(&w->done, done); /* the caller counts before it sleeps, and after it has said so */
+    if (atomic_load(&p->ended.sleepers)) ring(&p->ended);
 }
 
 static void *worker_main(void *arg) {
-    struct worker *w = arg;
+    place *w = arg;
     fc_pool *p = w->pool;
     unsigned epoch = 0;
     for (;;) {
-        epoch = wait_change(p, &p->epoch.v, epoch);
-        if (atomic_load(&p->stop)) return NULL;
-        if (take_units(p, w->index)) wake(p, &p->undone.v);
+        await(p, &p->begun, w, epoch);
+        epoch = atomic_load_explicit(&w->epoch, memory_order_acquire);
+        if (atomic_load_explicit(&p->stop, memory_order_relaxed)) return NULL;
+        run_units(p, (int)(w - p->places));
     }
 }
 
@@ -100,15 +145,15 @@ fc_status fc_pool_open(int threads, fc_pool **out) {
     p = mem;
     p->threads = threads;
     p->started = 1;
-    if (fc_alloc((size_t)threads, sizeof *p->workers, "thread pool", &mem)) {
+    if (fc_alloc((size_t)threads, sizeof *p->places, "thread pool", &mem)) {
         fc_free(p);
         return FC_ERR_MEM;
     }
-    p->workers = mem;
+    p->places = mem;
     for (int i = 1; i < threads; i++) {
         int e;
-        p->workers[i] = (struct worker){.pool = p, .index = i};
-        e = pthread_create(&p->workers[i].id, NULL, worker_main, &p->workers[i]);
+        p->places[i].pool = p;
+        e = pthread_create(&p->places[i].id, NULL, worker_main, &p->places[i]);
         if (e) {
             fc_pool_close(p);
             return FC_FAIL(FC_ERR_MEM, "thread pool: thread %d of %d: %s", i, threads, strerror(e));
@@ -119,13 +164,19 @@ fc_status fc_pool_open(int threads, fc_pool **out) {
     return FC_OK;
 }
 
+static void begin(fc_pool *p) {
+    p->epoch++;
+    for (int t = 1; t < p->started; t++) atomic_store_explicit(&p->places[t].epoch, p->epoch, memory_order_release);
+    /* changed, not read: who comes to sleep after this finds the epoch */
+    if (atomic_fetch_add(&p->begun.sleepers, 0)) ring(&p->begun);
+}
+
 void fc_pool_close(fc_pool *p) {
     if (!p) return;
     atomic_store(&p->stop, true);
-    atomic_fetch_add(&p->epoch.v, 1);
-    syscall(SYS_futex, &p->epoch.v, FUTEX_WAKE_PRIVATE, 1 << 20, NULL, NULL, 0);
-    for (int i = 1; i < p->started; i++) pthread_join(p->workers[i].id, NULL);
-    fc_free(p->workers);
+    begin(p);
+    for (int i = 1; i < p->started; i++) pthread_join(p->places[i].id, NULL);
+    fc_free(p->places);
     fc_free(p);
 }
 
@@ -144,26 +195,34 @@ fc_status fc_pool_pin(fc_pool *p, pthread_t caller) {
         CPU_ZERO(&one);
         CPU_SET(cpu, &one);
         cpu++;
-        e = pthread_setaffinity_np(i ? p->workers[i].id : caller, sizeof one, &one);
+        e = pthread_setaffinity_np(i ? p->places[i].id : caller, sizeof one, &one);
         if (e) return FC_FAIL(FC_ERR_UNSUPPORTED, "thread pool: thread %d to core %zu: %s", i, cpu - 1, strerror(e));
     }
     return FC_OK;
 }
 
-void fc_pool_run(fc_pool *p, int units, fc_unit_fn job, void *arg) {
-    unsigned left;
-    if (units <= 0) return;
-    if (p->threads == 1 || units == 1) {
+static void run(fc_pool *p, int units, bool keeps, fc_unit_fn job, void *arg) {
+    const uint64_t n = (uint64_t)(units > 0 ? units : 0), threads = (uint64_t)p->threads;
+    if (threads == 1 || n <= 1) {
         for (int u = 0; u < units; u++) job(arg, u, 0);
         return;
     }
-    p->job = job;
-    p->arg = arg;
-    p->units = units;
-    atomic_store_explicit(&p->undone.v, (unsigned)units, memory_order_relaxed);
-    atomic_store_explicit(&p->untaken.v, (unsigned)units, memory_order_release);
-    atomic_fetch_add(&p->epoch.v, 1);
-    wake(p, &p->epoch.v);
-    take_units(p, 0);
-    while ((left = atomic_load_explicit(&p->undone.v, memory_order_acquire)) != 0) wait_change(p, &p->undone.v, left);
+    for (uint64_t t = 0; t < threads; t++) {
+        place *w = &p->places[t];
+        uint64_t start = n * t / threads, stop = n * (t + 1) / threads;
+        w->job = job;
+        w->arg = arg;
+        atomic_store_explicit(&w->start, (int)start, memory_order_relaxed);
+        atomic_store_explicit(&w->keeps, keeps, memory_order_relaxed);
+        atomic_store_explicit(&w->few, n <= threads, memory_order_relaxed);
+        atomic_store_explicit(&w->left, stop << 32 | start, memory_order_release);
+    }
+    p->units += (unsigned)units;
+    begin(p);
+    run_units(p, 0);
+    await(p, &p->ended, NULL, p->units);
 }
+
+void fc_pool_run(fc_pool *p, int units, fc_unit_fn job, void *arg) { run(p, units, false, job, arg); }
+
+void fc_pool_run_near(fc_pool *p, int units, fc_unit_fn job, void *arg) { run(p, units, true, job, arg); }

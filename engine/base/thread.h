@@ -1,8 +1,9 @@
 /* thread - a pool that runs numbered units of one job on all its threads.
  *
- * The caller is thread 0. Units are handed out by a counter, so which thread runs which unit is not
- * fixed: a job's result must not depend on it. A job ends with its last unit, whether all threads have seen it or not.
- * Idle threads spin at most 50 microseconds, then sleep.
+ * The caller is thread 0. Of n units and T threads, thread t begins with those from n t / T on, in rising order: the
+ * same part of each job, so that it finds in its cache what it left there. Who has none left takes some of the last of
+ * another's, so which thread runs which unit, and when, is not fixed: a job's result must not depend on it. A job ends
+ * with its last unit, whether all threads have seen it or not. Idle threads spin at most 50 microseconds, then sleep.
  */
 #ifndef FC_BASE_THREAD_H
 #define FC_BASE_THREAD_H
@@ -23,8 +24,10 @@ int fc_pool_threads(const fc_pool *p);
  * numbers and before anything is pinned; or where the system refuses one, and those before it stay pinned. */
 fc_status fc_pool_pin(fc_pool *p, pthread_t caller);
 
-/* Runs job(arg, u, thread) for u in 0..units-1, begun in that order, and returns when all are done. One caller at a
- * time. */
+/* Runs job(arg, u, thread) for u in 0..units-1 and returns when all are done. One caller at a time. */
 void fc_pool_run(fc_pool *p, int units, fc_unit_fn job, void *arg);
+/* The same for short units that read what their thread has near: of one that has begun, others leave the last three,
+ * which it has done before they could fetch that. */
+void fc_pool_run_near(fc_pool *p, int units, fc_unit_fn job, void *arg);
 
 #endif

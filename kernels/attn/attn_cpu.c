@@ -47,6 +47,7 @@ typedef struct {
     const fc_attn_code *code;
     fc_stream s;
     int size; /* query vectors of a block */
+    int units, units_a_thread;
 } attn_job;
 
 /* KV heads of a unit: of an item of few rows, such as a branch's own tiles, all. */
@@ -58,14 +59,18 @@ static int blocks_of(const fc_attn_args *a, const fc_attn_item *item, int size) 
     return (item->n_rows * (a->H / a->kv->shape.G) + size - 1) / size;
 }
 
-/* Units are numbered item by item. They are handed out in rising order, so each thread walks the list once. */
-static void block_unit(void *arg, int unit, int thread) {
+/* Units are numbered item by item, which is about from long to short, and dealt to the threads one by one. Most come in
+ * rising order, so that a thread seldom walks the list anew. */
+static void block_unit(void *arg, int dealt, int thread) {
     const attn_job *j = arg;
+    const int unit = dealt % j->units_a_thread * fc_pool_threads(j->s->pool) + dealt / j->units_a_thread;
     const fc_attn_args *a = j->a;
     fc_attn_scratch *w = scratch_of(j->s, thread);
     const int G = a->kv->shape.G;
     fc_attn_block b = {.a = a};
     int n, block, all, heads;
+    if (unit >= j->units) return;
+    if (unit < w->first) w->first = w->item = 0;
     for (;;) {
         int units;
         heads = heads_of(a, &a->items[w->item]);
@@ -151,19 +156,20 @@ static const fc_attn_code *code_of(fc_cpu_level level) {
 }
 
 fc_status fc_attn_cpu(fc_stream s, const fc_attn_args *a) {
-    attn_job j = {a, code_of(s->level), s, FC_ATTN_BLOCK};
-    int threads = fc_pool_threads(s->pool), units;
+    attn_job j = {.a = a, .code = code_of(s->level), .s = s, .size = FC_ATTN_BLOCK};
+    int threads = fc_pool_threads(s->pool);
     FC_TRY(check_args(a));
     FC_TRY(fc_cpu_scratch(s, fc_attn_scratch_cpu(a->kv->shape.E), "attn"));
-    for (;; j.size /=
-            2) { /* smaller blocks while threads would wait for one another: a tile is then gathered more often */
-        units = 0;
+    /* Smaller blocks while threads would wait for one another: a tile is then gathered more often. */
+    for (;; j.size /= 2) {
+        j.units = 0;
         for (int i = 0; i < a->n_items; i++)
-            units += blocks_of(a, &a->items[i], j.size) * (a->kv->shape.G / heads_of(a, &a->items[i]));
-        if (threads == 1 || units >= 3 * threads || j.size <= SMALLEST_BLOCK) break;
+            j.units += blocks_of(a, &a->items[i], j.size) * (a->kv->shape.G / heads_of(a, &a->items[i]));
+        if (threads == 1 || j.units >= 3 * threads || j.size <= SMALLEST_BLOCK) break;
     }
+    j.units_a_thread = (j.units + threads - 1) / threads;
     for (int t = 0; t < threads; t++) scratch_init(scratch_of(s, t), a->kv->shape.E);
-    fc_pool_run(s->pool, units, block_unit, &j);
+    fc_pool_run(s->pool, j.units_a_thread * threads, block_unit, &j);
     fc_pool_run(s->pool, a->n_fold, fold_unit, &j);
     return FC_OK;
 }

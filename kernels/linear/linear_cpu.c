@@ -8,10 +8,9 @@
 enum {
     CHUNK_ROWS = 256,    /* rows that are prepared at once: more would fall out of the second cache */
     PIECES_A_THREAD = 3, /* at least, where there are tiles enough */
-    TAKE = 8,            /* pieces that a thread takes of its own at once, at most */
-    RANGES = 64,         /* with more threads some share one */
-    OWN_ROWS = 8,        /* a thread: so many and more stay with it, in tiles of their own */
-    SPINS = 4096,        /* looks at a counter before the core is offered to others */
+    MOST_TILE_UNITS = 64,
+    OWN_ROWS = 8, /* a thread: so many and more stay with it, in tiles of their own */
+    SPINS = 4096, /* looks at a counter before the core is offered to others */
 };
 
 /* Consecutive parts that read x in one and the same form. */
@@ -23,17 +22,11 @@ typedef struct {
     bool halves;
 } pass;
 
-/* Pieces that one thread begins with, first to last, and that others take from the end once they have none: the same
- * thread reads the same panels at each call, out of its own cache, and seldom waits for a counter that others write. */
-typedef struct {
-    _Alignas(64) _Atomic uint64_t left; /* the first, and above 32 bits the one behind the last */
-} range;
-
 /* The tiles of one tile unit: whose rows somebody prepares, and has. */
 typedef struct {
     _Alignas(64) atomic_int taken;
     atomic_int prepared;
-} tile_group;
+} tile_unit;
 
 typedef struct {
     fc_stream s;
@@ -44,10 +37,9 @@ typedef struct {
     unsigned char *prepared_x;  /* [rows] codes, or rows of f32 that were made and have no y */
     int first, rows, tiles;     /* this chunk of rows, cut into tiles that differ by at most one row */
     int unit_tiles, tile_units; /* a piece is a pair of panels times unit_tiles tiles */
-    int pairs, n_ranges;
-    bool prepares; /* x is rounded or made first */
-    range ranges[RANGES];
-    tile_group groups[RANGES]; /* [tile_units] */
+    int pairs;
+    bool prepares;    /* x is rounded or made first */
+    tile_unit *units; /* [tile_units] */
 } work;
 
 static size_t prepared_row_bytes(const work *w) {
@@ -91,28 +83,25 @@ static void prepare_tile(work *w, int tile, int thread) {
                                                .out = out});
 }
 
-/* Tiles of a tile unit. */
-static int group_tiles(const work *w, int g) {
-    int first = g * w->unit_tiles, left = w->tiles - first;
+/* Tiles of tile unit i. */
+static int tiles_of(const work *w, int i) {
+    int first = i * w->unit_tiles, left = w->tiles - first;
     return left < w->unit_tiles ? left : w->unit_tiles;
 }
 
-static void prepare_group(work *w, int g, int thread) {
-    tile_group *all = &w->groups[g];
-    for (int i; (i = atomic_fetch_add_explicit(&all->taken, 1, memory_order_relaxed)) < group_tiles(w, g);) {
-        prepare_tile(w, g * w->unit_tiles + i, thread);
-        atomic_fetch_add_explicit(&all->prepared, 1, memory_order_release);
+static bool is_prepared(work *w, int i) {
+    return atomic_load_explicit(&w->units[i].prepared, memory_order_acquire) == tiles_of(w, i);
+}
+
+/* Whoever waits has found no tile left to prepare: those are taken by threads that are at work. */
+static void prepare_unit(work *w, int i, int thread) {
+    tile_unit *u = &w->units[i];
+    for (int t; (t = atomic_fetch_add_explicit(&u->taken, 1, memory_order_relaxed)) < tiles_of(w, i);) {
+        prepare_tile(w, i * w->unit_tiles + t, thread);
+        atomic_fetch_add_explicit(&u->prepared, 1, memory_order_release);
     }
-}
-
-static bool is_prepared(work *w, int g) {
-    return atomic_load_explicit(&w->groups[g].prepared, memory_order_acquire) == group_tiles(w, g);
-}
-
-/* Whoever waits has found no tile of the group left to prepare: those are taken by threads that are at work. */
-static void await_prepared(work *w, int g) {
-    for (int i = 0; !is_prepared(w, g); i++)
-        if (i >= SPINS) thrd_yield();
+    for (int looks = 0; !is_prepared(w, i); looks++)
+        if (looks >= SPINS) thrd_yield();
 }
 
 static int least(int a, int b) { return a < b ? a : b; }
@@ -149,74 +138,41 @@ static void multiply_panels(const work *w, const fc_linear_part *part, int panel
     }
 }
 
-/* Pieces at .. end - 1: a pair of panels passes its tiles while it is near. */
-static void multiply_pieces(work *w, int at, int end, int thread) {
-    for (; at < end; at++) {
-        const fc_linear_part *part = w->p->parts;
-        int g = at / w->pairs, tile0 = g * w->unit_tiles, tile1 = tile0 + group_tiles(w, g), before = 0;
-        int panel = at % w->pairs * FC_TILE_PANELS, to = least(panel + FC_TILE_PANELS, w->p->panels);
-        if (w->prepares && !is_prepared(w, g)) { /* looked at only, once it is: no line travels for that */
-            prepare_group(w, g, thread);
-            await_prepared(w, g);
-        }
-        for (int n; panel < to; panel += n) {
-            while (panel - before >= part->n_panels) before += part++->n_panels;
-            n = least(to - panel, before + part->n_panels - panel);
-            multiply_panels(w, part, panel - before, n, tile0, tile1);
-        }
+/* A pair of panels passes the tiles of a tile unit while it is near. */
+static void multiply_piece(void *arg, int piece, int thread) {
+    work *w = arg;
+    const fc_linear_part *part = w->p->parts;
+    int i = piece / w->pairs, tile0 = i * w->unit_tiles, tile1 = tile0 + tiles_of(w, i), before = 0;
+    int panel = piece % w->pairs * FC_TILE_PANELS, to = least(panel + FC_TILE_PANELS, w->p->panels);
+    if (w->prepares && !is_prepared(w, i)) prepare_unit(w, i, thread); /* only looked at once it is: no line travels */
+    for (int n; panel < to; panel += n) {
+        while (panel - before >= part->n_panels) before += part++->n_panels;
+        n = least(to - panel, before + part->n_panels - panel);
+        multiply_panels(w, part, panel - before, n, tile0, tile1);
     }
 }
 
-/* Some of a range, the more the more are left, so that threads end together; false: none is left. */
-static bool take(range *r, bool own, int *at, int *end) {
-    uint64_t left = atomic_load_explicit(&r->left, memory_order_relaxed), rest;
-    do {
-        int first = (int)(uint32_t)left, stop = (int)(left >> 32),
-            n = least((stop - first + (own ? 1 : 3)) / (own ? 2 : 4), TAKE);
-        if (first >= stop) return false;
-        *at = own ? first : stop - n;
-        *end = own ? first + n : stop;
-        rest = own ? (uint64_t)stop << 32 | (uint32_t)*end : (uint64_t)*at << 32 | (uint32_t)first;
-    } while (!atomic_compare_exchange_weak_explicit(&r->left, &left, rest, memory_order_relaxed, memory_order_relaxed));
-    return true;
-}
-
-/* One for each thread. */
-static void run_unit(void *arg, int unit, int thread) {
-    work *w = arg;
-    int at, end;
-    for (int i = 0; i < w->n_ranges; i++)
-        while (take(&w->ranges[(unit + i) % w->n_ranges], i == 0, &at, &end)) multiply_pieces(w, at, end, thread);
-}
-
-/* Each thread takes rows of its own where there are many: those that it made in the operator before. Else each takes
- * panels, and, of few panels, some of the tiles. */
+/* Each thread begins with rows of its own where there are many: those that it made in the operator before. Else each
+ * begins with panels, and, of few panels, some of the tiles. */
 static int tile_units_of(const work *w, int threads) {
     int units = (threads * PIECES_A_THREAD - 1) / w->pairs + 1;
     if (w->rows >= threads * OWN_ROWS) units = threads;
-    return least(least(units, w->tiles), RANGES);
+    return least(least(units, w->tiles), MOST_TILE_UNITS);
 }
 
 static void run_pass(work *w) {
-    const int threads = fc_pool_threads(w->s->pool);
-    int pieces;
+    tile_unit units[MOST_TILE_UNITS];
     w->prepares = w->p->codes || fc_linear_from_makes(&w->from);
     w->pairs = (w->p->panels - 1) / FC_TILE_PANELS + 1;
-    w->tile_units = tile_units_of(w, threads);
+    w->tile_units = tile_units_of(w, fc_pool_threads(w->s->pool));
     w->unit_tiles = (w->tiles - 1) / w->tile_units + 1;
     w->tile_units = (w->tiles - 1) / w->unit_tiles + 1;
+    w->units = units;
     for (int i = 0; i < w->tile_units; i++) {
-        atomic_init(&w->groups[i].taken, 0);
-        atomic_init(&w->groups[i].prepared, 0);
+        atomic_init(&units[i].taken, 0);
+        atomic_init(&units[i].prepared, 0);
     }
-    pieces = w->pairs * w->tile_units;
-    w->n_ranges = least(threads, RANGES);
-    for (int i = 0; i < w->n_ranges; i++) {
-        uint64_t first = (uint64_t)pieces * (uint64_t)i / (uint64_t)w->n_ranges,
-                 stop = (uint64_t)pieces * (uint64_t)(i + 1) / (uint64_t)w->n_ranges;
-        atomic_init(&w->ranges[i].left, stop << 32 | first);
-    }
-    fc_pool_run(w->s->pool, threads, run_unit, w);
+    fc_pool_run_near(w->s->pool, w->pairs * w->tile_units, multiply_piece, w);
 }
 
 /* Rows that can be prepared at once in what the stream has reserved. */
