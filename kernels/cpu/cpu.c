@@ -131,6 +131,7 @@ void fc_cpu_stream_close(fc_stream s) {
     if (!s) return;
     if (s->scratch) fc_pages_free(s->scratch, s->scratch_bytes * (size_t)fc_pool_threads(s->pool));
     if (s->workspace) fc_pages_free(s->workspace, s->workspace_bytes);
+    fc_region_leave(&s->weights);
     fc_pool_close(s->pool);
     fc_free(s);
 }

@@ -6,6 +6,7 @@
 #ifndef FC_KERNELS_CPU_H
 #define FC_KERNELS_CPU_H
 
+#include "engine/base/region.h"
 #include "engine/base/thread.h"
 #include "kernels/kernel.h"
 
@@ -29,6 +30,7 @@ struct fc_stream_s {
     size_t workspace_bytes;
     unsigned char *scratch; /* [threads][scratch_bytes], 64-byte aligned: one piece a thread */
     size_t scratch_bytes;
+    fc_region *weights; /* where matrices are packed; they may outlive the stream */
 };
 
 /* FC_ERR_UNSUPPORTED where this machine has less than the level needs, and says what. For AMX the kernel is asked to

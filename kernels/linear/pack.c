@@ -1,6 +1,4 @@
-#define _GNU_SOURCE
 #include "engine/base/mem.h"
-#include "engine/base/os.h"
 #include "engine/base/quant.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/linear/linear_load.h"
@@ -8,12 +6,8 @@
 
 #include <limits.h>
 #include <math.h>
-#include <sys/mman.h>
 
-enum {
-    CHUNK = 256,     /* elements of a row that are unpacked at once: the largest block of a file */
-    LARGE = 1 << 22, /* bytes from which huge pages are asked for */
-};
+enum { CHUNK = 256 }; /* elements of a row that are unpacked at once: the largest block of a file */
 
 static bool form_of(fc_dtype t, fc_form *form, int *zero) {
     *zero = 0;
@@ -188,7 +182,7 @@ static void pack_panel(void *arg, int unit, int thread) {
     unsigned char *panel;
     (void)thread;
     for (; unit >= p->n_panels; p++, from++) unit -= p->n_panels;
-    panel = (unsigned char *)work->w->memory + (p->panels - (const unsigned char *)work->w->memory) +
+    panel = (unsigned char *)work->w->memory.at + (p->panels - (const unsigned char *)work->w->memory.at) +
             (size_t)unit * p->panel_bytes;
     lanes = p->N - unit * FC_LANES < FC_LANES ? p->N - unit * FC_LANES : FC_LANES;
     for (int lane = 0; lane < lanes; lane++) {
@@ -221,12 +215,10 @@ fc_status fc_weight_pack_cpu(fc_stream s, const fc_weight_part *parts, int n_par
         units += w->parts[i].n_panels;
     }
     FC_TRY_GOTO(st, fc_weight_place(&w->w, parts, n_parts), fail);
-    FC_TRY_GOTO(st, fc_pages_alloc(total, parts[0].name, &w->memory), fail);
+    FC_TRY_GOTO(st, fc_region_take(&s->weights, total, parts[0].name, &w->memory), fail);
     w->w.bytes = total;
-    if (total >= LARGE)
-        (void)madvise(w->memory, total, MADV_HUGEPAGE); /* a wish: rows stream through fewer translations */
     for (int i = 0; i < n_parts; i++) {
-        w->parts[i].panels = (unsigned char *)w->memory + at;
+        w->parts[i].panels = (unsigned char *)w->memory.at + at;
         at += (size_t)w->parts[i].n_panels * w->parts[i].panel_bytes;
     }
     fc_pool_run(s->pool, units, pack_panel, &(pack_work){.w = w, .parts = parts});
@@ -240,7 +232,7 @@ fail:
 void fc_weight_free_cpu(fc_weight *w) {
     fc_weight_cpu *c = (fc_weight_cpu *)w;
     if (!c) return;
-    if (c->memory) fc_pages_free(c->memory, w->bytes);
+    fc_region_give(&c->memory);
     fc_free(c);
 }
 

@@ -18,6 +18,7 @@
 #ifndef FC_KERNELS_LINEAR_PANEL_H
 #define FC_KERNELS_LINEAR_PANEL_H
 
+#include "engine/base/region.h"
 #include "kernels/linear/linear.h"
 
 enum { FC_LANES = 16, FC_XGROUP = 32, FC_QUAD = 64 /* bytes of four k of 16 lanes */ };
@@ -70,7 +71,7 @@ typedef struct {
 typedef struct {
     fc_weight w; /* first: an fc_weight of the CPU is one of these */
     int n_parts;
-    void *memory; /* [w.bytes] pages: all panels */
+    fc_region_piece memory; /* [w.bytes] all panels */
     fc_linear_part parts[];
 } fc_weight_cpu;
 
