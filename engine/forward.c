@@ -130,9 +130,13 @@ static fc_status attention(const fc_model *m, const fc_batch *b, fc_work *w, int
         norm.x = w->h;
         norm.res = NULL;
     }
-    FC_TRY(be->linear(
-        s, &(fc_linear_args){
-               .y = w->qkv, .w = l->qkv, .bias = l->qkv_bias, .norm = &norm, .T = T, .precise = !m->imprecise}));
+    FC_TRY(be->linear(s, &(fc_linear_args){.y = w->qkv,
+                                           .w = l->qkv,
+                                           .bias = l->qkv_bias,
+                                           .norm = &norm,
+                                           .T = T,
+                                           .precise = !m->imprecise,
+                                           .then = l->o}));
     FC_TRY(adapt(m, b, w, i, QKV, w->qkv, ldq, w->x));
     FC_TRY(be->rope_kv(s, &(fc_rope_kv_args){.qkv = w->qkv,
                                              .cs = w->cs[l->local],
@@ -171,8 +175,13 @@ static fc_status attention(const fc_model *m, const fc_batch *b, fc_work *w, int
                                        .window = l->local ? c->window : 0,
                                        .scale = c->attn_scale,
                                        .soft_cap = c->attn_soft_cap}));
-    FC_TRY(be->linear(
-        s, &(fc_linear_args){.y = w->x, .x = w->att, .w = l->o, .bias = l->o_bias, .T = T, .precise = !m->imprecise}));
+    FC_TRY(be->linear(s, &(fc_linear_args){.y = w->x,
+                                           .x = w->att,
+                                           .w = l->o,
+                                           .bias = l->o_bias,
+                                           .T = T,
+                                           .precise = !m->imprecise,
+                                           .then = l->gate_up}));
     FC_TRY(adapt(m, b, w, i, O, w->x, c->D, w->att));
     return sum_ranks(m, w->x, T);
 }
@@ -189,9 +198,15 @@ static fc_status feed_forward(const fc_model *m, const fc_batch *b, fc_work *w, 
                              .F = m->F,
                              .act = c->gelu_tanh ? FC_ACT_GELU_TANH : FC_ACT_SILU};
     FC_TRY(be->linear(
-        s, &(fc_linear_args){.y = w->gate_up, .w = l->gate_up, .norm = &norm, .T = b->T, .precise = !m->imprecise}));
+        s, &(fc_linear_args){
+               .y = w->gate_up, .w = l->gate_up, .norm = &norm, .T = b->T, .precise = !m->imprecise, .then = l->down}));
     FC_TRY(adapt(m, b, w, i, GATE_UP, w->gate_up, 2 * m->F, w->x));
-    FC_TRY(be->linear(s, &(fc_linear_args){.y = w->x, .w = l->down, .glu = &glu, .T = b->T, .precise = !m->imprecise}));
+    FC_TRY(be->linear(s, &(fc_linear_args){.y = w->x,
+                                           .w = l->down,
+                                           .glu = &glu,
+                                           .T = b->T,
+                                           .precise = !m->imprecise,
+                                           .then = i + 1 < c->L ? m->layers[i + 1].qkv : NULL}));
     FC_TRY(adapt(m, b, w, i, DOWN, w->x, c->D, w->hidden));
     return sum_ranks(m, w->x, b->T);
 }

@@ -182,6 +182,8 @@ void fc_pool_close(fc_pool *p) {
 
 int fc_pool_threads(const fc_pool *p) { return p->threads; }
 
+int fc_pool_first(const fc_pool *p, int units, int thread) { return (int)((int64_t)units * thread / p->threads); }
+
 fc_status fc_pool_pin(fc_pool *p, pthread_t caller) {
     cpu_set_t all, one;
     int e = pthread_getaffinity_np(pthread_self(), sizeof all, &all);
@@ -202,20 +204,19 @@ fc_status fc_pool_pin(fc_pool *p, pthread_t caller) {
 }
 
 static void run(fc_pool *p, int units, bool keeps, fc_unit_fn job, void *arg) {
-    const uint64_t n = (uint64_t)(units > 0 ? units : 0), threads = (uint64_t)p->threads;
-    if (threads == 1 || n <= 1) {
+    if (p->threads == 1 || units <= 1) {
         for (int u = 0; u < units; u++) job(arg, u, 0);
         return;
     }
-    for (uint64_t t = 0; t < threads; t++) {
+    for (int t = 0; t < p->threads; t++) {
         place *w = &p->places[t];
-        uint64_t start = n * t / threads, stop = n * (t + 1) / threads;
+        int start = fc_pool_first(p, units, t), stop = fc_pool_first(p, units, t + 1);
         w->job = job;
         w->arg = arg;
-        atomic_store_explicit(&w->start, (int)start, memory_order_relaxed);
+        atomic_store_explicit(&w->start, start, memory_order_relaxed);
         atomic_store_explicit(&w->keeps, keeps, memory_order_relaxed);
-        atomic_store_explicit(&w->few, n <= threads, memory_order_relaxed);
-        atomic_store_explicit(&w->left, stop << 32 | start, memory_order_release);
+        atomic_store_explicit(&w->few, units <= p->threads, memory_order_relaxed);
+        atomic_store_explicit(&w->left, (uint64_t)stop << 32 | (uint64_t)start, memory_order_release);
     }
     p->units += (unsigned)units;
     begin(p);

@@ -18,6 +18,7 @@ typedef void (*fc_unit_fn)(void *arg, int unit, int thread);
 fc_status fc_pool_open(int threads, fc_pool **out); /* 1..1024 */
 void fc_pool_close(fc_pool *p);                     /* NULL is fine */
 int fc_pool_threads(const fc_pool *p);
+int fc_pool_first(const fc_pool *p, int units, int thread); /* unit that a thread, 0..threads, begins with */
 
 /* Thread i stays on the i-th of the cores that this process may use, counted from 0; caller is the thread that will
  * call run, thread 0. Two pools take the same cores. FC_ERR_UNSUPPORTED where cores are fewer than threads, with both

@@ -118,7 +118,9 @@ typedef struct {
     const fc_rmsnorm_args *norm;
     const fc_glu_args *glu;
     int T;
-    bool precise; /* quantised W: more of what stands out of x in 16 bits instead of 8 */
+    bool precise;          /* quantised W: more of what stands out of x in 16 bits instead of 8 */
+    const fc_weight *then; /* multiplied next, by as many rows; NULL: not known. CPU: its first panels are fetched while
+                              the last of w are multiplied. No bit depends on it */
 } fc_linear_args;
 
 fc_status fc_linear_cpu(fc_stream s, const fc_linear_args *a);

@@ -37,7 +37,7 @@ typedef struct {
     unsigned char *prepared_x;  /* [rows] codes, or rows of f32 that were made and have no y */
     int first, rows, tiles;     /* this chunk of rows, cut into tiles that differ by at most one row */
     int unit_tiles, tile_units; /* a piece is a pair of panels times unit_tiles tiles */
-    int pairs;
+    int pairs, pieces;
     bool prepares;    /* x is rounded or made first */
     tile_unit *units; /* [tile_units] */
 } work;
@@ -114,7 +114,9 @@ static const void *x_of(const work *w, int at) {
     return w->from.y ? w->from.y + row : w->a->x + row;
 }
 
-static void multiply_panels(const work *w, const fc_linear_part *part, int panel, int panels, int tile0, int tile1) {
+/* next: panels to fetch meanwhile. */
+static void multiply_panels(const work *w, const fc_linear_part *part, int panel, int panels, int tile0, int tile1,
+                            const unsigned char *next) {
     const fc_linear_args *a = w->a;
     int K = a->w->K, column = part->first + panel * FC_LANES;
     fc_linear_multiply m = {.panel = part->panels + (size_t)panel * part->panel_bytes,
@@ -133,14 +135,54 @@ static void multiply_panels(const work *w, const fc_linear_part *part, int panel
         m.rows = tile_start(w, i + 1) - at;
         m.x = x_of(w, at);
         m.y = a->y + row * m.y_stride + column;
-        m.next = i == tile0 && panel + 2 * panels <= part->n_panels ? m.panel + (size_t)panels * m.panel_bytes : NULL;
+        m.next = i == tile0 ? next : NULL;
         w->level->multiply(&m);
     }
+}
+
+/* Each thread begins with rows of its own where there are many: those that it made in the operator before. Else each
+ * begins with panels, and, of few panels, some of the tiles. */
+static void cut(work *w) {
+    const int threads = fc_pool_threads(w->s->pool);
+    int units;
+    w->pairs = (w->p->panels - 1) / FC_TILE_PANELS + 1;
+    units = w->rows >= threads * OWN_ROWS ? threads : (threads * PIECES_A_THREAD - 1) / w->pairs + 1;
+    units = least(least(units, w->tiles), MOST_TILE_UNITS);
+    w->unit_tiles = (w->tiles - 1) / units + 1;
+    w->tile_units = (w->tiles - 1) / w->unit_tiles + 1;
+    w->pieces = w->pairs * w->tile_units;
+}
+
+/* Panel `panel` of a pass. */
+static const unsigned char *panel_of(const pass *p, int panel) {
+    const fc_linear_part *part = p->parts;
+    for (; panel >= part->n_panels; part++) panel -= part->n_panels;
+    return part->panels + (size_t)panel * part->panel_bytes;
+}
+
+static pass pass_of(const fc_weight *w, const fc_linear_part *part) {
+    const fc_linear_part *end = fc_weight_cpu_of(w)->parts + fc_weight_cpu_of(w)->n_parts;
+    pass p = {.parts = part};
+    while (part < end && joins(&p, part)) part++;
+    return p;
+}
+
+/* What this thread begins with once the pass is done, or NULL. */
+static const unsigned char *then_of(const work *w, int thread) {
+    const fc_weight *then = w->first + w->rows < w->a->T ? w->a->w : w->a->then;
+    work next = {.s = w->s, .rows = w->rows, .tiles = w->tiles};
+    pass p;
+    if (!then) return NULL;
+    p = pass_of(then, fc_weight_cpu_of(then)->parts);
+    next.p = &p;
+    cut(&next);
+    return panel_of(&p, fc_pool_first(w->s->pool, next.pieces, thread) % next.pairs * FC_TILE_PANELS);
 }
 
 /* A pair of panels passes the tiles of a tile unit while it is near. */
 static void multiply_piece(void *arg, int piece, int thread) {
     work *w = arg;
+    const bool last = piece + 1 == fc_pool_first(w->s->pool, w->pieces, thread + 1);
     const fc_linear_part *part = w->p->parts;
     int i = piece / w->pairs, tile0 = i * w->unit_tiles, tile1 = tile0 + tiles_of(w, i), before = 0;
     int panel = piece % w->pairs * FC_TILE_PANELS, to = least(panel + FC_TILE_PANELS, w->p->panels);
@@ -148,31 +190,21 @@ static void multiply_piece(void *arg, int piece, int thread) {
     for (int n; panel < to; panel += n) {
         while (panel - before >= part->n_panels) before += part++->n_panels;
         n = least(to - panel, before + part->n_panels - panel);
-        multiply_panels(w, part, panel - before, n, tile0, tile1);
+        multiply_panels(w, part, panel - before, n, tile0, tile1,
+                        last && panel + n == to ? then_of(w, thread) : panel_of(w->p, (panel + n) % w->p->panels));
     }
-}
-
-/* Each thread begins with rows of its own where there are many: those that it made in the operator before. Else each
- * begins with panels, and, of few panels, some of the tiles. */
-static int tile_units_of(const work *w, int threads) {
-    int units = (threads * PIECES_A_THREAD - 1) / w->pairs + 1;
-    if (w->rows >= threads * OWN_ROWS) units = threads;
-    return least(least(units, w->tiles), MOST_TILE_UNITS);
 }
 
 static void run_pass(work *w) {
     tile_unit units[MOST_TILE_UNITS];
     w->prepares = w->p->codes || fc_linear_from_makes(&w->from);
-    w->pairs = (w->p->panels - 1) / FC_TILE_PANELS + 1;
-    w->tile_units = tile_units_of(w, fc_pool_threads(w->s->pool));
-    w->unit_tiles = (w->tiles - 1) / w->tile_units + 1;
-    w->tile_units = (w->tiles - 1) / w->unit_tiles + 1;
     w->units = units;
+    cut(w);
     for (int i = 0; i < w->tile_units; i++) {
         atomic_init(&units[i].taken, 0);
         atomic_init(&units[i].prepared, 0);
     }
-    fc_pool_run_near(w->s->pool, w->pairs * w->tile_units, multiply_piece, w);
+    fc_pool_run_near(w->s->pool, w->pieces, multiply_piece, w);
 }
 
 /* Rows that can be prepared at once in what the stream has reserved. */
@@ -196,9 +228,9 @@ fc_status fc_linear_cpu(fc_stream s, const fc_linear_args *a) {
     if (a->T < 1) return FC_FAIL(FC_ERR_ARG, "linear: T=%d; it must be at least 1", a->T);
     FC_TRY(fc_linear_from_of(s->level, a, &w.from));
     while (part < end) {
-        pass p = {.parts = part};
+        const pass p = pass_of(a->w, part);
         int rows;
-        while (part < end && joins(&p, part)) part++;
+        part += p.n_parts;
         w.p = &p;
         FC_TRY(chunk_rows(s, &w, &rows));
         for (w.first = 0; w.first < a->T; w.first += w.rows) {

@@ -4,6 +4,7 @@
 #include "engine/base/os.h"
 #include "engine/base/thread.h"
 
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -134,7 +135,10 @@ static void a_thread_begins_with_the_same_part_of_each_job(void **state) {
         assert_int_equal(s.first[0], 0);
         assert_int_equal(s.first[1], 3);
         assert_int_equal(s.first[2], 7);
+        for (int t = 0; t < 3; t++) assert_int_equal(fc_pool_first(p, 11, t), s.first[t]);
     }
+    assert_int_equal(fc_pool_first(p, 11, 3), 11);
+    assert_int_equal(fc_pool_first(p, INT_MAX, 2), INT_MAX / 3 * 2);
     fc_pool_close(p);
 }
 

@@ -320,6 +320,40 @@ static void a_small_workspace_changes_no_bit(void **state) {
     fc_cpu_stream_close(big);
 }
 
+/* Nor does the matrix that is multiplied next, of any type, shape and number of parts: its panels are only fetched. */
+static void what_comes_next_changes_no_bit(void **state) {
+    static const fc_dtype next[] = {FC_Q4_1, FC_Q6_K, FC_BF16, FC_F8};
+    static const int rows[] = {1, 5, 33, 300};
+    enum { N = 60, K = 256, MOST = 300 };
+    fc_stream s = stream_of(FC_CPU_AUTO, 3);
+    unsigned char *data = tensor(FC_Q4_1, N, K, false), *other = tensor(FC_Q8_0, 17, K, false);
+    fc_weight *w = packed(s, FC_Q4_1, data, N, K);
+    float *x = normals((size_t)MOST * K), *y = must((size_t)MOST * N, sizeof *y);
+    (void)state;
+    for (size_t i = 0; i < sizeof next / sizeof *next; i++) {
+        unsigned char *mine = tensor(next[i], 40, K, false);
+        const fc_weight_part parts[] = {{.name = "a", .data = mine, .dtype = next[i], .N = 40, .K = K},
+                                        {.name = "b", .data = other, .dtype = FC_Q8_0, .N = 17, .K = K}};
+        fc_weight *then;
+        assert_ok(fc_weight_pack_cpu(s, parts, 2, &then));
+        for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+            float *want = run(FC_CPU_AUTO, 1, w, x, NULL, rows[r]);
+            fc_linear_args a = {.y = y, .x = x, .w = w, .T = rows[r], .precise = precise_run, .then = then};
+            assert_ok(fc_linear_cpu(s, &a));
+            same_bits(y, want, (size_t)rows[r] * N, "with a next one");
+            fc_free(want);
+        }
+        fc_weight_free_cpu(then);
+        fc_free(mine);
+    }
+    fc_free(data);
+    fc_free(other);
+    fc_free(x);
+    fc_free(y);
+    fc_weight_free_cpu(w);
+    fc_cpu_stream_close(s);
+}
+
 /* Beyond 256 rows the call prepares x in pieces. */
 static void many_rows(void **state) {
     enum { T = 517, N = 20, K = 64 };
@@ -506,6 +540,7 @@ int main(void) {
         precise_unit_test(parts_are_matrices_of_their_own),
         cmocka_unit_test(a_small_workspace_changes_no_bit),
         precise_unit_test(a_small_workspace_changes_no_bit),
+        cmocka_unit_test(what_comes_next_changes_no_bit),
         cmocka_unit_test(many_rows),
         precise_unit_test(many_rows),
         cmocka_unit_test(extremes_do_not_saturate),
