@@ -31,7 +31,7 @@ enum { FC_BACKEND_MARKS = 4 };
 /* The arithmetic of this tree. Raise it whenever a kernel's bits change, on any backend or vector level, or the order
  * in which the engine calls kernels and adds up what they give: it is all that tells scores of two builds of one
  * version apart in a score cache file. */
-enum { FC_NUMERICS = 7 };
+enum { FC_NUMERICS = 8 };
 
 /* The largest shapes that operators will be called with: what open reserves. */
 typedef struct {

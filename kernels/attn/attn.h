@@ -24,8 +24,9 @@
  *         weights are of what they were before. CUDA multiplies int8 and fp8 codes as the bf16 numbers that they
  *         exactly are: q is rounded, a slot's K scale multiplies the score, its V scale the weight before that is
  *         rounded. Over int8 KV the CPU multiplies codes alone: a query is rounded to codes of -127 .. 127 of one
- *         scale; weights times V's scales to codes of 0 .. 255, the largest of a row and tile 255. Over fp8 it computes
- *         in f32
+ *         scale, so by up to 1/254 of its largest; weights times V's scales to codes of 0 .. 255, the largest of a row
+ *         and tile 255, so by up to 1/510 of that: what is smaller becomes 0, and the sum of weights still has it. Over
+ *         fp8 it computes in f32
  * needs   H % G == 0, E <= 256 and a multiple of 16, P divides 64; CUDA: ldq a multiple of 4, q at one of 16 bytes, and
  *         a block's shared memory, which is within 99 KiB but for f32 KV with E above 128 (attn_fits); attn_wide.cu,
  *         where it is used, 165
@@ -36,7 +37,8 @@
  *         and is told at the next sync
  * error   2e-5 absolute on outputs of unit scale, against attn_ref.c (which folds nothing: one softmax in double). Over
  *         bf16 KV that in the mean of many: a weight within 1e-6 of the middle between two bf16 may become the other
- *         one, 2^-7 of it, which alone can be 1e-2 of an output; over int8 KV on the CPU too, 1/255 of the largest
+ *         one, 2^-7 of it, which alone can be 1e-2 of an output. So over int8 KV on the CPU, where a code may become the
+ *         next one: 2e-2. The reference rounds as the CPU does; CUDA's tests have one that rounds to bf16
  * source  Dao et al., "FlashAttention", 2022 (tiles); Juravsky et al., "Hydragen", 2024 (shared prefix)
  */
 #ifndef FC_KERNELS_ATTN_H
@@ -45,6 +47,8 @@
 #include "kernels/kv/kv_buf.h"
 
 enum { FC_ATTN_TILE = 64, FC_ATTN_RUN = 16 }; /* positions a tile, tiles a run */
+/* What is rounded to codes counts as zero where its largest magnitude is below this: nobody divides by it. */
+#define FC_ATTN_TINY 0x1p-100f
 
 /* Query vectors of an item that attn_wide.cu takes, at least; of its units, and of a half that may be left out. */
 enum { FC_ATTN_WIDE_LEAST = 65, FC_ATTN_WIDE_UNIT = 128, FC_ATTN_WIDE_HALF = 64 };

@@ -39,6 +39,7 @@ static double tile_max(const double *score, int j, int first, int last) {
 static void as_codes(const float *q, int E, double *out) {
     float most = 0.0f, by;
     for (int e = 0; e < E; e++) most = fabsf(q[e]) > most || isnan(q[e]) ? fabsf(q[e]) : most;
+    if (most < FC_ATTN_TINY) most = 0.0f;
     by = most > 0.0f ? 127.0f / most : 0.0f;
     for (int e = 0; e < E; e++) out[e] = nearbyint((double)(q[e] * by)) * (double)(most * (1.0f / 127.0f));
 }
@@ -58,7 +59,7 @@ static double code_weight(const fc_attn_args *a, int g, const int32_t *slot, con
     double largest = 0.0;
     for (int i = begin > first ? begin : first; i < end && i <= last; i++)
         largest = fmax(largest, exp(score[i] - max) * (double)v_scale(a, g, slot[i]));
-    if (!(largest > 0.0) || own == 0.0f) return 0.0;
+    if (!(largest >= (double)FC_ATTN_TINY) || own == 0.0f) return 0.0;
     return nearbyint(exp(score[j] - max) * (double)own * (255.0 / largest)) * (largest / 255.0) / (double)own;
 }
 

@@ -111,7 +111,7 @@ static void weigh_codes(const float *v_scale, int R, float *s, int v0, int v1, c
         const float largest = v_hmax(most[r]);
         sum[r] = v_hsum(total[r]);
         scale[r] = isfinite(v_hsum(all[r])) ? largest * (1.0f / 255.0f) : NAN;
-        by[r] = largest > 0.0f && largest < INFINITY ? 255.0f / largest : 0.0f;
+        by[r] = largest >= FC_ATTN_TINY && largest < INFINITY ? 255.0f / largest : 0.0f;
     }
     for (int r = 0; r < R; r++)
         for (int i = v0; i < v1; i += V_LANES)
@@ -261,6 +261,7 @@ static void query_codes(const float *q, int E, float *out, float *scale, int32_t
         any = v_add(any, v_sub(x, x)); /* NaN where one is not finite */
     }
     largest = v_hmax(most);
+    if (largest < FC_ATTN_TINY) largest = 0.0f;
     *scale = v_hsum(any) == 0.0f ? largest * (1.0f / 127.0f) : NAN;
     by = v_set1(*scale > 0.0f ? 127.0f / largest : 0.0f);
     for (int e = 0; e < E; e += V_LANES) {

@@ -279,28 +279,67 @@ static void unwritten_slots_are_never_read(void **state) {
 }
 
 /* If this fails, one request's broken numbers reach the next request through a thread's scratch. */
+/* Of q, or of K or V of a position that row 0 sees: what reads it is broken, and nothing else, nor the next call. */
 static void a_nan_does_not_outlive_its_call(void **state) {
+    static const fc_dtype types[] = {FC_F32, FC_BF16, FC_I8, FC_F8};
     static const int pos[] = {1100, 90, 3};
     (void)state;
-    for (fc_cpu_level l = FC_CPU_PORTABLE; l <= fc_cpu_best(); l++) {
-        attn_case c = {.type = FC_F32, .P = 16, .G = 1, .H = 3, .E = 32, .L = 1, .seed = 21};
-        float *first, *again, *broken;
-        attn_work w;
-        fc_stream s = open_stream(l, 1, c.E);
-        set_rows(&c, 1, 3, pos);
-        first = run_case(&c, CUT_TILES, l, 1);
-        again = take_y(&c), broken = take_y(&c);
-        for (int round = 0; round < 2; round++) {
-            attn_work_open(&c, CUT_TILES, round ? again : broken, &w);
-            if (round == 0) w.q[0] = w.q[w.args.ldq] = w.q[2 * w.args.ldq] = NAN;
-            assert_ok(fc_attn_cpu(s, &w.args));
-            attn_work_close(&w);
+    for (int i = 0; i < 4 * 3; i++)
+        for (fc_cpu_level l = FC_CPU_PORTABLE; l <= fc_cpu_best(); l++) {
+            const int where = i % 3; /* q, K, V */
+            attn_case c = {.type = types[i / 3], .P = 16, .G = 1, .H = 3, .E = 32, .L = 1, .seed = 21};
+            float *first, *again, *broken, k[32] = {0}, v[32] = {0};
+            attn_work w;
+            fc_stream s = open_stream(l, 1, c.E);
+            set_rows(&c, 1, 3, pos);
+            first = run_case(&c, CUT_TILES, l, 1);
+            again = take_y(&c), broken = take_y(&c);
+            for (int round = 0; round < 2; round++) {
+                attn_work_open(&c, CUT_TILES, round ? again : broken, &w);
+                if (round == 0 && where == 0) w.q[0] = w.q[w.args.ldq] = w.q[2 * w.args.ldq] = NAN;
+                if (round == 0 && where > 0) {
+                    (where == 1 ? k : v)[0] = NAN;
+                    fc_kv_put_cpu(&w.kv, w.pages[500 / c.P], 500 % c.P, 0, 0, k, v); /* rows 1 and 2 end before it */
+                }
+                assert_ok(fc_attn_cpu(s, &w.args));
+                attn_work_close(&w);
+            }
+            assert_true(isnan(broken[0]));
+            assert_true(where ? isfinite(broken[c.H * c.E]) && isfinite(broken[2 * c.H * c.E]) /* other rows */
+                              : isfinite(broken[c.E]));                                        /* other heads */
+            assert_same_bits(&c, CUT_TILES, "after NaN", again, first);
+            fc_cpu_stream_close(s);
+            fc_free(first), fc_free(again), fc_free(broken);
         }
-        assert_true(isnan(broken[0]) && isfinite(broken[c.E])); /* head 0 alone is broken */
-        assert_same_bits(&c, CUT_TILES, "after NaN", again, first);
-        fc_cpu_stream_close(s);
-        fc_free(first), fc_free(again), fc_free(broken);
-    }
+}
+
+/* Over int8 KV: numbers whose reciprocal is no f32. A tiny query sees all alike; where V is zero under the one score
+ * that counts, what is left weighs e^-80. */
+static void tiny_numbers_are_divided_by_nowhere(void **state) {
+    static const int pos[] = {1};
+    const float high[16] = {320.0f}, none[16] = {0.0f}, one[16] = {1.0f, -1.0f}, three[16] = {3.0f, 3.0f};
+    (void)state;
+    for (int tiny_query = 0; tiny_query < 2; tiny_query++)
+        for (fc_cpu_level l = FC_CPU_PORTABLE; l <= fc_cpu_best(); l++) {
+            attn_case c = {.type = FC_I8, .P = 16, .G = 1, .H = 1, .E = 16, .L = 1, .seed = 1};
+            fc_stream s = open_stream(l, 1, c.E);
+            float *y = take_y(&c), *ref = take_y(&c);
+            attn_work w;
+            set_rows(&c, 1, 1, pos);
+            attn_work_open(&c, CUT_WHOLE, y, &w);
+            for (int e = 0; e < 16; e++) w.q[e] = tiny_query ? 1e-38f : e == 0 ? 1.0f : 0.0f;
+            fc_kv_put_cpu(&w.kv, w.pages[0], 0, 0, 0, high, tiny_query ? one : none);
+            fc_kv_put_cpu(&w.kv, w.pages[0], 1, 0, 0, none, three);
+            assert_ok(fc_attn_cpu(s, &w.args));
+            assert_true(fabsf(y[0] - (tiny_query ? 2.0f : 0.0f)) < 2e-2f);
+            assert_true(fabsf(y[1] - (tiny_query ? 1.0f : 0.0f)) < 2e-2f);
+            w.args.y = ref;
+            assert_ok(fc_attn_ref(s, &w.args));
+            for (int e = 0; e < 16; e++) assert_true(fabsf(y[e] - ref[e]) < 1e-5f);
+            attn_work_close(&w);
+            fc_cpu_stream_close(s);
+            fc_free(y), fc_free(ref);
+        }
 }
 
 /* -1e-45 times a weight of e^-60 underflows to -0; a masked position then adds +0, or is left out. Both are +0 at the
@@ -446,6 +485,7 @@ int main(void) {
         cmocka_unit_test(a_row_is_the_same_in_a_crowd),
         cmocka_unit_test(unwritten_slots_are_never_read),
         cmocka_unit_test(a_nan_does_not_outlive_its_call),
+        cmocka_unit_test(tiny_numbers_are_divided_by_nowhere),
         cmocka_unit_test(a_zero_has_one_sign),
         cmocka_unit_test(the_first_position_returns_its_value),
         cmocka_unit_test(refuses_what_it_cannot_do),
