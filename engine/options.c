@@ -181,9 +181,9 @@ static const fc_option_row rows[] = {
     {ENGINE_AS("batch_invariant", batch_variant, BOOL), .negated = true, .o.fallback = "true",
      .o.help = "a candidate's bits do not depend on the batch; false: CUDA may sum many rows faster"},
     {ENGINE(precise, WORD), .o.choices = "auto|true|false", .o.fallback = "auto",
-     .o.help = "false: less of what stands out of 8 bits in the input of products keeps 16, on CUDA it is rounded to "
-               "bf16, and not to about twice as many bits: faster; of no effect on weights of f32 and f16, nor on bf16 "
-               "and fp8 of the CPU; auto: true on a CPU, false on CUDA, as other GPU engines have it"},
+     .o.help = "how the input of products is rounded. On a CPU, beside quantised weights alone: to 8 bits, but what "
+               "stands out to 16; false: less of it. On CUDA, but for weights of f32 and f16: to two bf16; false: to "
+               "one. auto: true on a CPU, false on CUDA, as other GPU engines have it"},
 };
 /* clang-format on */
 

@@ -94,7 +94,7 @@ static void fp8_weights_stay_near(void **state) {
 /* ---- a matrix product whose x is rounded ---- */
 
 /* How: as cuBLASLt has it of fp8 weights, in E4M3 too, with a scale a row, but for the head's, which such models leave
- * alone; as own CUDA kernels have it, in bf16, or, precise, in two halves where it comes out of a norm. */
+ * alone; as own CUDA kernels have it, in bf16, or, precise, in two halves. */
 typedef enum { X_F8, X_BF16, X_BF16_PRECISE } x_kind;
 static x_kind kind;
 static fc_backend *plain;
@@ -102,13 +102,13 @@ static fc_status (*plain_linear)(fc_stream s, const fc_linear_args *a);
 static float *rows; /* [128, most columns] */
 static int vocab;
 
-static void round_x(float *x, int n, bool precise) {
+static void round_x(float *x, int n) {
     float most = 0;
     for (int k = 0; k < n; k++) most = fmaxf(most, fabsf(x[k]));
     for (int k = 0; k < n && most > 0; k++) {
         float hi = fc_bf16_to_f32(fc_f32_to_bf16(x[k]));
         if (kind == X_F8) x[k] = fc_f8_to_f32(fc_f32_to_f8(x[k] * (448 / most))) * (most / 448);
-        else x[k] = hi + (precise ? fc_bf16_to_f32(fc_f32_to_bf16(x[k] - hi)) : 0.0f);
+        else x[k] = hi + (kind == X_BF16_PRECISE ? fc_bf16_to_f32(fc_f32_to_bf16(x[k] - hi)) : 0.0f);
     }
 }
 
@@ -127,8 +127,7 @@ static fc_status linear_of_rounded(fc_stream s, const fc_linear_args *a) {
     } else {
         memcpy(rows, a->x, (size_t)a->T * (size_t)K * sizeof(float));
     }
-    for (int t = 0; t < a->T; t++)
-        round_x(rows + (size_t)t * (size_t)K, K, kind == X_BF16_PRECISE && (a->norm || a->w->N == vocab));
+    for (int t = 0; t < a->T; t++) round_x(rows + (size_t)t * (size_t)K, K);
     rounded.x = rows;
     rounded.norm = NULL;
     rounded.glu = NULL;
@@ -198,7 +197,7 @@ static void bf16_activations_move_answers_a_little(void **state) {
         moved[how] = distance(got, as_is, n, &most_moved);
         print_message(
             "bf16 weights, x in %s: %.4f mean, %.4f most from transformers; %.4f mean, %.4f most from x in f32\n",
-            how == X_BF16 ? "bf16" : "two halves behind norms", mean, most, moved[how], most_moved);
+            how == X_BF16 ? "bf16" : "two halves", mean, most, moved[how], most_moved);
         assert_true(mean <= 0.012);
     }
     assert_true(moved[X_BF16_PRECISE] < moved[X_BF16] && moved[X_BF16] < 0.01);
