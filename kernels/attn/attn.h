@@ -37,8 +37,8 @@
  *         and is told at the next sync
  * error   2e-5 absolute on outputs of unit scale, against attn_ref.c (which folds nothing: one softmax in double). Over
  *         bf16 KV that in the mean of many: a weight within 1e-6 of the middle between two bf16 may become the other
- *         one, 2^-7 of it, which alone can be 1e-2 of an output. So over int8 KV on the CPU, where a code may become the
- *         next one: 2e-2. The reference rounds as the CPU does; CUDA's tests have one that rounds to bf16
+ *         one, 2^-7 of it, which alone can be 1e-2 of an output. So over int8 KV on the CPU, where a code may become
+ *         the next one: 2e-2. The reference rounds as the CPU does; CUDA's tests have one that rounds to bf16
  * source  Dao et al., "FlashAttention", 2022 (tiles); Juravsky et al., "Hydragen", 2024 (shared prefix)
  */
 #ifndef FC_KERNELS_ATTN_H

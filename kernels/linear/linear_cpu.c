@@ -9,7 +9,8 @@ enum {
     CHUNK_ROWS = 256,    /* rows that are prepared at once: more would fall out of the second cache */
     PIECES_A_THREAD = 3, /* at least, where there are tiles enough */
     MOST_TILE_UNITS = 64,
-    OWN_ROWS = 8, /* a thread: so many and more stay with it, in tiles of their own */
+    OWN_ROWS = 8, /* a thread: so many and more stay with it, in tiles of their own; AMX: a whole tile */
+    MOST_OWN = 8, /* threads with rows of their own, each of which reads all of W; of more some share theirs */
     SPINS = 4096, /* looks at a counter before the core is offered to others */
 };
 
@@ -140,13 +141,19 @@ static void multiply_panels(const work *w, const fc_linear_part *part, int panel
     }
 }
 
-/* Each thread begins with rows of its own where there are many: those that it made in the operator before. Else each
- * begins with panels, and, of few panels, some of the tiles. */
+/* Where there are many rows each thread, or as many as read one cache, begins with rows of its own: those that it made
+ * in the operator before. How many shares that is, or 0. */
+static int own_shares(const work *w) {
+    const int threads = fc_pool_threads(w->s->pool), own = w->level == &fc_linear_amx ? FC_TILE_ROWS : OWN_ROWS;
+    return w->rows >= threads * own ? least(threads, MOST_OWN) : 0;
+}
+
+/* Else each begins with panels, and, of few panels, some of the tiles. */
 static void cut(work *w) {
     const int threads = fc_pool_threads(w->s->pool);
-    int units;
+    int units = own_shares(w);
     w->pairs = (w->p->panels - 1) / FC_TILE_PANELS + 1;
-    units = w->rows >= threads * OWN_ROWS ? threads : (threads * PIECES_A_THREAD - 1) / w->pairs + 1;
+    if (!units) units = (threads * PIECES_A_THREAD - 1) / w->pairs + 1;
     units = least(least(units, w->tiles), MOST_TILE_UNITS);
     w->unit_tiles = (w->tiles - 1) / units + 1;
     w->tile_units = (w->tiles - 1) / w->unit_tiles + 1;
@@ -170,7 +177,7 @@ static pass pass_of(const fc_weight *w, const fc_linear_part *part) {
 /* What this thread begins with once the pass is done, or NULL. */
 static const unsigned char *then_of(const work *w, int thread) {
     const fc_weight *then = w->first + w->rows < w->a->T ? w->a->w : w->a->then;
-    work next = {.s = w->s, .rows = w->rows, .tiles = w->tiles};
+    work next = {.s = w->s, .level = w->level, .rows = w->rows, .tiles = w->tiles};
     pass p;
     if (!then) return NULL;
     p = pass_of(then, fc_weight_cpu_of(then)->parts);
@@ -224,7 +231,6 @@ static fc_status chunk_rows(fc_stream s, const work *w, int *out) {
 fc_status fc_linear_cpu(fc_stream s, const fc_linear_args *a) {
     const fc_linear_part *part = fc_weight_cpu_of(a->w)->parts, *end = part + fc_weight_cpu_of(a->w)->n_parts;
     work w = {.s = s, .a = a, .level = fc_linear_level_of(s->level), .prepared_x = s->workspace};
-    const int threads = fc_pool_threads(s->pool);
     if (a->T < 1) return FC_FAIL(FC_ERR_ARG, "linear: T=%d; it must be at least 1", a->T);
     FC_TRY(fc_linear_from_of(s->level, a, &w.from));
     while (part < end) {
@@ -236,7 +242,7 @@ fc_status fc_linear_cpu(fc_stream s, const fc_linear_args *a) {
         for (w.first = 0; w.first < a->T; w.first += w.rows) {
             w.rows = a->T - w.first < rows ? a->T - w.first : rows;
             w.tiles = (w.rows - 1) / w.level->tile_rows + 1;
-            if (w.rows >= threads * OWN_ROWS) w.tiles = (w.tiles + threads - 1) / threads * threads;
+            if (own_shares(&w)) w.tiles = (w.tiles - 1) / own_shares(&w) * own_shares(&w) + own_shares(&w);
             run_pass(&w);
         }
         w.from.again = true;
