@@ -40,13 +40,14 @@ enum { FC_VECTOR_ROWS = 6, FC_TILE_ROWS = 16, FC_TILE_PANELS = 2 };
 
 /* A group whose largest magnitude is not above this is zero: scales / 16 or times those of weights would lose bits. */
 #define FC_X_TINY 0x1p-80f
-/* A group with a larger one is wide: its sums leave f32 once a scale's power of two is in their exponent. So is one
- * with a high byte above FC_X_NARROW: sums of 32 * 255 * 127 and 4 * 255 * 256 times that byte are below 2^22. */
+/* A group with a larger one overflows: its bias leaves f32 above about 2^111, and this is far below. So does one with a
+ * high byte above FC_X_NARROW: sums of 32 * 255 * 128 and 4 * 255 * 256 times that byte are below 2^22, and of a byte
+ * more they are not. */
 #define FC_X_LARGE  0x1p60f
 #define FC_X_NARROW 12
 /* Groups whose largest magnitude is more than so many times the mean of the row's are fine: precise, and not. */
-#define FC_X_FINE   1.25f
-#define FC_X_COARSE 3.0f
+#define FC_X_FINE_PRECISE 1.25f
+#define FC_X_FINE         3.0f
 /* fine: the largest code stands for this part of the largest magnitude or more, so that codes fit 16 bits. */
 #define FC_X_REST (1.0f / 250.0f)
 /* Times what the largest code stands for: the least that a scale may be. A code is 127 at most, once it is rounded. */
@@ -72,9 +73,9 @@ typedef struct {
                          AVX-512 leaves in the high halves of their bytes [1]. An integer sum below 2^22 that starts
                          from the bits of bias is, as an f32, bias + that sum times the power of two */
     int8_t high[4];
-    uint16_t quad; /* that quad's offset from the group's codes in a panel: FC_QUAD times its number */
-    uint8_t root;  /* 64 where scale has the root of two, else 0: bytes to the second of two vectors of f32 */
-    bool wide;     /* sums may not start from bits of bias */
+    uint16_t quad;  /* that quad's offset from the group's codes in a panel: FC_QUAD times its number */
+    uint8_t root;   /* 64 where scale has the root of two, else 0: bytes to the second of two vectors of f32 */
+    bool overflows; /* sums may not start from bits of bias */
 } fc_linear_x;
 
 /* AVX2's and the portable one's: they multiply 16-bit numbers in pairs, and take (k0, k2) and (k1, k3) of each quad of
@@ -134,10 +135,11 @@ const fc_linear_level *fc_linear_level_of(fc_cpu_level level); /* of an open str
 
 /* Of a row: the magnitude above which a group is fine, by the largest magnitudes of its groups, first to last. */
 static inline float fc_linear_fine_above(float sum_of_largest, int groups, bool precise) {
-    return sum_of_largest * ((precise ? FC_X_FINE : FC_X_COARSE) / (float)groups);
+    return sum_of_largest * ((precise ? FC_X_FINE_PRECISE : FC_X_FINE) / (float)groups);
 }
 
-/* The least scale in which the largest code stands for m, finite and above FC_X_TINY * FC_X_REST. */
+/* The least scale in which the largest code stands for m, finite and above FC_X_TINY * FC_X_REST. But where
+ * m * FC_X_STEP is a power of two it is the root of two times that: one step more than m needs. */
 static inline float fc_linear_scale_of(float m) {
     const float least = m * FC_X_STEP;
     uint32_t bits, power;
@@ -149,23 +151,25 @@ static inline float fc_linear_scale_of(float m) {
     return scale;
 }
 
-/* The last eight bytes of these records together: any high byte, and whether one is wide. */
+/* The last eight bytes of these records together: any high byte, and whether one overflows. The first byte is the
+ * lowest, as on x86, whose levels alone ask. */
 static inline uint64_t fc_linear_tails(const fc_linear_x *x, int rows) {
     uint64_t any = 0, one;
     for (int r = 0; r < rows; r++) {
-        memcpy(&one, x[r].high, sizeof one);
+        memcpy(&one, (const char *)&x[r] + offsetof(fc_linear_x, high), sizeof one);
         any |= one;
     }
     return any;
 }
 static inline bool fc_linear_any_high(uint64_t tails) { return (uint32_t)tails != 0; }
-static inline bool fc_linear_any_wide(uint64_t tails) { return tails >> 56 != 0; }
-_Static_assert(sizeof(fc_linear_x) == 64 && offsetof(fc_linear_x, high) == 56 && offsetof(fc_linear_x, wide) == 63,
+static inline bool fc_linear_any_overflows(uint64_t tails) { return tails >> 56 != 0; }
+_Static_assert(sizeof(fc_linear_x) == 64 && offsetof(fc_linear_x, high) == 56 && offsetof(fc_linear_x, overflows) == 63,
                "a record is a cache line, and its tail says what is special about it");
 
 /* One group of one row, plain C. */
 void fc_linear_group(const float *x, const fc_linear_prepare *p, float fine_above, fc_linear_x *out);
-/* Records of fc_linear_x, the same bits. */
+/* Records of fc_linear_x with the same bits, but for quad where no byte is high: there it is the largest quad's, and 0
+ * in plain C. Zeros times any quad are zero. */
 void fc_linear_prepare_avx2(const fc_linear_prepare *p);
 void fc_linear_prepare_avx512(const fc_linear_prepare *p);
 

@@ -56,7 +56,8 @@ FC_INLINE fc_linear_x *record(void *out, size_t bytes, int i) {
     return (fc_linear_x *)(void *)((char *)out + (size_t)i * bytes);
 }
 
-/* Of four groups, by their quads' and their own largest magnitudes: what takes code 127; quad, that of each. */
+/* Of four groups, by their quads' and their own largest magnitudes: what the largest code stands for; quad, that of
+ * each. */
 FC_INLINE __m128i outside_quads(const __m256i q[4], __m128 most, __m128 above, int quad[4]) {
     static const int32_t but_one[15] = {-1, -1, -1, -1, -1, -1, -1, 0, -1, -1, -1, -1, -1, -1, -1};
     float m[4];
@@ -90,7 +91,7 @@ FC_INLINE void store_fields(__m128i a, __m128i b, __m128i c, __m128i d, size_t a
     for (int i = 0; i < 4; i++) _mm_storeu_ps((float *)(void *)((char *)out + (size_t)i * bytes + at), f[i]);
 }
 
-/* Four groups to four neighbouring records, with fc_linear_group's bits. */
+/* Four groups to four neighbouring records, with fc_linear_group's bits, but quad where no byte is high. */
 FC_INLINE void round_groups(const float *const x[4], const float above[4], const fc_linear_prepare *p, void *out,
                             size_t bytes) {
     const __m128i zero = _mm_set1_epi32(-p->zero);
@@ -130,7 +131,7 @@ FC_INLINE void round_groups(const float *const x[4], const float above[4], const
     power = _mm_and_si128(bits, _mm_set1_epi32(0x7f800000));
     bias = _mm_add_epi32(power, _mm_set1_epi32(FC_X_BIAS));
     more = _mm_cmpgt_epi8(_mm_abs_epi8(high_bytes), _mm_set1_epi8(FC_X_NARROW));
-    more = _mm_andnot_si128(_mm_cmpeq_epi32(more, _mm_setzero_si128()), _mm_set1_epi32(1 << 24)); /* wide */
+    more = _mm_andnot_si128(_mm_cmpeq_epi32(more, _mm_setzero_si128()), _mm_set1_epi32(1 << 24)); /* overflows */
     at = _mm_or_si128(more, _mm_slli_epi32(at, 6));
     at = _mm_or_si128(at, _mm_andnot_si128(_mm_cmpeq_epi32(bits, power), _mm_set1_epi32(64 << 16))); /* root */
     store_fields(bias, _mm_sub_epi32(bias, _mm_set1_epi32(4 << 23)), high_bytes, at, offsetof(fc_linear_x, bias), out,
@@ -175,6 +176,15 @@ FC_INLINE __m256i widen(__m128i code) {
     return _mm256_cvtepi8_epi16(_mm_shuffle_epi8(code, order));
 }
 
+/* 256 times the record's high bytes onto the pairs of their quad. */
+FC_INLINE void add_high(fc_linear_x_wide *out) {
+    __m128i *quad = (__m128i *)(void *)out->pairs[out->x.quad / FC_QUAD], high;
+    int32_t four;
+    memcpy(&four, out->x.high, sizeof four);
+    high = _mm256_castsi256_si128(widen(_mm_cvtsi32_si128(four)));
+    _mm_storel_epi64(quad, _mm_add_epi16(_mm_loadl_epi64(quad), _mm_slli_epi16(high, 8)));
+}
+
 static void prepare(const fc_linear_prepare *p) {
     fc_linear_x_wide *out = p->out;
     round_tile(p, sizeof *out);
@@ -182,13 +192,7 @@ static void prepare(const fc_linear_prepare *p) {
         __m256i code = load(out->x.code);
         _mm256_storeu_si256((__m256i *)(void *)out->pairs[0], widen(_mm256_castsi256_si128(code)));
         _mm256_storeu_si256((__m256i *)(void *)out->pairs[4], widen(_mm256_extracti128_si256(code, 1)));
-        {
-            __m128i *quad = (__m128i *)(void *)out->pairs[out->x.quad / FC_QUAD], high;
-            int32_t four;
-            memcpy(&four, out->x.high, sizeof four);
-            high = _mm256_castsi256_si128(widen(_mm_cvtsi32_si128(four)));
-            _mm_storel_epi64(quad, _mm_add_epi16(_mm_loadl_epi64(quad), _mm_slli_epi16(high, 8)));
-        }
+        add_high(out);
     }
 }
 

@@ -148,7 +148,7 @@ FC_INLINE void group_steps(__m512 acc[R_MAX][B_MAX], const place *at, shape s, i
     }
 }
 
-/* The same bits by fewer multiplications, where no record is wide; high: one has high bytes. Sums start from bits of
+/* The same bits by fewer multiplications, where no record overflows; high: one has high bytes. Sums start from bits of
  * bias, and a row takes scales of weights, or the root of two times these, from memory. */
 FC_INLINE void group_roots(__m512 acc[R_MAX][B_MAX], const place *at, shape s, int nibble, int quads, int first,
                            bool high) {
@@ -179,7 +179,7 @@ FC_INLINE void group_roots(__m512 acc[R_MAX][B_MAX], const place *at, shape s, i
 
 FC_INLINE void group(__m512 acc[R_MAX][B_MAX], place *at, shape s, int nibble, int quads, int first) {
     const uint64_t tails = fc_linear_tails(at->x, s.R);
-    if (s.R < ROOTS_FROM || fc_linear_any_wide(tails)) {
+    if (s.R < ROOTS_FROM || fc_linear_any_overflows(tails)) {
         if (fc_linear_any_high(tails)) group_steps(acc, at, s, nibble, quads, first, true);
         else group_steps(acc, at, s, nibble, quads, first, false);
     } else if (fc_linear_any_high(tails)) {

@@ -27,7 +27,7 @@ static float largest(const float *x, int n) {
     return m;
 }
 
-/* The first quad that holds m, a fine group's largest magnitude; *rest, what takes code 127. */
+/* The first quad that holds m, a fine group's largest magnitude; *rest, what the largest code stands for. */
 static int quad_of(const float *x, float m, float *rest) {
     int quad = 0;
     while (largest(x + 4 * quad, 4) < m) quad++;
@@ -62,7 +62,7 @@ void fc_linear_group(const float *x, const fc_linear_prepare *p, float fine_abov
         int32_t code = nearest(x[k] * inverse), high = (code + 128) >> 8; /* 0 unless in a fine group's quad */
         out->code[k] = (int8_t)(code - 256 * high);
         if (k / 4 == quad) out->high[k % 4] = (int8_t)high;
-        out->wide |= high > FC_X_NARROW || high < -FC_X_NARROW;
+        out->overflows |= high > FC_X_NARROW || high < -FC_X_NARROW;
         sum[k / 16] += code;
     }
     out->quad = (uint16_t)(FC_QUAD * quad);
@@ -70,8 +70,8 @@ void fc_linear_group(const float *x, const fc_linear_prepare *p, float fine_abov
     out->sum = out->scale * (float)(sum[0] + sum[1]);
     out->start[0] = -p->zero * (p->halves ? sum[0] : sum[0] + sum[1]);
     out->start[1] = p->halves ? -p->zero * sum[1] : 16 * out->start[0];
-    if (most > FC_X_LARGE) { /* its bias would be no number */
-        out->wide = true;
+    if (most > FC_X_LARGE) { /* far below where the bias would overflow */
+        out->overflows = true;
         return;
     }
     bias = (bits_of(out->scale) & 0x7f800000u) + FC_X_BIAS;

@@ -10,7 +10,7 @@ FC_INLINE __m512i magnitude(const float *x) {
 
 FC_INLINE __m512i most(__m512i a, __m512i b) { return _mm512_max_epu32(a, b); }
 
-/* In each 128 bits the larger ones of two neighbours of four: a's first, b's first, a's second, b's second. */
+/* In each 128 bits the larger of elements 0 and 2, then of 1 and 3: a's first, b's first, a's second, b's second. */
 FC_INLINE __m512i most_of_pairs(__m512i a, __m512i b) {
     return most(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
 }
@@ -127,7 +127,8 @@ FC_INLINE __m512i scales_of(__m512 m) {
     return _mm512_mask_add_epi32(_mm512_or_si512(power, root), above, power, _mm512_set1_epi32(0x00800000));
 }
 
-/* n groups to neighbouring records, with fc_linear_group's bits. x and above have a place for all 16. */
+/* n groups to neighbouring records, with fc_linear_group's bits, but quad where no byte is high. x and above have a
+ * place for all 16. */
 static void round_groups(const float *const x[N], const float above[N], int n, const fc_linear_prepare *p,
                          fc_linear_x *out) {
     const __m512i largest = largest_of(x), zero = _mm512_set1_epi32(-p->zero);
@@ -167,7 +168,7 @@ static void round_groups(const float *const x[N], const float above[N], int n, c
     bias = _mm512_add_epi32(power, _mm512_set1_epi32(FC_X_BIAS));
     more = _mm512_abs_epi8(whole);
     more = _mm512_maskz_mov_epi8(_mm512_cmpgt_epi8_mask(more, _mm512_set1_epi8(FC_X_NARROW)), more);
-    tail = _mm512_maskz_set1_epi32(_mm512_test_epi32_mask(more, more), 1 << 24); /* wide */
+    tail = _mm512_maskz_set1_epi32(_mm512_test_epi32_mask(more, more), 1 << 24); /* overflows */
     tail = _mm512_or_si512(tail, _mm512_slli_epi32(quads.quad, 6));
     tail =
         _mm512_mask_or_epi32(tail, _mm512_cmpneq_epi32_mask(bits, power), tail, _mm512_set1_epi32(64 << 16)); /* root */

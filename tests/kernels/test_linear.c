@@ -354,30 +354,39 @@ static void what_comes_next_changes_no_bit(void **state) {
     fc_cpu_stream_close(s);
 }
 
-/* Beyond 256 rows the call prepares x in pieces. */
+/* Beyond 256 rows the call prepares x in pieces. 65 threads are more than such a piece has tiles, and than the tile
+ * units that linear cuts any into. */
 static void many_rows(void **state) {
-    enum { T = 517, N = 20, K = 64 };
+    enum { T = 600, N = 20, K = 64, THREADS = 65 };
     fc_stream s = stream_of(FC_CPU_AUTO, 2);
     unsigned char *data = tensor(FC_Q8_0, N, K, false);
     fc_weight *w = packed(s, FC_Q8_0, data, N, K);
-    float *x = normals((size_t)T * K), *ref = must((size_t)T * N, sizeof *ref), *y = run(FC_CPU_AUTO, 2, w, x, NULL, T);
+    float *x = normals((size_t)T * K), *ref = must((size_t)T * N, sizeof *ref);
     (void)state;
     assert_ok(fc_linear_ref(s, &(fc_linear_args){.y = ref, .x = x, .w = w, .T = T, .precise = precise_run}));
-    check_close(y, ref, w, x, T, "many rows");
+    for (fc_cpu_level l = FC_CPU_PORTABLE; l <= fc_cpu_best(); l++) {
+        float *y = run(l, 1, w, x, NULL, T), *many = run(l, THREADS, w, x, NULL, T);
+        check_close(y, ref, w, x, T, "many rows");
+        same_bits(many, y, (size_t)T * N, "many threads");
+        fc_free(many);
+        fc_free(y);
+    }
     fc_free(ref);
     fc_free(x);
-    fc_free(y);
     fc_free(data);
     fc_weight_free_cpu(w);
     fc_cpu_stream_close(s);
 }
 
-/* All codes at one end and x at its largest: no sum may saturate or wrap. */
+/* All codes at one end and x at its largest: no sum may saturate or wrap, neither of a tile with a row above
+ * FC_X_LARGE, for which AVX-512 has a way of its own, nor of one without. */
 static void extremes_do_not_saturate(void **state) {
     enum { T = 7, N = 17, K = 1024 };
     (void)state;
     for (fc_cpu_level l = FC_CPU_PORTABLE; l <= fc_cpu_best(); l++)
-        for (int t = 0; t < N_TYPES; t++) {
+        for (int j = 0; j < 2 * N_TYPES; j++) {
+            const int t = j / 2;
+            const float size = j % 2 ? 1e30f : 3.0f;
             fc_stream s;
             unsigned char *data;
             fc_weight *w;
@@ -388,7 +397,7 @@ static void extremes_do_not_saturate(void **state) {
             w = packed(s, types[t], data, N, K);
             x = must(T * K, sizeof *x);
             ref = must(T * N, sizeof *ref);
-            for (int i = 0; i < T * K; i++) x[i] = i / K % 2 ? 1e30f : -3.0f;
+            for (int i = 0; i < T * K; i++) x[i] = i / K % 2 ? size : -3.0f;
             for (int i = 4 * K; i < 6 * K; i += 64) /* every other group's quad, each in turn, at 250 times the rest */
                 for (int k = 0; k < 4; k++) x[i + i / 64 % 8 * 4 + k] *= 250.0f;
             y = run(l, 1, w, x, NULL, T);

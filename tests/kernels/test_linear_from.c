@@ -109,8 +109,7 @@ static void same_bits(const float *a, const float *b, size_t n, const story *c, 
     for (size_t i = 0; i < n; i++)
         if (memcmp(a + i, b + i, sizeof *a) != 0)
             fail_msg("%s: from %d left %d precise %d T=%d K=%d N=%d: element %zu is %.9g, apart %.9g", what,
-                     (int)c->from, (int)c->left, c->precise, c->T, c->K, c->w->N, i, (double)a[i],
-                     (double)b[i]);
+                     (int)c->from, (int)c->left, c->precise, c->T, c->K, c->w->N, i, (double)a[i], (double)b[i]);
 }
 
 static void same(const outcome *one, const outcome *two, const story *c) {
@@ -170,7 +169,7 @@ static void one_call_has_the_bits_of_two(void **state) {
     for (int l = FC_CPU_PORTABLE; l <= (int)fc_cpu_best(); l++)
         for (int t = 0; t < WEIGHT_TYPES; t++) {
             fc_dtype type = weight_types[t];
-            int K = fc_dtype_is_float(type) ? 77 : 1280; /* 1280: three blocks, of unequal columns */
+            int K = fc_dtype_is_float(type) ? 77 : 1280; /* 1280: 40 groups, no multiple of the 16 that AVX-512 takes */
             fc_stream s = stream_of(l, 1, 0, 0);
             fc_weight *w = weight_made_up(s, type, 19, K, &seed);
             for (int i = 0; i < 6; i++) check(l, 1 + (t + i) % 4, w, rows[i], rows[i]);
@@ -197,6 +196,20 @@ static void passes_and_chunks_make_x_once(void **state) {
                 check(l, 4 - i, w, rows[i], 1);
                 check(l, 2, w, rows[i], 3);
             }
+            fc_weight_free_cpu(w);
+            fc_cpu_stream_close(s);
+        }
+}
+
+/* 65 threads are more than the 256 rows made at once have tiles, and than linear cuts any into: some find nothing to
+ * do, and x is made once all the same. */
+static void more_threads_than_tiles(void **state) {
+    (void)state;
+    for (int l = FC_CPU_PORTABLE; l <= (int)fc_cpu_best(); l++)
+        for (int i = 0; i < 2; i++) {
+            fc_stream s = stream_of(l, 1, 0, 0);
+            fc_weight *w = weight_made_up(s, i ? FC_Q4_0 : FC_BF16, 40, 64, &seed);
+            check(l, 65, w, 600, 256);
             fc_weight_free_cpu(w);
             fc_cpu_stream_close(s);
         }
@@ -311,11 +324,9 @@ static void costs_leave_x_out(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_call_has_the_bits_of_two),
-        cmocka_unit_test(passes_and_chunks_make_x_once),
-        cmocka_unit_test(the_reference_is_two_references),
-        cmocka_unit_test(wrong_arguments_are_refused),
-        cmocka_unit_test(costs_leave_x_out),
+        cmocka_unit_test(one_call_has_the_bits_of_two), cmocka_unit_test(passes_and_chunks_make_x_once),
+        cmocka_unit_test(more_threads_than_tiles),      cmocka_unit_test(the_reference_is_two_references),
+        cmocka_unit_test(wrong_arguments_are_refused),  cmocka_unit_test(costs_leave_x_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

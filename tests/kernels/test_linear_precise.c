@@ -190,39 +190,139 @@ static void what_is_not_fine_has_8_bits(void **state) {
         }
 }
 
-/* If this fails, a group that stands out by far meets weights so large that its sum leaves the bits that AVX-512 keeps
- * it in, or one that does not is taken for such. */
-static void large_sums_are_whole(void **state) {
-    enum { T = 6, N = 32, K = 64 };
-    static const float sizes[] = {2.0f, 8.0f, 12.0f, 13.0f, 25.0f, 100.0f, 249.0f};
+/* Whether a group of 32 is fine, by the header's rule, whose two limits are these. */
+static bool is_fine(const float *row, int groups, int group, bool precise) {
+    double sum = 0, mine = 0;
+    for (int g = 0; g < groups; g++) {
+        double most = 0;
+        for (int k = 0; k < 32; k++) most = fmax(most, fabs((double)row[g * 32 + k]));
+        sum += most;
+        if (g == group) mine = most;
+    }
+    return mine > (precise ? 1.25 : 3.0) * sum / groups;
+}
+
+/* If this fails, what is read finely is not what the header says. One group of each row has a number that is just below
+ * or above a limit; the rest of it is so small that 8 bits of the whole read it as zero. */
+static void fine_is_told_by_the_mean(void **state) {
+    static const double limits[] = {1.25, 3.0};
+    static const int groups[] = {4, 7, 16};
+    enum { T = 6, K_MAX = 512 };
+    static float x[T * K_MAX], y[T * K_MAX];
     (void)state;
-    for (int sign = -1; sign <= 1; sign += 2)
-        for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-            float weights[N * K], x[T * K], y[T * N], ref[T * N];
-            size_t bytes = (size_t)K / 32 * fc_dtype_block_bytes(FC_Q8_0);
-            unsigned char *data = must(N, bytes);
-            for (int k = 0; k < N * K; k++) weights[k] = (float)sign * 127.0f;
-            for (int n = 0; n < N; n++) assert_ok(fc_quant_row(FC_Q8_0, weights + n * K, data + (size_t)n * bytes, K));
-            for (int k = 0; k < T * K; k++) x[k] = k % K < 4 ? sizes[i] : 1.0f;
-            for (fc_cpu_level l = FC_CPU_PORTABLE; l <= fc_cpu_best(); l++) {
-                fc_stream s = stream_of(l, 1);
-                fc_weight *w = NULL;
-                fc_linear_args a = {.y = y, .x = x, .T = T, .precise = true};
-                assert_ok(fc_weight_pack_cpu(
-                    s, &(fc_weight_part){.name = "large", .data = data, .dtype = FC_Q8_0, .N = N, .K = K}, 1, &w));
-                a.w = w;
-                assert_ok(fc_linear_cpu(s, &a));
-                a.y = ref;
-                assert_ok(fc_linear_ref(s, &a));
-                for (int k = 0; k < T * N; k++)
-                    if (!(fabsf(y[k] - ref[k]) <= 1e-6f * fabsf(ref[k])))
-                        fail_msg("%s: %g in a quad: %.9g, reference %.9g", fc_cpu_level_name(l), (double)sizes[i],
-                                 (double)y[k], (double)ref[k]);
-                fc_weight_free_cpu(w);
-                fc_cpu_stream_close(s);
-            }
-            fc_free(data);
+    for (int i = 0; i < 2 * 2 * 2 * 3 * 2; i++) {
+        const bool precise = i % 2, above = i / 2 % 2;
+        const int n = groups[i / 8 % 3], K = n * 32;
+        const double limit = limits[i / 4 % 2] * (above ? 1.0001 : 0.9999), size = 40.0;
+        const float most = (float)(limit * (n - 1) * size / (n - limit)); /* limit times the mean of all n */
+        for (int k = 0; k < T * K; k++) x[k] = k % 5 ? 1.0f : -(float)size;
+        for (int t = 0; t < T; t++) {
+            float *group = x + t * K + t % n * 32;
+            for (int k = 0; k < 32; k++) group[k] = most / 400 * test_uniform(&seed);
+            group[test_below(&seed, 32)] = t % 2 ? most : -most;
         }
+        read_back(i / 24 ? FC_Q4_0 : FC_Q8_0, x, T, K, precise, y);
+        for (int t = 0; t < T; t++) {
+            const float *from = x + t * K + t % n * 32, *to = y + t * K + t % n * 32;
+            const bool fine = is_fine(x + t * K, n, t % n, precise);
+            for (int k = 0; k < 32; k++)
+                if (fabsf(from[k]) < most && !(fine ? fabsf(to[k] - from[k]) <= most / 250 * 0.0056f : to[k] == 0.0f))
+                    fail_msg("%g of %d groups, precise %d: %g beside %g is read as %g, fine %d", limit, n, precise,
+                             (double)from[k], (double)most, (double)to[k], fine);
+        }
+    }
+}
+
+/* T rows of K at every level against the reference. */
+static void near_the_reference(const fc_weight_part *part, const float *x, int T, const char *what) {
+    float *y = must((size_t)T * (size_t)part->N, sizeof *y), *ref = must((size_t)T * (size_t)part->N, sizeof *ref);
+    float *row = must((size_t)part->K, sizeof *row);
+    for (fc_cpu_level l = FC_CPU_PORTABLE; l <= fc_cpu_best(); l++) {
+        fc_stream s = stream_of(l, 1);
+        fc_weight *w = NULL;
+        fc_linear_args a = {.y = y, .x = x, .T = T, .precise = true};
+        assert_ok(fc_weight_pack_cpu(s, part, 1, &w));
+        a.w = w;
+        assert_ok(fc_linear_cpu(s, &a));
+        a.y = ref;
+        assert_ok(fc_linear_ref(s, &a));
+        for (int i = 0; i < T * part->N; i++) {
+            double size = 0;
+            fc_weight_row_cpu(w, i % part->N, row);
+            for (int k = 0; k < part->K; k++)
+                size += fabs((double)row[k] * (double)x[(size_t)(i / part->N) * (size_t)part->K + (size_t)k]);
+            if (!(fabs((double)y[i] - (double)ref[i]) <= 1e-6 * size))
+                fail_msg("%s %s, %s: y[%d,%d] = %.9g, reference %.9g", fc_cpu_level_name(l), fc_dtype_name(part->dtype),
+                         what, i / part->N, i % part->N, (double)y[i], (double)ref[i]);
+        }
+        fc_weight_free_cpu(w);
+        fc_cpu_stream_close(s);
+    }
+    fc_free(row);
+    fc_free(ref);
+    fc_free(y);
+}
+
+/* A tensor whose bytes of codes are all the same, and so are its scales; minimums are 0. */
+static unsigned char *all_codes(fc_dtype t, unsigned char code, float scale, int N, int K) {
+    const bool whole = t == FC_Q4_W || t == FC_Q8_W;
+    const size_t block = fc_dtype_block_bytes(t), bytes = (size_t)N * (size_t)K / 32 * block;
+    const size_t head = whole ? 8 : t == FC_Q4_1 ? 4 : 2;
+    const uint16_t half = fc_f32_to_f16(scale);
+    unsigned char *data = must(bytes, 1);
+    memset(data, code, bytes);
+    for (unsigned char *b = data; b < data + bytes; b += block) {
+        memset(b, 0, head);
+        if (whole) memcpy(b, &scale, sizeof scale);
+        else memcpy(b, &half, sizeof half);
+    }
+    return data;
+}
+
+/* If this fails, a group that stands out by far meets weights so large that its sum leaves the bits that AVX-512 keeps
+ * it in. Numbers are their own codes, or the root of two times these: 32 of the largest, 127, and one quad of sizes,
+ * whose high bytes are 2, then the last of 12, the first and the last of 13, those of 14, and far more. Below zero
+ * -3200 is the last of 12. Codes of 4 bits count 16 times in odd groups. */
+static void large_sums_are_whole(void **state) {
+    static const struct {
+        fc_dtype type;
+        unsigned char code;
+    } weights[] = {{FC_Q8_W, 0xff}, {FC_Q8_0, 0x7f}, {FC_Q8_0, 0x80}, {FC_Q4_W, 0xff},
+                   {FC_Q4_1, 0xff}, {FC_Q4_0, 0xff}, {FC_Q4_0, 0x00}};
+    static const float sizes[] = {639, 3199, 3200, 3201, 3455, 3456, 3711, 6400, 25600, 31750};
+    enum { T = 6, N = 32, K = 64, SIZES = sizeof sizes / sizeof sizes[0] };
+    (void)state;
+    for (size_t i = 0; i < sizeof weights / sizeof weights[0]; i++) {
+        unsigned char *data = all_codes(weights[i].type, weights[i].code, 1.0f, N, K);
+        const fc_weight_part part = {.name = "w", .data = data, .dtype = weights[i].type, .N = N, .K = K};
+        for (int j = 0; j < 4 * SIZES; j++) {
+            const float scale = (j & 1 ? 1.41421356f : 1.0f) * (j & 2 ? -1.0f : 1.0f);
+            float x[T * K];
+            char what[32];
+            for (int k = 0; k < T * K; k++) x[k] = scale * 127.0f;
+            for (int t = 0; t < T; t++) /* in the odd group, in the even one, any quad */
+                for (int k = 0; k < 4; k++) x[t * K + (t + 1) % 2 * 32 + t * 4 + k] = scale * sizes[j / 4];
+            snprintf(what, sizeof what, "%g in a quad", (double)(scale * sizes[j / 4]));
+            near_the_reference(&part, x, T, what);
+        }
+        fc_free(data);
+    }
+}
+
+/* If this fails, a group's power of two leaves f32 with its sums, where several rows are multiplied at once. */
+static void large_rows_are_whole(void **state) {
+    static const fc_dtype types[] = {FC_Q8_0, FC_Q8_W, FC_Q4_0, FC_Q4_1};
+    static const float sizes[] = {0x1p59f, 0x1p61f, 1e30f, 1e37f};
+    enum { T = 6, N = 32, K = 64 };
+    (void)state;
+    for (int i = 0; i < 16; i++) {
+        unsigned char *data = all_codes(types[i / 4], 0x9e, 0x1p-10f, N, K); /* far from f32's own end */
+        const fc_weight_part part = {.name = "w", .data = data, .dtype = types[i / 4], .N = N, .K = K};
+        float x[T * K];
+        for (int k = 0; k < T * K; k++) x[k] = sizes[i % 4] * test_uniform(&seed);
+        near_the_reference(&part, x, T, "large");
+        fc_free(data);
+    }
 }
 
 int main(void) {
@@ -231,7 +331,9 @@ int main(void) {
         cmocka_unit_test(what_is_not_fine_has_8_bits),
         cmocka_unit_test(what_stands_out_is_read_as_told),
         cmocka_unit_test(edges_of_what_stands_out),
+        cmocka_unit_test(fine_is_told_by_the_mean),
         cmocka_unit_test(large_sums_are_whole),
+        cmocka_unit_test(large_rows_are_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
