@@ -2,6 +2,9 @@
  *
  *   bench_service MODEL THREADS RECIPE [MAX_ROWS [variant]] [kv=TYPE]
  *
+ * Its KV memory is there before it is ready: another engine's is once it has answered, and is then used again, while
+ * this one's prefix cache takes new pages until all have been used.
+ *
  * MODEL takes both roles; MAX_ROWS rows a batch at most, which is the engine's own choice else; variant: not
  * batch-invariant; TYPE: of KV. Each line of standard input is a case:
  *
@@ -187,6 +190,7 @@ int main(int argc, char **argv) {
     if (fc_engine_open(&(fc_engine_options){.novelty = argv[1],
                                             .alignment = argv[1],
                                             .threads = (int)strtol(argv[2], NULL, 10),
+                                            .kv_touch = true,
                                             .max_rows = argc > 4 ? (int)strtol(argv[4], NULL, 10) : 0,
                                             .batch_variant = argc > 5,
                                             .kv_type = kv,

@@ -188,14 +188,14 @@ static bool caches_scores(const fc_engine *e, const fc_engine_options *o) {
 static fc_status lane_options(const fc_engine_options *o, int rows, const fc_model_config *c, fc_dtype embed,
                               bool scores, fc_lane_options *out) {
     const char *kv = o->kv_type ? o->kv_type : embed == FC_F32 ? "f32" : "bf16";
+    const int ctx = c->ctx < 8192 ? c->ctx : 8192;
     *out = (fc_lane_options){
-        .ctx = o->ctx          ? o->ctx
-               : c->ctx < 8192 ? c->ctx
-                               : 8192,
+        .ctx = o->ctx ? o->ctx : ctx,
         .page_slots = o->page_slots ? o->page_slots : 16,
         .max_rows = rows,
         .max_branches = o->max_branches ? o->max_branches : 1024,
         .scores = scores,
+        .kv_touch = o->kv_touch,
     };
     FC_TRY(fc_kv_type_parse(kv, &out->kv_type));
     if (out->ctx > c->ctx)

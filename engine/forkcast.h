@@ -83,9 +83,9 @@ typedef struct {
     uint64_t score_cache; /* bytes of memory for scores of earlier requests; 0: 16 MiB */
     const char *score_cache_file; /* SQLite: scores on disk too, for all engines; made if missing. NULL: memory alone */
     uint64_t kv_pool; /* bytes of KV memory a model; 0: room for 2 x ctx, at least 256 MiB, at most a quarter of RAM */
-    bool batch_variant;  /* a candidate's bits may depend on what else is in the batch: CUDA may give products of many
-                             rows and bf16 weights to cuBLASLt. On the CPU they never do */
+    bool batch_variant;  /* bits may depend on what else is in the batch: CUDA may ask cuBLASLt. The CPU's never do */
     const char *precise; /* "false": fewer numbers in products have 16 bits, on CUDA bf16; "true"; "auto": on a CPU */
+    bool kv_touch;       /* all KV memory of a CPU is written at open, not when it is first used */
     bool pin_threads;    /* thread i stays on the i-th core that the process may use; more than cores: an error */
 } fc_engine_options;
 

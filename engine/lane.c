@@ -19,6 +19,7 @@ fc_status fc_lane_open(fc_model *m, const fc_lane_options *o, fc_lane *out) {
     void *p;
     if (m->be->attn_fits) FC_TRY(m->be->attn_fits(m->be->stream, o->kv_type, c->E));
     FC_TRY_GOTO(st, fc_kv_open(m->be, &shape, o->max_branches, o->ctx, &l.kv), fail);
+    if (o->kv_touch && m->be->touch) m->be->touch(m->be, fc_kv_store(l.kv)->base);
     FC_TRY_GOTO(st, fc_work_open(m, o->max_rows, fc_batch_parts(o->max_rows, o->ctx), &l.work), fail);
     if (o->scores) {
         FC_TRY_GOTO(st, m->be->alloc(m->be, slots * row, "kept hidden states", &p), fail);

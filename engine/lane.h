@@ -8,7 +8,8 @@ typedef struct {
     fc_dtype kv_type;
     int ctx, page_slots, kv_pages;
     int max_rows, max_branches;
-    bool scores; /* it keeps hidden states */
+    bool scores;   /* it keeps hidden states */
+    bool kv_touch; /* its pool's memory is written at open */
 } fc_lane_options;
 
 typedef struct {

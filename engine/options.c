@@ -160,6 +160,9 @@ static const fc_option_row rows[] = {
     {ENGINE(kv_pool, BYTES), .o.fallback = "0", .o.value = "BYTES",
      .o.help = "KV memory of each model, such as 512M (K, M, G or T); 0: two contexts, at least 256M, at most a "
                "quarter of RAM"},
+    {ENGINE(kv_touch, BOOL), .o.fallback = "false",
+     .o.help = "on a CPU all KV memory is written once at open, which takes longer; else requests wait for it page by "
+               "page until all has been used, on a virtual machine up to a twentieth of their time"},
     {ENGINE(score_cache, BYTES), .o.fallback = "0", .o.value = "BYTES",
      .o.help = "memory for scores of earlier requests; 0: 16M"},
     {ENGINE(score_cache_file, PATH), .o.value = "FILE",

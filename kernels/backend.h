@@ -62,6 +62,8 @@ typedef struct fc_backend {
 
     fc_status (*alloc)(struct fc_backend *be, size_t bytes, const char *what, void **out); /* zeroed */
     void (*free)(struct fc_backend *be, void *buffer);                                     /* NULL is fine */
+    /* The system has given all pages of a buffer once this returns. NULL: it had when alloc returned. */
+    void (*touch)(struct fc_backend *be, void *buffer);
     /* What was left at open for all buffers and weights; 0: unknown. */
     fc_status (*memory)(struct fc_backend *be, uint64_t *bytes);
     fc_status (*upload)(struct fc_backend *be, void *dst, const void *host,

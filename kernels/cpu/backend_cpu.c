@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 
 /* A buffer is preceded by one page that holds its size: buffers stay page-aligned, and free needs no table. */
-enum { HEAD = 4096 };
+enum { HEAD = 4096, TOUCH = 1 << 21 /* bytes a unit: a huge page */ };
 /* Bytes from which huge pages are asked for: KV is read in scattered pieces. */
 static const size_t LARGE = (size_t)4 << 20;
 
@@ -33,6 +33,24 @@ static void cpu_free(fc_backend *be, void *buffer) {
     p = (unsigned char *)buffer - HEAD;
     memcpy(&all, p, sizeof all);
     fc_pages_free(p, all);
+}
+
+typedef struct {
+    volatile unsigned char *memory;
+    size_t bytes;
+} touched;
+
+static void touch_unit(void *arg, int unit, int thread) {
+    const touched *t = arg;
+    size_t at = (size_t)unit * TOUCH, end = at + TOUCH < t->bytes ? at + TOUCH : t->bytes;
+    (void)thread;
+    for (; at < end; at += HEAD) t->memory[at] = t->memory[at];
+}
+
+static void cpu_touch(fc_backend *be, void *buffer) {
+    touched t = {.memory = (unsigned char *)buffer - HEAD};
+    memcpy(&t.bytes, (const unsigned char *)buffer - HEAD, sizeof t.bytes);
+    fc_pool_run(be->stream->pool, (int)((t.bytes - 1) / TOUCH + 1), touch_unit, &t);
 }
 
 static fc_status cpu_memory(fc_backend *be, uint64_t *bytes) {
@@ -97,6 +115,7 @@ fc_status fc_backend_open_cpu(fc_cpu_level level, int threads, const fc_op_limit
         .download = cpu_download,
         .sync = cpu_sync,
         .ranks = 1,
+        .touch = cpu_touch,
         .depth = 1,
         .mark = cpu_mark,
         .wait = cpu_wait,

@@ -376,7 +376,7 @@ class OptionFlags(Program):
         self.assertNotIn("prompt_logprobs", answer({"prompt_logprobs": True}, "--prompt-logprobs=false"))
         engine = {"threads": 1, "backend": "cpu", "cpu": "auto", "kv_type": "f32", "kv_pool": "64M", "ctx": 128, "max_rows": 50,
                   "max_branches": 40, "page_slots": 8, "score_rows": 3, "score_cache": "2M", "score_cache_file": "s.db",
-                  "off": "coalesce", "batch_invariant": False, "pin_threads": True,
+                  "off": "coalesce", "batch_invariant": False, "pin_threads": True, "kv_touch": True,
                   "deadline_ms": 3600000, "priority": 2, "cache_salt": "s"}
         slow = answer(engine)
         self.assertEqual(slow["candidates"], plain)

@@ -27,6 +27,30 @@ static void more_candidates_than_ids(void **state) {
     fc_engine_close(e);
 }
 
+/* Bytes of this process that lie in memory. */
+static size_t resident(void) {
+    unsigned long long all, in_memory;
+    FILE *f = fopen("/proc/self/statm", "r");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%llu %llu", &all, &in_memory), 2);
+    fclose(f);
+    return (size_t)in_memory * 4096;
+}
+
+/* If this fails, requests wait for memory that was asked for at open, or an engine that was not told so takes it. */
+static void kv_memory_is_there_when_told_so(void **state) {
+    enum { POOL = 200 << 20 };
+    (void)state;
+    for (int touch = 0; touch < 2; touch++) {
+        size_t before = resident(), more;
+        fc_engine *e = open_engine(&(fc_engine_options){
+            .novelty = tiny_model("llama", 1, false), .threads = 2, .ctx = 128, .kv_pool = POOL, .kv_touch = touch});
+        more = resident() > before ? resident() - before : 0;
+        assert_true(touch ? more > POOL / 10 * 9 : more < POOL / 2);
+        fc_engine_close(e);
+    }
+}
+
 /* ---- max_tokens that fit ---- */
 
 static size_t fed; /* of the prompt last run */
@@ -217,6 +241,7 @@ static void memory_of_scoring_is_counted(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(more_candidates_than_ids),
+        cmocka_unit_test(kv_memory_is_there_when_told_so),
         cmocka_unit_test(max_tokens_that_fit),
         cmocka_unit_test(batches_are_counted_by_size),
         cmocka_unit_test(cancels_never_outnumber_requests),
