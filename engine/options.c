@@ -161,8 +161,9 @@ static const fc_option_row rows[] = {
      .o.help = "KV memory of each model, such as 512M (K, M, G or T); 0: two contexts, at least 256M, at most a "
                "quarter of RAM"},
     {ENGINE(kv_touch, BOOL), .o.fallback = "false",
-     .o.help = "on a CPU all KV memory is written once at open, which takes longer; else requests wait for it page by "
-               "page until all has been used, on a virtual machine up to a twentieth of their time"},
+     .o.help = "on a CPU the whole KV pool is written once at open, for servers that run long: opening takes longer "
+               "and all its memory is taken; else each page is when it is first used, up to a twentieth of a "
+               "request's time on virtual machines"},
     {ENGINE(score_cache, BYTES), .o.fallback = "0", .o.value = "BYTES",
      .o.help = "memory for scores of earlier requests; 0: 16M"},
     {ENGINE(score_cache_file, PATH), .o.value = "FILE",
@@ -184,9 +185,9 @@ static const fc_option_row rows[] = {
     {ENGINE_AS("batch_invariant", batch_variant, BOOL), .negated = true, .o.fallback = "true",
      .o.help = "a candidate's bits do not depend on the batch; false: CUDA may sum many rows faster"},
     {ENGINE(precise, WORD), .o.choices = "auto|true|false", .o.fallback = "auto",
-     .o.help = "how the input of products is rounded. On a CPU, beside quantised weights alone: to 8 bits, but what "
-               "stands out to 16; false: less of it. On CUDA, but for weights of f32 and f16: to two bf16; false: to "
-               "one. auto: true on a CPU, false on CUDA, as other GPU engines have it"},
+     .o.help = "how the input of products is rounded. On a CPU, beside quantised weights alone: to 8 bits, numbers "
+               "that stand out to 16; false: fewer numbers to 16. On CUDA, except for weights of f32 and f16: to the "
+               "sum of two bf16; false: to one bf16. auto: true on a CPU, false on CUDA, as other GPU engines have it"},
 };
 /* clang-format on */
 
