@@ -162,7 +162,7 @@ static const fc_option_row rows[] = {
                "quarter of RAM"},
     {ENGINE(kv_touch, BOOL), .o.fallback = "false",
      .o.help = "on a CPU the whole KV pool is written once at open, for servers that run long: opening takes longer "
-               "and all its memory is taken; else each page is when it is first used, up to a twentieth of a "
+               "and all its memory is taken; else each page is when it is first used, up to a fifteenth of a "
                "request's time on virtual machines"},
     {ENGINE(score_cache, BYTES), .o.fallback = "0", .o.value = "BYTES",
      .o.help = "memory for scores of earlier requests; 0: 16M"},

@@ -62,7 +62,7 @@ typedef struct fc_backend {
 
     fc_status (*alloc)(struct fc_backend *be, size_t bytes, const char *what, void **out); /* zeroed */
     void (*free)(struct fc_backend *be, void *buffer);                                     /* NULL is fine */
-    /* The system has given all pages of a buffer once this returns. NULL: it had when alloc returned. */
+    /* Of a buffer that is zero yet: the system has given all its pages once this returns. NULL: it had before. */
     void (*touch)(struct fc_backend *be, void *buffer);
     /* What was left at open for all buffers and weights; 0: unknown. */
     fc_status (*memory)(struct fc_backend *be, uint64_t *bytes);

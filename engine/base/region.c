@@ -7,8 +7,8 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
-#define PAGE   ((size_t)1 << 12)
 #define HUGE   ((size_t)1 << 21)
 #define REGION ((size_t)1 << 26) /* addresses, which cost nothing until they are touched */
 
@@ -45,21 +45,24 @@ fail:
 }
 
 fc_status fc_region_take(fc_region **current, size_t bytes, const char *what, fc_region_piece *out) {
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE); /* pieces share none: one's are given back */
     fc_region *r = *current;
-    size_t size = bytes;
-    if (!fc_add(size, 2 * HUGE, &size))
+    size_t size;
+    bool large;
+    if (!fc_add(bytes, 2 * HUGE, &size))
         return FC_FAIL(FC_ERR_MEM, "%s: %zu bytes do not fit in the address space", what, bytes);
-    size = (bytes + PAGE - 1) & ~(PAGE - 1);
-    if (!r || size > r->size - r->used) {
-        FC_TRY(open_region(size > REGION / 2 ? (size + HUGE - 1) & ~(HUGE - 1) : REGION, what, &r));
-        if (r->size == REGION) {
+    size = (bytes + page - 1) / page * page;
+    large = size > REGION / 2;
+    if (large || !r || size > r->size - r->used) {
+        FC_TRY(open_region(large ? (size + HUGE - 1) & ~(HUGE - 1) : REGION, what, &r));
+        if (!large) {
             fc_region_leave(current);
             *current = r;
         }
     }
     *out = (fc_region_piece){r, r->begin + r->used, bytes};
     r->used += size;
-    if (r == *current) atomic_fetch_add(&r->refs, 1); /* else the piece has the only one */
+    if (!large) atomic_fetch_add(&r->refs, 1); /* else the piece has the only one */
     return FC_OK;
 }
 

@@ -21,7 +21,8 @@ typedef struct {
     size_t bytes;
 } fc_region_piece;
 
-/* *current is the region that pieces come from, NULL at first; it moves on when one is full. FC_ERR_MEM as
+/* *current is the region that pieces come from, NULL at first; it moves on when one is full. A
+ * piece of more than 32 MiB has a region of its own. FC_ERR_MEM as
  * fc_pages_alloc; what names it. */
 fc_status fc_region_take(fc_region **current, size_t bytes, const char *what, fc_region_piece *out);
 void fc_region_give(fc_region_piece *piece); /* and clears it; one that is clear is fine */

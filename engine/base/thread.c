@@ -16,8 +16,9 @@
 enum { SPIN_NS = 50000, KEPT = 3 /* units */ };
 
 /* One cache line a thread: the caller lays a job there, and the thread finds it with the one line that it waits for. A
- * job ends with its last unit, not when every thread has seen it: one that the system does not run holds nobody up.
- * Late, it finds no unit, or takes one of the next job. Whoever takes a unit reads job and arg in the line that it took
+ * job ends with its last unit, not when every thread has seen it: one that the system does not run holds nobody up but
+ * for units that it has taken, and the last few of its own where it keeps them. Late, it finds no unit, or takes one of
+ * the next job. Whoever takes a unit reads job and arg in the line that it took
  * it from, and until that unit is done no other job begins. */
 typedef struct {
     _Alignas(64) atomic_uint epoch; /* moves with each job */
@@ -86,11 +87,11 @@ static void ring(bell *b) {
     syscall(SYS_futex, &b->rung, FUTEX_WAKE_PRIVATE, 1 << 20, NULL, NULL, 0);
 }
 
-/* Of `left` units, of which the first is `first`, another thread takes a quarter. */
+/* Of `left` units, of which the first is `first`, another thread takes one; of those that are kept a quarter, as it has
+ * to fetch what they read anyway. */
 static int for_others(const place *from, int first, int left) {
-    bool keeps = atomic_load_explicit(&from->keeps, memory_order_relaxed) &&
-                 first != atomic_load_explicit(&from->start, memory_order_relaxed);
-    return (left + 3 - (keeps ? KEPT : 0)) / 4;
+    if (!atomic_load_explicit(&from->keeps, memory_order_relaxed)) return 1;
+    return (left + 3 - (first != atomic_load_explicit(&from->start, memory_order_relaxed) ? KEPT : 0)) / 4;
 }
 
 /* Of its own units a thread takes the first, of another's the last ones. False: none is left for it. */

@@ -1,9 +1,10 @@
 /* thread - a pool that runs numbered units of one job on all its threads.
  *
  * The caller is thread 0. Of n units and T threads, thread t begins with those from n t / T on, in rising order: the
- * same part of each job, so that it finds in its cache what it left there. Who has none left takes some of the last of
- * another's, so which thread runs which unit, and when, is not fixed: a job's result must not depend on it. A job ends
- * with its last unit, whether all threads have seen it or not. Idle threads spin at most 50 microseconds, then sleep.
+ * same part of each job, so that it finds in its cache what it left there. Who has none left looks at all others and
+ * takes of their last, so which thread runs which unit, and when, is not fixed: a job's result must not depend on it. A
+ * job ends with its last unit, whether all threads have seen it or not. Idle threads spin at most 50 microseconds, then
+ * sleep.
  */
 #ifndef FC_BASE_THREAD_H
 #define FC_BASE_THREAD_H
@@ -27,8 +28,9 @@ fc_status fc_pool_pin(fc_pool *p, pthread_t caller);
 
 /* Runs job(arg, u, thread) for u in 0..units-1 and returns when all are done. One caller at a time. */
 void fc_pool_run(fc_pool *p, int units, fc_unit_fn job, void *arg);
-/* The same for short units that read what their thread has near: of one that has begun, others leave the last three,
- * which it has done before they could fetch that. */
+/* The same for short units that read what their thread has near: others leave the last three of a thread that has
+ * begun, which computes them sooner than another core fetches what they read. If the system does not run it meanwhile,
+ * the job waits for these. */
 void fc_pool_run_near(fc_pool *p, int units, fc_unit_fn job, void *arg);
 
 #endif

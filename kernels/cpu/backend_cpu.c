@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 
 /* A buffer is preceded by one page that holds its size: buffers stay page-aligned, and free needs no table. */
-enum { HEAD = 4096, TOUCH = 1 << 21 /* bytes a unit: a huge page */ };
+enum { HEAD = 4096, PAGE = 4096, TOUCH = 1 << 23 /* bytes a unit: some huge pages */ };
 /* Bytes from which huge pages are asked for: KV is read in scattered pieces. */
 static const size_t LARGE = (size_t)4 << 20;
 
@@ -36,21 +36,23 @@ static void cpu_free(fc_backend *be, void *buffer) {
 }
 
 typedef struct {
-    volatile unsigned char *memory;
+    volatile unsigned char *buffer;
     size_t bytes;
 } touched;
 
+/* Written, not read first: the system would lay a huge page of zeroes there, and may then cut it up. */
 static void touch_unit(void *arg, int unit, int thread) {
     const touched *t = arg;
     size_t at = (size_t)unit * TOUCH, end = at + TOUCH < t->bytes ? at + TOUCH : t->bytes;
     (void)thread;
-    for (; at < end; at += HEAD) t->memory[at] = t->memory[at];
+    for (; at < end; at += PAGE) t->buffer[at] = 0;
 }
 
 static void cpu_touch(fc_backend *be, void *buffer) {
-    touched t = {.memory = (unsigned char *)buffer - HEAD};
+    touched t = {.buffer = buffer};
     memcpy(&t.bytes, (const unsigned char *)buffer - HEAD, sizeof t.bytes);
-    fc_pool_run(be->stream->pool, (int)((t.bytes - 1) / TOUCH + 1), touch_unit, &t);
+    t.bytes -= HEAD;
+    fc_pool_run(be->stream->pool, (int)((t.bytes + TOUCH - 1) / TOUCH), touch_unit, &t);
 }
 
 static fc_status cpu_memory(fc_backend *be, uint64_t *bytes) {

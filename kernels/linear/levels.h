@@ -107,7 +107,7 @@ typedef struct {
     float *y; /* [rows, y_stride] at the panel's first column */
     size_t y_stride;
     const float *bias;         /* [lanes] or NULL */
-    const unsigned char *next; /* as many bytes of panels, to be fetched early; NULL: none, or it was done */
+    const unsigned char *next; /* as many bytes, to be fetched early, past an end or not; NULL: none, or it was done */
 } fc_linear_multiply;
 
 /* Panel i of a call as a call of its own. */

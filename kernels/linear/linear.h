@@ -36,7 +36,7 @@
  *         by cuBLASLt
  * bytes   W once as packed (the file's bits a weight for all types with f16 scales; F8: and a scale for each row and
  *         block of columns), x, or what it is made from, and y. The CPU reads W anew for each 256 rows, and of 8 rows a
- *         thread and more each of up to 8 threads reads it, out of the cache that they share
+ *         thread and more each of up to 8 threads reads it, best out of a cache that they share
  * flops   2*T*N*K, precise or not, and those of what makes x
  * error   against linear_ref.c, which rounds x alike and sums in double: 1e-6 of sum(|w| |x|), the rounding of chains
  *         of at most K/16 terms (K where W is float) at 6e-8 each, which add up like their square root, or one by one

@@ -6,12 +6,12 @@
 #include <threads.h>
 
 enum {
-    CHUNK_ROWS = 256,    /* rows that are prepared at once: more would fall out of the second cache */
-    PIECES_A_THREAD = 3, /* at least, where there are tiles enough */
-    MOST_TILE_UNITS = 64,
-    OWN_ROWS = 8, /* a thread: so many and more stay with it, in tiles of their own; AMX: a whole tile */
-    MOST_OWN = 8, /* threads with rows of their own, each of which reads all of W; of more some share theirs */
-    SPINS = 4096, /* looks at a counter before the core is offered to others */
+    CHUNK_ROWS = 256,     /* rows that are prepared at once: more would fall out of the second cache */
+    PIECES_A_THREAD = 3,  /* at least, where there are tiles enough */
+    MOST_TILE_UNITS = 64, /* 256 rows are fewer tiles */
+    OWN_ROWS = 8,         /* a thread: so many and more stay with it, in tiles of their own; AMX: a whole tile */
+    MOST_OWN = 8,         /* threads with rows of their own, each of which reads all of W; of more some share theirs */
+    SPINS = 4096,         /* looks at a counter before the core is offered to others */
 };
 
 /* Consecutive parts that read x in one and the same form. */
@@ -174,13 +174,17 @@ static pass pass_of(const fc_weight *w, const fc_linear_part *part) {
     return p;
 }
 
-/* What this thread begins with once the pass is done, or NULL. */
+/* What this thread begins with when all of these rows have passed, or NULL: more rows come, or another pass, or another
+ * matrix. */
 static const unsigned char *then_of(const work *w, int thread) {
-    const fc_weight *then = w->first + w->rows < w->a->T ? w->a->w : w->a->then;
+    const fc_weight_cpu *own = fc_weight_cpu_of(w->a->w);
+    const fc_linear_part *after = w->p->parts + w->p->n_parts;
     work next = {.s = w->s, .level = w->level, .rows = w->rows, .tiles = w->tiles};
     pass p;
-    if (!then) return NULL;
-    p = pass_of(then, fc_weight_cpu_of(then)->parts);
+    if (w->first + w->rows < w->a->T) p = *w->p;
+    else if (after < own->parts + own->n_parts) p = pass_of(w->a->w, after);
+    else if (w->a->then) p = pass_of(w->a->then, fc_weight_cpu_of(w->a->then)->parts);
+    else return NULL;
     next.p = &p;
     cut(&next);
     return panel_of(&p, fc_pool_first(w->s->pool, next.pieces, thread) % next.pairs * FC_TILE_PANELS);

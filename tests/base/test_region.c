@@ -9,8 +9,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, MOST = 40 };
-#define MIB ((size_t)1 << 20)
+enum { MOST = 40 };
+#define PAGE ((size_t)sysconf(_SC_PAGESIZE))
+#define MIB  ((size_t)1 << 20)
 
 static bool all_are(const unsigned char *p, size_t n, unsigned char v) {
     for (size_t i = 0; i < n; i++)
@@ -90,11 +91,29 @@ static void small_pieces_share_huge_pages(void **state) {
     (void)state;
     for (int i = 0; i < 8; i++) {
         assert_ok(fc_region_take(&r, 300000, "piece", &p[i]));
-        assert_ptr_equal(p[i].at, (char *)p[0].at + (size_t)i * 74 * PAGE);
+        assert_ptr_equal(p[i].at, (char *)p[0].at + (size_t)i * ((300000 + PAGE - 1) / PAGE * PAGE));
     }
     assert_int_equal((uintptr_t)p[0].at % (2 * MIB), 0);
     if (access("/sys/kernel/mm/transparent_hugepage", F_OK) == 0) assert_true(asks_for_huge_pages(p[7].at));
     for (int i = 0; i < 8; i++) fc_region_give(&p[i]);
+    fc_region_leave(&r);
+}
+
+/* If this fails, a large matrix ends a region that has room. */
+static void a_large_piece_has_its_own(void **state) {
+    fc_region *r = NULL;
+    fc_region_piece small[2], large[2];
+    (void)state;
+    assert_ok(fc_region_take(&r, 1, "small", &small[0]));
+    assert_ok(fc_region_take(&r, 64 * MIB, "large", &large[0])); /* of a region's size */
+    assert_ok(fc_region_take(&r, 40 * MIB, "large", &large[1]));
+    assert_ok(fc_region_take(&r, 1, "small", &small[1]));
+    assert_ptr_equal(small[1].at, (char *)small[0].at + PAGE);
+    for (int i = 0; i < 2; i++) {
+        assert_ptr_not_equal(large[i].region, small[0].region);
+        fc_region_give(&large[i]);
+        fc_region_give(&small[i]);
+    }
     fc_region_leave(&r);
 }
 
@@ -115,9 +134,8 @@ static void too_much_takes_nothing(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pieces_are_apart_and_zero),
-        cmocka_unit_test(pages_go_back_with_the_piece),
-        cmocka_unit_test(small_pieces_share_huge_pages),
+        cmocka_unit_test(pieces_are_apart_and_zero),     cmocka_unit_test(pages_go_back_with_the_piece),
+        cmocka_unit_test(small_pieces_share_huge_pages), cmocka_unit_test(a_large_piece_has_its_own),
         cmocka_unit_test(too_much_takes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

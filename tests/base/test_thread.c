@@ -124,7 +124,7 @@ static void note_first(void *arg, int unit, int thread) {
     while (atomic_load(&s->begun) < 3) nanosleep(&(struct timespec){.tv_nsec = 1000}, NULL);
 }
 
-/* If this fails, threads find nothing of the last operator in their caches: a tenth of a step of 16 rows. */
+/* If this fails, threads find nothing of the last operator in their caches. */
 static void a_thread_begins_with_the_same_part_of_each_job(void **state) {
     fc_pool *p;
     (void)state;
@@ -159,7 +159,7 @@ static void note_kept(void *arg, int unit, int thread) {
     atomic_fetch_add(&s->ended, 1);
 }
 
-/* If this fails, the last pieces of a product wait for rows that lie in another core's cache: 3 % of a step of 16 rows;
+/* If this fails, the last pieces of a product wait for rows that lie in another core's cache;
  * or a long unit waits behind a longer one while the other thread idles. */
 static void the_last_units_stay_where_they_are_near(void **state) {
     fc_pool *p;

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <unistd.h>
 
 static const char prompt[] = "The cat sat on the mat.";
 
@@ -34,7 +35,7 @@ static size_t resident(void) {
     assert_non_null(f);
     assert_int_equal(fscanf(f, "%llu %llu", &all, &in_memory), 2);
     fclose(f);
-    return (size_t)in_memory * 4096;
+    return (size_t)in_memory * (size_t)sysconf(_SC_PAGESIZE);
 }
 
 /* If this fails, requests wait for memory that was asked for at open, or an engine that was not told so takes it. */

@@ -278,8 +278,8 @@ static void unwritten_slots_are_never_read(void **state) {
         }
 }
 
-/* If this fails, one request's broken numbers reach the next request through a thread's scratch. */
-/* Of q, or of K or V of a position that row 0 sees: what reads it is broken, and nothing else, nor the next call. */
+/* Of q, or of K or V of a position that row 0 sees: what reads it is broken, and nothing else, nor the next call. If
+ * this fails, one request's broken numbers reach another's, or the next one's through a thread's scratch. */
 static void a_nan_does_not_outlive_its_call(void **state) {
     static const fc_dtype types[] = {FC_F32, FC_BF16, FC_I8, FC_F8};
     static const int pos[] = {1100, 90, 3};

@@ -201,8 +201,8 @@ static void passes_and_chunks_make_x_once(void **state) {
         }
 }
 
-/* 65 threads are more than the 256 rows made at once have tiles, and than linear cuts any into: some find nothing to
- * do, and x is made once all the same. */
+/* 65 threads are more than the 256 rows made at once have tiles: some find nothing to do, and x
+ * is made once all the same. */
 static void more_threads_than_tiles(void **state) {
     (void)state;
     for (int l = FC_CPU_PORTABLE; l <= (int)fc_cpu_best(); l++)
