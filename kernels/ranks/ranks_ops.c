@@ -70,6 +70,7 @@ static fc_status run_linear(fc_rank *r, const void *args) {
     OWN(x);
     OWN(bias);
     OWN_WEIGHT;
+    if (a.then) a.then = fc_rank_weight(r, a.then);
     if (a.norm || a.glu) memcpy(&from, (const unsigned char *)args + fc_ranks_round(sizeof a), sizeof from);
     if (a.norm) {
         fc_rank_find(r, &from.norm.y);
