@@ -18,8 +18,8 @@ enum { SPIN_NS = 50000, KEPT = 3 /* units */ };
 /* One cache line a thread: the caller lays a job there, and the thread finds it with the one line that it waits for. A
  * job ends with its last unit, not when every thread has seen it: one that the system does not run holds nobody up but
  * for units that it has taken, and the last few of its own where it keeps them. Late, it finds no unit, or takes one of
- * the next job. Whoever takes a unit reads job and arg in the line that it took
- * it from, and until that unit is done no other job begins. */
+ * the next job. Whoever takes a unit reads job and arg in the line that it took it from, and until that unit is done no
+ * other job begins. */
 typedef struct {
     _Alignas(64) atomic_uint epoch; /* moves with each job */
     atomic_uint done;               /* units that this thread has ended, of all jobs */

@@ -174,8 +174,8 @@ static pass pass_of(const fc_weight *w, const fc_linear_part *part) {
     return p;
 }
 
-/* What this thread begins with when all of these rows have passed, or NULL: more rows come, or another pass, or another
- * matrix. */
+/* What this thread begins with once these rows have passed: panels of this pass again, for more rows, of the next pass,
+ * or of the matrix that is multiplied next; NULL: that is not known. */
 static const unsigned char *then_of(const work *w, int thread) {
     const fc_weight_cpu *own = fc_weight_cpu_of(w->a->w);
     const fc_linear_part *after = w->p->parts + w->p->n_parts;
